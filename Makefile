@@ -1,0 +1,44 @@
+# Everything that a newcomer or the CI runs. `make` alone shows the list.
+
+SHELL := /bin/sh
+TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+LOCAL := $(TARGET)/debug/local
+SEED ?=
+EVENT ?= events/user-withdrawn.json
+
+.DEFAULT_GOAL := help
+.PHONY: help run test sim local invoke build lint check function
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: function ## Erase a user end to end in a local cloud, and watch (no Docker, no AWS account)
+	@$(LOCAL) run
+
+local: function ## Keep a local cloud with the deployed function up until Ctrl-C, to send messages to
+	@$(LOCAL) up
+
+invoke: function ## Run the function by itself under cargo lambda (EVENT=events/batch.json for another event)
+	@$(LOCAL) invoke $(EVENT)
+
+# One command for both packages: built one by one, they would compile their dependencies twice.
+function:
+	@test -x $(LOCAL) || echo "Building the function and the local cloud; the first time takes some minutes."
+	@cargo build --quiet -p erase-user-files -p local
+
+test: ## Run all tests (starts local servers by itself)
+	cargo test --workspace
+
+sim: ## Replay one seed of the simulation: make sim SEED=42
+	@test -n "$(SEED)" || { echo "Which seed? For example: make sim SEED=42"; exit 2; }
+	SEED=$(SEED) cargo test --workspace --test simulation -- --exact replay --nocapture
+
+build: function ## Build the function for Lambda (arm64) into target/lambda/
+	@$(LOCAL) install cargo-lambda
+	PATH="$(CURDIR)/.local/cargo-lambda/bin:$$PATH" cargo lambda build --release --arm64 --bin erase-user-files
+
+lint: ## Check format and lints
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+check: lint test ## What the CI runs

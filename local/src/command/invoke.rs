@@ -1,0 +1,113 @@
+//! The function by itself, under `cargo lambda watch` and `cargo lambda invoke`, without a queue before it.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use local::{Error, Ministack, Package, Vessel, free_ports, function_binary, install, list_keys, project_root};
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use super::{BUCKET, Failure, seed};
+
+const START_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// `local invoke [EVENT_FILE]`
+pub(crate) async fn invoke(event: &str) -> Result<(), Failure> {
+    let event = project_root().join(event);
+    if !event.is_file() {
+        return Err(Failure::Check(format!("there is no file {}", event.display())));
+    }
+    let cargo_lambda = install(Package::CargoLambda).await?.join("cargo-lambda");
+    let binary = function_binary()?;
+    let cloud = Ministack::start().await?;
+    cloud.create_bucket(BUCKET).await?;
+    let mut objects = seed::neighbours();
+    objects.extend(seed::odd_objects("u1"));
+    objects.extend(seed::plain_objects("u1", 300));
+    seed::store(&cloud, "objects of u1 and some neighbours", objects).await?;
+    let queue = cloud.sqs().create_queue().queue_name("erase-user-files").send().await;
+    let queue =
+        queue.ok().and_then(|answer| answer.queue_url).ok_or_else(|| Error::service("make a queue", "no answer"))?;
+
+    let [port] = free_ports()?;
+    // Without `--only-lambda-apis` it would build the function once more, for minutes.
+    let line = format!("lambda watch --only-lambda-apis --invoke-address 127.0.0.1 --invoke-port {port}");
+    let mut arguments = words(&line);
+    arguments.push(format!("--manifest-path={}", project_root().join("Cargo.toml").display()));
+    let mut watch = Vessel::start("cargo-lambda-watch", &cargo_lambda, &arguments, &cargo_home())?;
+    wait_for_port(&mut watch, port).await?;
+    let function = Vessel::start("function", &binary, &[], &environment(&cloud, &queue, port))?;
+
+    println!("cargo lambda invoke --data-file {}", event.display());
+    let answer = ask(&cargo_lambda, port, &event).await?;
+    println!("\nThe function's log:\n{}", function.last_words());
+    println!("\nThe answer:\n{}", answer.trim());
+    let left = list_keys(&cloud.s3(), BUCKET, "u1/").await?.len();
+    let neighbours = list_keys(&cloud.s3(), BUCKET, "").await?.len() - left;
+    println!("\n{left} objects are left of u1; {neighbours} of its neighbours are stored.");
+    Ok(())
+}
+
+/// `local install cargo-lambda`
+pub(crate) async fn install_cargo_lambda() -> Result<(), Failure> {
+    install(Package::CargoLambda).await?;
+    Ok(())
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split_whitespace().map(str::to_owned).collect()
+}
+
+async fn wait_for_port(watch: &mut Vessel, port: u16) -> Result<(), Failure> {
+    let deadline = Instant::now() + START_TIMEOUT;
+    while watch.is_running() && Instant::now() < deadline {
+        if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            return Ok(());
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    Err(Failure::Check(format!("cargo lambda watch did not start:\n{}", watch.last_words())))
+}
+
+async fn ask(cargo_lambda: &Path, port: u16, event: &Path) -> Result<String, Failure> {
+    let line = format!("lambda invoke --invoke-address 127.0.0.1 --invoke-port {port} --data-file");
+    let mut command = Command::new(cargo_lambda);
+    command.args(words(&line)).arg(event).stdin(Stdio::null()).kill_on_drop(true);
+    let output =
+        command.output().await.map_err(|error| Error::service("run cargo lambda invoke", error.to_string()))?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    Err(Failure::Check(format!("cargo lambda invoke failed: {words}")))
+}
+
+/// Where rustup and cargo find what they need: it reads the workspace.
+fn cargo_home() -> Vec<(String, String)> {
+    let wanted = |name: &str| matches!(name, "HOME" | "CARGO_HOME" | "RUSTUP_HOME" | "RUSTUP_TOOLCHAIN");
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    variables.filter(|(name, _)| wanted(name)).collect()
+}
+
+/// What Lambda and the template would set.
+fn environment(cloud: &Ministack, queue: &str, port: u16) -> Vec<(String, String)> {
+    let variables = [
+        ("AWS_LAMBDA_RUNTIME_API", format!("http://127.0.0.1:{port}/.rt/_")),
+        ("AWS_LAMBDA_FUNCTION_NAME", "_".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_TIMEOUT", "60".to_owned()),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
+        ("AWS_LAMBDA_LOG_LEVEL", "INFO".to_owned()),
+        ("AWS_ENDPOINT_URL", cloud.endpoint().to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ("ERASE_TARGETS", format!("s3://{BUCKET}/{{user_id}}/")),
+        ("CONTINUATION_QUEUE_URL", queue.to_owned()),
+        ("S3_FORCE_PATH_STYLE", "true".to_owned()),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value)).into()
+}

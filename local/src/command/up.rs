@@ -1,0 +1,137 @@
+//! The local cloud until Ctrl-C, and the commands that talk to it meanwhile.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use local::{Error, Hop, Ministack, Stack, function_binary, list_keys, project_root};
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::{BUCKET, Failure, seed, show};
+
+const POLL: Duration = Duration::from_millis(500);
+
+/// `local up`
+pub(crate) async fn up() -> Result<(), Failure> {
+    let binary = function_binary()?;
+    let cloud = Ministack::start().await?;
+    cloud.create_bucket(BUCKET).await?;
+    let mut objects = seed::neighbours();
+    objects.extend(seed::odd_objects("u1"));
+    for (user, count) in [("u1", 1_000), ("alice", 200), ("bob", 50)] {
+        objects.extend(seed::plain_objects(user, count));
+    }
+    seed::store(&cloud, "objects of u1, alice, bob and some neighbours", objects).await?;
+    let stack = cloud.deploy(&binary, &[("Target1Bucket", BUCKET), ("FunctionTimeout", "30")]).await?;
+    let _note = Note::write(&cloud, &stack)?;
+    explain(&cloud, &stack);
+    let mut seen = 0;
+    loop {
+        let lines = cloud.function_log_lines(&stack).await?;
+        for line in &lines[seen.min(lines.len())..] {
+            if let Some(text) = Hop::parse(line).as_ref().map(show::hop).or_else(|| show::trouble(line)) {
+                println!("{text}");
+            }
+        }
+        seen = lines.len();
+        sleep(POLL).await;
+    }
+}
+
+fn explain(cloud: &Ministack, stack: &Stack) {
+    let program = show::program();
+    let (endpoint, queue) = (cloud.endpoint(), &stack.queue_url);
+    println!(
+        "\nThe local cloud is up at {endpoint}, until Ctrl-C. In another terminal:\n\
+         \n  {program} send alice     # erase a user\
+         \n  {program} left alice/    # what is left of them\
+         \n  {program} logs           # the function's log\n\
+         \nThe same with the AWS CLI:\n\
+         \n  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1\
+         \n  aws --endpoint-url {endpoint} sqs send-message --queue-url {queue} \\\
+         \n      --message-body '{{\"type\":\"user-withdrawn\",\"userId\":\"alice\"}}'\
+         \n  aws --endpoint-url {endpoint} s3 ls --recursive s3://{BUCKET}/alice/\
+         \n  aws --endpoint-url {endpoint} logs tail {}\n\
+         \nWhat the function does appears here:",
+        stack.log_group,
+    );
+}
+
+/// `local send USER_ID`
+pub(crate) async fn send(user: &str) -> Result<(), Failure> {
+    let (cloud, stack) = Note::read()?;
+    let id =
+        cloud.send_message(&stack.queue_url, &json!({ "type": "user-withdrawn", "userId": user }).to_string()).await?;
+    println!("sent message {id}; see what happens where `local up` runs");
+    Ok(())
+}
+
+/// `local left [PREFIX]`
+pub(crate) async fn left(prefix: &str) -> Result<(), Failure> {
+    const SHOWN: usize = 20;
+    let (cloud, _) = Note::read()?;
+    let keys = list_keys(&cloud.s3(), BUCKET, prefix).await?;
+    println!("{} objects in s3://{BUCKET}/{prefix}", keys.len());
+    for key in keys.iter().take(SHOWN) {
+        println!("  {}", key.escape_debug());
+    }
+    if keys.len() > SHOWN {
+        println!("  … and {} more", keys.len() - SHOWN);
+    }
+    Ok(())
+}
+
+/// `local logs`
+pub(crate) async fn logs() -> Result<(), Failure> {
+    let (cloud, stack) = Note::read()?;
+    for line in cloud.function_log_lines(&stack).await? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// Tells the other commands where the cloud is, as long as it is up.
+struct Note(PathBuf);
+
+impl Note {
+    fn path() -> PathBuf {
+        project_root().join(".local/up.json")
+    }
+
+    fn write(cloud: &Ministack, stack: &Stack) -> Result<Self, Error> {
+        let note = Self(Self::path());
+        let text = json!({
+            "endpoint": cloud.endpoint(),
+            "queue": stack.queue_url,
+            "dead_letter_queue": stack.dead_letter_queue_url,
+            "function": stack.function_name,
+            "log_group": stack.log_group,
+            "stack": stack.name,
+        });
+        fs::write(&note.0, text.to_string())
+            .map_err(|error| Error::service("write .local/up.json", error.to_string()))?;
+        Ok(note)
+    }
+
+    fn read() -> Result<(Ministack, Stack), Failure> {
+        let nothing = || Failure::Check("the local cloud is not up; start it with: make local".to_owned());
+        let text = fs::read_to_string(Self::path()).map_err(|_unreadable| nothing())?;
+        let note: Value = serde_json::from_str(&text).map_err(|_unreadable| nothing())?;
+        let field = |name: &str| note[name].as_str().unwrap_or_default().to_owned();
+        let stack = Stack {
+            name: field("stack"),
+            queue_url: field("queue"),
+            dead_letter_queue_url: field("dead_letter_queue"),
+            function_name: field("function"),
+            log_group: field("log_group"),
+        };
+        Ok((Ministack::at(&field("endpoint")), stack))
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        drop(fs::remove_file(&self.0));
+    }
+}

@@ -1,0 +1,89 @@
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::Error;
+use crate::client::{Call, Plain};
+
+/// What the function says at the end of its share of an erasure: its log line `hop finished`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Hop {
+    /// `erased`, `continued`, `incomplete` or `failed`.
+    pub outcome: String,
+    /// Stands for the user id.
+    pub user: String,
+    /// Id of the erasure.
+    pub erasure: String,
+    /// Number of the hop, from 0.
+    pub hop: u64,
+    /// Objects that this hop deleted.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Objects that the whole erasure deleted so far.
+    pub total_objects: u64,
+    /// Their bytes.
+    pub total_bytes: u64,
+    /// Requests to S3.
+    pub requests: u64,
+    /// Answers and keys that told us to slow down.
+    pub throttles: u64,
+    /// Requests and keys that were tried again.
+    pub retries: u64,
+    /// Keys that S3 refuses to delete.
+    pub refused: u64,
+    /// Why it did not end well; else empty.
+    pub reason: String,
+    /// Duration of the hop.
+    pub duration_ms: u64,
+}
+
+impl Hop {
+    /// Reads one line of the function's log; `None` if it is about something else.
+    pub fn parse(line: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        if value.get("message")?.as_str()? != "hop finished" {
+            return None;
+        }
+        serde_json::from_value(value).ok()
+    }
+}
+
+/// Every line of a log group, in order.
+pub(crate) async fn lines(plain: &Plain, group: &str) -> Result<Vec<String>, Error> {
+    let mut lines = Vec::new();
+    let mut token = Value::Null;
+    loop {
+        let mut question = json!({ "logGroupName": group });
+        if !token.is_null() {
+            question["nextToken"] = token;
+        }
+        let headers =
+            [("x-amz-target", "Logs_20140328.FilterLogEvents"), ("content-type", "application/x-amz-json-1.1")];
+        let body = question.to_string().into_bytes();
+        let call = Call { method: "POST", service: "logs", path: "/", headers: &headers, body };
+        let text = plain.send(call).await?;
+        let mut answer: Value = serde_json::from_str(&text)
+            .map_err(|error| Error::service("read the function's log", error.to_string()))?;
+        let events = answer["events"].as_array().into_iter().flatten();
+        lines.extend(events.filter_map(|event| event["message"].as_str().map(str::to_owned)));
+        token = answer["nextToken"].take();
+        if token.is_null() {
+            return Ok(lines);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Hop;
+
+    #[test]
+    fn reads_a_finished_hop_and_nothing_else() {
+        let line = r#"{"timestamp":"t","level":"INFO","message":"hop finished","outcome":"continued","hop":2,"new":1}"#;
+        let hop = Hop { outcome: "continued".to_owned(), hop: 2, ..Hop::default() };
+        assert_eq!(Hop::parse(line), Some(hop));
+        assert_eq!(Hop::parse(r#"{"message":"other"}"#), None);
+        assert_eq!(Hop::parse("START RequestId: 1"), None);
+    }
+}

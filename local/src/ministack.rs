@@ -1,0 +1,192 @@
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::time::{Instant, sleep};
+
+use crate::client::{self, Call, Plain};
+use crate::install::{Package, install};
+use crate::vessel::{Vessel, free_ports};
+use crate::{Error, Hop, Stack, logs};
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between choosing a free port and listening on it, somebody else may take it.
+const START_ATTEMPTS: usize = 5;
+/// More do not make it faster: it works on one request at a time.
+const PUTS_AT_ONCE: usize = 8;
+/// What need not be encoded in the path of an object.
+const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+/// S3, SQS, Lambda and `CloudFormation` in one local process, with IAM policies enforced. Dropping it ends everything.
+#[derive(Debug)]
+pub struct Ministack {
+    endpoint: String,
+    s3: aws_sdk_s3::Client,
+    sqs: aws_sdk_sqs::Client,
+    plain: Plain,
+    stacks: AtomicU32,
+    vessel: Option<Vessel>,
+}
+
+impl Ministack {
+    /// Installs it if need be, and starts it on a free port of the loopback interface.
+    ///
+    /// Its policies' wildcards do not match a newline: a function there may not touch a key that has one.
+    pub async fn start() -> Result<Self, Error> {
+        Self::start_with(true).await
+    }
+
+    /// The same, but everybody may do everything.
+    pub async fn start_without_policies() -> Result<Self, Error> {
+        Self::start_with(false).await
+    }
+
+    async fn start_with(policies: bool) -> Result<Self, Error> {
+        let python = install(Package::Ministack).await?.join("python");
+        let mut failure = None;
+        for _ in 0..START_ATTEMPTS {
+            let [port] = free_ports()?;
+            let arguments = ["-m", "ministack"].map(str::to_owned);
+            let mut vessel = Vessel::start("ministack", &python, &arguments, &environment(port, policies))?;
+            let endpoint = format!("http://127.0.0.1:{port}");
+            if wait_until_ready(&mut vessel, &endpoint).await {
+                return Ok(Self { vessel: Some(vessel), ..Self::at(&endpoint) });
+            }
+            failure = Some(vessel.failure("it is not ready"));
+        }
+        Err(failure.unwrap_or_else(|| Error::service("start ministack", "no attempt was made")))
+    }
+
+    /// One that runs already, because somebody else started it.
+    pub fn at(endpoint: &str) -> Self {
+        let (s3, sqs) = (client::s3(endpoint), client::sqs(endpoint));
+        let plain = Plain::new(endpoint);
+        Self { endpoint: endpoint.to_owned(), s3, sqs, plain, stacks: AtomicU32::new(0), vessel: None }
+    }
+
+    /// Its URL, for every service.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// A client of its S3.
+    pub fn s3(&self) -> aws_sdk_s3::Client {
+        self.s3.clone()
+    }
+
+    /// A client of its SQS.
+    pub fn sqs(&self) -> aws_sdk_sqs::Client {
+        self.sqs.clone()
+    }
+
+    /// Makes an empty bucket that was never versioned.
+    pub async fn create_bucket(&self, bucket: &str) -> Result<(), Error> {
+        let created = self.s3.create_bucket().bucket(bucket).send().await;
+        created.map(|_| ()).map_err(|error| Error::sdk(format!("make bucket {bucket}"), error))
+    }
+
+    /// Puts many objects, and calls `done` after each. Much faster than with a client of the SDK.
+    pub async fn put_objects(
+        &self,
+        bucket: &str,
+        objects: impl IntoIterator<Item = (String, Vec<u8>)>,
+        mut done: impl FnMut(),
+    ) -> Result<(), Error> {
+        let puts = objects.into_iter().map(|(key, body)| async move {
+            let path = format!("/{bucket}/{}", utf8_percent_encode(&key, IN_PATH));
+            let call = Call { method: "PUT", service: "s3", path: &path, body, ..Call::default() };
+            self.plain.send(call).await
+        });
+        let mut results = stream::iter(puts).buffer_unordered(PUTS_AT_ONCE);
+        while results.try_next().await?.is_some() {
+            done();
+        }
+        Ok(())
+    }
+
+    /// Puts a message into a queue and returns its id.
+    pub async fn send_message(&self, queue_url: &str, body: &str) -> Result<String, Error> {
+        let sent = self.sqs.send_message().queue_url(queue_url).message_body(body).send().await;
+        let sent = sent.map_err(|error| Error::sdk("send a message", error))?;
+        Ok(sent.message_id.unwrap_or_default())
+    }
+
+    /// How many messages a queue holds: visible, being worked on and delayed.
+    pub async fn queue_depth(&self, queue_url: &str) -> Result<u64, Error> {
+        use aws_sdk_sqs::types::QueueAttributeName;
+        let request = self.sqs.get_queue_attributes().queue_url(queue_url);
+        let answer = request.attribute_names(QueueAttributeName::All).send().await;
+        let attributes = answer.map_err(|error| Error::sdk("look into a queue", error))?.attributes.unwrap_or_default();
+        let counts = [
+            QueueAttributeName::ApproximateNumberOfMessages,
+            QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
+            QueueAttributeName::ApproximateNumberOfMessagesDelayed,
+        ];
+        Ok(counts.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
+    }
+
+    /// Every line that the function of a stack wrote so far, in order. They come when an invocation ends.
+    pub async fn function_log_lines(&self, stack: &Stack) -> Result<Vec<String>, Error> {
+        logs::lines(&self.plain, &stack.log_group).await
+    }
+
+    /// The finished hops of a stack's function so far, in order.
+    pub async fn hops(&self, stack: &Stack) -> Result<Vec<Hop>, Error> {
+        Ok(self.function_log_lines(stack).await?.iter().filter_map(|line| Hop::parse(line)).collect())
+    }
+
+    /// The end of what ministack itself printed, for a failure's message.
+    pub fn last_words(&self) -> String {
+        self.vessel.as_ref().map(Vessel::last_words).unwrap_or_default()
+    }
+
+    pub(crate) fn plain(&self) -> &Plain {
+        &self.plain
+    }
+
+    pub(crate) fn next_stack_number(&self) -> u32 {
+        self.stacks.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+fn environment(port: u16, policies: bool) -> Vec<(String, String)> {
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let variables = [
+        ("GATEWAY_PORT", port.to_string()),
+        // Its default is every interface.
+        ("BIND_HOST", "127.0.0.1".to_owned()),
+        ("MINISTACK_HOST", "127.0.0.1".to_owned()),
+        ("LOG_LEVEL", "WARNING".to_owned()),
+        // Tells our own server from another one that took the port before it.
+        ("MINISTACK_EDITION", edition(port)),
+        // Policies count: the function may do what the template's role allows, and no more.
+        ("AUTH", policies.to_string()),
+        // What follows is for the functions, which inherit it.
+        ("AWS_ENDPOINT_URL", endpoint),
+        // Lambda sets these from the template's LoggingConfig; ministack does not.
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
+        ("AWS_LAMBDA_LOG_LEVEL", "INFO".to_owned()),
+        ("RUST_BACKTRACE", "1".to_owned()),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value)).into()
+}
+
+fn edition(port: u16) -> String {
+    format!("erase-user-files-{}-{port}", std::process::id())
+}
+
+async fn wait_until_ready(vessel: &mut Vessel, endpoint: &str) -> bool {
+    let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
+    let deadline = Instant::now() + START_TIMEOUT;
+    let plain = Plain::new(endpoint);
+    while vessel.is_running() && Instant::now() < deadline {
+        let path = "/_ministack/health";
+        let call = Call { method: "GET", service: "health", path, ..Call::default() };
+        if plain.send(call).await.is_ok_and(|health| health.contains(&edition(port))) {
+            return true;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    false
+}

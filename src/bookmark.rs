@@ -1,0 +1,163 @@
+//! Where an erasure is: the bookmark that a continuation carries, and the low-water mark that moves it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::tally::Codes;
+
+/// How far an erasure has come. A hint that saves listing again: losing it costs time, never truth.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Bookmark {
+    /// The target being erased, as its setting names it; `None` is the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// The continuation token of the first page without all its outcomes; `None` is the target's first page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The round that this is part of.
+    pub round: Round,
+}
+
+/// One pass over all targets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Round {
+    /// From 1.
+    pub number: u32,
+    /// Objects that it deleted.
+    pub deleted: u64,
+    /// Objects that it found and left, because they are newer than the erasure's limit.
+    pub kept_newer: u64,
+    /// Keys that it found and could not delete, by the store's code.
+    pub refused: Codes,
+}
+
+impl Default for Round {
+    fn default() -> Self {
+        Self { number: 1, deleted: 0, kept_newer: 0, refused: Codes::default() }
+    }
+}
+
+impl Bookmark {
+    /// Whether a round begins here, at its first target's first page.
+    pub fn is_at_start_of_round(&self) -> bool {
+        self.target.is_none() && self.token.is_none()
+    }
+
+    /// Goes to the start of the next round.
+    pub fn begin_next_round(&mut self) {
+        let number = self.round.number.saturating_add(1);
+        *self = Self { round: Round { number, ..Round::default() }, ..Self::default() };
+    }
+}
+
+impl Round {
+    /// Whether it has found nothing that should go.
+    pub fn found_nothing(&self) -> bool {
+        self.deleted == 0 && self.refused.total() == 0
+    }
+}
+
+/// What a batch knows of the page that listed it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageMark {
+    /// The page's number in this pass, from 0 without gaps.
+    pub number: u64,
+    /// Into how many batches it was cut; an empty page counts as one.
+    pub batches: usize,
+    /// The continuation token of the page after it; `None` behind the last.
+    pub next: Option<String>,
+}
+
+/// The place before which every listed key has an outcome.
+///
+/// `Outcome` is what one batch leaves to be counted. It is handed out only when the mark has passed its page,
+/// so that a page that is listed again in the next hop is never counted twice.
+#[derive(Debug)]
+pub struct LowWaterMark<Outcome> {
+    token: Option<String>,
+    first_open: u64,
+    open: BTreeMap<u64, OpenPage<Outcome>>,
+    is_complete: bool,
+}
+
+#[derive(Debug)]
+struct OpenPage<Outcome> {
+    missing: usize,
+    next: Option<String>,
+    outcomes: Vec<Outcome>,
+}
+
+impl<Outcome> LowWaterMark<Outcome> {
+    /// Begins at the page that this token lists; `None` is the first page of the prefix.
+    pub fn new(token: Option<String>) -> Self {
+        Self { token, first_open: 0, open: BTreeMap::new(), is_complete: false }
+    }
+
+    /// Notes that one batch of a page has an outcome; returns the outcomes of all pages that the mark passes now.
+    pub fn batch_done(&mut self, page: &PageMark, outcome: Outcome) -> Vec<Outcome> {
+        let open = self.open.entry(page.number).or_insert_with(|| OpenPage {
+            missing: page.batches,
+            next: page.next.clone(),
+            outcomes: Vec::new(),
+        });
+        open.missing = open.missing.saturating_sub(1);
+        open.outcomes.push(outcome);
+
+        let mut passed = Vec::new();
+        while let Some(first) = self.open.first_entry() {
+            if *first.key() != self.first_open || first.get().missing > 0 {
+                break;
+            }
+            let page = first.remove();
+            passed.extend(page.outcomes);
+            self.first_open += 1;
+            self.is_complete = page.next.is_none();
+            self.token = page.next;
+        }
+        passed
+    }
+
+    /// The token that lists the first page with a batch without an outcome; `None` is the prefix's first page.
+    pub fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
+    /// Whether every page up to the last has all its outcomes.
+    pub fn is_complete(&self) -> bool {
+        self.is_complete
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(number: u64, batches: usize, next: Option<&str>) -> PageMark {
+        PageMark { number, batches, next: next.map(str::to_owned) }
+    }
+
+    #[test]
+    fn stays_before_the_first_page_with_a_batch_without_outcome() {
+        let mut mark = LowWaterMark::new(Some("resume".to_owned()));
+        assert!(mark.batch_done(&page(1, 1, Some("c")), "1").is_empty());
+        assert!(mark.batch_done(&page(0, 2, Some("b")), "0a").is_empty());
+        assert_eq!(mark.token(), Some("resume"));
+
+        assert_eq!(mark.batch_done(&page(0, 2, Some("b")), "0b"), ["0a", "0b", "1"]);
+        assert_eq!(mark.token(), Some("c"));
+        assert!(!mark.is_complete());
+    }
+
+    #[test]
+    fn is_complete_only_behind_the_last_page() {
+        let mut mark = LowWaterMark::new(None);
+        mark.batch_done(&page(1, 1, None), ());
+        assert!(!mark.is_complete());
+        mark.batch_done(&page(0, 1, Some("b")), ());
+        assert!(mark.is_complete());
+        assert_eq!(mark.token(), None);
+    }
+}

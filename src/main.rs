@@ -1,0 +1,81 @@
+//! Reads the environment, builds the clients, runs the handler; nothing else.
+
+use std::process::ExitCode;
+
+use aws_config::BehaviorVersion;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_lambda_events::event::sqs::SqsEvent;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use erase_user_files::bucket::s3::{CONNECT_TIMEOUT, POOL_IDLE_TIMEOUT, S3};
+use erase_user_files::config::Config;
+use erase_user_files::handler::Handler;
+use erase_user_files::queue::sqs::Sqs;
+use lambda_runtime::{LambdaEvent, service_fn};
+use tracing_subscriber::EnvFilter;
+
+#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    start_logging();
+    let started = match Config::from_vars(variable) {
+        Err(error) => Err(error.to_string()),
+        Ok(_) if variable("AWS_LAMBDA_RUNTIME_API").is_none() => {
+            Err("this is a Lambda function: start it with `make run`, `make invoke` or `cargo lambda watch`".to_owned())
+        }
+        Ok(config) => run(config).await.map_err(|error| error.to_string()),
+    };
+    match started {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(text) => {
+            say_why(&text);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "plain, not JSON: the person who deploys reads this one")]
+fn say_why(text: &str) {
+    eprintln!("erase-user-files cannot start: {text}");
+}
+
+async fn run(config: Config) -> Result<(), lambda_runtime::Error> {
+    let http_client = aws_smithy_http_client::Builder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .build_https();
+    let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http_client)
+        // The adapters' callers repeat, within the time that is left and at the pace of all.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .load()
+        .await;
+    let s3_config = aws_sdk_s3::config::Builder::from(&aws).force_path_style(config.force_path_style).build();
+    let s3 = S3::new(aws_sdk_s3::Client::from_conf(s3_config), config.expected_bucket_owner.clone());
+    let sqs = Sqs::new(aws_sdk_sqs::Client::new(&aws), config.continuation_queue_url.clone());
+    let handler = &Handler::new(config, s3, sqs, fastrand::u64(..));
+    lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| {
+        // Boxed: the future is large, and rustc cannot compute its layout otherwise.
+        Box::pin(handler.handle(event.payload, event.context.deadline))
+    }))
+    .await
+}
+
+/// JSON lines with a timestamp, unless `AWS_LAMBDA_LOG_FORMAT` is `Text`: without one, Lambda takes every line for INFO.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>
+fn start_logging() {
+    let level = variable("AWS_LAMBDA_LOG_LEVEL").or_else(|| variable("RUST_LOG")).unwrap_or_default();
+    let level = if level.eq_ignore_ascii_case("fatal") { "error" } else { &level };
+    let filter = EnvFilter::try_new(level).ok().filter(|_| !level.is_empty()).unwrap_or_else(|| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    if variable("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text")) {
+        subscriber.with_ansi(false).init();
+    } else {
+        subscriber.json().flatten_event(true).with_span_list(false).init();
+    }
+}

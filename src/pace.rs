@@ -1,0 +1,183 @@
+//! How fast keys are deleted: one turnstile for all erasures of an execution environment.
+
+use std::num::NonZeroU32;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep_until};
+
+/// The most keys that one DeleteObjects may carry.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
+pub const MAX_BATCH_KEYS: usize = 1_000;
+
+/// How late a batch may pass without the next one having to wait for it. Tokio's timers have 1 ms.
+const TIMER_SLACK: Duration = Duration::from_millis(20);
+
+/// Lets batches pass so that no second sees more keys than the rate, and no moment more requests than the slots.
+///
+/// S3 counts every key of a DeleteObjects as one write against about 3,500 per second and partition, so the rate
+/// is in keys. Waiting erasures pass in the order in which they came.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
+#[derive(Debug)]
+pub struct Pace {
+    keys_per_second: Option<NonZeroU32>,
+    max_in_flight: usize,
+    slots: Semaphore,
+    /// When the next batch may start.
+    next_start: Mutex<Option<Instant>>,
+    batch_time: BatchTime,
+    jitter: std::sync::Mutex<fastrand::Rng>,
+}
+
+impl Pace {
+    /// `keys_per_second`: `None` is no limit. `seed` decides the jitter of all waits.
+    pub fn new(keys_per_second: Option<NonZeroU32>, max_in_flight: NonZeroU32, seed: u64) -> Self {
+        let max_in_flight = usize::try_from(max_in_flight.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self {
+            keys_per_second,
+            max_in_flight,
+            slots: Semaphore::new(max_in_flight),
+            next_start: Mutex::new(None),
+            batch_time: BatchTime::default(),
+            jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
+        }
+    }
+
+    /// How many keys one batch may have: at most a second's worth.
+    pub fn batch_keys(&self) -> usize {
+        let rate = self.keys_per_second.and_then(|rate| usize::try_from(rate.get()).ok());
+        rate.unwrap_or(MAX_BATCH_KEYS).min(MAX_BATCH_KEYS)
+    }
+
+    /// How many requests may be in flight at once.
+    pub fn max_in_flight(&self) -> usize {
+        self.max_in_flight
+    }
+
+    /// Waits for a free slot and for the time that `keys` more keys may be sent.
+    ///
+    /// The slot is free again when the permit is dropped. Dropping the wait costs nothing.
+    pub async fn admit(&self, keys: usize) -> SemaphorePermit<'_> {
+        let mut next_start = self.next_start.lock().await;
+        // The slot before the time: time that is taken early and used late would let batches through in a bunch.
+        let permit = self.slots.acquire().await.expect("the semaphore is never closed");
+        if let Some(rate) = self.keys_per_second {
+            let now = Instant::now();
+            // A timer that wakes a little late must not cost throughput.
+            let start = next_start.unwrap_or(now).max(now.checked_sub(TIMER_SLACK).unwrap_or(now));
+            sleep_until(start).await;
+            *next_start = Some(start + seconds_for(keys, rate));
+        }
+        permit
+    }
+
+    /// How long a delete request usually takes; zero before the first was measured.
+    pub fn usual_batch_time(&self) -> Duration {
+        self.batch_time.usual()
+    }
+
+    /// Notes how long a successful delete request took.
+    pub fn batch_took(&self, took: Duration) {
+        self.batch_time.note(took);
+    }
+
+    /// The wait before repetition number `attempt` (from 1): 100 ms doubling to 5 s, less a random part of up to half.
+    ///
+    /// <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>
+    pub fn backoff(&self, attempt: u32) -> Duration {
+        const FIRST: Duration = Duration::from_millis(100);
+        const LONGEST: Duration = Duration::from_secs(5);
+        let ceiling = FIRST.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST);
+        let part = self.jitter.lock().unwrap_or_else(PoisonError::into_inner).f64();
+        ceiling.mul_f64(0.5 + 0.5 * part)
+    }
+}
+
+fn seconds_for(keys: usize, rate: NonZeroU32) -> Duration {
+    let keys = u32::try_from(keys).unwrap_or(u32::MAX);
+    Duration::from_secs_f64(f64::from(keys) / f64::from(rate.get()))
+}
+
+/// A smoothed measure of how long batches take, so that none is launched that could not end in time.
+#[derive(Debug, Default)]
+struct BatchTime {
+    smoothed_micros: AtomicU64,
+}
+
+impl BatchTime {
+    /// The mean and half as much again: most batches are done by then.
+    fn usual(&self) -> Duration {
+        Duration::from_micros(self.smoothed_micros.load(Ordering::Relaxed)).mul_f64(1.5)
+    }
+
+    fn note(&self, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let smoothed = match self.smoothed_micros.load(Ordering::Relaxed) {
+            0 => micros,
+            // TCP's round-trip smoothing, RFC 6298: an eighth of each new measure.
+            before => before - before / 8 + micros / 8,
+        };
+        self.smoothed_micros.store(smoothed.max(1), Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pace(rate: u32, slots: u32) -> Pace {
+        Pace::new(NonZeroU32::new(rate), NonZeroU32::new(slots).unwrap(), 1)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn spaces_batches_by_their_keys() {
+        let pace = pace(1_000, 8);
+        let start = Instant::now();
+        for _ in 0..4 {
+            let _permit = pace.admit(500).await;
+        }
+        assert_eq!(start.elapsed().as_millis() / 10, 150, "four batches of 500 at 1,000 keys a second");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn never_has_more_requests_than_slots() {
+        let pace = pace(0, 2);
+        let first = pace.admit(1).await;
+        let _second = pace.admit(1).await;
+        let third = tokio::time::timeout(Duration::from_secs(9), pace.admit(1));
+        assert!(third.await.is_err());
+        drop(first);
+        let fourth = tokio::time::timeout(Duration::from_secs(9), pace.admit(1));
+        assert!(fourth.await.is_ok());
+    }
+
+    #[test]
+    fn batches_hold_at_most_a_second_of_the_rate() {
+        assert_eq!(pace(0, 1).batch_keys(), 1_000);
+        assert_eq!(pace(3_500, 1).batch_keys(), 1_000);
+        assert_eq!(pace(10, 1).batch_keys(), 10);
+    }
+
+    #[test]
+    fn waits_grow_and_end() {
+        let pace = pace(0, 1);
+        for (attempt, ceiling_ms) in [(1, 100), (2, 200), (5, 1_600), (20, 5_000), (u32::MAX, 5_000)] {
+            for _ in 0..100 {
+                let wait_ms = pace.backoff(attempt).as_millis();
+                assert!(wait_ms >= ceiling_ms / 2 && wait_ms <= ceiling_ms, "attempt {attempt}: {wait_ms} ms");
+            }
+        }
+    }
+
+    #[test]
+    fn learns_how_long_a_batch_takes() {
+        let pace = pace(0, 1);
+        assert_eq!(pace.usual_batch_time(), Duration::ZERO);
+        for _ in 0..100 {
+            pace.batch_took(Duration::from_millis(200));
+        }
+        assert_eq!(pace.usual_batch_time().as_millis(), 300);
+    }
+}

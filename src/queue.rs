@@ -1,0 +1,52 @@
+//! What this function needs of SQS. The real one is in [`sqs`]; the tests' simulation is the other.
+
+pub mod sqs;
+
+use std::future::Future;
+use std::time::Duration;
+
+/// A message queue, as far as an erasure needs it. Every call ends within its `limit`, and none retries by itself.
+pub trait Queue: Sync {
+    /// Puts a continuation into the continuation queue. An error does not mean that it is not there.
+    fn send(&self, continuation: &Outgoing, limit: Duration) -> impl Future<Output = Result<(), QueueFault>> + Send;
+
+    /// Sets how long from now a received message stays hidden: 0 s to 12 h.
+    fn set_visibility(
+        &self,
+        received: &Received,
+        visibility: Duration,
+        limit: Duration,
+    ) -> impl Future<Output = Result<(), QueueFault>> + Send;
+}
+
+/// A continuation on its way out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// The JSON text.
+    pub body: String,
+    /// The user: FIFO queues keep a group's order, standard queues are fair between groups.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html>
+    pub group: String,
+    /// What a FIFO queue drops duplicates by, for 5 minutes.
+    pub deduplication_id: String,
+}
+
+/// How to name a received message to the queue that it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// The queue, which need not be the continuation queue.
+    pub queue_arn: Option<String>,
+    /// The handle of this one delivery.
+    pub receipt_handle: String,
+}
+
+/// Why SQS did not do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueueFault {
+    /// No answer, or the service's own error: try again.
+    #[error("reach SQS: {0}")]
+    Unavailable(String),
+    /// A missing permission, queue or the like: no try will help until somebody mends it.
+    #[error("use the queue: {0}")]
+    Refused(String),
+}

@@ -1,0 +1,291 @@
+//! Who is erased and where: ids, targets, prefixes and keys. An unsafe one cannot be built.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// Longest user id, in bytes (the contract of this function; SQS group ids end there too).
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+pub const MAX_USER_ID_BYTES: usize = 128;
+
+/// Longest object key, in bytes.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
+pub const MAX_KEY_BYTES: usize = 1024;
+
+const PLACEHOLDER: &str = "{user_id}";
+
+/// The id of a user: 1 to 128 of `A-Z a-z 0-9 - _ . : @ + =`, and neither `.` nor `..`.
+///
+/// Shown by `Debug` as its fingerprint, so that no log can carry it in clear by accident.
+#[derive(Clone, PartialEq, Eq)]
+pub struct UserId(String);
+
+/// Why a text is no user id. Never repeats the text: it may be personal data, or 10 MB long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UserIdError {
+    /// Empty, or longer than [`MAX_USER_ID_BYTES`].
+    #[error("the user id has {0} bytes, expected 1 to {MAX_USER_ID_BYTES}")]
+    Length(usize),
+    /// A character outside the allowed set, at this byte.
+    #[error("the user id has a character at byte {0} that is none of A-Z a-z 0-9 - _ . : @ + =")]
+    Character(usize),
+    /// `.` or `..`, which path handling may fold away.
+    #[error("the user id is \".\" or \"..\"")]
+    Dots,
+}
+
+impl UserId {
+    /// Takes a text that is a safe path segment by itself; everything else is refused, nothing is mended.
+    pub fn parse(text: &str) -> Result<Self, UserIdError> {
+        if text.is_empty() || text.len() > MAX_USER_ID_BYTES {
+            return Err(UserIdError::Length(text.len()));
+        }
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@+=".contains(&byte);
+        if let Some(position) = text.bytes().position(|byte| !is_allowed(byte)) {
+            return Err(UserIdError::Character(position));
+        }
+        if text == "." || text == ".." {
+            return Err(UserIdError::Dots);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The id in clear: for prefixes and messages, never for logs.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// What logs call this user: the first 16 hex digits of the id's SHA-256.
+    pub fn fingerprint(&self) -> String {
+        hex(&Sha256::digest(&self.0)[..8])
+    }
+}
+
+impl fmt::Debug for UserId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "UserId({})", self.fingerprint())
+    }
+}
+
+/// Lowercase hexadecimal digits of some bytes.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where users' files are: a bucket, and a prefix with a place for the user id. Parsed from `s3://BUCKET/PREFIX`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    bucket: String,
+    /// The prefix's text before the user id: empty, or ends in `/`.
+    before: String,
+    /// The prefix's text after the user id: begins with `/` and ends with `/`.
+    after: String,
+}
+
+/// Why a text is no target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It does not begin with `s3://`.
+    #[error("expected s3://BUCKET/PREFIX")]
+    Scheme,
+    /// The bucket's name breaks S3's rules.
+    #[error("the bucket's name is not 3 to 63 of a-z 0-9 . - beginning and ending with a letter or digit")]
+    Bucket,
+    /// A directory bucket, whose listings have no order and which this function does not know yet.
+    #[error("directory buckets (--x-s3) are not supported")]
+    DirectoryBucket,
+    /// The placeholder is missing, repeated, or only part of a path segment.
+    #[error("expected {PLACEHOLDER} exactly once in the prefix, as a whole path segment followed by /")]
+    Placeholder,
+    /// The prefix does not end in `/`, so it could match more than the user's folder.
+    #[error("expected a prefix that ends in /")]
+    End,
+    /// An empty segment, `.`, `..`, a brace or a control character in the prefix.
+    #[error("the prefix has an empty segment, a segment . or .., a brace or a control character")]
+    Segment,
+    /// No room for the user id and an object name.
+    #[error("the prefix is too long: an object key has at most {MAX_KEY_BYTES} bytes")]
+    Length,
+}
+
+impl Target {
+    /// Reads `s3://BUCKET/PREFIX`, as in `s3://photos/users/{user_id}/`.
+    pub fn parse(text: &str) -> Result<Self, TargetError> {
+        let rest = text.strip_prefix("s3://").ok_or(TargetError::Scheme)?;
+        let (bucket, template) = rest.split_once('/').ok_or(TargetError::Placeholder)?;
+        if !is_bucket_name(bucket) {
+            return Err(TargetError::Bucket);
+        }
+        // https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-express-differences.html
+        if bucket.ends_with("--x-s3") {
+            return Err(TargetError::DirectoryBucket);
+        }
+        if template.len() + MAX_USER_ID_BYTES > MAX_KEY_BYTES {
+            return Err(TargetError::Length);
+        }
+        let segments: Vec<&str> = template.split('/').collect();
+        if segments.iter().filter(|segment| **segment == PLACEHOLDER).count() != 1
+            || template.matches(PLACEHOLDER).count() != 1
+            || !template.contains("{user_id}/")
+        {
+            return Err(TargetError::Placeholder);
+        }
+        let folders = template.strip_suffix('/').ok_or(TargetError::End)?;
+        if folders.split('/').any(|segment| segment != PLACEHOLDER && !is_plain_segment(segment)) {
+            return Err(TargetError::Segment);
+        }
+        let (before, after) = template.split_once(PLACEHOLDER).ok_or(TargetError::Placeholder)?;
+        Ok(Self { bucket: bucket.to_owned(), before: before.to_owned(), after: after.to_owned() })
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The folder of one user. It always ends in `/` after a non-empty id.
+    pub fn prefix(&self, user: &UserId) -> Prefix {
+        Prefix { bucket: self.bucket.clone(), text: format!("{}{}{}", self.before, user.as_str(), self.after) }
+    }
+
+    fn segments(&self) -> Vec<String> {
+        let template = format!("{}{PLACEHOLDER}{}", self.before, self.after);
+        template.trim_end_matches('/').split('/').map(str::to_owned).collect()
+    }
+
+    /// The user id, if there is one, whose folder here holds folders of *other* users in `inner`.
+    ///
+    /// With `s3://b/{user_id}/` beside `s3://b/users/{user_id}/`, the user called `users` would own everybody.
+    fn id_that_covers(&self, inner: &Self) -> Option<String> {
+        let (mine, theirs) = (self.segments(), inner.segments());
+        if self.bucket != inner.bucket || mine.len() > theirs.len() {
+            return None;
+        }
+        let mut covering = None;
+        for (outer, inner) in mine.iter().zip(&theirs) {
+            match (outer == PLACEHOLDER, inner == PLACEHOLDER) {
+                // The same user in both: nobody else is covered.
+                (true, true) => return None,
+                (true, false) => covering = Some(inner.clone()),
+                // Some user of the inner target is called like this segment: still a match.
+                (false, true) => {}
+                (false, false) if outer == inner => {}
+                (false, false) => return None,
+            }
+        }
+        covering
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "s3://{}/{}{PLACEHOLDER}{}", self.bucket, self.before, self.after)
+    }
+}
+
+/// S3's naming rules, as far as they protect us from a typing error.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
+fn is_bucket_name(name: &str) -> bool {
+    let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|byte| is_alphanumeric(byte) || byte == b'.' || byte == b'-')
+        && name.bytes().next().is_some_and(is_alphanumeric)
+        && name.bytes().last().is_some_and(is_alphanumeric)
+        && !name.contains("..")
+}
+
+fn is_plain_segment(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..") && !segment.contains(|c: char| c == '{' || c == '}' || c.is_control())
+}
+
+/// All targets of the function, in the order in which they are erased: at least one, none twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Targets {
+    list: Vec<Target>,
+    /// User ids that no user may have, because their folder would hold folders of others.
+    reserved: BTreeSet<String>,
+}
+
+impl Targets {
+    /// Takes a comma-separated list; on error every faulty entry, each with its reason.
+    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
+        let mut list: Vec<Target> = Vec::new();
+        let mut faults = Vec::new();
+        for entry in text.split(',').map(str::trim) {
+            match Target::parse(entry) {
+                Ok(target) if list.contains(&target) => faults.push(format!("\"{entry}\" is listed twice")),
+                Ok(target) => list.push(target),
+                Err(error) => faults.push(format!("\"{entry}\": {error}")),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let pairs = list.iter().flat_map(|outer| list.iter().map(move |inner| (outer, inner)));
+        let reserved = pairs.filter_map(|(outer, inner)| outer.id_that_covers(inner)).collect();
+        Ok(Self { list, reserved })
+    }
+
+    /// The targets in order.
+    pub fn as_slice(&self) -> &[Target] {
+        &self.list
+    }
+
+    /// Whether this id is a fixed folder of another target: its user's folder would hold those of others.
+    pub fn reserves(&self, user: &UserId) -> bool {
+        self.reserved.contains(user.as_str())
+    }
+}
+
+/// The folder of one user in one bucket: all that an erasure may touch.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Prefix {
+    bucket: String,
+    text: String,
+}
+
+impl Prefix {
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The prefix in clear: for requests, never for logs.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Takes a key that the store listed, if it lies in this folder. There is no other way to a [`Key`].
+    pub fn own(&self, key: String) -> Result<Key, OutsidePrefix> {
+        if key.starts_with(&self.text) { Ok(Key(key)) } else { Err(OutsidePrefix) }
+    }
+}
+
+impl fmt::Debug for Prefix {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Prefix(s3://{}/...)", self.bucket)
+    }
+}
+
+/// The store listed a key that the prefix does not cover: a bug of the store or of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the store listed a key outside the user's prefix")]
+pub struct OutsidePrefix;
+
+/// The key of an object that was checked to lie under the user's prefix: the only thing that can be deleted.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(String);
+
+impl Key {
+    /// The key in clear: for requests, never for logs.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Key(..)")
+    }
+}
