@@ -328,3 +328,37 @@ fn within(limit: Duration) -> aws_sdk_s3::config::Builder {
         .build();
     Config::builder().timeout_config(timeouts)
 }
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn decoding_undoes_either_way_to_encode(key in any::<String>()) {
+            let encoded = utf8_percent_encode(&key, NON_ALPHANUMERIC).to_string();
+            prop_assert_eq!(decode(&encoded, true).unwrap(), key.as_str());
+            let as_form = encoded.replace("%20", "+");
+            prop_assert_eq!(decode(&as_form, true).unwrap(), key.as_str());
+        }
+
+        #[test]
+        fn decoding_takes_any_text_without_a_panic(text in any::<String>()) {
+            prop_assert_eq!(decode(&text, false).unwrap(), text.as_str());
+            if let Ok(decoded) = decode(&text, true) {
+                prop_assert!(decoded.len() <= text.len());
+            }
+        }
+
+        #[test]
+        fn what_is_called_xml_text_has_only_characters_of_xml(text in any::<String>()) {
+            let is_allowed = |c| matches!(
+                c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}'
+            );
+            prop_assert_eq!(is_xml_text(&text), text.chars().all(is_allowed));
+        }
+    }
+}

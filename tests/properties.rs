@@ -1,0 +1,257 @@
+//! What holds for every input: ids, prefixes, targets, messages.
+
+use erase_user_files::bookmark::{Bookmark, Round};
+use erase_user_files::message::{Erasure, MessageError};
+use erase_user_files::tally::{Codes, Tally};
+use erase_user_files::target::{Target, Targets, UserId, UserIdError};
+use proptest::prelude::*;
+use serde_json::json;
+
+const ID: &str = r"[A-Za-z0-9_.:@+=-]{1,128}";
+
+fn targets(text: &str) -> Targets {
+    Targets::parse(text).expect("targets")
+}
+
+fn parse(body: &str) -> Result<Erasure, MessageError> {
+    Erasure::parse(body, Some("message-1"), &targets("s3://photos/{user_id}/"))
+}
+
+proptest! {
+    #[test]
+    fn no_users_folder_holds_a_key_of_another(one in ID, other in ID, rest in any::<String>()) {
+        prop_assume!(one != other);
+        let (Ok(one), Ok(other)) = (UserId::parse(&one), UserId::parse(&other)) else { return Ok(()) };
+        for template in ["s3://photos/{user_id}/", "s3://photos/users/{user_id}/files/"] {
+            let target = Target::parse(template).unwrap();
+            let (mine, theirs) = (target.prefix(&one), target.prefix(&other));
+            let key = format!("{}{rest}", mine.as_str());
+            prop_assert!(theirs.own(key.clone()).is_err());
+            prop_assert!(theirs.own(mine.as_str().trim_end_matches('/').to_owned()).is_err());
+            prop_assert!(mine.own(key).is_ok());
+        }
+    }
+
+    #[test]
+    fn an_id_is_taken_as_it_is_or_not_at_all(text in any::<String>()) {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:@+=".contains(c);
+        let is_id = (1..=128).contains(&text.len()) && text.chars().all(is_allowed) && text != "." && text != "..";
+        match UserId::parse(&text) {
+            Ok(id) => prop_assert!(is_id && id.as_str() == text),
+            Err(error) => prop_assert!(!is_id && (text.len() < 4 || !error.to_string().contains(&text))),
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_the_template_with_the_id_in_place(id in ID, folder in "([a-z]{1,5}/){0,3}", below in "([a-z]{1,5}/){0,3}") {
+        prop_assume!(id != "." && id != "..");
+        let template = format!("s3://some-bucket/{folder}{{user_id}}/{below}");
+        let target = Target::parse(&template).unwrap();
+        prop_assert_eq!(target.to_string(), template);
+        let prefix = target.prefix(&UserId::parse(&id).unwrap());
+        prop_assert_eq!(prefix.bucket(), "some-bucket");
+        prop_assert_eq!(prefix.as_str(), format!("{folder}{id}/{below}"));
+    }
+
+    #[test]
+    fn no_text_makes_a_target_whose_prefix_does_not_end_behind_the_id(text in r"(s3://)?[a-z.-]{0,8}(/|\{user_id\}|\{|\}|[a-z.]){0,12}") {
+        if let Ok(target) = Target::parse(&text) {
+            let prefix = target.prefix(&UserId::parse("ID").unwrap());
+            prop_assert!(prefix.as_str().ends_with('/'));
+            prop_assert_eq!(prefix.as_str().split('/').filter(|segment| *segment == "ID").count(), 1);
+            prop_assert!(prefix.as_str().trim_end_matches('/').split('/').all(|s| !matches!(s, "" | "." | "..")));
+        }
+    }
+
+    #[test]
+    fn a_continuation_says_the_same_when_it_is_read_again(
+        erasure in (ID, "[A-Za-z0-9._:-]{1,128}", any::<(u32, u32)>(), any::<Option<String>>(), any::<[u64; 8]>())
+    ) {
+        let (user, id, (hop, idle_hops), token, numbers) = erasure;
+        prop_assume!(user != "." && user != "..");
+        let body = json!({"type": "user-withdrawn", "userId": user, "requestId": id, "withdrawnAt": "2026-01-31T12:00:00+01:00"});
+        let mut erasure = parse(&body.to_string()).unwrap();
+        let [deleted, kept_newer, objects, bytes, requests, throttles, retries, refused] = numbers;
+        let mut codes = Codes::default();
+        codes.add("AccessDenied", refused);
+        erasure.hop = hop;
+        erasure.idle_hops = idle_hops;
+        erasure.bookmark = Bookmark {
+            target: Some("s3://photos/{user_id}/".to_owned()),
+            token,
+            round: Round { number: 7, deleted, kept_newer, refused: codes },
+        };
+        erasure.tally = Tally { objects, bytes, requests, throttles, retries };
+        let text = erasure.continuation();
+        // Only characters that SQS takes.
+        let is_refused = |c: char| c < ' ' || c == '\u{fffe}' || c == '\u{ffff}';
+        prop_assert!(!text.contains(is_refused));
+        prop_assert_eq!(parse(&text).unwrap(), erasure);
+    }
+
+    #[test]
+    fn any_text_is_a_message_or_an_error_but_never_a_panic(text in any::<String>()) {
+        prop_assert!(parse(&text).is_err());
+    }
+
+    #[test]
+    fn a_deduplication_id_fits_and_tells_hops_apart(id in "[A-Za-z0-9._:-]{1,128}", hop in 0_u32..u32::MAX) {
+        let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": id, "userId": "u1", "hop": hop});
+        let erasure = parse(&body.to_string()).unwrap();
+        let next = Erasure { hop: hop + 1, ..erasure.clone() };
+        prop_assert!(erasure.deduplication_id().len() <= 128);
+        prop_assert_ne!(erasure.deduplication_id(), next.deduplication_id());
+        if id.len() < 100 {
+            prop_assert_eq!(erasure.deduplication_id(), format!("{id}:{hop}"));
+        }
+    }
+}
+
+#[test]
+fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
+    for (body, expected) in [
+        (r#"{"type":"user-withdrawn"}"#, r#""userId" is missing or not a JSON string"#),
+        (r#"{"type":"user-withdrawn","userId":null}"#, r#""userId" is missing or not a JSON string"#),
+        (r#"{"type":"user-withdrawn","userId":123456}"#, r#""userId" is missing or not a JSON string"#),
+        (r#"{"type":"user-withdrawn","userId":["secret"]}"#, r#""userId" is missing or not a JSON string"#),
+        (r#"{"type":"user-withdrawn","userId":""}"#, "the user id has 0 bytes, expected 1 to 128"),
+        (r#"{"type":"user-withdrawn","userId":".."}"#, r#"the user id is "." or "..""#),
+        (r#"{"type":"user-withdrawn","userId":"secret/x"}"#, "has a character at byte 6"),
+        (r#"{"type":"user-withdrawn","userId":"secret%2Fx"}"#, "has a character at byte 6"),
+        (r#"{"type":"user-withdrawn","userId":"secret\u0000"}"#, "has a character at byte 6"),
+        (r#"{"type":"user-withdrawn","userId":"secret "}"#, "has a character at byte 6"),
+        (r#"{"type":"user-withdrawn","userId":"secret\u2215"}"#, "has a character at byte 6"),
+        (r#"{"type":"user-withdrawn","userId":"secret","userId":"other"}"#, "duplicate field `userId`"),
+        (r#"{"type":"user-withdrawn","userId":"secret\ud800"}"#, "not valid JSON"),
+        (r#"{"type":"user-withdrawn","userId":"secret","requestId":"a b"}"#, "the request id is not 1 to 128 of"),
+        (
+            r#"{"type":"user-withdrawn","userId":"secret","requestId":7}"#,
+            r#""requestId" is missing or not a JSON string"#,
+        ),
+        (r#"{"type":"user-withdrawn","userId":"secret","eraseBefore":"yesterday"}"#, r#""eraseBefore" is not a time"#),
+        (
+            r#"{"type":"user-withdrawn","userId":"secret","withdrawnAt":"2026-13-01T00:00:00Z"}"#,
+            r#""withdrawnAt" is not a time"#,
+        ),
+        (r#"{"type":"user-signed-up","userId":"secret"}"#, r#""type" is not "user-withdrawn""#),
+        (r#"{"userId":"secret"}"#, r#""type" is not "user-withdrawn""#),
+        (r#"["user-withdrawn","secret"]"#, "the body is not a JSON object"),
+        (r#""secret""#, "the body is not a JSON object"),
+        ("secret", "the body is not valid JSON"),
+        ("", "the body is not valid JSON"),
+        (
+            r#"{"type":"erasure-continuation","version":2,"erasureId":"secret","userId":"secret","hop":1}"#,
+            "format version 2",
+        ),
+        (
+            r#"{"type":"erasure-continuation","version":1,"erasureId":"e","userId":"secret","hop":"1"}"#,
+            "cannot be read at line 1",
+        ),
+        (r#"{"type":"erasure-continuation","version":1,"userId":"secret","hop":1}"#, "cannot be read at line 1"),
+        (
+            r#"{"type":"erasure-continuation","version":1,"erasureId":"","userId":"secret","hop":1}"#,
+            "the request id is not",
+        ),
+        (
+            r#"{"type":"erasure-continuation","version":1,"erasureId":"e","userId":"secret/","hop":1}"#,
+            "has a character at byte 6",
+        ),
+    ] {
+        let error = parse(body).expect_err(body).to_string();
+        assert!(error.contains(expected), "{body}\n  is: {error}\n  expected: {expected}");
+        assert!(!error.contains("secret") && !error.contains("123456"), "{error}");
+    }
+}
+
+#[test]
+fn deep_and_huge_bodies_are_refused_like_any_other() {
+    let deep = format!("{}{}", r#"{"type":"user-withdrawn","userId":"#, "[".repeat(100_000));
+    assert!(matches!(parse(&deep), Err(MessageError::Json(_))));
+    let id = "x".repeat(1024 * 1024);
+    let huge = format!(r#"{{"type":"user-withdrawn","userId":"{id}"}}"#);
+    assert_eq!(parse(&huge), Err(MessageError::User(UserIdError::Length(1024 * 1024))));
+    // What is not ours may be as large as it likes.
+    let padded = format!(r#"{{"type":"user-withdrawn","userId":"u1","note":"{id}"}}"#);
+    assert_eq!(parse(&padded).unwrap().user, UserId::parse("u1").unwrap());
+}
+
+#[test]
+fn a_withdrawal_is_named_by_its_request_id_or_else_by_the_message() {
+    let body = r#"{"type":"user-withdrawn","userId":"u1","requestId":"r:1"}"#;
+    assert_eq!(parse(body).unwrap().id.as_str(), "r:1");
+    let body = r#" {"userId":"u1","type":"user-withdrawn","bucket":"not-yours","unknown":{"a":[1]}} "#;
+    let erasure = parse(body).unwrap();
+    assert_eq!((erasure.id.as_str(), erasure.hop), ("message-1", 0));
+    let all = targets("s3://photos/{user_id}/");
+    let unnamed = Erasure::parse(body, None, &all).unwrap();
+    assert_eq!(unnamed.id, Erasure::parse(body, None, &all).unwrap().id, "the same again at a redelivery");
+}
+
+#[test]
+fn a_continuation_of_the_first_release_needs_only_its_first_fields() {
+    let body = r#"{"type":"erasure-continuation","version":1,"erasureId":"e1","userId":"u1","hop":3,"new":true}"#;
+    let erasure = parse(body).unwrap();
+    assert_eq!((erasure.hop, erasure.idle_hops), (3, 0));
+    assert_eq!(erasure.bookmark, Bookmark::default());
+    assert!(erasure.bookmark.is_at_start_of_round());
+    assert_eq!(erasure.bookmark.round.number, 1);
+}
+
+#[test]
+fn a_log_name_never_has_the_users_id() {
+    let body = r#"{"type":"user-withdrawn","userId":"u-123","requestId":"withdraw:u-123:7"}"#;
+    assert_eq!(parse(body).unwrap().log_name(), "withdraw:{user}:7");
+    assert!(!format!("{:?}", UserId::parse("u-123").unwrap()).contains("u-123"));
+}
+
+#[test]
+fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
+    for (list, refused, taken) in [
+        ("s3://data/{user_id}/,s3://data/users/{user_id}/", "users", "u1"),
+        ("s3://data/a/{user_id}/,s3://data/{user_id}/b/", "b", "a"),
+        ("s3://data/x/{user_id}/,s3://data/x/y/{user_id}/z/", "y", "x"),
+    ] {
+        let body = |user: &str| json!({"type": "user-withdrawn", "userId": user}).to_string();
+        let targets = targets(list);
+        assert_eq!(Erasure::parse(&body(refused), None, &targets), Err(MessageError::ReservedUser), "{list}");
+        assert!(Erasure::parse(&body("somebody"), None, &targets).is_ok(), "{list}");
+        assert_eq!(Erasure::parse(&body(taken), None, &targets).is_ok(), taken != "a", "{list}");
+    }
+    // Another bucket, or the user's own folder twice: nobody else is touched.
+    for list in ["s3://data/{user_id}/,s3://other/users/{user_id}/", "s3://data/{user_id}/,s3://data/{user_id}/users/"]
+    {
+        assert!(
+            Erasure::parse(r#"{"type":"user-withdrawn","userId":"users"}"#, None, &targets(list)).is_ok(),
+            "{list}"
+        );
+    }
+}
+
+#[test]
+fn bad_targets_are_refused_each_with_its_reason() {
+    for (text, reason) in [
+        ("", "expected s3://BUCKET/PREFIX"),
+        ("photos/{user_id}/", "expected s3://BUCKET/PREFIX"),
+        ("s3://photos", "expected {user_id} exactly once"),
+        ("s3://photos/", "expected {user_id} exactly once"),
+        ("s3://photos/{user_id}", "expected {user_id} exactly once"),
+        ("s3://photos/users-{user_id}/", "expected {user_id} exactly once"),
+        ("s3://photos/{user_id}/{user_id}/", "expected {user_id} exactly once"),
+        ("s3://photos/{userid}/", "expected {user_id} exactly once"),
+        ("s3://photos/{user_id}/avatar", "expected a prefix that ends in /"),
+        ("s3://photos//{user_id}/", "an empty segment"),
+        ("s3://photos/{user_id}//", "an empty segment"),
+        ("s3://photos/../{user_id}/", "a segment . or .."),
+        ("s3://photos/{x}/{user_id}/", "a brace"),
+        ("s3:///{user_id}/", "the bucket's name"),
+        ("s3://{user_id}/{user_id}/", "the bucket's name"),
+        ("s3://Photos/{user_id}/", "the bucket's name"),
+        ("s3://photos--use1-az4--x-s3/{user_id}/", "directory buckets"),
+    ] {
+        let error = Target::parse(text).expect_err(text).to_string();
+        assert!(error.contains(reason), "{text}: {error}");
+    }
+    let faults = Targets::parse("s3://photos/{user_id}/,nonsense, s3://photos/{user_id}/").unwrap_err();
+    assert_eq!(faults.len(), 2, "{faults:?}");
+    assert!(faults[0].contains("nonsense") && faults[1].contains("listed twice"), "{faults:?}");
+}
