@@ -1,0 +1,494 @@
+//! The handler in virtual time: budget, hand-off, fairness, and what one message may do to another.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Deref;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
+
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use erase_user_files::bucket::{Bucket, Fault, Item, KeyFailure, ListedObject, Page};
+use erase_user_files::config::Config;
+use erase_user_files::deadline::Announced;
+use erase_user_files::handler::{Handler, UnnamedRecord};
+use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
+use erase_user_files::target::Prefix;
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
+
+/// What the test and the function both hold.
+#[derive(Debug)]
+struct Shared<T>(Arc<T>);
+
+impl<T> Clone for Shared<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// S3 as far as these tests need it: 60 ms a page of 1,000, 250 ms a delete, and what the test wishes.
+#[derive(Debug, Default)]
+struct Store {
+    /// How many objects each user has; their keys are numbers. Deleted ones are gone from the set.
+    objects: Mutex<BTreeMap<String, BTreeSet<u32>>>,
+    log: Mutex<Vec<(Instant, Event)>>,
+    refuses: bool,
+    hangs: bool,
+    /// The page, by its first key, whose deletes never end.
+    stuck_from: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Event {
+    Listed(String),
+    Deleting(usize),
+    Deleted(usize),
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Store {
+    fn of(users: &[(&str, u32)]) -> Self {
+        let objects = users.iter().map(|(user, count)| (format!("{user}/"), (0..*count).collect())).collect();
+        Self { objects: Mutex::new(objects), ..Self::default() }
+    }
+
+    fn left(&self, user: &str) -> usize {
+        locked(&self.objects).get(&format!("{user}/")).map_or(0, BTreeSet::len)
+    }
+
+    fn note(&self, event: Event) {
+        locked(&self.log).push((Instant::now(), event));
+    }
+}
+
+impl Bucket for Shared<Store> {
+    async fn check(&self, _bucket: &str, _limit: Duration) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &Prefix, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+        if self.hangs {
+            sleep(limit).await;
+            return Err(Fault::Unavailable("no answer in time".to_owned()));
+        }
+        assert!(!prefix.as_str().starts_with("panic"), "this one panics on purpose");
+        sleep(Duration::from_millis(60)).await;
+        self.note(Event::Listed(prefix.as_str().to_owned()));
+        let from = token.map_or(0, |token| token.parse().expect("a token of ours"));
+        let objects = locked(&self.objects);
+        let mut rest = objects.get(prefix.as_str()).into_iter().flat_map(|all| all.range(from..));
+        let page: Vec<u32> = rest.by_ref().take(1_000).copied().collect();
+        let next = rest.next().map(u32::to_string);
+        let listed = |number: &u32| ListedObject {
+            key: format!("{}{number:09}", prefix.as_str()),
+            bytes: 1,
+            last_modified: UNIX_EPOCH.checked_add(Duration::from_secs((*number).into())).map(Into::into),
+        };
+        Ok(Page { objects: page.iter().map(listed).collect(), next })
+    }
+
+    async fn delete(&self, prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Vec<KeyFailure>, Fault> {
+        self.note(Event::Deleting(items.len()));
+        let number = |item: &Item| item.key.as_str()[prefix.as_str().len()..].parse::<u32>().expect("a number");
+        if self.stuck_from == items.first().map(number) {
+            std::future::pending::<()>().await;
+        }
+        sleep(Duration::from_millis(250)).await;
+        if self.refuses {
+            let failure =
+                |index| KeyFailure { index, code: "AccessDenied".to_owned(), is_retryable: false, is_throttle: false };
+            return Ok((0..items.len()).map(failure).collect());
+        }
+        let mut objects = locked(&self.objects);
+        let all = objects.get_mut(prefix.as_str()).expect("a listed user");
+        for item in items {
+            all.remove(&number(item));
+        }
+        drop(objects);
+        self.note(Event::Deleted(items.len()));
+        Ok(Vec::new())
+    }
+}
+
+/// SQS: remembers what it was asked.
+#[derive(Debug, Default)]
+struct Letters {
+    sent: Mutex<Vec<Outgoing>>,
+    visibilities: Mutex<BTreeMap<String, u64>>,
+    fails: bool,
+    hangs: bool,
+}
+
+impl Letters {
+    async fn answer(&self, limit: Duration) -> Result<(), QueueFault> {
+        sleep(if self.hangs { limit } else { Duration::from_millis(20) }).await;
+        if self.fails || self.hangs { Err(QueueFault::Unavailable("simulated".to_owned())) } else { Ok(()) }
+    }
+
+    /// The only continuation, as JSON.
+    fn continuation(&self) -> Value {
+        let sent = locked(&self.sent);
+        assert_eq!(sent.len(), 1, "{sent:?}");
+        serde_json::from_str(&sent[0].body).expect("a continuation is JSON")
+    }
+}
+
+impl Queue for Shared<Letters> {
+    async fn send(&self, continuation: &Outgoing, limit: Duration) -> Result<(), QueueFault> {
+        self.answer(limit).await?;
+        locked(&self.sent).push(continuation.clone());
+        Ok(())
+    }
+
+    async fn set_visibility(&self, to: &Received, visibility: Duration, limit: Duration) -> Result<(), QueueFault> {
+        self.answer(limit).await?;
+        locked(&self.visibilities).insert(to.receipt_handle.clone(), visibility.as_secs());
+        Ok(())
+    }
+}
+
+/// A world of one function, its store and its queue.
+struct Scene {
+    store: Shared<Store>,
+    letters: Shared<Letters>,
+    handler: Handler<Shared<Store>, Shared<Letters>>,
+}
+
+impl Scene {
+    fn new(store: Store, letters: Letters, settings: &[(&str, &str)]) -> Self {
+        let required = [
+            ("ERASE_TARGETS", "s3://photos/{user_id}/"),
+            ("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase"),
+        ];
+        let lookup = |name: &str| {
+            let found = settings.iter().chain(&required).find(|(setting, _)| *setting == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        let config = Config::from_vars(lookup).expect("right settings");
+        let (store, letters) = (Shared(Arc::new(store)), Shared(Arc::new(letters)));
+        let handler = Handler::new(config, store.clone(), letters.clone(), 1);
+        Self { store, letters, handler }
+    }
+
+    async fn invoke(&self, timeout: Duration, records: Vec<SqsMessage>) -> Result<Vec<String>, UnnamedRecord> {
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let end = Duration::from_secs(1_800_000_000) + timeout;
+        let deadline_epoch_ms = u64::try_from(end.as_millis()).expect("before the year 584 million");
+        let announced = Announced { deadline_epoch_ms, now, fallback: Duration::from_secs(60) };
+        let mut event = SqsEvent::default();
+        event.records = records;
+        let start = Instant::now();
+        let response = self.handler.handle_until(event, announced).await;
+        assert!(start.elapsed() < timeout, "the answer came after {:?} of {timeout:?}", start.elapsed());
+        Ok(response?.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect())
+    }
+}
+
+fn record(name: &str, body: &str) -> SqsMessage {
+    let mut record = SqsMessage::default();
+    record.message_id = Some(name.to_owned());
+    record.receipt_handle = Some(name.to_owned());
+    record.body = Some(body.to_owned());
+    record
+}
+
+fn withdrawal(user: &str) -> SqsMessage {
+    record(user, &json!({"type": "user-withdrawn", "userId": user}).to_string())
+}
+
+const NOBODY: Vec<String> = Vec::new();
+
+async fn time_spent_deleting(timeout: Duration, rate: &str, objects: u32) -> f64 {
+    let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_DELETES_PER_SECOND", rate)]);
+    let start = Instant::now();
+    assert_eq!(scene.invoke(timeout, vec![withdrawal("u1")]).await, Ok(NOBODY));
+    assert!(scene.store.left("u1") > 0, "the test needs more objects");
+    let log = locked(&scene.store.log);
+    let (last, _) = log.iter().rfind(|(_, event)| matches!(event, Event::Deleted(_))).expect("deletions");
+    last.duration_since(start).as_secs_f64() / timeout.as_secs_f64()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hop_of_10_s_deletes_for_85_percent_of_it_and_one_of_300_s_for_97() {
+    let short = time_spent_deleting(Duration::from_secs(10), "3500", 100_000).await;
+    assert!(short >= 0.85, "{short}");
+    let long = time_spent_deleting(Duration::from_secs(300), "300", 100_000).await;
+    assert!(long >= 0.97, "{long}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_next_page_is_listed_while_this_one_is_deleted_but_not_many_pages_ahead() {
+    let settings = [("MAX_IN_FLIGHT_BATCHES", "2"), ("MAX_DELETES_PER_SECOND", "0")];
+    let scene = Scene::new(Store::of(&[("u1", 50_000)]), Letters::default(), &settings);
+    scene.invoke(Duration::from_secs(900), vec![withdrawal("u1")]).await.unwrap();
+    assert_eq!(scene.store.left("u1"), 0);
+    let (mut ahead, mut most_ahead, mut in_flight, mut most_in_flight, mut overlaps) = (0_i32, 0, 0, 0, 0);
+    for (_, event) in locked(&scene.store.log).iter() {
+        match event {
+            Event::Listed(_) => {
+                ahead += 1;
+                overlaps += i32::from(in_flight > 0);
+            }
+            Event::Deleting(_) => in_flight += 1,
+            Event::Deleted(_) => {
+                in_flight -= 1;
+                ahead -= 1;
+            }
+        }
+        most_ahead = most_ahead.max(ahead);
+        most_in_flight = most_in_flight.max(in_flight);
+    }
+    assert_eq!(most_in_flight, 2);
+    assert!(overlaps > 40, "{overlaps} of 51 listings ran beside a delete");
+    assert!(most_ahead <= 4, "{most_ahead} pages were in memory at once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_huge_user_does_not_starve_nine_small_ones() {
+    let mut users = vec![("huge", 500_000)];
+    let small = ["s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9"];
+    users.extend(small.map(|user| (user, 1_500)));
+    let scene = Scene::new(Store::of(&users), Letters::default(), &[]);
+    let records = users.iter().map(|(user, _)| withdrawal(user)).collect();
+    assert_eq!(scene.invoke(Duration::from_secs(30), records).await, Ok(NOBODY));
+    for user in small {
+        assert_eq!(scene.store.left(user), 0, "{user}");
+    }
+    let continuation = scene.letters.continuation();
+    assert_eq!(continuation["userId"], "huge");
+    assert!(continuation["tally"]["objects"].as_u64() > Some(50_000), "{continuation}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pace_counts_the_keys_of_all_messages_together() {
+    let users = ["u1", "u2", "u3"];
+    let store = Store::of(&users.map(|user| (user, 2_000)));
+    let scene = Scene::new(store, Letters::default(), &[("MAX_DELETES_PER_SECOND", "700")]);
+    scene.invoke(Duration::from_secs(60), users.map(withdrawal).into()).await.unwrap();
+    let log = locked(&scene.store.log);
+    let starts: Vec<(Instant, usize)> = log
+        .iter()
+        .filter_map(|(at, event)| if let Event::Deleting(keys) = event { Some((*at, *keys)) } else { None })
+        .collect();
+    assert_eq!(starts.iter().map(|(_, keys)| keys).sum::<usize>(), 6_000);
+    // Between any two batches, no more keys than the rate allows for the time between them, but for timer slack.
+    for (first, (from, _)) in starts.iter().enumerate() {
+        let mut keys = 0;
+        for window in starts[first..].windows(2) {
+            keys += window[0].1;
+            let allowed = 700.0 * (window[1].0.duration_since(*from).as_secs_f64() + 0.025);
+            assert!(f64::from(u32::try_from(keys).unwrap()) <= allowed, "{keys} keys where {allowed} are allowed");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_continuation_points_to_the_first_page_with_a_batch_without_outcome() {
+    let store = Store { stuck_from: Some(3_000), ..Store::of(&[("u1", 10_000)]) };
+    let scene = Scene::new(store, Letters::default(), &[]);
+    assert_eq!(scene.invoke(Duration::from_secs(20), vec![withdrawal("u1")]).await, Ok(NOBODY));
+    assert_eq!(scene.store.left("u1"), 1_000, "all others are deleted, around the page that hangs");
+    let continuation = scene.letters.continuation();
+    assert_eq!(continuation["bookmark"]["token"], "3000", "{continuation}");
+    assert_eq!(continuation["bookmark"]["target"], "s3://photos/{user_id}/");
+    assert_eq!((&continuation["hop"], &continuation["idleHops"]), (&json!(1), &json!(0)));
+    assert_eq!(continuation["tally"]["objects"], 9_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn hops_hand_on_until_the_user_is_erased() {
+    let scene = Scene::new(Store::of(&[("u1", 30_000)]), Letters::default(), &[]);
+    let mut message = withdrawal("u1");
+    for hop in 1.. {
+        assert_eq!(scene.invoke(Duration::from_secs(4), vec![message]).await, Ok(NOBODY));
+        let Some(next) = locked(&scene.letters.sent).pop() else { break };
+        assert_eq!((next.group.as_str(), next.deduplication_id), ("u1", format!("u1:{hop}")));
+        message = record("m", &next.body);
+        assert!(hop < 10, "30,000 objects at 3,500 a second and 3 s a hop");
+    }
+    assert_eq!(scene.store.left("u1"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_that_a_lost_answer_doubled_ends_erased_both_times() {
+    let scene = Scene::new(Store::of(&[("u1", 20_000), ("u2", 10)]), Letters::default(), &[]);
+    scene.invoke(Duration::from_secs(4), vec![withdrawal("u1")]).await.unwrap();
+    let next = locked(&scene.letters.sent).pop().expect("a continuation");
+    let twice = || vec![record("first", &next.body), record("second", &next.body)];
+    assert_eq!(scene.invoke(Duration::from_secs(60), twice()).await, Ok(NOBODY));
+    assert_eq!((scene.store.left("u1"), scene.store.left("u2")), (0, 10));
+    // And once more, long after.
+    assert_eq!(scene.invoke(Duration::from_secs(60), twice()).await, Ok(NOBODY));
+    assert!(locked(&scene.letters.sent).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_continuation_cannot_be_sent_is_given_back() {
+    for letters in [Letters { fails: true, ..Letters::default() }, Letters { hangs: true, ..Letters::default() }] {
+        let scene = Scene::new(Store::of(&[("u1", 100_000)]), letters, &[]);
+        let failed = scene.invoke(Duration::from_secs(5), vec![withdrawal("u1")]).await;
+        assert_eq!(failed, Ok(vec!["u1".to_owned()]));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_answer_is_in_time_although_s3_hangs_and_the_message_comes_again() {
+    let store = Store { hangs: true, ..Store::of(&[("u1", 1)]) };
+    let scene = Scene::new(store, Letters { hangs: true, ..Letters::default() }, &[]);
+    for timeout_ms in [300, 1_000, 3_000, 10_000, 900_000] {
+        let failed = scene.invoke(Duration::from_millis(timeout_ms), vec![withdrawal("u1")]).await;
+        assert_eq!(failed, Ok(vec!["u1".to_owned()]), "timeout {timeout_ms} ms");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reserve_as_long_as_the_invocation_still_leaves_time_to_work() {
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[("HANDOFF_RESERVE_MS", "900000")]);
+    assert_eq!(scene.invoke(Duration::from_secs(10), vec![withdrawal("u1")]).await, Ok(NOBODY));
+    assert_eq!(scene.store.left("u1"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_keys_end_incomplete_and_never_loop() {
+    let store = Store { refuses: true, ..Store::of(&[("u1", 2_500)]) };
+    let scene = Scene::new(store, Letters::default(), &[]);
+    let failed = scene.invoke(Duration::from_secs(900), vec![withdrawal("u1")]).await;
+    assert_eq!(failed, Ok(vec!["u1".to_owned()]));
+    let pages = locked(&scene.store.log).iter().filter(|(_, event)| matches!(event, Event::Listed(_))).count();
+    assert_eq!(pages, 3, "one round, no more");
+    assert!(locked(&scene.letters.sent).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn hops_that_delete_nothing_end_after_max_idle_hops() {
+    // 2,000,000 refused keys: no hop of 5 s sees the end of them.
+    let store = Store { refuses: true, ..Store::of(&[("u1", 400_000)]) };
+    let scene = Scene::new(store, Letters::default(), &[("MAX_IDLE_HOPS", "3")]);
+    let mut message = withdrawal("u1");
+    for idle_hops in [1, 2] {
+        assert_eq!(scene.invoke(Duration::from_secs(5), vec![message]).await, Ok(NOBODY));
+        let continuation = scene.letters.continuation();
+        assert_eq!(continuation["idleHops"], idle_hops);
+        message = record("m", &continuation.to_string());
+        locked(&scene.letters.sent).clear();
+    }
+    assert_eq!(scene.invoke(Duration::from_secs(5), vec![message]).await, Ok(vec!["m".to_owned()]));
+    assert!(locked(&scene.letters.sent).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_ends_however_much_is_left() {
+    let scene = Scene::new(Store::of(&[("u1", 100_000)]), Letters::default(), &[]);
+    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 10_000});
+    let failed = scene.invoke(Duration::from_secs(3), vec![record("m", &body.to_string())]).await;
+    assert_eq!(failed, Ok(vec!["m".to_owned()]));
+    assert!(locked(&scene.letters.sent).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_gives_back_its_own_message_and_no_other() {
+    let scene = Scene::new(Store::of(&[("u1", 1_500), ("u2", 1_500)]), Letters::default(), &[]);
+    let records = ["u1", "panic", "u2"].map(withdrawal).into();
+    assert_eq!(scene.invoke(Duration::from_secs(30), records).await, Ok(vec!["panic".to_owned()]));
+    assert_eq!((scene.store.left("u1"), scene.store.left("u2")), (0, 0));
+    assert_eq!(locked(&scene.letters.visibilities)["panic"], 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_messages_go_to_the_dead_letter_queue_at_once_and_harm_no_other() {
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
+    let mut no_body = record("no body", "");
+    no_body.body = None;
+    let records = vec![
+        record("foreign", r#"{"Records":[{"eventSource":"aws:s3"}]}"#),
+        record("no JSON", "u1"),
+        record("surrogate", r#"{"type":"user-withdrawn","userId":"\ud800"}"#),
+        record("huge", &"x".repeat(1024 * 1024)),
+        no_body,
+        withdrawal("u1"),
+    ];
+    let failed = scene.invoke(Duration::from_secs(30), records).await.unwrap();
+    assert_eq!(failed, ["foreign", "no JSON", "surrogate", "huge", "no body"]);
+    assert_eq!(scene.store.left("u1"), 0);
+    assert!(locked(&scene.letters.visibilities).values().all(|seconds| *seconds == 0));
+    assert_eq!(locked(&scene.letters.visibilities).len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_failed_waits_longer_each_time() {
+    let store = Store { refuses: true, ..Store::of(&[("u1", 1)]) };
+    let scene = Scene::new(store, Letters::default(), &[]);
+    for (count, seconds) in [("1", 5), ("2", 10), ("3", 20), ("8", 640), ("9", 900), ("4000000000", 900), ("?", 5)] {
+        let mut message = withdrawal("u1");
+        message.attributes.insert("ApproximateReceiveCount".to_owned(), count.to_owned());
+        scene.invoke(Duration::from_secs(10), vec![message]).await.unwrap();
+        assert_eq!(locked(&scene.letters.visibilities)["u1"], seconds, "receive count {count}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_continuation_of_a_later_release_waits_for_it() {
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
+    let body = r#"{"type":"erasure-continuation","version":2,"erasureId":"e","userId":"u1","hop":1}"#;
+    let failed = scene.invoke(Duration::from_secs(10), vec![record("later", body)]).await;
+    assert_eq!(failed, Ok(vec!["later".to_owned()]));
+    assert_eq!(locked(&scene.letters.visibilities)["later"], 5);
+    assert_eq!(scene.store.left("u1"), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_without_a_message_id_is_worked_on_and_comes_again_if_it_fails() {
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
+    let mut unnamed = withdrawal("u1");
+    unnamed.message_id = None;
+    unnamed.receipt_handle = None;
+    assert_eq!(scene.invoke(Duration::from_secs(10), vec![unnamed.clone()]).await, Ok(NOBODY));
+    assert_eq!(scene.store.left("u1"), 0);
+    unnamed.body = Some("nonsense".to_owned());
+    // An empty identifier would be taken for success of all the others by nobody: the whole batch is safer.
+    assert_eq!(scene.invoke(Duration::from_secs(10), vec![unnamed]).await, Err(UnnamedRecord));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_empty_event_is_answered_at_once() {
+    let scene = Scene::new(Store::default(), Letters::default(), &[]);
+    assert_eq!(scene.invoke(Duration::from_secs(10), Vec::new()).await, Ok(NOBODY));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_in_the_past_is_not_believed() {
+    let scene = Scene::new(Store::of(&[("u1", 500_000)]), Letters::default(), &[("AWS_LAMBDA_FUNCTION_TIMEOUT", "20")]);
+    let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    // What cargo lambda watch 1.9.2 sends.
+    let announced = Announced { deadline_epoch_ms: 600_000, now, fallback: Duration::from_secs(20) };
+    let mut event = SqsEvent::default();
+    event.records = vec![withdrawal("u1")];
+    let start = Instant::now();
+    let response = scene.handler.handle_until(event, announced).await.unwrap();
+    assert!(response.batch_item_failures.is_empty());
+    let seconds = start.elapsed().as_secs();
+    assert!((18..20).contains(&seconds), "{seconds}");
+    assert_eq!(scene.letters.continuation()["hop"], 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_newer_than_the_limit_are_kept_and_do_not_stand_in_the_way() {
+    let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
+    // The store's objects are written one a second from 1970 on.
+    let body = json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:20:00Z"});
+    assert_eq!(scene.invoke(Duration::from_secs(60), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+    let objects = locked(&scene.store.objects);
+    let left = &objects["u1/"];
+    assert_eq!((left.len(), left.first()), (1_300, Some(&1_200)));
+    assert!(locked(&scene.letters.sent).is_empty());
+}
