@@ -7,7 +7,7 @@ SEED ?=
 EVENT ?= events/user-withdrawn.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim local invoke build lint check function
+.PHONY: help run test sim local invoke build lint validate check function
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,22 @@ build: function ## Build the function for Lambda (arm64) into target/lambda/
 	@$(LOCAL) install cargo-lambda
 	PATH="$(CURDIR)/.local/cargo-lambda/bin:$$PATH" cargo lambda build --release --arm64 --bin erase-user-files
 
-lint: ## Check format and lints
+lint: ## Check format, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+	@! cargo tree --workspace --edges normal --prefix none --no-dedupe | grep -E '^hyper v0|^rustls v0\.21' \
+		|| { echo "The SDK's legacy HTTP stack is back: see default-features in Cargo.toml"; exit 1; }
 
-check: lint test ## What the CI runs
+# In a folder of its own: aws-sam-cli is large, and nothing but this needs it.
+SAM := .local/sam-1.170.0
+validate: $(SAM)/installed ## Check template.yaml with sam validate --lint
+	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
+
+$(SAM)/installed:
+	@echo "Installing aws-sam-cli into $(SAM)/ (some minutes, once)."
+	python3 -m venv --clear $(SAM)
+	$(SAM)/bin/pip install --quiet --disable-pip-version-check aws-sam-cli==1.170.0
+	@touch $@
+
+check: lint validate test ## What the CI runs

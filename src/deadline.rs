@@ -8,6 +8,10 @@ use tokio::time::Instant;
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html>
 const LONGEST_INVOCATION: Duration = Duration::from_secs(5_400);
 
+/// How long to wait for a connection; the SDK's own default. The same for every request, because connections are
+/// pooled by it.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
+
 /// The reserve is at least this part of the invocation's time, where no setting says otherwise.
 const RESERVE_DIVISOR: u32 = 100;
 const RESERVE_LEAST: Duration = Duration::from_secs(1);

@@ -1,18 +1,23 @@
 //! Reads the environment, builds the clients, runs the handler; nothing else.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_lambda_events::event::sqs::SqsEvent;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use erase_user_files::bucket::s3::{CONNECT_TIMEOUT, POOL_IDLE_TIMEOUT, S3};
+use erase_user_files::bucket::s3::S3;
 use erase_user_files::config::Config;
+use erase_user_files::deadline::CONNECT_TIMEOUT;
 use erase_user_files::handler::Handler;
 use erase_user_files::queue::sqs::Sqs;
 use lambda_runtime::{LambdaEvent, service_fn};
 use tracing_subscriber::EnvFilter;
+
+/// S3 closes idle connections after about 20 s: give them up first, so that none dies under a request.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn variable(name: &str) -> Option<String> {

@@ -20,14 +20,8 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{Bucket, Fault, Item, KeyFailure, ListedObject, Page};
+use crate::deadline::CONNECT_TIMEOUT;
 use crate::target::Prefix;
-
-/// How long to wait for a connection; the SDK's own default. The same for every request, because connections are
-/// pooled by it.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
-
-/// S3 closes idle connections after about 20 s: give them up first, so that none dies under a request.
-pub const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Keys that must go one by one: at once.
 const SINGLE_DELETES_AT_ONCE: usize = 8;

@@ -10,7 +10,7 @@ use aws_sdk_sqs::operation::RequestId;
 use aws_sdk_sqs::{Client, Config};
 
 use super::{Outgoing, Queue, QueueFault, Received};
-use crate::bucket::s3::CONNECT_TIMEOUT;
+use crate::deadline::CONNECT_TIMEOUT;
 
 /// SQS, through one client that is shared by all requests.
 #[derive(Debug)]
