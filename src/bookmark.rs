@@ -4,39 +4,23 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::tally::Codes;
-
 /// How far an erasure has come. A hint that saves listing again: losing it costs time, never truth.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Bookmark {
+    /// The round, from 1: one pass over all targets.
+    pub round: u32,
     /// The target being erased, as its setting names it; `None` is the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// The continuation token of the first page without all its outcomes; `None` is the target's first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// The round that this is part of.
-    pub round: Round,
 }
 
-/// One pass over all targets.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Round {
-    /// From 1.
-    pub number: u32,
-    /// Objects that it deleted.
-    pub deleted: u64,
-    /// Objects that it found and left, because they are newer than the erasure's limit.
-    pub kept_newer: u64,
-    /// Keys that it found and could not delete, by the store's code.
-    pub refused: Codes,
-}
-
-impl Default for Round {
+impl Default for Bookmark {
     fn default() -> Self {
-        Self { number: 1, deleted: 0, kept_newer: 0, refused: Codes::default() }
+        Self { round: 1, target: None, token: None }
     }
 }
 
@@ -46,17 +30,14 @@ impl Bookmark {
         self.target.is_none() && self.token.is_none()
     }
 
+    /// Goes back to the start of this round.
+    pub fn begin_round_again(&mut self) {
+        *self = Self { round: self.round, ..Self::default() };
+    }
+
     /// Goes to the start of the next round.
     pub fn begin_next_round(&mut self) {
-        let number = self.round.number.saturating_add(1);
-        *self = Self { round: Round { number, ..Round::default() }, ..Self::default() };
-    }
-}
-
-impl Round {
-    /// Whether it has found nothing that should go.
-    pub fn found_nothing(&self) -> bool {
-        self.deleted == 0 && self.refused.total() == 0
+        *self = Self { round: self.round.saturating_add(1), ..Self::default() };
     }
 }
 

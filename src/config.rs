@@ -34,9 +34,11 @@ pub struct Config {
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
 const DEFAULT_MAX_DELETES_PER_SECOND: u32 = 3_500;
 const DEFAULT_MAX_IN_FLIGHT_BATCHES: u32 = 8;
-/// More requests at once than this are a typing error: 1,000,000 keys in memory.
-const MOST_IN_FLIGHT_BATCHES: u32 = 1_000;
+/// More requests at once than this are a typing error: 100,000 keys in memory, for each message.
+const MOST_IN_FLIGHT_BATCHES: u32 = 100;
 const DEFAULT_MAX_IDLE_HOPS: u32 = 3;
+/// Less cannot be enough to send a continuation.
+const LEAST_RESERVE_MS: u32 = 100;
 /// Lambda's longest invocation, see `deadline.rs`: no reserve can be longer.
 const MOST_RESERVE_MS: u32 = 900_000;
 const DEFAULT_FALLBACK_SECONDS: u32 = 60;
@@ -87,7 +89,8 @@ impl Config {
         let max_deletes_per_second = vars.number("MAX_DELETES_PER_SECOND", DEFAULT_MAX_DELETES_PER_SECOND, 0, u32::MAX);
         let max_in_flight_batches =
             vars.number("MAX_IN_FLIGHT_BATCHES", DEFAULT_MAX_IN_FLIGHT_BATCHES, 1, MOST_IN_FLIGHT_BATCHES);
-        let handoff_reserve_ms = vars.optional("HANDOFF_RESERVE_MS", |text| number(text, 1, MOST_RESERVE_MS));
+        let handoff_reserve_ms =
+            vars.optional("HANDOFF_RESERVE_MS", |text| number(text, LEAST_RESERVE_MS, MOST_RESERVE_MS));
         let max_idle_hops = vars.number("MAX_IDLE_HOPS", DEFAULT_MAX_IDLE_HOPS, 1, 1_000);
         let expected_bucket_owner = vars.optional("EXPECTED_BUCKET_OWNER", |text| {
             let is_account = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
@@ -206,7 +209,7 @@ mod tests {
             ("ERASE_TARGETS", "s3://photos/{user_id},https://photos,s3://ok-bucket/{user_id}/"),
             ("MAX_DELETES_PER_SECOND", "fast"),
             ("MAX_IN_FLIGHT_BATCHES", "0"),
-            ("HANDOFF_RESERVE_MS", "-1"),
+            ("HANDOFF_RESERVE_MS", "99"),
             ("MAX_IDLE_HOPS", "0"),
             ("EXPECTED_BUCKET_OWNER", "me"),
             ("S3_FORCE_PATH_STYLE", "yes"),

@@ -76,14 +76,14 @@ impl Deadline {
         self.stop
     }
 
-    /// Until when the continuation may be tried: half of the reserve stays for giving the message back.
+    /// Until when the continuation may be tried: three tenths of the reserve stay for giving the message back.
     pub fn last_send(&self) -> Instant {
-        self.end - self.reserve().mul_f64(0.5)
+        self.end - self.reserve().mul_f64(0.3)
     }
 
-    /// Until when a message may be given back: a fifth of the reserve stays for the answer itself.
+    /// Until when a message may be given back: a tenth of the reserve stays for the answer itself.
     pub fn last_word(&self) -> Instant {
-        self.end - self.reserve().mul_f64(0.2)
+        self.end - self.reserve().mul_f64(0.1)
     }
 
     fn reserve(&self) -> Duration {

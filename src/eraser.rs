@@ -2,14 +2,16 @@
 
 use std::future::Future;
 use std::pin::pin;
+use std::sync::PoisonError;
 use std::time::Duration;
 
+use futures::future::try_join;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::bookmark::{Bookmark, LowWaterMark, PageMark, Round};
+use crate::bookmark::{Bookmark, LowWaterMark, PageMark};
 use crate::bucket::{Bucket, Fault, Item, KeyFailure, Page};
 use crate::deadline::left_until;
 use crate::pace::Pace;
@@ -18,9 +20,6 @@ use crate::target::{OutsidePrefix, Prefix, Target, Targets, UserId};
 
 /// No request to S3 may take longer; a hop of five minutes must survive a few that hang.
 const LONGEST_REQUEST: Duration = Duration::from_secs(15);
-
-/// After so many tries, about 11 s of waiting, a request or key is given up for this round.
-const MAX_ATTEMPTS: u32 = 8;
 
 /// An erasure needs two rounds and one more for each time that something is written behind it. More than this many,
 /// and somebody keeps writing, or the store says "deleted" and keeps.
@@ -36,6 +35,8 @@ pub struct Eraser<'a, B> {
     /// Held while waiting at the pace, so that each erasure has one place in that line, however large its user is.
     turn: Mutex<()>,
     longest_launch: Duration,
+    /// The newest fault that is being waited out: the reason, should the time end before it does.
+    pending: std::sync::Mutex<Option<TargetFault>>,
 }
 
 /// What is to be erased, and until when it may be worked on.
@@ -60,6 +61,8 @@ pub enum End {
     Unfinished {
         /// Whether the bookmark moved.
         has_advanced: bool,
+        /// What stood in the way meanwhile.
+        faults: Vec<TargetFault>,
     },
     /// What is left cannot be deleted.
     Stuck(Stuck),
@@ -97,9 +100,6 @@ pub enum Obstacle {
     /// The store listed somebody else's key.
     #[error("{0}")]
     Outside(#[from] OutsidePrefix),
-    /// The store takes none of its own continuation tokens, and nothing can be deleted before the first.
-    #[error("the store refuses its own continuation tokens")]
-    Tokens,
 }
 
 impl Fault {
@@ -109,6 +109,32 @@ impl Fault {
             Self::TokenRefused(_) | Self::Malformed(_) | Self::Refused(_) => false,
         }
     }
+}
+
+/// What this hop has seen of a round. Only a round that began in this hop is judged by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Objects that it deleted.
+    pub deleted: u64,
+    /// Objects that it found and left, because they are newer than the erasure's limit.
+    pub kept_newer: u64,
+    /// Keys that it found and could not delete, by the store's code.
+    pub refused: Codes,
+}
+
+impl Round {
+    fn found_nothing(&self) -> bool {
+        self.deleted == 0 && self.refused.total() == 0
+    }
+}
+
+/// What a hop reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How it ended.
+    pub end: End,
+    /// Its last round.
+    pub round: Round,
 }
 
 /// Items of one page that go in one request.
@@ -125,8 +151,16 @@ struct Next {
     token: Option<String>,
     /// The page's number in the pass.
     number: u64,
-    /// How many objects were gone when the listing last began again, because the store refused a token.
-    restarted_at: Option<u64>,
+}
+
+/// Items of a batch on their way to a request.
+#[derive(Debug)]
+struct Part {
+    items: Vec<Item>,
+    /// How often they were sent before, in vain.
+    attempt: u32,
+    /// How long they have to wait.
+    wait: Duration,
 }
 
 /// What a batch leaves to be counted once the low-water mark has passed it.
@@ -147,33 +181,35 @@ impl<'a, B: Bucket> Eraser<'a, B> {
     pub fn new(bucket: &'a B, pace: &'a Pace, counters: &'a Counters, job: Job<'a>) -> Self {
         // However slow the store was lately, the first half of a hop launches.
         let longest_launch = left_until(job.stop) / 2;
-        Self { bucket, pace, counters, job, turn: Mutex::new(()), longest_launch }
+        let pending = std::sync::Mutex::default();
+        Self { bucket, pace, counters, job, turn: Mutex::new(()), longest_launch, pending }
     }
 
     /// Works from the bookmark on, moves it, and returns at the stop time at the latest.
-    pub async fn erase(&self, bookmark: &mut Bookmark) -> End {
+    pub async fn erase(&self, bookmark: &mut Bookmark) -> Report {
         let start = bookmark.clone();
         loop {
-            // A round that another invocation began is no proof, however long ago that was.
+            // A round that another invocation began proves nothing, however long ago that was.
             let is_fresh = bookmark.is_at_start_of_round();
-            let faults = match self.round(bookmark).await {
-                Some(faults) => faults,
-                None => return End::Unfinished { has_advanced: *bookmark != start },
+            let mut round = Round::default();
+            let mut faults = Vec::new();
+            let is_over = self.round(bookmark, &mut round, &mut faults).await;
+            let end = if !is_over {
+                faults.extend(self.pending.lock().unwrap_or_else(PoisonError::into_inner).take());
+                End::Unfinished { has_advanced: *bookmark != start, faults }
+            } else if !faults.is_empty() {
+                self.end_of_faulty_round(bookmark, faults)
+            } else if is_fresh && round.found_nothing() {
+                End::Erased
+            } else if is_fresh && round.deleted == 0 {
+                End::Stuck(Stuck::Refused(round.refused.clone()))
+            } else if bookmark.round >= MAX_ROUNDS && round.deleted > 0 {
+                End::Stuck(Stuck::Rounds)
+            } else {
+                bookmark.begin_next_round();
+                continue;
             };
-            if !faults.is_empty() {
-                return self.end_of_faulty_round(bookmark, faults);
-            }
-            let round = &bookmark.round;
-            if round.found_nothing() && is_fresh {
-                return End::Erased;
-            }
-            if round.deleted == 0 && round.refused.total() > 0 {
-                return End::Stuck(Stuck::Refused(round.refused.clone()));
-            }
-            if round.number >= MAX_ROUNDS {
-                return End::Stuck(Stuck::Rounds);
-            }
-            bookmark.begin_next_round();
+            return Report { end, round };
         }
     }
 
@@ -181,58 +217,58 @@ impl<'a, B: Bucket> Eraser<'a, B> {
     fn end_of_faulty_round(&self, bookmark: &mut Bookmark, faults: Vec<TargetFault>) -> End {
         let is_temporary = |fault: &TargetFault| match &fault.obstacle {
             Obstacle::Fault(fault) => fault.is_temporary(),
-            Obstacle::Outside(_) | Obstacle::Tokens => false,
+            Obstacle::Outside(_) => false,
         };
         if self.counters.hop().objects > 0 && faults.iter().all(is_temporary) {
-            bookmark.begin_next_round();
-            return End::Unfinished { has_advanced: true };
+            bookmark.begin_round_again();
+            return End::Unfinished { has_advanced: true, faults };
         }
         End::Failed(faults)
     }
 
-    /// Goes over the targets that the round has not seen yet. `None`: out of time.
-    async fn round(&self, bookmark: &mut Bookmark) -> Option<Vec<TargetFault>> {
+    /// Goes over the targets that the round has not seen yet. `false`: out of time.
+    async fn round(&self, bookmark: &mut Bookmark, round: &mut Round, faults: &mut Vec<TargetFault>) -> bool {
         let targets = self.job.targets.as_slice();
         // A target that is no longer configured: begin at the first.
         let resumed = targets.iter().position(|target| Some(target.to_string()) == bookmark.target);
         if resumed.is_none() {
             bookmark.token = None;
         }
-        let mut faults = Vec::new();
         for target in targets.iter().skip(resumed.unwrap_or(0)) {
             let deleted_before = self.counters.hop().objects;
             let mut mark = LowWaterMark::new(bookmark.token.take());
-            let end = self.pass(target, &mut mark, &mut bookmark.round).await;
-            bookmark.round.deleted += self.counters.hop().objects - deleted_before;
+            let end = self.pass(target, &mut mark, round).await;
+            round.deleted += self.counters.hop().objects - deleted_before;
             match end {
                 PassEnd::Complete => {}
                 PassEnd::OutOfTime => {
                     let is_at_start = mark.token().is_none() && target == &targets[0];
                     bookmark.target = (!is_at_start).then(|| target.to_string());
                     bookmark.token = mark.token().map(str::to_owned);
-                    return None;
+                    return false;
                 }
                 PassEnd::Obstacle(obstacle) => {
                     let is_alarming = matches!(obstacle, Obstacle::Outside(_));
                     faults.push(TargetFault { target: target.to_string(), obstacle });
                     if is_alarming {
-                        break;
+                        return true;
                     }
                 }
             }
         }
-        Some(faults)
+        true
     }
 
     /// Lists one target from the low-water mark on and deletes what it lists.
     async fn pass(&self, target: &Target, mark: &mut LowWaterMark<Outcome>, round: &mut Round) -> PassEnd {
         let prefix = target.prefix(self.job.user);
-        let first = Some(Next { token: mark.token().map(str::to_owned), number: 0, restarted_at: None });
-        let batches = stream::try_unfold(first, |next| self.next_page(&prefix, next))
+        let first = Some(Next { token: mark.token().map(str::to_owned), number: 0 });
+        let pass = Pass { eraser: self, target, prefix: &prefix };
+        let batches = stream::try_unfold(first, |next| pass.next_page(next))
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
             .take_until(self.launch_window())
-            .map(|batch: Result<Batch, Obstacle>| async { self.erase_batch(&prefix, batch?).await })
+            .map(|batch: Result<Batch, Obstacle>| async { pass.erase_batch(batch?).await })
             // One more than may be in flight: the next page is fetched while this one is deleted.
             .buffer_unordered(self.pace.max_in_flight().saturating_add(1));
         let mut batches = pin!(batches);
@@ -258,186 +294,6 @@ impl<'a, B: Bucket> Eraser<'a, B> {
         }
     }
 
-    /// Fetches one page and cuts it into batches; returns what comes after it. `None`: there is no further page.
-    async fn next_page(
-        &self,
-        prefix: &Prefix,
-        next: Option<Next>,
-    ) -> Result<Option<(Vec<Batch>, Option<Next>)>, Obstacle> {
-        let Some(mut next) = next else { return Ok(None) };
-        if next.number == 0 {
-            self.until_answered(|limit| self.bucket.check(prefix.bucket(), limit)).await?;
-        }
-        let page = match self.list(prefix, next.token.as_deref()).await {
-            Err(Fault::TokenRefused(_)) if next.token.is_some() => {
-                let deleted = self.counters.hop().objects;
-                if next.restarted_at == Some(deleted) {
-                    return Err(Obstacle::Tokens);
-                }
-                next.restarted_at = Some(deleted);
-                self.list(prefix, None).await?
-            }
-            answer => answer?,
-        };
-        let mark = PageMark { number: next.number, batches: 1, next: page.next.clone() };
-        let following = page.next.clone().map(|token| Next {
-            token: Some(token),
-            number: next.number + 1,
-            restarted_at: next.restarted_at,
-        });
-        Ok(Some((self.batches(prefix, page, mark)?, following)))
-    }
-
-    async fn list(&self, prefix: &Prefix, token: Option<&str>) -> Result<Page, Fault> {
-        self.until_answered(|limit| self.bucket.list(prefix, token, limit)).await
-    }
-
-    /// Cuts a page into batches. An empty page is one empty batch, so that the low-water mark can pass it.
-    fn batches(&self, prefix: &Prefix, page: Page, mark: PageMark) -> Result<Vec<Batch>, Obstacle> {
-        let mut items = Vec::with_capacity(page.objects.len());
-        let mut kept_newer = 0;
-        for object in page.objects {
-            let key = prefix.own(object.key)?;
-            let is_newer = match (self.job.erase_before, object.last_modified) {
-                (Some(limit), Some(last_modified)) => last_modified >= limit,
-                // Without a time it cannot be known: keeping is the mistake that can be mended.
-                (Some(_), None) => true,
-                (None, _) => false,
-            };
-            if is_newer {
-                kept_newer += 1;
-            } else {
-                items.push(Item { key, bytes: object.bytes });
-            }
-        }
-        let size = self.pace.batch_keys();
-        let mark = PageMark { batches: items.len().div_ceil(size).max(1), ..mark };
-        let mut batches = Vec::with_capacity(mark.batches);
-        for _ in 0..mark.batches {
-            let rest = items.split_off(size.min(items.len()));
-            batches.push(Batch { page: mark.clone(), items, outcome: Outcome { kept_newer, ..Outcome::default() } });
-            kept_newer = 0;
-            items = rest;
-        }
-        Ok(batches)
-    }
-
-    /// Deletes one batch, in as many requests as it takes. `None`: too late, the batch has no outcome.
-    async fn erase_batch(&self, prefix: &Prefix, batch: Batch) -> Result<Option<(PageMark, Outcome)>, Obstacle> {
-        let mut outcome = batch.outcome;
-        let mut parts = vec![(batch.items, 0_u32)];
-        while let Some((items, attempt)) = parts.pop() {
-            if items.is_empty() {
-                continue;
-            }
-            if !self.wait_to_launch(attempt).await {
-                return Ok(None);
-            }
-            match self.request(prefix, &items).await {
-                Ok(Some(failures)) => {
-                    let again = self.settle(items, &failures, attempt, &mut outcome);
-                    parts.push((again, attempt + 1));
-                }
-                Ok(None) => return Ok(None),
-                Err(Fault::Malformed(code)) if items.len() == 1 => outcome.refused.add(&code, 1),
-                Err(Fault::Throttled(_) | Fault::Malformed(_)) if items.len() > 1 && attempt < MAX_ATTEMPTS => {
-                    let mut first = items;
-                    let second = first.split_off(first.len() / 2);
-                    parts.extend([(second, attempt + 1), (first, attempt + 1)]);
-                }
-                Err(fault) if fault.is_temporary() && attempt < MAX_ATTEMPTS => parts.push((items, attempt + 1)),
-                Err(fault) => return Err(fault.into()),
-            }
-        }
-        Ok(Some((batch.page, outcome)))
-    }
-
-    /// One delete request, when its turn comes. `None`: too late.
-    async fn request(&self, prefix: &Prefix, items: &[Item]) -> Result<Option<Vec<KeyFailure>>, Fault> {
-        let turn = self.turn.lock().await;
-        let _permit = self.pace.admit(items.len()).await;
-        drop(turn);
-        if !self.may_launch() {
-            return Ok(None);
-        }
-        let start = Instant::now();
-        self.counters.requested(1);
-        match self.bucket.delete(prefix, items, self.limit()).await {
-            Ok(failures) => {
-                self.pace.batch_took(start.elapsed());
-                Ok(Some(failures))
-            }
-            Err(fault) => {
-                self.note_throttle(&fault);
-                Err(fault)
-            }
-        }
-    }
-
-    /// Counts what an answer says of each key; returns what is worth another try.
-    fn settle(&self, items: Vec<Item>, failures: &[KeyFailure], attempt: u32, outcome: &mut Outcome) -> Vec<Item> {
-        let mut by_index: Vec<Option<&KeyFailure>> = vec![None; items.len()];
-        for failure in failures {
-            by_index[failure.index] = Some(failure);
-        }
-        let mut again = Vec::new();
-        for (item, failure) in items.into_iter().zip(by_index) {
-            match failure {
-                None => self.counters.deleted(item.bytes),
-                Some(failure) => {
-                    self.counters.throttled(u64::from(failure.is_throttle));
-                    if failure.is_retryable && attempt < MAX_ATTEMPTS {
-                        again.push(item);
-                    } else {
-                        outcome.refused.add(&failure.code, 1);
-                    }
-                }
-            }
-        }
-        again
-    }
-
-    /// Repeats a reading request until it is answered, or until that is hopeless.
-    async fn until_answered<T, Answer>(&self, request: impl Fn(Duration) -> Answer) -> Result<T, Fault>
-    where
-        Answer: Future<Output = Result<T, Fault>>,
-    {
-        let mut attempt = 0;
-        loop {
-            self.counters.requested(1);
-            let fault = match request(self.limit()).await {
-                Ok(answer) => return Ok(answer),
-                Err(fault) => fault,
-            };
-            self.note_throttle(&fault);
-            attempt += 1;
-            if !fault.is_temporary() || attempt > MAX_ATTEMPTS {
-                return Err(fault);
-            }
-            self.counters.retried();
-            sleep(self.pace.backoff(attempt)).await;
-        }
-    }
-
-    fn note_throttle(&self, fault: &Fault) {
-        if matches!(fault, Fault::Throttled(_)) {
-            self.counters.throttled(1);
-        }
-    }
-
-    /// Waits before a repetition. `false`: there is no time for it.
-    async fn wait_to_launch(&self, attempt: u32) -> bool {
-        if attempt > 0 {
-            let wait = self.pace.backoff(attempt);
-            if left_until(self.launch_end()) <= wait {
-                return false;
-            }
-            self.counters.retried();
-            sleep(wait).await;
-        }
-        self.may_launch()
-    }
-
     fn may_launch(&self) -> bool {
         Instant::now() < self.launch_end()
     }
@@ -457,4 +313,202 @@ impl<'a, B: Bucket> Eraser<'a, B> {
     fn limit(&self) -> Duration {
         left_until(self.job.stop).min(LONGEST_REQUEST)
     }
+}
+
+/// One target's share of a round.
+#[derive(Debug)]
+struct Pass<'a, B> {
+    eraser: &'a Eraser<'a, B>,
+    target: &'a Target,
+    prefix: &'a Prefix,
+}
+
+impl<B: Bucket> Pass<'_, B> {
+    /// Fetches one page and cuts it into batches; returns what comes after it. `None`: there is no further page.
+    async fn next_page(&self, next: Option<Next>) -> Result<Option<(Vec<Batch>, Option<Next>)>, Obstacle> {
+        let Some(next) = next else { return Ok(None) };
+        let page = if next.number == 0 {
+            // Both at once: most users are small, and this is one round trip less for each.
+            try_join(self.check(), self.list(next.token.as_deref())).await?.1
+        } else {
+            self.list(next.token.as_deref()).await?
+        };
+        let mark = PageMark { number: next.number, batches: 1, next: page.next.clone() };
+        let following = page.next.clone().map(|token| Next { token: Some(token), number: next.number + 1 });
+        Ok(Some((self.batches(page, mark)?, following)))
+    }
+
+    /// Asked in every round, the proving one included: what was deleted after versioning was enabled is only hidden.
+    async fn check(&self) -> Result<(), Fault> {
+        let Eraser { bucket, .. } = self.eraser;
+        self.until_answered(|limit| bucket.check(self.prefix.bucket(), limit)).await
+    }
+
+    /// Lists from a token on, or from the prefix where the store refuses the token.
+    async fn list(&self, token: Option<&str>) -> Result<Page, Fault> {
+        let list = |token| {
+            let request = move |limit| self.eraser.bucket.list(self.prefix, token, limit);
+            self.until_answered(request)
+        };
+        match list(token).await {
+            Err(fault @ Fault::TokenRefused(_)) => {
+                // A store that always refuses is asked less and less often, until the time is over.
+                let wait = self.eraser.pace.backoff(1);
+                self.is_waited_out(&fault);
+                self.eraser.counters.retried();
+                sleep(wait).await;
+                list(None).await
+            }
+            answer => answer,
+        }
+    }
+
+    /// Cuts a page into batches. An empty page is one empty batch, so that the low-water mark can pass it.
+    fn batches(&self, page: Page, mark: PageMark) -> Result<Vec<Batch>, Obstacle> {
+        let mut items = Vec::with_capacity(page.objects.len());
+        let mut kept_newer = 0;
+        for object in page.objects {
+            let key = self.prefix.own(object.key)?;
+            let is_newer = match (self.eraser.job.erase_before, object.last_modified) {
+                (Some(limit), Some(last_modified)) => last_modified >= limit,
+                // Without a time it cannot be known: keeping is the mistake that can be mended.
+                (Some(_), None) => true,
+                (None, _) => false,
+            };
+            if is_newer {
+                kept_newer += 1;
+            } else {
+                items.push(Item { key, bytes: object.bytes });
+            }
+        }
+        let size = self.eraser.pace.batch_keys();
+        let mark = PageMark { batches: items.len().div_ceil(size).max(1), ..mark };
+        let mut batches = Vec::with_capacity(mark.batches);
+        for _ in 0..mark.batches {
+            let rest = items.split_off(size.min(items.len()));
+            batches.push(Batch { page: mark.clone(), items, outcome: Outcome { kept_newer, ..Outcome::default() } });
+            kept_newer = 0;
+            items = rest;
+        }
+        Ok(batches)
+    }
+
+    /// Deletes one batch, in as many requests as it takes. `None`: too late, the batch has no outcome.
+    async fn erase_batch(&self, batch: Batch) -> Result<Option<(PageMark, Outcome)>, Obstacle> {
+        let mut outcome = batch.outcome;
+        let mut parts = vec![Part { items: batch.items, attempt: 0, wait: Duration::ZERO }];
+        while let Some(Part { items, attempt, wait }) = parts.pop() {
+            if items.is_empty() {
+                continue;
+            }
+            if left_until(self.eraser.launch_end()) <= wait {
+                return Ok(None);
+            }
+            if attempt > 0 {
+                self.eraser.counters.retried();
+            }
+            sleep(wait).await;
+            let later = |items| Part { items, attempt: attempt + 1, wait: self.eraser.pace.backoff(attempt + 1) };
+            match self.request(&items).await {
+                Ok(Some(failures)) => parts.push(later(self.settle(items, &failures, &mut outcome))),
+                Ok(None) => return Ok(None),
+                // Half as many, until the key that the store cannot take stands alone.
+                Err(Fault::Malformed(_)) if items.len() > 1 => {
+                    let halves = halves(items).map(|items| Part { items, attempt: attempt + 1, wait: Duration::ZERO });
+                    parts.extend(halves);
+                }
+                Err(Fault::Malformed(_)) => outcome.refused.add("Malformed", 1),
+                Err(fault @ Fault::Throttled(_)) => {
+                    self.is_waited_out(&fault);
+                    parts.extend(halves(items).map(later));
+                }
+                Err(fault) if self.is_waited_out(&fault) => parts.push(later(items)),
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(Some((batch.page, outcome)))
+    }
+
+    /// One delete request, when its turn comes. `None`: too late.
+    async fn request(&self, items: &[Item]) -> Result<Option<Vec<KeyFailure>>, Fault> {
+        let Eraser { bucket, pace, counters, turn, .. } = self.eraser;
+        let turn = turn.lock().await;
+        let _permit = pace.admit(items.len()).await;
+        drop(turn);
+        if !self.eraser.may_launch() {
+            return Ok(None);
+        }
+        let start = Instant::now();
+        counters.requested(1);
+        let failures = bucket.delete(self.prefix, items, self.eraser.limit()).await?;
+        pace.batch_took(start.elapsed());
+        Ok(Some(failures))
+    }
+
+    /// Counts what an answer says of each key; returns what is worth another try.
+    fn settle(&self, items: Vec<Item>, failures: &[KeyFailure], outcome: &mut Outcome) -> Vec<Item> {
+        let mut by_index: Vec<Option<&KeyFailure>> = vec![None; items.len()];
+        for failure in failures {
+            by_index[failure.index] = Some(failure);
+        }
+        let mut again = Vec::new();
+        for (item, failure) in items.into_iter().zip(by_index) {
+            match failure {
+                None => self.eraser.counters.deleted(item.bytes),
+                Some(failure) if failure.is_throttle || failure.is_retryable => {
+                    self.eraser.counters.throttled(u64::from(failure.is_throttle));
+                    again.push(item);
+                }
+                Some(failure) => outcome.refused.add(&failure.code, 1),
+            }
+        }
+        if let Some(failure) = failures.iter().find(|failure| failure.is_retryable) {
+            self.note(Fault::Unavailable(format!("DeleteObjects: {} for {} keys", failure.code, again.len())));
+        }
+        again
+    }
+
+    /// Repeats a reading request until it is answered, or until that is hopeless. The stop time ends the rest.
+    async fn until_answered<T, Answer>(&self, request: impl Fn(Duration) -> Answer) -> Result<T, Fault>
+    where
+        Answer: Future<Output = Result<T, Fault>>,
+    {
+        let Eraser { pace, counters, .. } = self.eraser;
+        let mut attempt = 0;
+        loop {
+            let permit = pace.admit_read().await;
+            counters.requested(1);
+            let fault = match request(self.eraser.limit()).await {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => fault,
+            };
+            drop(permit);
+            if !self.is_waited_out(&fault) {
+                return Err(fault);
+            }
+            attempt += 1;
+            sleep(pace.backoff(attempt)).await;
+            counters.retried();
+        }
+    }
+
+    /// Whether a fault passes by itself; if so it is counted, and remembered as what this hop waits for.
+    fn is_waited_out(&self, fault: &Fault) -> bool {
+        self.eraser.counters.throttled(u64::from(matches!(fault, Fault::Throttled(_))));
+        if fault.is_temporary() || matches!(fault, Fault::TokenRefused(_)) {
+            self.note(fault.clone());
+        }
+        fault.is_temporary()
+    }
+
+    fn note(&self, fault: Fault) {
+        let fault = TargetFault { target: self.target.to_string(), obstacle: fault.into() };
+        *self.eraser.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+}
+
+/// The second half first: parts are taken from the end.
+fn halves(mut items: Vec<Item>) -> [Vec<Item>; 2] {
+    let second = items.split_off(items.len().div_ceil(2));
+    [second, items]
 }

@@ -7,13 +7,14 @@ use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use futures::FutureExt;
 use futures::future::join_all;
 use lambda_runtime::Diagnostic;
+use serde_json::Value;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::bucket::Bucket;
 use crate::config::Config;
 use crate::deadline::{Announced, Deadline, left_until};
-use crate::eraser::{End, Eraser, Job, Stuck, TargetFault};
+use crate::eraser::{End, Eraser, Job, Round, Stuck, TargetFault};
 use crate::message::{Erasure, MessageError};
 use crate::pace::Pace;
 use crate::queue::{Outgoing, Queue, QueueFault, Received};
@@ -40,14 +41,20 @@ pub struct Handler<B, Q> {
     pace: Pace,
 }
 
-/// A message that cannot be named in the answer has to come back: then the whole batch does.
+/// Why an event as a whole fails: then all its messages come again.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a record without a message id is not done: the whole batch is given back")]
-pub struct UnnamedRecord;
+pub enum EventError {
+    /// A message that is to come again cannot be named in the answer.
+    #[error("a record without a message id is not done: the whole batch is given back")]
+    UnnamedRecord,
+    /// Whoever invoked the function sent something else.
+    #[error("the event is not from SQS: expected {{\"Records\": [{{\"messageId\": ..., \"body\": ...}}]}}")]
+    NotFromSqs,
+}
 
-impl From<UnnamedRecord> for Diagnostic {
-    fn from(error: UnnamedRecord) -> Self {
-        Self { error_type: "UnnamedRecord".to_owned(), error_message: error.to_string() }
+impl From<EventError> for Diagnostic {
+    fn from(error: EventError) -> Self {
+        Self { error_type: format!("{error:?}"), error_message: error.to_string() }
     }
 }
 
@@ -55,7 +62,8 @@ impl From<UnnamedRecord> for Diagnostic {
 #[derive(Debug)]
 enum Outcome {
     Erased,
-    Continued,
+    /// With what stood in the way, if anything did.
+    Continued(Vec<TargetFault>),
     Incomplete(Incomplete),
     Failed(Failure),
     Rejected(Rejection),
@@ -77,8 +85,8 @@ enum Incomplete {
 enum Failure {
     #[error("{}", join(.0))]
     Targets(Vec<TargetFault>),
-    #[error("nothing could be listed or deleted before the time was over")]
-    NoProgress,
+    #[error("nothing could be listed or deleted before the time was over ({})", join(.0))]
+    NoProgress(Vec<TargetFault>),
     #[error("failed to send the continuation: failed to {0}")]
     Continuation(#[source] QueueFault),
     #[error("{0}")]
@@ -100,7 +108,7 @@ impl Outcome {
     fn name(&self) -> &'static str {
         match self {
             Self::Erased => "erased",
-            Self::Continued => "continued",
+            Self::Continued(_) => "continued",
             Self::Incomplete(_) => "incomplete",
             Self::Failed(_) => "failed",
             Self::Rejected(_) => "rejected",
@@ -109,7 +117,8 @@ impl Outcome {
 
     fn reason(&self) -> Option<String> {
         match self {
-            Self::Erased | Self::Continued => None,
+            Self::Erased => None,
+            Self::Continued(faults) => (!faults.is_empty()).then(|| join(faults)),
             Self::Incomplete(incomplete) => Some(incomplete.to_string()),
             Self::Failed(failure) => Some(failure.to_string()),
             Self::Rejected(rejection) => Some(rejection.to_string()),
@@ -119,7 +128,7 @@ impl Outcome {
     /// How long a message that is given back stays hidden; `None`: it is done.
     fn give_back_after(&self, receive_count: u32) -> Option<Duration> {
         match self {
-            Self::Erased | Self::Continued => None,
+            Self::Erased | Self::Continued(_) => None,
             Self::Incomplete(_) | Self::Failed(_) => {
                 let doublings = receive_count.saturating_sub(1).min(16);
                 Some(FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF))
@@ -137,16 +146,27 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
         Self { config, bucket, queue, pace }
     }
 
+    /// As [`Handler::handle`], for an event that was not read yet.
+    pub async fn handle_json(&self, event: Value, deadline_epoch_ms: u64) -> Result<SqsBatchResponse, EventError> {
+        match serde_json::from_value(event) {
+            Ok(event) => self.handle(event, deadline_epoch_ms).await,
+            Err(_error) => {
+                error!(reason = %EventError::NotFromSqs, "event not understood");
+                Err(EventError::NotFromSqs)
+            }
+        }
+    }
+
     /// Works on all messages of an event at once, and names those that are to come again.
     ///
     /// `deadline_epoch_ms` is the end of the invocation, in milliseconds since 1970; the answer is there before it.
-    pub async fn handle(&self, event: SqsEvent, deadline_epoch_ms: u64) -> Result<SqsBatchResponse, UnnamedRecord> {
+    pub async fn handle(&self, event: SqsEvent, deadline_epoch_ms: u64) -> Result<SqsBatchResponse, EventError> {
         let announced = Announced::at_wall_clock(deadline_epoch_ms, self.config.fallback_invocation_time);
         self.handle_until(event, announced).await
     }
 
     /// As [`Handler::handle`], with the wall clock's time from outside.
-    pub async fn handle_until(&self, event: SqsEvent, announced: Announced) -> Result<SqsBatchResponse, UnnamedRecord> {
+    pub async fn handle_until(&self, event: SqsEvent, announced: Announced) -> Result<SqsBatchResponse, EventError> {
         let (deadline, is_believed) = Deadline::new(announced, self.config.handoff_reserve);
         if !is_believed {
             let budget_s = announced.fallback.as_secs();
@@ -159,7 +179,7 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
             match record.message_id.filter(|id| !id.is_empty()) {
                 _ if is_done => {}
                 Some(message_id) => response.add_failure(message_id),
-                None => return Err(UnnamedRecord),
+                None => return Err(EventError::UnnamedRecord),
             }
         }
         Ok(response)
@@ -170,7 +190,7 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
         let worked = AssertUnwindSafe(self.work(record, deadline)).catch_unwind().await;
         let outcome = worked.unwrap_or_else(|_panic| {
             let outcome = Outcome::Failed(Failure::Panic);
-            log_without_erasure(record, &outcome);
+            log_without_erasure(record, &outcome, "erasure panicked");
             outcome
         });
         let Some(visibility) = outcome.give_back_after(receive_count(record)) else { return true };
@@ -201,7 +221,7 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
         let mut erasure = match parsed {
             Ok(erasure) => erasure,
             Err(outcome) => {
-                log_without_erasure(record, &outcome);
+                log_without_erasure(record, &outcome, "message not understood");
                 return outcome;
             }
         };
@@ -213,33 +233,36 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
             stop: deadline.stop(),
         };
         let mut bookmark = std::mem::take(&mut erasure.bookmark);
-        let end = Eraser::new(&self.bucket, &self.pace, &counters, job).erase(&mut bookmark).await;
+        let report = Eraser::new(&self.bucket, &self.pace, &counters, job).erase(&mut bookmark).await;
         erasure.bookmark = bookmark;
         erasure.tally = counters.total();
         let hop = counters.hop();
-        let outcome = match end {
+        let outcome = match report.end {
             End::Erased => Outcome::Erased,
-            End::Unfinished { has_advanced } => self.hand_on(&erasure, hop, has_advanced, deadline).await,
+            // Nothing deleted, and nowhere further: SQS is to count it.
+            End::Unfinished { has_advanced: false, faults } if hop.objects == 0 => {
+                Outcome::Failed(Failure::NoProgress(faults))
+            }
+            End::Unfinished { faults, .. } => match self.hand_on(&erasure, hop, deadline).await {
+                Ok(()) => Outcome::Continued(faults),
+                Err(outcome) => outcome,
+            },
             End::Stuck(stuck) => Outcome::Incomplete(stuck.into()),
             End::Failed(faults) => Outcome::Failed(Failure::Targets(faults)),
         };
-        log_hop(record, &erasure, hop, &outcome, deadline.start());
+        log_hop(record, &erasure, &Hop { tally: hop, round: report.round, start: deadline.start() }, &outcome);
         outcome
     }
 
-    /// Sends the continuation, if this hop was of any use.
-    async fn hand_on(&self, erasure: &Erasure, hop: Tally, has_advanced: bool, deadline: &Deadline) -> Outcome {
-        let has_deleted = hop.objects > 0;
-        if !has_deleted && !has_advanced {
-            return Outcome::Failed(Failure::NoProgress);
-        }
-        let idle_hops = if has_deleted { 0 } else { erasure.idle_hops.saturating_add(1) };
+    /// Sends the continuation, unless the chain has come to its end.
+    async fn hand_on(&self, erasure: &Erasure, hop: Tally, deadline: &Deadline) -> Result<(), Outcome> {
+        let idle_hops = if hop.objects > 0 { 0 } else { erasure.idle_hops.saturating_add(1) };
         if idle_hops >= self.config.max_idle_hops.get() {
-            return Outcome::Incomplete(Incomplete::IdleHops(idle_hops));
+            return Err(Outcome::Incomplete(Incomplete::IdleHops(idle_hops)));
         }
         let next = Erasure { hop: erasure.hop.saturating_add(1), idle_hops, ..erasure.clone() };
         if next.hop > MAX_HOPS {
-            return Outcome::Incomplete(Incomplete::Hops);
+            return Err(Outcome::Incomplete(Incomplete::Hops));
         }
         let continuation = Outgoing {
             body: next.continuation(),
@@ -247,10 +270,8 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
             deduplication_id: next.deduplication_id(),
         };
         let request = |limit| self.queue.send(&continuation, limit);
-        match self.until_done(deadline.last_send(), request).await {
-            Ok(()) => Outcome::Continued,
-            Err(fault) => Outcome::Failed(Failure::Continuation(fault)),
-        }
+        let sent = self.until_done(deadline.last_send(), request).await;
+        sent.map_err(|fault| Outcome::Failed(Failure::Continuation(fault)))
     }
 
     /// Repeats a request to SQS until it is done, or until that is hopeless or too late.
@@ -280,8 +301,15 @@ fn receive_count(record: &SqsMessage) -> u32 {
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
+/// What one hop did.
+struct Hop {
+    tally: Tally,
+    round: Round,
+    start: Instant,
+}
+
 /// One line for each hop, whatever its outcome.
-fn log_hop(record: &SqsMessage, erasure: &Erasure, hop: Tally, outcome: &Outcome, start: Instant) {
+fn log_hop(record: &SqsMessage, erasure: &Erasure, hop: &Hop, outcome: &Outcome) {
     macro_rules! log {
         ($level:ident) => {
             $level!(
@@ -290,37 +318,38 @@ fn log_hop(record: &SqsMessage, erasure: &Erasure, hop: Tally, outcome: &Outcome
                 user = erasure.user.fingerprint(),
                 erasure = erasure.log_name(),
                 hop = erasure.hop,
-                round = erasure.bookmark.round.number,
-                objects = hop.objects,
-                bytes = hop.bytes,
-                kept_newer = erasure.bookmark.round.kept_newer,
-                refused = erasure.bookmark.round.refused.total(),
-                requests = hop.requests,
-                throttles = hop.throttles,
-                retries = hop.retries,
+                round = erasure.bookmark.round,
+                objects = hop.tally.objects,
+                bytes = hop.tally.bytes,
+                kept_newer = hop.round.kept_newer,
+                refused = hop.round.refused.total(),
+                requests = hop.tally.requests,
+                throttles = hop.tally.throttles,
+                retries = hop.tally.retries,
                 total_objects = erasure.tally.objects,
                 total_bytes = erasure.tally.bytes,
                 receive_count = receive_count(record),
-                duration_ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+                duration_ms = u64::try_from(hop.start.elapsed().as_millis()).unwrap_or(u64::MAX),
                 "hop finished"
             )
         };
     }
     match outcome {
-        Outcome::Erased | Outcome::Continued => log!(info),
+        Outcome::Continued(faults) if !faults.is_empty() => log!(warn),
+        Outcome::Erased | Outcome::Continued(_) => log!(info),
         Outcome::Incomplete(_) => log!(warn),
         Outcome::Failed(_) | Outcome::Rejected(_) => log!(error),
     }
 }
 
-/// For messages whose user is not known.
-fn log_without_erasure(record: &SqsMessage, outcome: &Outcome) {
+/// For messages whose user is not known, or no longer.
+fn log_without_erasure(record: &SqsMessage, outcome: &Outcome, message: &str) {
     error!(
         outcome = outcome.name(),
         reason = outcome.reason(),
         message_id = record.message_id.as_deref(),
         receive_count = receive_count(record),
-        "message not understood"
+        "{message}"
     );
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_lambda_events::event::sqs::SqsEvent;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use erase_user_files::bucket::s3::S3;
 use erase_user_files::config::Config;
@@ -64,9 +63,10 @@ async fn run(config: Config) -> Result<(), lambda_runtime::Error> {
     let s3 = S3::new(aws_sdk_s3::Client::from_conf(s3_config), config.expected_bucket_owner.clone());
     let sqs = Sqs::new(aws_sdk_sqs::Client::new(&aws), config.continuation_queue_url.clone());
     let handler = &Handler::new(config, s3, sqs, fastrand::u64(..));
-    lambda_runtime::run(service_fn(|event: LambdaEvent<SqsEvent>| {
+    // As JSON first: lambda_runtime logs what it cannot read, in parts, and those may be personal.
+    lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| {
         // Boxed: the future is large, and rustc cannot compute its layout otherwise.
-        Box::pin(handler.handle(event.payload, event.context.deadline))
+        Box::pin(handler.handle_json(event.payload, event.context.deadline))
     }))
     .await
 }

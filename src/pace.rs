@@ -12,10 +12,14 @@ use tokio::time::{Instant, sleep_until};
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
 pub const MAX_BATCH_KEYS: usize = 1_000;
 
+/// Listings at once, over all erasures of an event, which may have up to 10,000: each is a socket.
+const READS_AT_ONCE: usize = 32;
+
 /// How late a batch may pass without the next one having to wait for it. Tokio's timers have 1 ms.
 const TIMER_SLACK: Duration = Duration::from_millis(20);
 
-/// Lets batches pass so that no second sees more keys than the rate, and no moment more requests than the slots.
+/// Lets batches pass so that, one batch aside, no span of time sees more keys than the rate allows for it, and no moment
+/// more requests than the slots.
 ///
 /// S3 counts every key of a DeleteObjects as one write against about 3,500 per second and partition, so the rate
 /// is in keys. Waiting erasures pass in the order in which they came.
@@ -25,6 +29,7 @@ pub struct Pace {
     keys_per_second: Option<NonZeroU32>,
     max_in_flight: usize,
     slots: Semaphore,
+    reads: Semaphore,
     /// When the next batch may start.
     next_start: Mutex<Option<Instant>>,
     batch_time: BatchTime,
@@ -39,6 +44,7 @@ impl Pace {
             keys_per_second,
             max_in_flight,
             slots: Semaphore::new(max_in_flight),
+            reads: Semaphore::new(READS_AT_ONCE),
             next_start: Mutex::new(None),
             batch_time: BatchTime::default(),
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
@@ -71,6 +77,11 @@ impl Pace {
             *next_start = Some(start + seconds_for(keys, rate));
         }
         permit
+    }
+
+    /// Waits until one more reading request may be sent; it is over when the permit is dropped.
+    pub async fn admit_read(&self) -> SemaphorePermit<'_> {
+        self.reads.acquire().await.expect("the semaphore is never closed")
     }
 
     /// How long a delete request usually takes; zero before the first was measured.
@@ -107,9 +118,8 @@ struct BatchTime {
 }
 
 impl BatchTime {
-    /// The mean and half as much again: most batches are done by then.
     fn usual(&self) -> Duration {
-        Duration::from_micros(self.smoothed_micros.load(Ordering::Relaxed)).mul_f64(1.5)
+        Duration::from_micros(self.smoothed_micros.load(Ordering::Relaxed))
     }
 
     fn note(&self, took: Duration) {
@@ -178,6 +188,6 @@ mod tests {
         for _ in 0..100 {
             pace.batch_took(Duration::from_millis(200));
         }
-        assert_eq!(pace.usual_batch_time().as_millis(), 300);
+        assert_eq!(pace.usual_batch_time().as_millis(), 200);
     }
 }

@@ -103,8 +103,7 @@ impl Counters {
 }
 
 /// How many keys failed with which code. Codes come from the store, so their number and length are bounded.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Codes(BTreeMap<String, u64>);
 
 impl Codes {

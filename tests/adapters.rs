@@ -38,14 +38,22 @@ struct Server {
 
 impl Server {
     fn start(script: Vec<Answer>) -> Self {
+        Self::start_and_also(|_request| None, script)
+    }
+
+    /// As `start`, but first asks `also`, whose answers stand outside the script.
+    fn start_and_also(also: fn(&str) -> Option<Answer>, script: Vec<Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let endpoint = format!("http://{}", listener.local_addr().expect("a bound address"));
         let thread = thread::spawn(move || {
             let mut hanging = Vec::new();
             let mut requests = Vec::new();
-            for answer in script {
+            let mut script = script.into_iter().peekable();
+            while script.peek().is_some() {
                 let (mut stream, _) = listener.accept().expect("a connection");
-                requests.push(read_request(&mut stream));
+                let request = read_request(&mut stream);
+                let answer = also(&request).or_else(|| script.next()).expect("an answer is left");
+                requests.push(request);
                 let sent = match answer {
                     Answer::Full(status, body) => respond(&mut stream, status, &body, body.len()),
                     Answer::CutOff(body) => respond(&mut stream, 200, &body, body.len() + 100),
@@ -211,6 +219,7 @@ async fn failed_requests_are_sorted_by_what_to_do_about_them() {
         ("400 MalformedXML", error(400, "MalformedXML"), malformed),
         ("403", error(403, "AccessDenied"), refused),
         ("404", error(404, "NoSuchBucket"), refused),
+        ("301 of another region", error(301, "PermanentRedirect"), refused),
         ("connection closed in the body", Answer::CutOff(half.to_owned()), unavailable),
     ] {
         let fault = delete(answer, &["u1/a", "u1/b"]).await.unwrap_err();
@@ -244,7 +253,7 @@ async fn a_server_that_hangs_costs_no_more_than_the_limit() {
     let start = tokio::time::Instant::now();
     assert!(matches!(s3.list(&prefix(), None, limit).await, Err(Fault::Unavailable(_))));
     assert!(matches!(s3.delete(&prefix(), &items(&["u1/a", "u1/b"]), limit).await, Err(Fault::Unavailable(_))));
-    let single = s3.delete(&prefix(), &items(&["u1/a"]), limit).await.unwrap();
+    let single = s3.delete(&prefix(), &items(&["u1/\u{1}"]), limit).await.unwrap();
     assert!(single[0].is_retryable, "{single:?}");
     assert!(start.elapsed() < LIMIT, "the limit was 3 times 200 ms, it took {:?}", start.elapsed());
     server.requests();
@@ -295,6 +304,8 @@ async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
     for (name, answer) in [
         ("cut off", Answer::CutOff(r#"<?xml version="1.0"?><ListBucketResult><IsTruncated>false"#.to_owned())),
         ("half a document", Answer::Full(200, r#"<?xml version="1.0"?><ListBucketResult>"#.to_owned())),
+        ("cut before the objects", full("<ListBucketResult><IsTruncated>false</IsTruncated><Cont")),
+        ("cut between tags", full("<ListBucketResult><IsTruncated>false</IsTruncated><Contents/>")),
         ("an empty body", Answer::Full(200, String::new())),
         ("an error as a 200", full("<Error><Code>InternalError</Code></Error>")),
         ("a page of a proxy", Answer::Full(200, "<html>welcome</html>".to_owned())),
@@ -317,6 +328,10 @@ async fn a_short_or_empty_page_with_a_token_is_not_the_end() {
 async fn only_a_refused_token_means_begin_again() {
     let with_token = list(error(400, "InvalidArgument"), Some("t1")).await;
     assert!(matches!(with_token, Err(Fault::TokenRefused(_))), "{with_token:?}");
+    let by_another_name = list(error(400, "ExpiredContinuationToken"), Some("t1")).await;
+    assert!(matches!(by_another_name, Err(Fault::TokenRefused(_))), "{by_another_name:?}");
+    let not_now = list(error(503, "SlowDown"), Some("t1")).await;
+    assert!(matches!(not_now, Err(Fault::Throttled(_))), "{not_now:?}");
     let without = list(error(400, "InvalidArgument"), None).await;
     assert!(matches!(without, Err(Fault::Refused(_))), "{without:?}");
 }
@@ -324,7 +339,7 @@ async fn only_a_refused_token_means_begin_again() {
 #[tokio::test]
 async fn every_request_names_the_expected_owner_and_listings_ask_for_encoding() {
     let nothing = || Answer::Full(200, "<DeleteResult/>".to_owned());
-    let unversioned = full("<VersioningConfiguration/>");
+    let unversioned = full(r#"<VersioningConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/"/>"#);
     let server = Server::start(vec![
         unversioned,
         listing("<IsTruncated>false</IsTruncated>"),
@@ -333,11 +348,9 @@ async fn every_request_names_the_expected_owner_and_listings_ask_for_encoding() 
     ]);
     let s3 = server.s3();
     s3.check("photos", LIMIT).await.unwrap();
-    // Remembered: no further request.
-    s3.check("photos", LIMIT).await.unwrap();
     s3.list(&prefix(), Some("t 1"), LIMIT).await.unwrap();
     s3.delete(&prefix(), &items(&["u1/a", "u1/b\r<&>'\" "]), LIMIT).await.unwrap();
-    s3.delete(&prefix(), &items(&["u1/c"]), LIMIT).await.unwrap();
+    s3.delete(&prefix(), &items(&["u1/\u{1f}c"]), LIMIT).await.unwrap();
     let requests = server.requests();
     for request in &requests {
         assert!(request.contains(&format!("x-amz-expected-bucket-owner: {OWNER}")), "{request}");
@@ -349,7 +362,7 @@ async fn every_request_names_the_expected_owner_and_listings_ask_for_encoding() 
     assert!(batch.starts_with("POST /photos") && batch.contains("x-amz-checksum-crc32"), "{batch}");
     assert!(batch.contains("<Key>u1/b&#xD;&lt;&amp;&gt;&apos;&quot; </Key>"), "{batch}");
     assert!(!batch.contains("VersionId"), "no version ids for a bucket without versions: {batch}");
-    assert!(requests[3].starts_with("DELETE /photos/u1/c?x-id=DeleteObject"), "{}", requests[3]);
+    assert!(requests[3].starts_with("DELETE /photos/u1/%1Fc?x-id=DeleteObject"), "{}", requests[3]);
 }
 
 #[tokio::test]
@@ -361,6 +374,31 @@ async fn a_bucket_with_versioning_is_refused_because_a_delete_would_only_hide() 
         assert!(matches!(&fault, Fault::Refused(text) if text.contains(status)), "{fault:?}");
         server.requests();
     }
+    // And a state that was cut off is no state.
+    let server = Server::start(vec![full("<VersioningConfiguration>")]);
+    assert!(matches!(server.s3().check("photos", LIMIT).await, Err(Fault::Unavailable(_))));
+    server.requests();
+}
+
+#[tokio::test]
+async fn a_key_that_a_url_could_fold_into_another_users_is_never_put_into_one() {
+    let answer = full("<DeleteResult><Deleted><Key>u1/../u10/x</Key></Deleted></DeleteResult>");
+    let server = Server::start(vec![answer]);
+    let keys = ["u1/../u10/x", "u1/\u{1}/../../u10/x", "u1/./\u{1}"];
+    let failures = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
+    let mut failures: Vec<_> = failures.iter().map(|f| (f.index, f.code.as_str(), f.is_retryable)).collect();
+    failures.sort_unstable();
+    assert_eq!(failures, [(1, "UnsafePath", false), (2, "UnsafePath", false)]);
+    let requests = server.requests();
+    assert!(requests[0].starts_with("POST /photos") && requests[0].contains("<Key>u1/../u10/x</Key>"), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_that_holds_for_all_keys_is_not_blamed_on_one() {
+    let server = Server::start(vec![error(404, "NoSuchBucket")]);
+    let answer = server.s3().delete(&prefix(), &items(&["u1/\u{1}"]), LIMIT).await;
+    assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
+    server.requests();
 }
 
 #[tokio::test]
@@ -392,14 +430,11 @@ async fn a_throttled_batch_comes_back_in_two_halves() {
             keys.map(|k| format!("<Deleted><Key>u1/{k}</Key></Deleted>")).concat()
         ))
     };
-    let server = Server::start(vec![
-        full("<VersioningConfiguration/>"),
-        page(&contents),
-        error(503, "SlowDown"),
-        deleted(["a", "b"]),
-        deleted(["c", "d"]),
-        page(""),
-    ]);
+    let unversioned = |request: &str| request.contains("?versioning").then(|| full("<VersioningConfiguration/>"));
+    let server = Server::start_and_also(
+        unversioned,
+        vec![page(&contents), error(503, "SlowDown"), deleted(["a", "b"]), deleted(["c", "d"]), page("")],
+    );
     let (s3, user) = (server.s3(), UserId::parse("u1").unwrap());
     let targets = Targets::parse("s3://photos/{user_id}/").unwrap();
     let pace = Pace::new(None, NonZeroU32::MIN, 1);
@@ -407,7 +442,7 @@ async fn a_throttled_batch_comes_back_in_two_halves() {
     let stop = tokio::time::Instant::now() + LIMIT;
     let job = Job { targets: &targets, user: &user, erase_before: None, stop };
     let end = Eraser::new(&s3, &pace, &counters, job).erase(&mut Default::default()).await;
-    assert_eq!(end, End::Erased);
+    assert_eq!(end.end, End::Erased);
     let hop = counters.hop();
     assert_eq!((hop.objects, hop.throttles, hop.retries), (4, 1, 2));
     let batch_sizes: Vec<usize> =

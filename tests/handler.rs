@@ -9,7 +9,7 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use erase_user_files::bucket::{Bucket, Fault, Item, KeyFailure, ListedObject, Page};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
-use erase_user_files::handler::{Handler, UnnamedRecord};
+use erase_user_files::handler::{EventError, Handler};
 use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
 use erase_user_files::target::Prefix;
 use serde_json::{Value, json};
@@ -180,7 +180,7 @@ impl Scene {
         Self { store, letters, handler }
     }
 
-    async fn invoke(&self, timeout: Duration, records: Vec<SqsMessage>) -> Result<Vec<String>, UnnamedRecord> {
+    async fn invoke(&self, timeout: Duration, records: Vec<SqsMessage>) -> Result<Vec<String>, EventError> {
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let end = Duration::from_secs(1_800_000_000) + timeout;
         let deadline_epoch_ms = u64::try_from(end.as_millis()).expect("before the year 584 million");
@@ -456,7 +456,18 @@ async fn a_record_without_a_message_id_is_worked_on_and_comes_again_if_it_fails(
     assert_eq!(scene.store.left("u1"), 0);
     unnamed.body = Some("nonsense".to_owned());
     // An empty identifier would be taken for success of all the others by nobody: the whole batch is safer.
-    assert_eq!(scene.invoke(Duration::from_secs(10), vec![unnamed]).await, Err(UnnamedRecord));
+    assert_eq!(scene.invoke(Duration::from_secs(10), vec![unnamed]).await, Err(EventError::UnnamedRecord));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_not_from_sqs_fails_as_a_whole() {
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
+    for event in
+        [json!({}), json!([]), json!({"Records": [{"body": 7}]}), json!({"type": "user-withdrawn", "userId": "u1"})]
+    {
+        assert_eq!(scene.handler.handle_json(event.clone(), u64::MAX).await, Err(EventError::NotFromSqs), "{event}");
+    }
+    assert_eq!(scene.store.left("u1"), 10);
 }
 
 #[tokio::test(start_paused = true)]

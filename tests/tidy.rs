@@ -39,7 +39,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("src/pace.rs", &[]),
     ("src/deadline.rs", &[]),
     ("src/config.rs", &["target"]),
-    ("src/bookmark.rs", &["tally"]),
+    ("src/bookmark.rs", &[]),
     ("src/message.rs", &["bookmark", "tally", "target"]),
     ("src/bucket.rs", &["target"]),
     ("src/bucket/s3.rs", &["bucket", "deadline", "target"]),

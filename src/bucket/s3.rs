@@ -6,17 +6,18 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::operation::delete_objects::DeleteObjectsOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::{Delete, EncodingType, Object, ObjectIdentifier};
 use aws_sdk_s3::{Client, Config};
-use futures::stream::{self, StreamExt};
+use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::percent_decode_str;
 use time::OffsetDateTime;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::{Bucket, Fault, Item, KeyFailure, ListedObject, Page};
@@ -25,10 +26,6 @@ use crate::target::Prefix;
 
 /// Keys that must go one by one: at once.
 const SINGLE_DELETES_AT_ONCE: usize = 8;
-
-/// How long a bucket's versioning state is believed. S3 wants 15 minutes for a change of it to take hold.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>
-const VERSIONING_BELIEVED_FOR: Duration = Duration::from_secs(3_600);
 
 /// Codes of a key, in an answer of 200, that another try may cure.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
@@ -41,20 +38,23 @@ const THROTTLE_CODES: [&str; 5] =
 
 /// Our own code for a key that the answer names neither as deleted nor as failed.
 const UNANSWERED: &str = "Unanswered";
+/// Our own code for a key that there was no time to ask for.
+const NOT_ASKED: &str = "NotAsked";
+/// Our own code for a key that only a URL can carry, and that a proxy could take for another one there.
+const UNSAFE_PATH: &str = "UnsafePath";
 
 /// S3, through one client that is shared by all requests.
 #[derive(Debug)]
 pub struct S3 {
     client: Client,
     expected_bucket_owner: Option<String>,
-    /// When each bucket was last seen to have no versioning.
-    unversioned: Mutex<HashMap<String, Instant>>,
 }
 
 impl S3 {
     /// The client must not retry by itself: its retry quota is shared by all requests, and ours are counted.
     pub fn new(client: Client, expected_bucket_owner: Option<String>) -> Self {
-        Self { client, expected_bucket_owner, unversioned: Mutex::default() }
+        let config = client.config().to_builder().interceptor(WholeDocument).build();
+        Self { client: Client::from_conf(config), expected_bucket_owner }
     }
 
     fn owner(&self) -> Option<String> {
@@ -90,8 +90,19 @@ impl S3 {
         &self,
         prefix: &Prefix,
         (index, item): (usize, &Item),
-        limit: Duration,
-    ) -> Option<KeyFailure> {
+        deadline: Instant,
+    ) -> Result<Option<KeyFailure>, Fault> {
+        let failure = |code: &str, is_retryable, is_throttle| {
+            Ok(Some(KeyFailure { index, code: code.to_owned(), is_retryable, is_throttle }))
+        };
+        // S3 takes such a path as it is, but whatever stands between might fold it to somebody else's.
+        if item.key.as_str().split('/').any(|segment| matches!(segment, "." | "..")) {
+            return failure(UNSAFE_PATH, false, false);
+        }
+        let limit = deadline.saturating_duration_since(Instant::now());
+        if limit.is_zero() {
+            return failure(NOT_ASKED, true, false);
+        }
         let answer = self
             .client
             .delete_object()
@@ -102,19 +113,21 @@ impl S3 {
             .config_override(within(limit))
             .send()
             .await;
-        let (code, fault) = sort("DeleteObject", "s3:DeleteObject", &answer.err()?);
-        let is_throttle = matches!(fault, Fault::Throttled(_));
-        let is_retryable = is_throttle || matches!(fault, Fault::Unavailable(_));
-        (code != "NoSuchKey").then_some(KeyFailure { index, code, is_retryable, is_throttle })
+        let Err(error) = answer else { return Ok(None) };
+        match sort("DeleteObject", "s3:DeleteObject", &error) {
+            (code, _) if code == "NoSuchKey" => Ok(None),
+            (code, Fault::Throttled(_)) => failure(&code, true, true),
+            (code, Fault::Unavailable(_)) => failure(&code, true, false),
+            // Of this key alone; anything else that is refused holds for all.
+            (code, Fault::Malformed(_)) => failure(&code, false, false),
+            (code, _) if code == "AccessDenied" => failure(&code, false, false),
+            (_, fault) => Err(fault),
+        }
     }
 }
 
 impl Bucket for S3 {
     async fn check(&self, bucket: &str, limit: Duration) -> Result<(), Fault> {
-        let is_fresh = |seen: &Instant| seen.elapsed() < VERSIONING_BELIEVED_FOR;
-        if self.unversioned.lock().await.get(bucket).is_some_and(is_fresh) {
-            return Ok(());
-        }
         let answer = self
             .client
             .get_bucket_versioning()
@@ -125,14 +138,12 @@ impl Bucket for S3 {
             .send()
             .await
             .map_err(|error| sort("GetBucketVersioning", "s3:GetBucketVersioning", &error).1)?;
-        if let Some(status) = answer.status() {
-            return Err(Fault::Refused(format!(
-                "its versioning is {status}: a delete would only hide the data, and versions are not supported yet",
-                status = status.as_str()
-            )));
+        match answer.status() {
+            None => Ok(()),
+            Some(status) => Err(Fault::Refused(format!(
+                "its versioning is {status}: a delete would only hide the data, and versions are not supported yet"
+            ))),
         }
-        self.unversioned.lock().await.insert(bucket.to_owned(), Instant::now());
-        Ok(())
     }
 
     async fn list(&self, prefix: &Prefix, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
@@ -149,31 +160,34 @@ impl Bucket for S3 {
             .config_override(within(limit))
             .send()
             .await;
-        match answer.map_err(|error| sort("ListObjectsV2", "s3:ListBucket", &error)) {
-            Ok(answer) => page(prefix, token, &answer),
-            Err((code, Fault::Malformed(text))) if token.is_some() && code == "InvalidArgument" => {
+        let error = match answer {
+            Ok(answer) => return page(prefix, token, &answer),
+            Err(error) => error,
+        };
+        let is_bad_request = error.raw_response().is_some_and(|response| response.status().as_u16() == 400);
+        match sort("ListObjectsV2", "s3:ListBucket", &error).1 {
+            // S3 says InvalidArgument; whatever the code, a listing without the token tells what is really wrong.
+            Fault::Malformed(text) | Fault::Refused(text) if token.is_some() && is_bad_request => {
                 Err(Fault::TokenRefused(text))
             }
-            Err((_, Fault::Malformed(text))) => Err(Fault::Refused(text)),
-            Err((_, fault)) => Err(fault),
+            Fault::Malformed(text) => Err(Fault::Refused(text)),
+            fault => Err(fault),
         }
     }
 
     async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Vec<KeyFailure>, Fault> {
-        let deadline = Instant::now() + limit;
-        let (mut batch, mut singles): (Vec<_>, Vec<_>) =
+        // Half of the time for the singles: what they have deleted must be reported, not dropped at the stop time.
+        let deadline = Instant::now() + limit / 2;
+        let (batch, singles): (Vec<_>, Vec<_>) =
             items.iter().enumerate().partition(|(_, item)| is_xml_text(item.key.as_str()));
-        if batch.len() == 1 {
-            singles.append(&mut batch);
-        }
         let mut failures = Vec::new();
         if !batch.is_empty() {
             failures = self.delete_batch(prefix, &batch, limit).await?;
         }
-        let limit = deadline.saturating_duration_since(Instant::now());
-        let requests: Vec<_> = singles.into_iter().map(|single| self.delete_single(prefix, single, limit)).collect();
+        let requests: Vec<_> = singles.into_iter().map(|single| self.delete_single(prefix, single, deadline)).collect();
         let answers = stream::iter(requests).buffer_unordered(SINGLE_DELETES_AT_ONCE);
-        failures.extend(answers.collect::<Vec<_>>().await.into_iter().flatten());
+        let single_failures: Vec<_> = answers.try_collect().await?;
+        failures.extend(single_failures.into_iter().flatten());
         Ok(failures)
     }
 }
@@ -286,6 +300,7 @@ where
     let hint = match status {
         Some(403) => format!("; is {permission} granted, and is the bucket's owner the expected one?"),
         Some(404) => "; does the bucket exist?".to_owned(),
+        Some(300..400) => "; is the bucket in another region?".to_owned(),
         _ => String::new(),
     };
     (code.to_owned(), fault(format!("{operation}: {code}{details}{hint}")))
@@ -294,7 +309,8 @@ where
 fn sort_by_code(code: &str, status: u16) -> fn(String) -> Fault {
     match (code, status) {
         (code, status) if THROTTLE_CODES.contains(&code) || status == 429 || status == 503 => Fault::Throttled,
-        (code, status) if RETRYABLE_KEY_CODES.contains(&code) || !(400..500).contains(&status) => Fault::Unavailable,
+        // 300: the bucket is in another region, and no redirect is followed.
+        (code, status) if RETRYABLE_KEY_CODES.contains(&code) || !(300..500).contains(&status) => Fault::Unavailable,
         ("MalformedXML" | "InvalidArgument" | "InvalidRequest" | "KeyTooLongError", _) => Fault::Malformed,
         _ => Fault::Refused,
     }
@@ -311,6 +327,44 @@ fn root_cause(error: &dyn Error) -> Option<String> {
 
 fn unbuilt(error: &dyn Error) -> Fault {
     Fault::Refused(format!("DeleteObjects: the request could not be built ({error})"))
+}
+
+/// Takes an XML answer only if its root element is closed.
+///
+/// The SDK's parser takes the end of the text for the end of every element: a listing that was cut off somewhere, with
+/// intact HTTP around it, would look like a short and last page, and an empty one like a proof.
+#[derive(Debug)]
+struct WholeDocument;
+
+impl Intercept for WholeDocument {
+    fn name(&self) -> &'static str {
+        "WholeDocument"
+    }
+
+    fn read_after_deserialization(
+        &self,
+        context: &AfterDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let body = context.response().body().bytes().unwrap_or_default();
+        if context.response().status().is_success() && !is_whole_document(body) {
+            return Err("the answer is cut off".into());
+        }
+        Ok(())
+    }
+}
+
+/// Whether a body is empty, or an XML document whose last tag closes its first.
+fn is_whole_document(body: &[u8]) -> bool {
+    let body = body.trim_ascii();
+    // The prolog's tags begin with <? and <!.
+    let root = body.windows(2).position(|two| two[0] == b'<' && two[1].is_ascii_alphabetic());
+    let Some(root) = root.map(|start| &body[start + 1..]) else { return body.is_empty() };
+    let name_ends = root.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(root.len());
+    let closing = [b"</", &root[..name_ends], b">"].concat();
+    let is_single_tag = root.ends_with(b"/>") && root.iter().position(|byte| *byte == b'>') == Some(root.len() - 1);
+    body.ends_with(&closing) || is_single_tag
 }
 
 /// Ends a request in time; see [`CONNECT_TIMEOUT`] for the part that must not vary.

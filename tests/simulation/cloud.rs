@@ -327,6 +327,9 @@ fn check_logs(world: &mut World, logs: &str) {
             Some("rejected") => world.reach("outcome rejected"),
             Some(_) | None => {}
         }
+        if line_of["reason"].as_str().is_some_and(|reason| reason.contains("rounds found objects")) {
+            world.reach("too many rounds");
+        }
         if outcome == Some("continued") && line_of["objects"] == 0 {
             world.reach("hop without a deletion continued");
         }

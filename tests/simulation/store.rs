@@ -94,6 +94,9 @@ impl Bucket for Store {
         if locked(&self.0).happens(weather.delete_fails, "delete failed") {
             return Err(Fault::Unavailable("simulated".to_owned()));
         }
+        if locked(&self.0).is_malformed(prefix, items) {
+            return Err(Fault::Malformed("simulated".to_owned()));
+        }
         let failures = delete_now(&mut locked(&self.0), prefix, items);
         if locked(&self.0).happens(weather.delete_answer_lost, "delete's answer lost") {
             // Reset soon, or never answered.
@@ -105,6 +108,17 @@ impl Bucket for Store {
         let answer_takes = Duration::from_millis(locked(&self.0).dice.u64(0..100));
         sleep(answer_takes).await;
         Ok(failures)
+    }
+}
+
+impl World {
+    fn is_malformed(&mut self, prefix: &Prefix, items: &[Item]) -> bool {
+        let key = |item: &Item| (prefix.bucket().to_owned(), item.key.as_str().to_owned());
+        let is_malformed = items.iter().any(|item| self.poison_keys.contains(&key(item)));
+        if is_malformed {
+            self.reach("key not understood");
+        }
+        is_malformed
     }
 }
 
@@ -137,7 +151,9 @@ fn delete_now(world: &mut World, prefix: &Prefix, items: &[Item]) -> Vec<KeyFail
         } else if world.happens(throttled, "key throttled") {
             let code = "SlowDown".to_owned();
             failures.push(KeyFailure { index, code, is_retryable: true, is_throttle: true });
-        } else if !world.weather.is_liar {
+        } else if world.weather.is_liar {
+            world.reach("deletion only said");
+        } else {
             world.objects.remove(&key);
         }
     }

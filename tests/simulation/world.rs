@@ -21,7 +21,7 @@ pub(crate) const NEIGHBOURS: [&str; 4] = ["u1-zebra0", "u1", "u1-zebr", "u1-zebr
 pub(crate) const LONGEST_WORLD: Duration = Duration::from_secs(6 * 3_600);
 
 /// What the seeds together must have shown.
-pub(crate) const EVERYTHING: [&str; 25] = [
+pub(crate) const EVERYTHING: [&str; 28] = [
     "outcome erased",
     "outcome continued",
     "outcome incomplete",
@@ -45,6 +45,9 @@ pub(crate) const EVERYTHING: [&str; 25] = [
     "throttled",
     "key throttled",
     "key refused",
+    "key not understood",
+    "deletion only said",
+    "too many rounds",
     "continuation lost",
     "continuation's answer lost",
 ];
@@ -62,6 +65,8 @@ pub(crate) struct Weather {
     pub(crate) throttled: u32,
     pub(crate) keys_throttled: u32,
     pub(crate) keys_refused: u32,
+    /// In a thousand.
+    pub(crate) poison_keys: u32,
     pub(crate) queue_fails: u32,
     pub(crate) queue_answer_lost: u32,
     pub(crate) kills: u32,
@@ -85,6 +90,7 @@ impl Weather {
             throttled: 0,
             keys_throttled: 0,
             keys_refused: 0,
+            poison_keys: 0,
             queue_fails: 0,
             queue_answer_lost: 0,
             kills: 0,
@@ -101,6 +107,10 @@ impl Weather {
         if seed.is_multiple_of(10) {
             return Self::calm();
         }
+        // A store that says "deleted" and keeps is found out after 20 rounds: enough to wait for without other faults.
+        if seed % 50 == 1 {
+            return Self { is_liar: true, ..Self::calm() };
+        }
         let mut sometimes = |most: u32| if dice.u32(0..100) < 35 { dice.u32(1..=most) } else { 0 };
         Self {
             list_fails: sometimes(40),
@@ -113,13 +123,14 @@ impl Weather {
             throttled: sometimes(60),
             keys_throttled: sometimes(30),
             keys_refused: sometimes(20),
+            poison_keys: sometimes(20),
             queue_fails: sometimes(60),
             queue_answer_lost: sometimes(60),
             kills: sometimes(50),
             duplicates: sometimes(50),
             late_writes: sometimes(20),
             garbage_messages: sometimes(100),
-            is_liar: sometimes(100) > 97,
+            is_liar: false,
         }
     }
 }
@@ -140,6 +151,8 @@ pub(crate) struct World {
     /// (bucket, key) and a number that changes with each write.
     pub(crate) objects: BTreeMap<(String, String), u64>,
     pub(crate) refused_keys: BTreeSet<(String, String)>,
+    /// Keys that make any request malformed.
+    pub(crate) poison_keys: BTreeSet<(String, String)>,
     foreign: BTreeMap<(String, String), u64>,
     pub(crate) queue: Vec<cloud::Message>,
     pub(crate) dead_letters: Vec<cloud::Message>,
@@ -174,6 +187,7 @@ impl World {
         let mut dice = fastrand::Rng::with_seed(seed);
         let mut objects = BTreeMap::new();
         let mut refused_keys = BTreeSet::new();
+        let mut poison_keys = BTreeSet::new();
         let mut foreign = BTreeMap::new();
         let most = *dice.choice(&[0, 3, 40, 400]).unwrap_or(&40);
         for user in WITHDRAWN.into_iter().chain(NEIGHBOURS) {
@@ -183,6 +197,8 @@ impl World {
                     if WITHDRAWN.contains(&user) {
                         if dice.u32(0..100) < weather.keys_refused {
                             refused_keys.insert(key.clone());
+                        } else if dice.u32(0..1_000) < weather.poison_keys {
+                            poison_keys.insert(key.clone());
                         }
                         objects.insert(key, 0);
                     } else {
@@ -202,6 +218,7 @@ impl World {
             dice,
             objects,
             refused_keys,
+            poison_keys,
             foreign,
             queue: Vec::new(),
             dead_letters: Vec::new(),
