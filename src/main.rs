@@ -60,7 +60,7 @@ async fn run(config: Config) -> Result<(), lambda_runtime::Error> {
         .load()
         .await;
     let s3_config = aws_sdk_s3::config::Builder::from(&aws).force_path_style(config.force_path_style).build();
-    let s3 = S3::new(aws_sdk_s3::Client::from_conf(s3_config), config.expected_bucket_owner.clone());
+    let s3 = S3::new(&aws_sdk_s3::Client::from_conf(s3_config), config.expected_bucket_owner.clone());
     let sqs = Sqs::new(aws_sdk_sqs::Client::new(&aws), config.continuation_queue_url.clone());
     let handler = &Handler::new(config, s3, sqs, fastrand::u64(..));
     // As JSON first: lambda_runtime logs what it cannot read, in parts, and those may be personal.

@@ -78,7 +78,7 @@ impl Server {
             .force_path_style(true)
             .retry_config(RetryConfig::disabled())
             .build();
-        S3::new(aws_sdk_s3::Client::from_conf(config), Some(OWNER.to_owned()))
+        S3::new(&aws_sdk_s3::Client::from_conf(config), Some(OWNER.to_owned()))
     }
 
     fn sqs(&self, queue: &str) -> Sqs {

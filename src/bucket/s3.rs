@@ -52,7 +52,7 @@ pub struct S3 {
 
 impl S3 {
     /// The client must not retry by itself: its retry quota is shared by all requests, and ours are counted.
-    pub fn new(client: Client, expected_bucket_owner: Option<String>) -> Self {
+    pub fn new(client: &Client, expected_bucket_owner: Option<String>) -> Self {
         let config = client.config().to_builder().interceptor(WholeDocument).build();
         Self { client: Client::from_conf(config), expected_bucket_owner }
     }
@@ -165,14 +165,15 @@ impl Bucket for S3 {
             Err(error) => error,
         };
         let is_bad_request = error.raw_response().is_some_and(|response| response.status().as_u16() == 400);
-        match sort("ListObjectsV2", "s3:ListBucket", &error).1 {
+        Err(match sort("ListObjectsV2", "s3:ListBucket", &error).1 {
             // S3 says InvalidArgument; whatever the code, a listing without the token tells what is really wrong.
             Fault::Malformed(text) | Fault::Refused(text) if token.is_some() && is_bad_request => {
-                Err(Fault::TokenRefused(text))
+                Fault::TokenRefused(text)
             }
-            Fault::Malformed(text) => Err(Fault::Refused(text)),
-            fault => Err(fault),
-        }
+            Fault::Malformed(text) | Fault::Refused(text) => Fault::Refused(text),
+            fault
+            @ (Fault::Throttled(_) | Fault::Unavailable(_) | Fault::Untrustworthy(_) | Fault::TokenRefused(_)) => fault,
+        })
     }
 
     async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Vec<KeyFailure>, Fault> {

@@ -20,18 +20,38 @@ mod objects;
 mod starting;
 
 use std::error::Error;
-use std::fmt::Debug;
+use std::fmt::{self, Debug, Formatter};
 use std::time::Duration;
 
-/// Whatever went wrong, as text.
-type Failure = Box<dyn Error + Send + Sync>;
+/// Whatever went wrong. Shown as it is: what a test returns is printed with `Debug`, which escapes every new line.
+struct Failure(String);
 type Outcome = Result<(), Failure>;
+
+impl Debug for Failure {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl<E: Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        Self(text)
+    }
+}
 
 /// Ends a test that hangs. Installing and starting servers has limits of its own and does not belong in here.
 async fn within(limit: Duration, test: impl Future<Output = Outcome>) -> Outcome {
     match tokio::time::timeout(limit, Box::pin(test)).await {
         Ok(outcome) => outcome,
-        Err(_elapsed) => Err(format!("the test has not ended within {limit:?}: a server hangs, or a wait has no end").into()),
+        Err(_elapsed) => {
+            Err(Failure(format!("the test has not ended within {limit:?}: a server hangs, or a wait has no end")))
+        }
     }
 }
 

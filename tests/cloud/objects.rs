@@ -11,7 +11,7 @@ pub(crate) type Object = (String, Vec<u8>);
 pub(crate) const USER: &str = "u1";
 
 /// What comes after `u1/` in keys that are easily missed, mangled or mistaken.
-pub(crate) const ODD_NAMES: [&str; 85] = [
+pub(crate) const ODD_NAMES: [&str; 86] = [
     // The folder marker itself, and others below it.
     "",
     "a folder/",
@@ -32,6 +32,7 @@ pub(crate) const ODD_NAMES: [&str; 85] = [
     "../x",
     "%2e%2e/u10/keep.txt",
     // XML cannot carry these, so they go by single DeleteObject, where the key is in the URL's path.
+    "\0",
     "\u{1}",
     "\u{8}\u{b}\u{c}\u{e}",
     "bell\u{7}and escape\u{1b}",
@@ -107,12 +108,13 @@ pub(crate) const ODD_NAMES: [&str; 85] = [
     "\u{5e9}\u{5dc}\u{5d5}\u{5dd}",
 ];
 
-/// The keys that make a name of [`ODD_NAMES`] each, and two of the greatest length.
+/// The keys that make a name of [`ODD_NAMES`] each, and three of the greatest length.
 pub(crate) fn odd_keys(folder: &str) -> Vec<String> {
     let mut keys: Vec<String> = ODD_NAMES.iter().map(|name| format!("{folder}{name}")).collect();
     let rest = 1_024 - folder.len();
     keys.push(format!("{folder}{}", "x".repeat(rest)));
     keys.push(format!("{folder}{}{}", "\u{1f600}".repeat(rest / 4), "x".repeat(rest % 4)));
+    keys.push(format!("{folder}{}", &"folders/".repeat(128)[..rest]));
     keys
 }
 
@@ -125,14 +127,16 @@ pub(crate) fn plain_keys(folder: &str, count: usize) -> Vec<String> {
 pub(crate) fn neighbours() -> Vec<Object> {
     let folders =
         ["u10/", "u11/", "u1.bak/", "u1-old/", "u1+/", "u1 /", "u1%2F", " u1/", "u/", "U1/", "other/u1/", "/u1/"];
-    let below = folders.iter().flat_map(|folder| ["keep.txt", "photos/00/00000.jpg"].map(|name| format!("{folder}{name}")));
+    let below =
+        folders.iter().flat_map(|folder| ["keep.txt", "photos/00/00000.jpg"].map(|name| format!("{folder}{name}")));
     let alone = ["u1", "u1.", "u10", "x", "y", "keep.txt", "b", "dot"];
     objects(below.chain(alone.map(str::to_owned)))
 }
 
-/// Gives each key a content of its own.
+/// Gives each key a content of its own; folder markers have none.
 pub(crate) fn objects(keys: impl IntoIterator<Item = String>) -> Vec<Object> {
-    keys.into_iter().map(|key| (key.clone(), format!("what is in {key}").into_bytes())).collect()
+    let content = |key: &str| if key.ends_with('/') { String::new() } else { format!("what is in {key}") };
+    keys.into_iter().map(|key| (key.clone(), content(&key).into_bytes())).collect()
 }
 
 /// The bytes of all contents.
