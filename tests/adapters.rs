@@ -374,6 +374,10 @@ async fn a_bucket_with_versioning_is_refused_because_a_delete_would_only_hide() 
         assert!(matches!(&fault, Fault::Refused(text) if text.contains(status)), "{fault:?}");
         server.requests();
     }
+    // A store that knows no versioning has none.
+    let server = Server::start(vec![error(501, "NotImplemented")]);
+    assert_eq!(server.s3().check("photos", LIMIT).await, Ok(()));
+    server.requests();
     // And a state that was cut off is no state.
     let server = Server::start(vec![full("<VersioningConfiguration>")]);
     assert!(matches!(server.s3().check("photos", LIMIT).await, Err(Fault::Unavailable(_))));

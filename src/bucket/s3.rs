@@ -12,6 +12,7 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 use aws_sdk_s3::operation::delete_objects::DeleteObjectsOutput;
+use aws_sdk_s3::operation::get_bucket_versioning::GetBucketVersioningOutput;
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::types::{Delete, EncodingType, Object, ObjectIdentifier};
 use aws_sdk_s3::{Client, Config};
@@ -136,11 +137,13 @@ impl Bucket for S3 {
             .customize()
             .config_override(within(limit))
             .send()
-            .await
-            .map_err(|error| sort("GetBucketVersioning", "s3:GetBucketVersioning", &error).1)?;
-        match answer.status() {
-            None => Ok(()),
-            Some(status) => Err(Fault::Refused(format!(
+            .await;
+        match answer.as_ref().map(GetBucketVersioningOutput::status) {
+            Ok(None) => Ok(()),
+            // A store that has no versioning at all.
+            Err(error) if error.code() == Some("NotImplemented") => Ok(()),
+            Err(error) => Err(sort("GetBucketVersioning", "s3:GetBucketVersioning", error).1),
+            Ok(Some(status)) => Err(Fault::Refused(format!(
                 "its versioning is {status}: a delete would only hide the data, and versions are not supported yet"
             ))),
         }
