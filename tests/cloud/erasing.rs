@@ -1,0 +1,230 @@
+//! Erasures that end well.
+
+use std::path::Path;
+use std::time::Duration;
+
+use erase_user_files::target::UserId;
+use local::{Hop, Ministack, list_keys, project_root};
+use serde_json::{Value, json};
+
+use crate::deployed::{Deployed, assert_is_chain};
+use crate::objects::{USER, assert_left, assert_stored, neighbours, objects, odd_keys, plain_keys, size};
+use crate::{Failure, Outcome, within};
+
+const TEST_LIMIT: Duration = Duration::from_secs(90);
+/// From a message to the last hop.
+const ERASURE_LIMIT: Duration = Duration::from_secs(45);
+
+const TWO_BUCKETS: [(&str, &str); 3] =
+    [("Target1Bucket", "photos"), ("Target2Bucket", "exports"), ("Target2Prefix", "users/{user_id}/")];
+
+/// The body of the one record in an event file.
+fn body_of(event: &str) -> Result<String, Failure> {
+    let path = project_root().join("events").join(event);
+    let event: Value = serde_json::from_slice(&std::fs::read(path)?)?;
+    Ok(event["Records"][0]["body"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        // Two seconds a hop, at this pace: far too few for all.
+        const STORED: u64 = 2_500;
+        const PACE: u64 = 400;
+        let in_photos = objects(plain_keys("u1/", 1_600));
+        let in_exports = objects(plain_keys("users/u1/", 900));
+        let mut kept_photos = neighbours();
+        // Each is the user's folder in the other target, not in this one.
+        kept_photos.extend(objects(["users/u1/keep.txt".to_owned(), "users/u10/keep.txt".to_owned()]));
+        let mut kept_exports = neighbours();
+        kept_exports.extend(objects(
+            ["u1/keep.txt", "users/u10/keep.txt", "users/u1", "users/U1/keep.txt", "users/u1.bak/keep.txt"]
+                .map(str::to_owned),
+        ));
+        for (bucket, stored, kept) in [("photos", &in_photos, &kept_photos), ("exports", &in_exports, &kept_exports)] {
+            cloud.create_bucket(bucket).await?;
+            cloud.put_objects(bucket, stored.iter().chain(kept).cloned(), || {}).await?;
+        }
+        let mut parameters = TWO_BUCKETS.to_vec();
+        parameters.extend([("MaxDeletesPerSecond", "400"), ("FunctionTimeout", "3")]);
+        let deployed = Deployed::new(&cloud, &parameters).await?;
+
+        // The caller put the user's id into its own: no log may show it.
+        let message = json!({ "type": "user-withdrawn", "userId": USER, "requestId": "withdrawal-of-u1" });
+        deployed.send(&message.to_string()).await?;
+        let hops = deployed.erased(1, ERASURE_LIMIT).await?;
+
+        assert_left(&cloud.s3(), "photos", &kept_photos).await?;
+        assert_left(&cloud.s3(), "exports", &kept_exports).await?;
+        assert_is_chain(&hops, Duration::from_secs(3));
+        assert!(hops.len() >= 3, "several hops were needed: {hops:#?}");
+        let last = hops.last().cloned().unwrap_or_default();
+        assert_eq!(last.user, UserId::parse(USER)?.fingerprint());
+        assert_eq!(last.erasure, "withdrawal-of-{user}");
+        // What was in flight at a stop time may be gone and not counted, but nothing is ever counted twice.
+        assert!(last.total_objects <= STORED, "more objects counted than stored: {hops:#?}");
+        assert!(last.total_objects > STORED - PACE * hops.len() as u64, "too few objects counted: {hops:#?}");
+        let is_too_fast = |hop: &Hop| hop.objects > PACE * (1 + hop.duration_ms / 1_000);
+        assert!(!hops.iter().any(is_too_fast), "more than {PACE} keys a second: {hops:#?}");
+        assert!(last.total_bytes <= size(&in_photos) + size(&in_exports), "too many bytes counted: {hops:#?}");
+        deployed.assert_log_is_discreet().await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn odd_keys_go_and_neighbours_that_look_like_them_stay() -> Outcome {
+    // With policies, ministack's function could not touch a key with a newline.
+    let cloud = Ministack::start_without_policies().await?;
+    within(TEST_LIMIT, async {
+        let odd = objects(odd_keys("u1/"));
+        let mut kept = neighbours();
+        kept.extend(objects(odd_keys("u10/")));
+        cloud.create_bucket("photos").await?;
+        cloud.put_objects("photos", odd.iter().chain(&kept).cloned(), || {}).await?;
+        let stored: Vec<_> = odd.iter().chain(&kept).cloned().collect();
+        assert_stored(&cloud.s3(), "photos", &stored).await?;
+        let deployed = Deployed::new(&cloud, &[("Target1Bucket", "photos")]).await?;
+
+        deployed.withdraw(USER).await?;
+        let hops = deployed.erased(1, ERASURE_LIMIT).await?;
+
+        assert_left(&cloud.s3(), "photos", &kept).await?;
+        assert_is_chain(&hops, Duration::from_secs(10));
+        assert_eq!(hops.len(), 1, "{hops:#?}");
+        assert_eq!((hops[0].objects, hops[0].bytes), (odd.len() as u64, size(&odd)), "{hops:#?}");
+        assert_eq!((hops[0].refused, hops[0].retries, hops[0].throttles), (0, 0, 0), "{hops:#?}");
+        deployed.assert_log_is_discreet().await
+    })
+    .await
+}
+
+/// Ids may hold signs that mean something else in a URL: in the prefix of a listing, `+` must not become a space.
+#[tokio::test]
+async fn a_user_id_with_signs_is_taken_literally() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        let user = "..a+b@example.com:x=y_-.";
+        let kept = objects(
+            ["..a b@example.com:x=y_-./1", "..a%2Bb@example.com:x=y_-./1", "..a+b@example.com:x=y_-"]
+                .map(str::to_owned),
+        );
+        cloud.create_bucket("photos").await?;
+        cloud.put_objects("photos", objects(plain_keys(&format!("{user}/"), 3)), || {}).await?;
+        cloud.put_objects("photos", kept.clone(), || {}).await?;
+        let deployed = Deployed::new(&cloud, &[("Target1Bucket", "photos")]).await?;
+
+        deployed.withdraw(user).await?;
+        let hops = deployed.erased(1, ERASURE_LIMIT).await?;
+
+        assert_left(&cloud.s3(), "photos", &kept).await?;
+        assert_eq!(hops.len(), 1, "{hops:#?}");
+        assert_eq!(hops[0].objects, 3, "{hops:#?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_user_without_objects_costs_one_empty_listing() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        cloud.create_bucket("photos").await?;
+        cloud.put_objects("photos", neighbours(), || {}).await?;
+        let deployed = Deployed::new(&cloud, &[("Target1Bucket", "photos")]).await?;
+
+        for message in [1, 2] {
+            deployed.withdraw(USER).await?;
+            let hops = deployed.erased(message, ERASURE_LIMIT).await?;
+            assert_eq!(hops.len(), message, "one hop for each message: {hops:#?}");
+            let hop = hops.last().cloned().unwrap_or_default();
+            assert_eq!((hop.hop, hop.objects, hop.total_objects), (0, 0, 0), "{hop:#?}");
+            // The other is the question whether the bucket has versioning.
+            assert!(hop.requests <= 2, "one listing and one more request at most: {hop:#?}");
+        }
+        assert_left(&cloud.s3(), "photos", &neighbours()).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_message_that_comes_twice_does_no_harm() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        cloud.create_bucket("photos").await?;
+        cloud.put_objects("photos", objects(plain_keys("u1/", 600)).into_iter().chain(neighbours()), || {}).await?;
+        let deployed = Deployed::new(
+            &cloud,
+            &[("Target1Bucket", "photos"), ("MaxDeletesPerSecond", "200"), ("FunctionTimeout", "3")],
+        )
+        .await?;
+
+        let body = body_of("user-withdrawn.json")?;
+        futures::try_join!(deployed.send(&body), deployed.send(&body))?;
+        let hops = deployed.erased(2, ERASURE_LIMIT).await?;
+
+        assert_left(&cloud.s3(), "photos", &neighbours()).await?;
+        assert!(hops.iter().all(|hop| matches!(hop.outcome.as_str(), "erased" | "continued")), "{hops:#?}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        for bucket in ["photos", "exports"] {
+            cloud.create_bucket(bucket).await?;
+            cloud.put_objects(bucket, neighbours(), || {}).await?;
+        }
+        let deployed = Deployed::new(&cloud, &TWO_BUCKETS).await?;
+        let (photos, exports) = ("s3://photos/{user_id}/", "s3://exports/users/{user_id}/");
+        let bookmarks = [
+            ("the event file, without any", Value::Null),
+            ("a token that no store gave", json!({ "target": photos, "token": "nonsense" })),
+            // Ministack takes this for a place after all of the user's keys.
+            ("a token behind everything", json!({ "target": photos, "token": "dTEvfn5+fn4=" })),
+            ("the second target", json!({ "target": exports, "token": "nonsense" })),
+            ("a target that is gone", json!({ "target": "s3://gone/{user_id}/", "token": "nonsense" })),
+        ];
+        for (index, (what, bookmark)) in bookmarks.into_iter().enumerate() {
+            cloud.put_objects("photos", objects(plain_keys("u1/", 20)), || {}).await?;
+            cloud.put_objects("exports", objects(plain_keys("users/u1/", 20)), || {}).await?;
+            let mut message: Value = serde_json::from_str(&body_of("continuation.json")?)?;
+            if !bookmark.is_null() {
+                message["bookmark"] = bookmark;
+                message["tally"] = json!({ "objects": 1_000, "bytes": 5_000 });
+            }
+            deployed.send(&message.to_string()).await?;
+            let hops = deployed.erased(index + 1, ERASURE_LIMIT).await?;
+
+            for (bucket, folder) in [("photos", "u1/"), ("exports", "users/u1/")] {
+                let left = list_keys(&cloud.s3(), bucket, folder).await?;
+                assert!(left.is_empty(), "{what}: still in {bucket}: {left:?}");
+                assert_left(&cloud.s3(), bucket, &neighbours()).await?;
+            }
+            let hop = hops.last().cloned().unwrap_or_default();
+            let before = if index == 0 { 0 } else { 1_000 };
+            assert_eq!((hop.hop, hop.objects, hop.total_objects), (1, 40, before + 40), "{what}: {hop:#?}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[test]
+fn the_event_files_are_events() -> Outcome {
+    for file in ["user-withdrawn.json", "batch.json", "continuation.json", "malformed.json"] {
+        let text = std::fs::read(Path::new(&project_root()).join("events").join(file))?;
+        let event: aws_lambda_events::event::sqs::SqsEvent =
+            serde_json::from_slice(&text).map_err(|error| Failure(format!("{file}: {error}")))?;
+        assert!(!event.records.is_empty(), "{file} has no records");
+        let is_complete = |record: &aws_lambda_events::event::sqs::SqsMessage| {
+            record.message_id.is_some() && record.receipt_handle.is_some() && record.body.is_some()
+        };
+        assert!(event.records.iter().all(is_complete), "{file} has an incomplete record");
+    }
+    Ok(())
+}

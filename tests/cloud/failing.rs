@@ -1,0 +1,233 @@
+//! Messages and erasures that do not end well: nothing is lost, nothing else is harmed, and the log says why.
+
+use std::time::Duration;
+
+use aws_sdk_s3::types::{BucketVersioningStatus, VersioningConfiguration};
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use local::{Hop, Ministack, list_keys, project_root};
+use serde_json::{Value, json};
+
+use crate::deployed::{Deployed, QUEUE_VISIBILITY};
+use crate::objects::{USER, assert_left, neighbours, objects, plain_keys};
+use crate::{Failure, Outcome, within};
+
+const TEST_LIMIT: Duration = Duration::from_secs(90);
+const HOP_LIMIT: Duration = Duration::from_secs(25);
+
+/// The first wait of a message that was given back.
+const FIRST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// The bodies of the malformed messages: those of the event file, and some whose bytes are easily changed on the way.
+fn malformed() -> Result<Vec<String>, Failure> {
+    let text = std::fs::read(project_root().join("events/malformed.json"))?;
+    let event: Value = serde_json::from_slice(&text)?;
+    let records = event["Records"].as_array().into_iter().flatten();
+    let mut bodies: Vec<String> = records.filter_map(|record| record["body"].as_str().map(str::to_owned)).collect();
+    assert!(bodies.len() >= 6, "the event file has lost its bodies");
+    bodies.push(
+        "  {\"type\":\"user-withdrawn\",\r\n\t\"userId\":\"\u{fc}\u{1f600}\",\"a\":\"&lt;<>&\\ud800\"}\n".to_owned(),
+    );
+    bodies.push(format!("[{}]", "\"x\",".repeat(20_000)));
+    Ok(bodies)
+}
+
+#[tokio::test]
+async fn malformed_messages_reach_the_dead_letter_queue_at_once_and_harm_no_other() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        cloud.create_bucket("photos").await?;
+        cloud.put_objects("photos", objects(plain_keys("u1/", 50)).into_iter().chain(neighbours()), || {}).await?;
+        let deployed = Deployed::new(&cloud, &[("Target1Bucket", "photos")]).await?;
+        let mut expected = malformed()?;
+        let mut bodies = expected.clone();
+        bodies.insert(3, json!({ "type": "user-withdrawn", "userId": USER }).to_string());
+        let entry = |(index, body): (usize, &String)| {
+            // The delay ends for all at the same moment, so that one invocation gets them all.
+            let entry = SendMessageBatchRequestEntry::builder().id(format!("m{index}")).delay_seconds(1);
+            entry.message_body(body).build()
+        };
+        let entries = bodies.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
+        let sent = cloud.sqs().send_message_batch().queue_url(&deployed.stack.queue_url);
+        let sent = sent.set_entries(Some(entries)).send().await?;
+        assert!(sent.failed().is_empty(), "{sent:?}");
+
+        // Five deliveries without a wait between them: with the first backoff alone they would take 75 s.
+        let dead = deployed.dead_letters(expected.len(), HOP_LIMIT).await?;
+        expected.sort();
+        assert_eq!(dead, expected, "the dead-letter queue holds what was sent, byte for byte");
+
+        let hops = deployed.hops_until("the good message", HOP_LIMIT, |hops| !hops.is_empty()).await?;
+        assert_eq!((hops.len(), hops[0].outcome.as_str(), hops[0].objects), (1, "erased", 50), "{hops:#?}");
+        assert_left(&cloud.s3(), "photos", &neighbours()).await?;
+        deployed.depth_becomes(0).await?;
+
+        let rejected = deployed.log("message not understood").await?;
+        assert_eq!(rejected.len(), 5 * expected.len(), "each is delivered five times: {rejected:#?}");
+        for line in &rejected {
+            assert_eq!((&line["outcome"], &line["level"]), (&json!("rejected"), &json!("ERROR")), "{line}");
+            assert!(line["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "no reason: {line}");
+        }
+        let good = deployed.log("hop finished").await?;
+        let companions = rejected.iter().filter(|line| line["requestId"] == good[0]["requestId"]);
+        assert!(companions.count() > 0, "the good message came with none of the malformed ones: {good:?}");
+        deployed.assert_log_is_discreet().await
+    })
+    .await
+}
+
+/// Waits for the first hop, which must have failed, and returns it with the queue checked: the message is still there.
+async fn failed_hop(deployed: &Deployed<'_>) -> Result<Hop, Failure> {
+    let hops = deployed.hops_until("the first hop", HOP_LIMIT, |hops| !hops.is_empty()).await?;
+    let hop = hops[0].clone();
+    assert_eq!((hop.outcome.as_str(), hop.hop), ("failed", 0), "{hop:#?}");
+    deployed.depth_becomes(1).await?;
+    assert_eq!(deployed.hidden_messages().await?, "1", "the message waits for its next delivery");
+    Ok(hop)
+}
+
+#[tokio::test]
+async fn a_versioned_bucket_is_refused_without_a_delete_marker() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        let files = objects(plain_keys("u1/", 5));
+        for bucket in ["versioned", "suspended", "plain-one"] {
+            cloud.create_bucket(bucket).await?;
+        }
+        for (bucket, status) in
+            [("versioned", BucketVersioningStatus::Enabled), ("suspended", BucketVersioningStatus::Suspended)]
+        {
+            let configuration = VersioningConfiguration::builder().status(status).build();
+            let request = cloud.s3().put_bucket_versioning().bucket(bucket);
+            request.versioning_configuration(configuration).send().await?;
+        }
+        for bucket in ["versioned", "suspended", "plain-one"] {
+            cloud.put_objects(bucket, files.iter().cloned().chain(neighbours()), || {}).await?;
+        }
+        let parameters =
+            [("Target1Bucket", "versioned"), ("Target2Bucket", "suspended"), ("Target3Bucket", "plain-one")];
+        let deployed = Deployed::new(&cloud, &parameters).await?;
+
+        deployed.withdraw(USER).await?;
+        let hop = failed_hop(&deployed).await?;
+
+        for (bucket, status) in [("versioned", "Enabled"), ("suspended", "Suspended")] {
+            let named = format!("s3://{bucket}/{{user_id}}/");
+            assert!(hop.reason.contains(&named), "{named} is not named: {}", hop.reason);
+            assert!(hop.reason.contains(&format!("versioning is {status}")), "the reason is not: {}", hop.reason);
+            let versions = cloud.s3().list_object_versions().bucket(bucket).send().await?;
+            assert_eq!(versions.delete_markers().len(), 0, "{bucket}: {:?}", versions.delete_markers());
+            assert_eq!(versions.versions().len(), files.len() + neighbours().len(), "{bucket}");
+            assert_left(&cloud.s3(), bucket, &[files.clone(), neighbours()].concat()).await?;
+        }
+        // What stands in the way of one target is no reason to keep the files of another.
+        assert_eq!(hop.objects, files.len() as u64, "{hop:#?}");
+        assert_left(&cloud.s3(), "plain-one", &neighbours()).await?;
+
+        // Sooner than by the queue's own visibility timeout, and not at once.
+        let hops = deployed.hops_until("the second delivery", HOP_LIMIT, |hops| hops.len() >= 2).await?;
+        assert_eq!(hops[1].outcome, "failed", "{hops:#?}");
+        let lines = deployed.log("hop finished").await?;
+        assert_eq!((&lines[0]["receive_count"], &lines[1]["receive_count"]), (&json!(1), &json!(2)), "{lines:#?}");
+        let waited = seconds_between(&lines[0], &lines[1])?;
+        let (least, most) = (FIRST_BACKOFF.as_secs_f64() - 0.5, QUEUE_VISIBILITY.as_secs_f64() / 2.0);
+        assert!(waited > least && waited < most, "came again after {waited} s: {lines:#?}");
+        deployed.assert_log_is_discreet().await
+    })
+    .await
+}
+
+/// The time from one log line to another.
+fn seconds_between(first: &Value, second: &Value) -> Result<f64, Failure> {
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+    let time_of = |line: &Value| OffsetDateTime::parse(line["timestamp"].as_str().unwrap_or_default(), &Rfc3339);
+    Ok((time_of(second)? - time_of(first)?).as_seconds_f64())
+}
+
+#[tokio::test]
+async fn a_missing_bucket_fails_by_name_until_it_is_there() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        cloud.create_bucket("exports").await?;
+        cloud.put_objects("exports", objects(plain_keys("u1/", 30)).into_iter().chain(neighbours()), || {}).await?;
+        let deployed = Deployed::new(&cloud, &[("Target1Bucket", "missing-one"), ("Target2Bucket", "exports")]).await?;
+
+        deployed.withdraw(USER).await?;
+        let hop = failed_hop(&deployed).await?;
+
+        assert!(hop.reason.contains("s3://missing-one/{user_id}/"), "the target is not named: {}", hop.reason);
+        assert!(hop.reason.contains("NoSuchBucket"), "the code is not named: {}", hop.reason);
+        assert!(hop.reason.contains("does the bucket exist?"), "there is no hint: {}", hop.reason);
+        assert_eq!(hop.objects, 30, "{hop:#?}");
+        assert_left(&cloud.s3(), "exports", &neighbours()).await?;
+
+        // Somebody mends it: the message that was given back does the rest.
+        cloud.create_bucket("missing-one").await?;
+        deployed.erased(1, HOP_LIMIT).await?;
+        deployed.assert_log_is_discreet().await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_missing_permission_fails_by_name_until_it_is_granted() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        // One bucket for each permission that the function needs, and one that lacks none.
+        let lacks = [
+            ("no-versioning", "s3:GetBucketVersioning"),
+            ("no-list", "s3:ListBucket"),
+            ("no-delete", "s3:DeleteObject"),
+        ];
+        for bucket in lacks.map(|(bucket, _)| bucket).into_iter().chain(["has-all"]) {
+            cloud.create_bucket(bucket).await?;
+            cloud.put_objects(bucket, objects(plain_keys("u1/", 10)).into_iter().chain(neighbours()), || {}).await?;
+        }
+        for (bucket, permission) in lacks {
+            let policy = json!({
+                "Version": "2012-10-17",
+                "Statement": [{
+                    "Effect": "Deny",
+                    "Principal": "*",
+                    "Action": permission,
+                    "Resource": [format!("arn:aws:s3:::{bucket}"), format!("arn:aws:s3:::{bucket}/*")],
+                }],
+            });
+            cloud.s3().put_bucket_policy().bucket(bucket).policy(policy.to_string()).send().await?;
+        }
+        let parameters = [
+            ("Target1Bucket", lacks[0].0),
+            ("Target2Bucket", lacks[1].0),
+            ("Target3Bucket", lacks[2].0),
+            ("Target4Bucket", "has-all"),
+        ];
+        let deployed = Deployed::new(&cloud, &parameters).await?;
+
+        deployed.withdraw(USER).await?;
+        let hop = failed_hop(&deployed).await?;
+
+        let reasons: Vec<&str> = hop.reason.split("; s3://").collect();
+        for (bucket, permission) in lacks {
+            let named = format!("{bucket}/{{user_id}}/");
+            let reason = reasons.iter().find(|reason| reason.contains(&named));
+            let reason = reason.ok_or_else(|| Failure(format!("{named} is not named: {}", hop.reason)))?;
+            assert!(reason.contains("AccessDenied"), "the code is not named: {reason}");
+            assert!(reason.contains(&format!("is {permission} granted")), "{permission} is not named: {reason}");
+            assert_eq!(list_keys(&cloud.s3(), bucket, "u1/").await?.len(), 10, "{bucket}");
+        }
+        assert!(!hop.reason.contains("has-all"), "{}", hop.reason);
+        assert_eq!(hop.objects, 10, "{hop:#?}");
+        assert_left(&cloud.s3(), "has-all", &neighbours()).await?;
+
+        for (bucket, _) in lacks {
+            cloud.s3().delete_bucket_policy().bucket(bucket).send().await?;
+        }
+        let hops = deployed.erased(1, HOP_LIMIT).await?;
+        assert_eq!(hops.iter().map(|hop| hop.objects).sum::<u64>(), 40, "{hops:#?}");
+        for (bucket, _) in lacks {
+            assert_left(&cloud.s3(), bucket, &neighbours()).await?;
+        }
+        deployed.assert_log_is_discreet().await
+    })
+    .await
+}
