@@ -30,11 +30,6 @@ impl Bookmark {
         self.target.is_none() && self.token.is_none()
     }
 
-    /// Goes back to the start of this round.
-    pub fn begin_round_again(&mut self) {
-        *self = Self { round: self.round, ..Self::default() };
-    }
-
     /// Goes to the start of the next round.
     pub fn begin_next_round(&mut self) {
         *self = Self { round: self.round.saturating_add(1), ..Self::default() };

@@ -35,7 +35,7 @@ pub struct Eraser<'a, B> {
     /// Held while waiting at the pace, so that each erasure has one place in that line, however large its user is.
     turn: Mutex<()>,
     longest_launch: Duration,
-    /// The newest fault that is being waited out: the reason, should the time end before it does.
+    /// The newest fault that was waited out: the reason, should the hop have been of no use.
     pending: std::sync::Mutex<Option<TargetFault>>,
 }
 
@@ -195,10 +195,12 @@ impl<'a, B: Bucket> Eraser<'a, B> {
             let mut faults = Vec::new();
             let is_over = self.round(bookmark, &mut round, &mut faults).await;
             let end = if !is_over {
-                faults.extend(self.pending.lock().unwrap_or_else(PoisonError::into_inner).take());
+                if self.counters.hop().objects == 0 {
+                    faults.extend(self.pending.lock().unwrap_or_else(PoisonError::into_inner).take());
+                }
                 End::Unfinished { has_advanced: *bookmark != start, faults }
             } else if !faults.is_empty() {
-                self.end_of_faulty_round(bookmark, faults)
+                End::Failed(faults)
             } else if is_fresh && round.found_nothing() {
                 End::Erased
             } else if is_fresh && round.deleted == 0 {
@@ -211,19 +213,6 @@ impl<'a, B: Bucket> Eraser<'a, B> {
             };
             return Report { end, round };
         }
-    }
-
-    /// Progress decides: what was deleted before a passing fault is handed on, not thrown back.
-    fn end_of_faulty_round(&self, bookmark: &mut Bookmark, faults: Vec<TargetFault>) -> End {
-        let is_temporary = |fault: &TargetFault| match &fault.obstacle {
-            Obstacle::Fault(fault) => fault.is_temporary(),
-            Obstacle::Outside(_) => false,
-        };
-        if self.counters.hop().objects > 0 && faults.iter().all(is_temporary) {
-            bookmark.begin_round_again();
-            return End::Unfinished { has_advanced: true, faults };
-        }
-        End::Failed(faults)
     }
 
     /// Goes over the targets that the round has not seen yet. `false`: out of time.
