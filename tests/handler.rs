@@ -84,7 +84,9 @@ impl Bucket for Shared<Store> {
         assert!(!prefix.as_str().starts_with("panic"), "this one panics on purpose");
         sleep(Duration::from_millis(60)).await;
         self.note(Event::Listed(prefix.as_str().to_owned()));
-        let from = token.map_or(0, |token| token.parse().expect("a token of ours"));
+        let Ok(from) = token.map_or(Ok(0), str::parse) else {
+            return Err(Fault::TokenRefused("InvalidArgument".to_owned()));
+        };
         let objects = locked(&self.objects);
         let mut rest = objects.get(prefix.as_str()).into_iter().flat_map(|all| all.range(from..));
         let page: Vec<u32> = rest.by_ref().take(1_000).copied().collect();
@@ -349,6 +351,33 @@ async fn the_answer_is_in_time_although_s3_hangs_and_the_message_comes_again() {
         let failed = scene.invoke(Duration::from_millis(timeout_ms), vec![withdrawal("u1")]).await;
         assert_eq!(failed, Ok(vec!["u1".to_owned()]), "timeout {timeout_ms} ms");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hop_that_could_do_nothing_is_not_handed_on_but_given_back() {
+    let scene = Scene::new(Store { hangs: true, ..Store::of(&[("u1", 1)]) }, Letters::default(), &[]);
+    let failed = scene.invoke(Duration::from_secs(10), vec![withdrawal("u1")]).await;
+    assert_eq!(failed, Ok(vec!["u1".to_owned()]));
+    assert!(locked(&scene.letters.sent).is_empty());
+    assert_eq!(locked(&scene.letters.visibilities)["u1"], 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_the_store_refuses_means_begin_again_at_the_prefix() {
+    let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
+    let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "token": "nonsense"});
+    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark});
+    assert_eq!(scene.invoke(Duration::from_secs(30), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+    assert_eq!(scene.store.left("u1"), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bookmark_of_a_target_that_is_gone_begins_at_the_first() {
+    let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
+    let bookmark = json!({"round": 2, "target": "s3://gone/{user_id}/", "token": "2000"});
+    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark});
+    assert_eq!(scene.invoke(Duration::from_secs(30), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+    assert_eq!(scene.store.left("u1"), 0);
 }
 
 #[tokio::test(start_paused = true)]
