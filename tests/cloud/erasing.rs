@@ -184,8 +184,10 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
         let bookmarks = [
             ("the event file, without any", Value::Null),
             ("a token that no store gave", json!({ "target": photos, "token": "nonsense" })),
-            // Ministack takes this for a place after all of the user's keys.
-            ("a token behind everything", json!({ "target": photos, "token": "dTEvfn5+fn4=" })),
+            // Ministack takes these for places after all of the user's keys: what is listed from there is nothing, and no
+            // proof.
+            ("a token behind the first target", json!({ "target": photos, "token": "dTEvfn5+fn4=" })),
+            ("a token behind everything", json!({ "target": exports, "token": "dXNlcnMvdTEvfn5+fn4=" })),
             ("the second target", json!({ "target": exports, "token": "nonsense" })),
             ("a target that is gone", json!({ "target": "s3://gone/{user_id}/", "token": "nonsense" })),
         ];
