@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
-LOCAL := $(TARGET)/debug/local
+LOCAL := $(TARGET)/debug/examples/local
 SEED ?=
 EVENT ?= events/user-withdrawn.json
 
@@ -24,7 +24,7 @@ invoke: function ## Run the function by itself under cargo lambda (EVENT=events/
 # One command for both packages: built one by one, they would compile their dependencies twice.
 function:
 	@test -x $(LOCAL) || echo "Building the function and the local cloud; the first time takes some minutes."
-	@cargo build --quiet -p erase-user-files -p local
+	@cargo build --quiet -p erase-user-files -p local --bins --examples
 
 test: ## Run all tests (starts local servers by itself)
 	cargo test --workspace

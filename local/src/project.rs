@@ -13,15 +13,17 @@ pub(crate) fn local_folder() -> PathBuf {
     project_root().join(".local")
 }
 
-/// The function's binary, built beside the program that asks (not for tests, which have `CARGO_BIN_EXE_…`).
+/// The function's binary, built together with the example that asks (not for tests, which have `CARGO_BIN_EXE_…`).
 pub fn function_binary() -> Result<PathBuf, Error> {
     let program = std::env::current_exe().map_err(Error::file("find", "this program"))?;
-    let binary = program.with_file_name("erase-user-files");
+    // target/debug/examples/local beside target/debug/erase-user-files
+    let folder = program.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+    let binary = folder.join("erase-user-files");
     if binary.is_file() {
         return Ok(binary);
     }
     Err(Error::Missing {
         what: format!("the function's binary {}", binary.display()),
-        remedy: "Build it with: cargo build -p erase-user-files -p local".to_owned(),
+        remedy: "Build it with: make function".to_owned(),
     })
 }
