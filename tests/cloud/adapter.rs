@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use crate::objects::{Object, USER, assert_left, assert_stored, neighbours, objects, odd_keys, plain_keys, size};
 use crate::{Failure, Outcome, within};
 
-const TEST_LIMIT: Duration = Duration::from_secs(120);
+const TEST_LIMIT: Duration = Duration::from_secs(180);
 /// More than enough for anything in here: nothing is to be left unfinished.
 const LONG: Duration = Duration::from_secs(60);
 /// Lists and deletes of the adapter itself.
