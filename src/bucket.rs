@@ -28,7 +28,7 @@ pub trait Bucket: Sync {
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> impl Future<Output = Result<Vec<KeyFailure>, Fault>> + Send;
+    ) -> impl Future<Output = Result<Deletion, Fault>> + Send;
 }
 
 /// One answer of a listing. It may be short or even empty although more follow: only `next` tells.
@@ -58,6 +58,15 @@ pub struct Item {
     pub key: Key,
     /// Its size in bytes, as listed.
     pub bytes: u64,
+}
+
+/// What became of the items of a delete.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Deletion {
+    /// How many requests it took: keys that do not fit into a common one go by their own.
+    pub requests: u64,
+    /// The items that are not confirmed deleted.
+    pub failures: Vec<KeyFailure>,
 }
 
 /// A key that a delete request did not delete. Data, not an error: the others of the request are gone.

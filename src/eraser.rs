@@ -429,9 +429,10 @@ impl<B: Bucket> Pass<'_, B> {
         }
         let start = Instant::now();
         counters.requested(1);
-        let failures = bucket.delete(self.prefix, items, self.eraser.limit()).await?;
+        let deletion = bucket.delete(self.prefix, items, self.eraser.limit()).await?;
+        counters.requested(deletion.requests.saturating_sub(1));
         pace.batch_took(start.elapsed());
-        Ok(Some(failures))
+        Ok(Some(deletion.failures))
     }
 
     /// Counts what an answer says of each key; returns what is worth another try.

@@ -31,7 +31,7 @@ async fn main() -> ExitCode {
         Ok(_) if variable("AWS_LAMBDA_RUNTIME_API").is_none() => {
             Err("this is a Lambda function: start it with `make run`, `make invoke` or `cargo lambda watch`".to_owned())
         }
-        Ok(config) => run(config).await.map_err(|error| error.to_string()),
+        Ok(config) => run(config).await.map_err(|error| format!("Lambda's runtime API does not answer: {error}")),
     };
     match started {
         Ok(()) => ExitCode::SUCCESS,

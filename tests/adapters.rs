@@ -155,10 +155,10 @@ fn items(keys: &[&str]) -> Vec<Item> {
 /// The failures of one delete request: (index, code, retryable, throttle).
 async fn delete(answer: Answer, keys: &[&str]) -> Result<Vec<(usize, String, bool, bool)>, Fault> {
     let server = Server::start(vec![answer]);
-    let failures = server.s3().delete(&prefix(), &items(keys), LIMIT).await;
+    let deletion = server.s3().delete(&prefix(), &items(keys), LIMIT).await;
     assert_eq!(server.requests().len(), 1, "the SDK must not repeat requests by itself");
     let mut failures: Vec<_> =
-        failures?.into_iter().map(|f| (f.index, f.code, f.is_retryable, f.is_throttle)).collect();
+        deletion?.failures.into_iter().map(|f| (f.index, f.code, f.is_retryable, f.is_throttle)).collect();
     failures.sort();
     Ok(failures)
 }
@@ -260,7 +260,7 @@ async fn a_server_that_hangs_costs_no_more_than_the_limit() {
     assert!(matches!(s3.list(&prefix(), None, limit).await, Err(Fault::Unavailable(_))));
     assert!(matches!(s3.delete(&prefix(), &items(&["u1/a", "u1/b"]), limit).await, Err(Fault::Unavailable(_))));
     let single = s3.delete(&prefix(), &items(&["u1/\u{1}"]), limit).await.unwrap();
-    assert!(single[0].is_retryable, "{single:?}");
+    assert!(single.failures[0].is_retryable, "{single:?}");
     assert!(start.elapsed() < LIMIT, "the limit was 3 times 200 ms, it took {:?}", start.elapsed());
     server.requests();
 }
@@ -395,8 +395,8 @@ async fn dot_segments_are_taken_literally_and_stay_out_of_urls_where_they_can() 
     let answer = full("<DeleteResult><Deleted><Key>u1/../u10/x</Key></Deleted></DeleteResult>");
     let server = Server::start(vec![answer, Answer::Full(204, String::new())]);
     let keys = ["u1/../u10/x", "u1/\u{1}/../../u10/x"];
-    let failures = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
-    assert_eq!(failures, []);
+    let deletion = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
+    assert_eq!((deletion.requests, deletion.failures), (2, vec![]));
     let requests = server.requests();
     assert!(requests[0].starts_with("POST /photos") && requests[0].contains("<Key>u1/../u10/x</Key>"), "{requests:?}");
     assert!(requests[1].starts_with("DELETE /photos/u1/%01/../../u10/x?"), "{requests:?}");
@@ -420,8 +420,10 @@ async fn keys_that_xml_cannot_carry_go_one_by_one() {
         error(503, "SlowDown"),
     ]);
     let keys = ["u1/\u{1}", "u1/a", "u1/\u{1}", "u1/\tb", "u1/\u{1}"];
-    let failures = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
-    let mut codes: Vec<_> = failures.iter().map(|f| (f.code.as_str(), f.is_retryable, f.is_throttle)).collect();
+    let deletion = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
+    assert_eq!(deletion.requests, 4);
+    let mut codes: Vec<_> =
+        deletion.failures.iter().map(|f| (f.code.as_str(), f.is_retryable, f.is_throttle)).collect();
     codes.sort_unstable();
     assert_eq!(codes, [("AccessDenied", false, false), ("SlowDown", true, true)]);
     let requests = server.requests();

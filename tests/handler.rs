@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use erase_user_files::bucket::{Bucket, Fault, Item, KeyFailure, ListedObject, Page};
+use erase_user_files::bucket::{Bucket, Deletion, Fault, Item, KeyFailure, ListedObject, Page};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
 use erase_user_files::handler::{EventError, Handler};
@@ -99,7 +99,7 @@ impl Bucket for Shared<Store> {
         Ok(Page { objects: page.iter().map(listed).collect(), next })
     }
 
-    async fn delete(&self, prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Vec<KeyFailure>, Fault> {
+    async fn delete(&self, prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
         self.note(Event::Deleting(items.len()));
         let number = |item: &Item| item.key.as_str()[prefix.as_str().len()..].parse::<u32>().expect("a number");
         if self.stuck_from == items.first().map(number) {
@@ -109,7 +109,7 @@ impl Bucket for Shared<Store> {
         if self.refuses {
             let failure =
                 |index| KeyFailure { index, code: "AccessDenied".to_owned(), is_retryable: false, is_throttle: false };
-            return Ok((0..items.len()).map(failure).collect());
+            return Ok(Deletion { requests: 1, failures: (0..items.len()).map(failure).collect() });
         }
         let mut objects = locked(&self.objects);
         let all = objects.get_mut(prefix.as_str()).expect("a listed user");
@@ -118,7 +118,7 @@ impl Bucket for Shared<Store> {
         }
         drop(objects);
         self.note(Event::Deleted(items.len()));
-        Ok(Vec::new())
+        Ok(Deletion { requests: 1, failures: Vec::new() })
     }
 }
 

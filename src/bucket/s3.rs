@@ -21,11 +21,11 @@ use percent_encoding::percent_decode_str;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use super::{Bucket, Fault, Item, KeyFailure, ListedObject, Page};
+use super::{Bucket, Deletion, Fault, Item, KeyFailure, ListedObject, Page};
 use crate::deadline::CONNECT_TIMEOUT;
 use crate::target::Prefix;
 
-/// Keys that must go one by one: at once.
+/// Keys that must go one by one: at once, for each request of `MAX_IN_FLIGHT_BATCHES`. They count against the rate.
 const SINGLE_DELETES_AT_ONCE: usize = 8;
 
 /// Codes of a key, in an answer of 200, that another try may cure.
@@ -175,20 +175,23 @@ impl Bucket for S3 {
         })
     }
 
-    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Vec<KeyFailure>, Fault> {
+    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
         // Half of the time for the singles: what they have deleted must be reported, not dropped at the stop time.
         let deadline = Instant::now() + limit / 2;
         let (batch, singles): (Vec<_>, Vec<_>) =
             items.iter().enumerate().partition(|(_, item)| is_xml_text(item.key.as_str()));
-        let mut failures = Vec::new();
+        let mut deletion = Deletion::default();
         if !batch.is_empty() {
-            failures = self.delete_batch(prefix, &batch, limit).await?;
+            deletion.requests += 1;
+            deletion.failures = self.delete_batch(prefix, &batch, limit).await?;
         }
         let requests: Vec<_> = singles.into_iter().map(|single| self.delete_single(prefix, single, deadline)).collect();
         let answers = stream::iter(requests).buffer_unordered(SINGLE_DELETES_AT_ONCE);
         let single_failures: Vec<_> = answers.try_collect().await?;
-        failures.extend(single_failures.into_iter().flatten());
-        Ok(failures)
+        let was_asked = |single: &Option<KeyFailure>| single.as_ref().is_none_or(|failure| failure.code != NOT_ASKED);
+        deletion.requests += single_failures.iter().map(|single| u64::from(was_asked(single))).sum::<u64>();
+        deletion.failures.extend(single_failures.into_iter().flatten());
+        Ok(deletion)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{Bucket, Fault, Item, KeyFailure, ListedObject, Page};
+use erase_user_files::bucket::{Bucket, Deletion, Fault, Item, KeyFailure, ListedObject, Page};
 use erase_user_files::target::Prefix;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -82,7 +82,7 @@ impl Bucket for Store {
         Ok(Page { objects, next })
     }
 
-    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Vec<KeyFailure>, Fault> {
+    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
         let start = Instant::now();
         let hangs = locked(&self.0).weather.list_hangs / 2;
         check_request(&mut locked(&self.0), prefix, items);
@@ -107,7 +107,7 @@ impl Bucket for Store {
         }
         let answer_takes = Duration::from_millis(locked(&self.0).dice.u64(0..100));
         sleep(answer_takes).await;
-        Ok(failures)
+        Ok(Deletion { requests: 1, failures })
     }
 }
 
