@@ -341,11 +341,10 @@ impl<B: Bucket> Pass<'_, B> {
         };
         match list(token).await {
             Err(fault @ Fault::TokenRefused(_)) => {
-                // A store that always refuses is asked less and less often, until the time is over.
-                let wait = self.eraser.pace.backoff(1);
+                // After a pause: a store that refuses every token must not be asked without end.
                 self.is_waited_out(&fault);
                 self.eraser.counters.retried();
-                sleep(wait).await;
+                sleep(self.eraser.pace.backoff(1)).await;
                 list(None).await
             }
             answer => answer,

@@ -178,9 +178,11 @@ async fn errors_inside_a_200_are_read_key_by_key() {
          <Error><Key>u1/internal</Key><Code>InternalError</Code></Error>\
          <Error><Key>u1/denied</Key><Code>AccessDenied</Code></Error>\
          <Error><Key>u1/never-there</Key><Code>NoSuchKey</Code></Error>\
-         <Error><Key>u1/news</Key><Code>CodeOf2030</Code></Error></DeleteResult>",
+         <Error><Key>u1/news</Key><Code>CodeOf2030</Code></Error>\
+         <Error><Key>u1/odd</Key><Code>no code: u1/odd</Code></Error></DeleteResult>",
     );
-    let keys = ["u1/gone", "u1/slow", "u1/internal", "u1/denied", "u1/never-there", "u1/news", "u1/unmentioned"];
+    let keys =
+        ["u1/gone", "u1/slow", "u1/internal", "u1/denied", "u1/never-there", "u1/news", "u1/unmentioned", "u1/odd"];
     let failures = delete(answer, &keys).await.unwrap();
     let expected = [
         (1, "SlowDown", true, true),
@@ -188,6 +190,7 @@ async fn errors_inside_a_200_are_read_key_by_key() {
         (3, "AccessDenied", false, false),
         (5, "CodeOf2030", false, false),
         (6, "Unanswered", true, false),
+        (7, "OddCode", false, false),
     ];
     assert_eq!(failures, expected.map(|(index, code, retry, slow)| (index, code.to_owned(), retry, slow)));
 }

@@ -260,7 +260,7 @@ fn match_answer(items: &[(usize, &Item)], answer: &DeleteObjectsOutput) -> Resul
     for error in answer.errors() {
         let key = error.key().ok_or_else(|| distrust("it has an error without a key"))?;
         let index = *asked.get(key).ok_or_else(|| distrust("it has an error about a key that was not asked"))?;
-        let code = error.code().unwrap_or("NoCode");
+        let code = plain_code(error.code());
         // A key that is reported twice counts once.
         if open.remove(&index) && code != "NoSuchKey" {
             let is_throttle = THROTTLE_CODES.contains(&code);
@@ -286,7 +286,7 @@ where
     let status = error.raw_response().map(|response| response.status().as_u16());
     let (code, fault): (&str, fn(String) -> Fault) = match error {
         SdkError::ServiceError(service) => {
-            let code = service.err().code().unwrap_or("NoCode");
+            let code = plain_code(service.err().code());
             (code, sort_by_code(code, status.unwrap_or(0)))
         }
         SdkError::TimeoutError(_) => ("NoAnswerInTime", Fault::Unavailable),
@@ -307,6 +307,15 @@ where
         _ => String::new(),
     };
     (code.to_owned(), fault(format!("{operation}: {code}{details}{hint}")))
+}
+
+/// S3's codes are single words. Anything else could be anything, and has no place in logs.
+fn plain_code(code: Option<&str>) -> &str {
+    match code {
+        Some(code) if (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) => code,
+        Some(_) => "OddCode",
+        None => "NoCode",
+    }
 }
 
 fn sort_by_code(code: &str, status: u16) -> fn(String) -> Fault {
