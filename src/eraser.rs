@@ -342,7 +342,7 @@ impl<B: Bucket> Pass<'_, B> {
         match list(token).await {
             Err(fault @ Fault::TokenRefused(_)) => {
                 // After a pause: a store that refuses every token must not be asked without end.
-                self.is_waited_out(&fault);
+                self.note(fault);
                 self.eraser.counters.retried();
                 sleep(self.eraser.pace.backoff(1)).await;
                 list(None).await
@@ -407,10 +407,13 @@ impl<B: Bucket> Pass<'_, B> {
                 }
                 Err(Fault::Malformed(_)) => outcome.refused.add("Malformed", 1),
                 Err(fault @ Fault::Throttled(_)) => {
-                    self.is_waited_out(&fault);
+                    self.note(fault);
                     parts.extend(halves(items).map(later));
                 }
-                Err(fault) if self.is_waited_out(&fault) => parts.push(later(items)),
+                Err(fault) if fault.is_temporary() => {
+                    self.note(fault);
+                    parts.push(later(items));
+                }
                 Err(fault) => return Err(fault.into()),
             }
         }
@@ -472,25 +475,19 @@ impl<B: Bucket> Pass<'_, B> {
                 Err(fault) => fault,
             };
             drop(permit);
-            if !self.is_waited_out(&fault) {
+            if !fault.is_temporary() {
                 return Err(fault);
             }
+            self.note(fault);
             attempt += 1;
             sleep(pace.backoff(attempt)).await;
             counters.retried();
         }
     }
 
-    /// Whether a fault passes by itself; if so it is counted, and remembered as what this hop waits for.
-    fn is_waited_out(&self, fault: &Fault) -> bool {
-        self.eraser.counters.throttled(u64::from(matches!(fault, Fault::Throttled(_))));
-        if fault.is_temporary() || matches!(fault, Fault::TokenRefused(_)) {
-            self.note(fault.clone());
-        }
-        fault.is_temporary()
-    }
-
+    /// Counts a fault that is about to be waited out, and remembers it as what this hop waits for.
     fn note(&self, fault: Fault) {
+        self.eraser.counters.throttled(u64::from(matches!(fault, Fault::Throttled(_))));
         let fault = TargetFault { target: self.target.to_string(), obstacle: fault.into() };
         *self.eraser.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }

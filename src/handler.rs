@@ -146,26 +146,19 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
         Self { config, bucket, queue, pace }
     }
 
-    /// As [`Handler::handle`], for an event that was not read yet.
-    pub async fn handle_json(&self, event: Value, deadline_epoch_ms: u64) -> Result<SqsBatchResponse, EventError> {
-        match serde_json::from_value(event) {
-            Ok(event) => self.handle(event, deadline_epoch_ms).await,
-            Err(_error) => {
-                error!(reason = %EventError::NotFromSqs, "event not understood");
-                Err(EventError::NotFromSqs)
-            }
-        }
-    }
-
     /// Works on all messages of an event at once, and names those that are to come again.
     ///
     /// `deadline_epoch_ms` is the end of the invocation, in milliseconds since 1970; the answer is there before it.
-    pub async fn handle(&self, event: SqsEvent, deadline_epoch_ms: u64) -> Result<SqsBatchResponse, EventError> {
+    pub async fn handle(&self, event: Value, deadline_epoch_ms: u64) -> Result<SqsBatchResponse, EventError> {
+        let Ok(event) = serde_json::from_value(event) else {
+            error!(reason = %EventError::NotFromSqs, "event not understood");
+            return Err(EventError::NotFromSqs);
+        };
         let announced = Announced::at_wall_clock(deadline_epoch_ms, self.config.fallback_invocation_time);
         self.handle_until(event, announced).await
     }
 
-    /// As [`Handler::handle`], with the wall clock's time from outside.
+    /// As [`Handler::handle`], with the event read and the wall clock's time from outside.
     pub async fn handle_until(&self, event: SqsEvent, announced: Announced) -> Result<SqsBatchResponse, EventError> {
         let (deadline, is_believed) = Deadline::new(announced, self.config.handoff_reserve);
         if !is_believed {

@@ -66,7 +66,7 @@ async fn run(config: Config) -> Result<(), lambda_runtime::Error> {
     // As JSON first: lambda_runtime logs what it cannot read, in parts, and those may be personal.
     lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| {
         // Boxed: the future is large, and rustc cannot compute its layout otherwise.
-        Box::pin(handler.handle_json(event.payload, event.context.deadline))
+        Box::pin(handler.handle(event.payload, event.context.deadline))
     }))
     .await
 }

@@ -208,6 +208,13 @@ fn withdrawal(user: &str) -> SqsMessage {
     record(user, &json!({"type": "user-withdrawn", "userId": user}).to_string())
 }
 
+/// A continuation of u1's erasure that points into the middle of a target.
+fn bookmarked(target: &str, token: &str) -> SqsMessage {
+    let bookmark = json!({"round": 1, "target": target, "token": token});
+    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark});
+    record("m", &body.to_string())
+}
+
 const NOBODY: Vec<String> = Vec::new();
 
 async fn time_spent_deleting(timeout: Duration, rate: &str, objects: u32) -> f64 {
@@ -365,18 +372,20 @@ async fn a_hop_that_could_do_nothing_is_not_handed_on_but_given_back() {
 #[tokio::test(start_paused = true)]
 async fn a_token_that_the_store_refuses_means_begin_again_at_the_prefix() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
-    let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "token": "nonsense"});
-    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark});
-    assert_eq!(scene.invoke(Duration::from_secs(30), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+    assert_eq!(
+        scene.invoke(Duration::from_secs(30), vec![bookmarked("s3://photos/{user_id}/", "nonsense")]).await,
+        Ok(NOBODY)
+    );
     assert_eq!(scene.store.left("u1"), 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bookmark_of_a_target_that_is_gone_begins_at_the_first() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
-    let bookmark = json!({"round": 2, "target": "s3://gone/{user_id}/", "token": "2000"});
-    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark});
-    assert_eq!(scene.invoke(Duration::from_secs(30), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+    assert_eq!(
+        scene.invoke(Duration::from_secs(30), vec![bookmarked("s3://gone/{user_id}/", "2000")]).await,
+        Ok(NOBODY)
+    );
     assert_eq!(scene.store.left("u1"), 0);
 }
 
@@ -494,7 +503,7 @@ async fn an_event_that_is_not_from_sqs_fails_as_a_whole() {
     for event in
         [json!({}), json!([]), json!({"Records": [{"body": 7}]}), json!({"type": "user-withdrawn", "userId": "u1"})]
     {
-        assert_eq!(scene.handler.handle_json(event.clone(), u64::MAX).await, Err(EventError::NotFromSqs), "{event}");
+        assert_eq!(scene.handler.handle(event.clone(), u64::MAX).await, Err(EventError::NotFromSqs), "{event}");
     }
     assert_eq!(scene.store.left("u1"), 10);
 }
