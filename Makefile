@@ -7,7 +7,7 @@ SEED ?=
 EVENT ?= events/user-withdrawn.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim local invoke build lint validate check function
+.PHONY: help run test sim local invoke receipt build lint validate check function
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,15 @@ local: function ## Keep a local cloud with the deployed function up until Ctrl-C
 
 invoke: function ## Run the function by itself under cargo lambda (EVENT=events/batch.json for another event)
 	@$(LOCAL) invoke $(EVENT)
+
+# Every shell has a USER of its own, who is not meant: it must be given here.
+receipt: ## Show what is certified of a user: make receipt USER=u-123 RECEIPTS_URI=s3://BUCKET/receipts/
+ifneq ($(origin USER),command line)
+	@echo "Whose? For example: make receipt USER=u-123 RECEIPTS_URI=s3://BUCKET/receipts/"; exit 2
+else
+	@$(MAKE) --no-print-directory function
+	@$(LOCAL) receipt "$$USER"
+endif
 
 # One command for both packages: built one by one, they would compile their dependencies twice.
 function:

@@ -4,30 +4,35 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::bucket::Kind;
+
 /// How far an erasure has come. A hint that saves listing again: losing it costs time, never truth.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Bookmark {
-    /// The round, from 1: one pass over all targets.
+    /// The round, from 1: one pass over all targets and kinds.
     pub round: u32,
     /// The target being erased, as its setting names it; `None` is the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The continuation token of the first page without all its outcomes; `None` is the target's first page.
+    /// The kind being erased there; `None` is the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Kind>,
+    /// The token of the first page without all its outcomes; `None` is the kind's first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
 }
 
 impl Default for Bookmark {
     fn default() -> Self {
-        Self { round: 1, target: None, token: None }
+        Self { round: 1, target: None, kind: None, token: None }
     }
 }
 
 impl Bookmark {
     /// Whether a round begins here, at its first target's first page.
     pub fn is_at_start_of_round(&self) -> bool {
-        self.target.is_none() && self.token.is_none()
+        self.target.is_none() && self.kind.is_none() && self.token.is_none()
     }
 
     /// Goes to the start of the next round.
@@ -43,11 +48,14 @@ pub struct PageMark {
     pub number: u64,
     /// Into how many batches it was cut; an empty page counts as one.
     pub batches: usize,
-    /// The continuation token of the page after it; `None` behind the last.
-    pub next: Option<String>,
+    /// The token to resume from when this page and all before it are done: the next page's, or an earlier one where
+    /// the page left something to a later one.
+    pub resume: Option<String>,
+    /// Whether no page follows.
+    pub is_last: bool,
 }
 
-/// The place before which every listed key has an outcome.
+/// The place before which everything listed has an outcome.
 ///
 /// `Outcome` is what one batch leaves to be counted. It is handed out only when the mark has passed its page,
 /// so that a page that is listed again in the next hop is never counted twice.
@@ -62,7 +70,7 @@ pub struct LowWaterMark<Outcome> {
 #[derive(Debug)]
 struct OpenPage<Outcome> {
     missing: usize,
-    next: Option<String>,
+    mark: PageMark,
     outcomes: Vec<Outcome>,
 }
 
@@ -73,10 +81,10 @@ impl<Outcome> LowWaterMark<Outcome> {
     }
 
     /// Notes that one batch of a page has an outcome; returns the outcomes of all pages that the mark passes now.
-    pub fn batch_done(&mut self, page: &PageMark, outcome: Outcome) -> Vec<Outcome> {
+    pub fn batch_done(&mut self, page: PageMark, outcome: Outcome) -> Vec<Outcome> {
         let open = self.open.entry(page.number).or_insert_with(|| OpenPage {
             missing: page.batches,
-            next: page.next.clone(),
+            mark: page,
             outcomes: Vec::new(),
         });
         open.missing = open.missing.saturating_sub(1);
@@ -90,8 +98,8 @@ impl<Outcome> LowWaterMark<Outcome> {
             let page = first.remove();
             passed.extend(page.outcomes);
             self.first_open += 1;
-            self.is_complete = page.next.is_none();
-            self.token = page.next;
+            self.is_complete = page.mark.is_last;
+            self.token = page.mark.resume;
         }
         passed
     }
@@ -112,17 +120,17 @@ mod tests {
     use super::*;
 
     fn page(number: u64, batches: usize, next: Option<&str>) -> PageMark {
-        PageMark { number, batches, next: next.map(str::to_owned) }
+        PageMark { number, batches, resume: next.map(str::to_owned), is_last: next.is_none() }
     }
 
     #[test]
     fn stays_before_the_first_page_with_a_batch_without_outcome() {
         let mut mark = LowWaterMark::new(Some("resume".to_owned()));
-        assert!(mark.batch_done(&page(1, 1, Some("c")), "1").is_empty());
-        assert!(mark.batch_done(&page(0, 2, Some("b")), "0a").is_empty());
+        assert!(mark.batch_done(page(1, 1, Some("c")), "1").is_empty());
+        assert!(mark.batch_done(page(0, 2, Some("b")), "0a").is_empty());
         assert_eq!(mark.token(), Some("resume"));
 
-        assert_eq!(mark.batch_done(&page(0, 2, Some("b")), "0b"), ["0a", "0b", "1"]);
+        assert_eq!(mark.batch_done(page(0, 2, Some("b")), "0b"), ["0a", "0b", "1"]);
         assert_eq!(mark.token(), Some("c"));
         assert!(!mark.is_complete());
     }
@@ -130,9 +138,9 @@ mod tests {
     #[test]
     fn is_complete_only_behind_the_last_page() {
         let mut mark = LowWaterMark::new(None);
-        mark.batch_done(&page(1, 1, None), ());
+        mark.batch_done(page(1, 1, None), ());
         assert!(!mark.is_complete());
-        mark.batch_done(&page(0, 1, Some("b")), ());
+        mark.batch_done(page(0, 1, Some("b")), ());
         assert!(mark.is_complete());
         assert_eq!(mark.token(), None);
     }

@@ -1,11 +1,11 @@
 //! What the environment must tell us: read once at cold start, all faults reported at once.
 
 use std::fmt;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::target::Targets;
+use crate::target::{Folder, HashKey, Targets, UserIdPattern};
 
 /// All settings, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,22 @@ pub struct Config {
     pub handoff_reserve: Option<Duration>,
     /// `MAX_IDLE_HOPS`: hops in a row that delete nothing, then the erasure fails.
     pub max_idle_hops: NonZeroU32,
+    /// `MAX_OBJECTS`: the fuse, in objects and versions of one erasure.
+    pub max_objects: Option<NonZeroU64>,
+    /// `DRY_RUN`: count, delete nothing.
+    pub dry_run: bool,
+    /// `USER_ID_PATTERN`: what a user id has to look like, beside the rules that always hold.
+    pub user_id_pattern: Option<UserIdPattern>,
+    /// `USER_ID_POINTER`: where in a message the user id stands (RFC 6901).
+    pub user_id_pointer: String,
+    /// `RECEIPTS_URI`: where receipts go.
+    pub receipts: Option<Folder>,
+    /// `RECEIPT_HASH_KEY`: key of the hash that stands for user ids.
+    pub hash_key: HashKey,
+    /// `LATE_WRITE_SWEEP_SECONDS`: how long after the proof to look once more; `None`: not at all.
+    pub late_write_sweep: Option<Duration>,
+    /// `BYPASS_GOVERNANCE_RETENTION`: delete versions that are held in governance mode.
+    pub bypass_governance_retention: bool,
     /// `EXPECTED_BUCKET_OWNER`: the account that must own every bucket.
     pub expected_bucket_owner: Option<String>,
     /// `S3_FORCE_PATH_STYLE`: the bucket in the path instead of the host name, for local servers.
@@ -42,6 +58,10 @@ const LEAST_RESERVE_MS: u32 = 100;
 /// Lambda's longest invocation, see `deadline.rs`: no reserve can be longer.
 const MOST_RESERVE_MS: u32 = 900_000;
 const DEFAULT_FALLBACK_SECONDS: u32 = 60;
+const DEFAULT_USER_ID_POINTER: &str = "/userId";
+/// Twice the seven days that a presigned URL can be valid.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html>
+const MOST_SWEEP_SECONDS: u32 = 14 * 24 * 3_600;
 
 /// Everything that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,23 +100,28 @@ impl Config {
             Targets::parse(text).map_err(|faults| faults.join("; "))
         });
         let continuation_queue_url =
-            vars.required("CONTINUATION_QUEUE_URL", "expected the URL of an SQS queue", |text| {
-                let is_url = text.starts_with("https://") || text.starts_with("http://");
-                let has_path = text.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
-                let is_queue_url = is_url && has_path && !text.contains(char::is_whitespace);
-                if is_queue_url { Ok(text.to_owned()) } else { Err("expected https://HOST/ACCOUNT/QUEUE".to_owned()) }
-            });
+            vars.required("CONTINUATION_QUEUE_URL", "expected the URL of an SQS queue", queue_url);
         let max_deletes_per_second = vars.number("MAX_DELETES_PER_SECOND", DEFAULT_MAX_DELETES_PER_SECOND, 0, u32::MAX);
         let max_in_flight_batches =
             vars.number("MAX_IN_FLIGHT_BATCHES", DEFAULT_MAX_IN_FLIGHT_BATCHES, 1, MOST_IN_FLIGHT_BATCHES);
         let handoff_reserve_ms =
             vars.optional("HANDOFF_RESERVE_MS", |text| number(text, LEAST_RESERVE_MS, MOST_RESERVE_MS));
         let max_idle_hops = vars.number("MAX_IDLE_HOPS", DEFAULT_MAX_IDLE_HOPS, 1, 1_000);
-        let expected_bucket_owner = vars.optional("EXPECTED_BUCKET_OWNER", |text| {
-            let is_account = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-            if is_account { Ok(text.to_owned()) } else { Err("expected an account id of 12 digits".to_owned()) }
+        let max_objects = vars.optional("MAX_OBJECTS", |text| {
+            text.parse::<NonZeroU64>().map_err(|_error| "expected a whole number from 1".to_owned())
         });
-        let force_path_style = vars.optional("S3_FORCE_PATH_STYLE", boolean).unwrap_or(false);
+        let dry_run = vars.boolean("DRY_RUN");
+        let user_id_pattern = vars.optional("USER_ID_PATTERN", |text| {
+            UserIdPattern::parse(text).map_err(|error| format!("expected a regular expression: {error}"))
+        });
+        let user_id_pointer = vars.optional("USER_ID_POINTER", pointer);
+        let receipts = vars.optional("RECEIPTS_URI", |text| receipts_folder(text, targets.as_ref()));
+        let hash_key = vars.optional("RECEIPT_HASH_KEY", |text| Ok(HashKey::new(text.to_owned())));
+        let late_write_sweep =
+            vars.optional("LATE_WRITE_SWEEP_SECONDS", |text| sweep(text, continuation_queue_url.as_deref()));
+        let bypass_governance_retention = vars.boolean("BYPASS_GOVERNANCE_RETENTION");
+        let expected_bucket_owner = vars.optional("EXPECTED_BUCKET_OWNER", account);
+        let force_path_style = vars.boolean("S3_FORCE_PATH_STYLE");
         let fallback_seconds =
             vars.number("AWS_LAMBDA_FUNCTION_TIMEOUT", DEFAULT_FALLBACK_SECONDS, 1, MOST_RESERVE_MS / 1_000);
 
@@ -108,6 +133,14 @@ impl Config {
                 max_in_flight_batches: NonZeroU32::new(max_in_flight_batches).unwrap_or(NonZeroU32::MIN),
                 handoff_reserve: handoff_reserve_ms.map(|ms| Duration::from_millis(ms.into())),
                 max_idle_hops: NonZeroU32::new(max_idle_hops).unwrap_or(NonZeroU32::MIN),
+                max_objects,
+                dry_run,
+                user_id_pattern,
+                user_id_pointer: user_id_pointer.unwrap_or_else(|| DEFAULT_USER_ID_POINTER.to_owned()),
+                receipts,
+                hash_key: hash_key.unwrap_or_default(),
+                late_write_sweep: late_write_sweep.filter(|after| !after.is_zero()),
+                bypass_governance_retention,
                 expected_bucket_owner,
                 force_path_style,
                 fallback_invocation_time: Duration::from_secs(fallback_seconds.into()),
@@ -149,6 +182,10 @@ impl<Lookup: Fn(&str) -> Option<String>> Vars<Lookup> {
         }
     }
 
+    fn boolean(&mut self, variable: &'static str) -> bool {
+        self.optional(variable, boolean).unwrap_or(false)
+    }
+
     fn number(&mut self, variable: &'static str, default: u32, least: u32, most: u32) -> u32 {
         self.optional(variable, |text| number(text, least, most)).unwrap_or(default)
     }
@@ -157,6 +194,51 @@ impl<Lookup: Fn(&str) -> Option<String>> Vars<Lookup> {
 fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
     let in_range = u32::from_str(text).ok().filter(|number| (least..=most).contains(number));
     in_range.ok_or_else(|| format!("expected a whole number from {least} to {most}"))
+}
+
+/// <https://www.rfc-editor.org/rfc/rfc6901>
+fn pointer(text: &str) -> Result<String, String> {
+    let has_odd_tilde = text.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1']));
+    if text.starts_with('/') && !has_odd_tilde {
+        Ok(text.to_owned())
+    } else {
+        Err("expected a JSON pointer like /userId or /user/id (RFC 6901)".to_owned())
+    }
+}
+
+fn queue_url(text: &str) -> Result<String, String> {
+    let is_url = text.starts_with("https://") || text.starts_with("http://");
+    let has_path = text.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
+    if is_url && has_path && !text.contains(char::is_whitespace) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected https://HOST/ACCOUNT/QUEUE".to_owned())
+    }
+}
+
+fn account(text: &str) -> Result<String, String> {
+    let is_account = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
+    if is_account { Ok(text.to_owned()) } else { Err("expected an account id of 12 digits".to_owned()) }
+}
+
+fn receipts_folder(text: &str, targets: Option<&Targets>) -> Result<Folder, String> {
+    let folder = Folder::parse(text).map_err(|error| error.to_string())?;
+    match targets.and_then(|targets| targets.first_around(&folder)) {
+        Some(target) => Err(format!("expected a folder outside of every target, but {target} would erase receipts")),
+        None => Ok(folder),
+    }
+}
+
+/// FIFO queues know no delay of a single message.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html>
+fn sweep(text: &str, queue_url: Option<&str>) -> Result<Duration, String> {
+    let seconds = number(text, 0, MOST_SWEEP_SECONDS)?;
+    if seconds > 0 && queue_url.is_some_and(|url| url.ends_with(".fifo")) {
+        return Err(
+            "expected 0 with a FIFO queue: the sweep needs a standard queue as CONTINUATION_QUEUE_URL".to_owned()
+        );
+    }
+    Ok(Duration::from_secs(seconds.into()))
 }
 
 fn boolean(text: &str) -> Result<bool, String> {
@@ -197,7 +279,19 @@ mod tests {
 
     #[test]
     fn an_empty_value_counts_as_not_set() {
-        let empty = ["MAX_DELETES_PER_SECOND", "HANDOFF_RESERVE_MS", "EXPECTED_BUCKET_OWNER", "S3_FORCE_PATH_STYLE"];
+        let empty = [
+            "MAX_DELETES_PER_SECOND",
+            "HANDOFF_RESERVE_MS",
+            "EXPECTED_BUCKET_OWNER",
+            "S3_FORCE_PATH_STYLE",
+            "RECEIPTS_URI",
+            "RECEIPT_HASH_KEY",
+            "DRY_RUN",
+            "MAX_OBJECTS",
+            "USER_ID_PATTERN",
+            "USER_ID_POINTER",
+            "LATE_WRITE_SWEEP_SECONDS",
+        ];
         let mut settings = REQUIRED.to_vec();
         settings.extend(empty.map(|variable| (variable, "")));
         assert_eq!(with(&settings), with(&REQUIRED));
@@ -214,15 +308,41 @@ mod tests {
             ("EXPECTED_BUCKET_OWNER", "me"),
             ("S3_FORCE_PATH_STYLE", "yes"),
             ("AWS_LAMBDA_FUNCTION_TIMEOUT", "soon"),
+            ("MAX_OBJECTS", "0"),
+            ("DRY_RUN", "1"),
+            ("USER_ID_PATTERN", "u)|(.*"),
+            ("USER_ID_POINTER", "userId"),
+            ("RECEIPTS_URI", "s3://receipts"),
+            ("LATE_WRITE_SWEEP_SECONDS", "1209601"),
+            ("BYPASS_GOVERNANCE_RETENTION", "TRUE"),
         ])
         .unwrap_err();
         let text = error.to_string();
         let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines[0], "9 settings are wrong:");
-        assert_eq!(lines.len(), 10, "{text}");
+        assert_eq!(lines[0], "16 settings are wrong:");
+        assert_eq!(lines.len(), 17, "{text}");
         assert!(text.contains(r#"MAX_DELETES_PER_SECOND is "fast": expected a whole number from 0 to"#), "{text}");
         assert!(text.contains("CONTINUATION_QUEUE_URL is not set: expected the URL of an SQS queue"), "{text}");
         assert!(text.contains(r#""https://photos": expected s3://BUCKET/PREFIX"#), "{text}");
         assert!(text.contains(r#"S3_FORCE_PATH_STYLE is "yes": expected true or false"#), "{text}");
+        assert!(text.contains(r#"USER_ID_PATTERN is "u)|(.*": expected a regular expression: "#), "{text}");
+        assert!(text.contains(r#"USER_ID_POINTER is "userId": expected a JSON pointer like /userId"#), "{text}");
+        assert!(text.contains(r#"RECEIPTS_URI is "s3://receipts": expected s3://BUCKET/PREFIX/"#), "{text}");
+    }
+
+    #[test]
+    fn a_sweep_needs_a_queue_that_can_delay() {
+        let mut settings = vec![REQUIRED[0], ("LATE_WRITE_SWEEP_SECONDS", "60")];
+        settings.push(("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase.fifo"));
+        let error = with(&settings).unwrap_err().to_string();
+        assert!(error.contains("the sweep needs a standard queue"), "{error}");
+        settings[1].1 = "0";
+        assert_eq!(with(&settings).unwrap().late_write_sweep, None);
+    }
+
+    #[test]
+    fn no_debug_output_has_the_hash_key() {
+        let settings = [REQUIRED[0], REQUIRED[1], ("RECEIPT_HASH_KEY", "hush")];
+        assert!(!format!("{:?}", with(&settings)).contains("hush"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 /// The longest time that Lambda gives an invocation: 900 s, on Managed Instances 5,400 s.
@@ -22,6 +23,8 @@ pub struct Deadline {
     start: Instant,
     stop: Instant,
     end: Instant,
+    /// The wall clock's time at the start.
+    now: SystemTime,
 }
 
 /// What the runtime said about the end of the invocation, on the wall clock.
@@ -63,7 +66,7 @@ impl Deadline {
         let reserve = reserve.unwrap_or_else(|| RESERVE_LEAST.max(left / RESERVE_DIVISOR)).min(left / 2);
         let start = Instant::now();
         let end = start + left;
-        (Self { start, stop: end - reserve, end }, is_believed)
+        (Self { start, stop: end - reserve, end, now: announced.now }, is_believed)
     }
 
     /// When the invocation began.
@@ -71,9 +74,21 @@ impl Deadline {
         self.start
     }
 
+    /// The time of day, for receipts and for what is due at a time of day.
+    pub fn time_of_day(&self) -> OffsetDateTime {
+        let now = OffsetDateTime::from(self.now + self.start.elapsed());
+        // In milliseconds, as Lambda and SQS tell times.
+        now.replace_millisecond(now.millisecond()).unwrap_or(now)
+    }
+
     /// The stop time: what is still in flight then is dropped, and the rest of the time goes to the hand-off.
     pub fn stop(&self) -> Instant {
         self.stop
+    }
+
+    /// Until when the receipt may be tried: six tenths of the reserve stay for handing on what could not be stored.
+    pub fn last_receipt(&self) -> Instant {
+        self.end - self.reserve().mul_f64(0.6)
     }
 
     /// Until when the continuation may be tried: three tenths of the reserve stay for giving the message back.

@@ -8,36 +8,42 @@ use futures::FutureExt;
 use futures::future::join_all;
 use lambda_runtime::Diagnostic;
 use serde_json::Value;
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
-use crate::bucket::Bucket;
+use crate::bookmark::Bookmark;
 use crate::config::Config;
 use crate::deadline::{Announced, Deadline, left_until};
-use crate::eraser::{End, Eraser, Job, Round, Stuck, TargetFault};
-use crate::message::{Erasure, MessageError};
+use crate::message::Erasure;
+use crate::outcome::{Failure, Incomplete, MAX_HOPS, Outcome, Rejection, reason};
 use crate::pace::Pace;
 use crate::queue::{Outgoing, Queue, QueueFault, Received};
+use crate::receipt::{self, Verdict};
+use crate::receipts::{ReceiptFault, Receipts, Stored};
 use crate::tally::{Counters, Tally};
+use crate::work::{End, Job, Round, Work};
 
-/// The end of every chain of continuations, whatever else fails: 10,000 hops of 15 minutes are three months.
-const MAX_HOPS: u32 = 10_000;
+/// Tries for one request to SQS or for one receipt; the time that is left ends them sooner. Few, because a
+/// continuation whose answer was lost is in the queue, and one more beside it doubles the chain.
+const ATTEMPTS: u32 = 3;
+const LONGEST_REQUEST: Duration = Duration::from_secs(3);
 
-/// Tries for one request to SQS; the time that is left ends them sooner. Few, because a continuation whose answer was
-/// lost is in the queue, and one more beside it doubles the chain.
-const QUEUE_ATTEMPTS: u32 = 3;
-const LONGEST_QUEUE_REQUEST: Duration = Duration::from_secs(3);
+/// SQS hides a message for no longer than this before its first delivery.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html>
+const LONGEST_DELAY: Duration = Duration::from_secs(900);
 
-/// A message that is given back comes again after 5 s, doubling with each delivery up to 15 minutes.
-const FIRST_BACKOFF: Duration = Duration::from_secs(5);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
+/// Before the next try to store a receipt, and to prove again what it says.
+const RECEIPT_DELAY: Duration = Duration::from_secs(30);
 
 /// The function: what stays the same from one invocation to the next.
 #[derive(Debug)]
-pub struct Handler<B, Q> {
+pub struct Handler<W, Q, R> {
     config: Config,
-    bucket: B,
+    work: W,
     queue: Q,
+    /// `None`: no receipts are wanted.
+    receipts: Option<R>,
     pace: Pace,
 }
 
@@ -58,92 +64,11 @@ impl From<EventError> for Diagnostic {
     }
 }
 
-/// What became of one message.
-#[derive(Debug)]
-enum Outcome {
-    Erased,
-    /// With what stood in the way, if anything did.
-    Continued(Vec<TargetFault>),
-    Incomplete(Incomplete),
-    Failed(Failure),
-    Rejected(Rejection),
-}
-
-/// Why an erasure cannot be completed.
-#[derive(Debug, thiserror::Error)]
-enum Incomplete {
-    #[error("{0}")]
-    Stuck(#[from] Stuck),
-    #[error("{0} hops in a row deleted nothing")]
-    IdleHops(u32),
-    #[error("it has taken {MAX_HOPS} hops")]
-    Hops,
-}
-
-/// Why nothing can be said about what is left.
-#[derive(Debug, thiserror::Error)]
-enum Failure {
-    #[error("{}", join(.0))]
-    Targets(Vec<TargetFault>),
-    #[error("nothing could be listed or deleted before the time was over ({})", join(.0))]
-    NoProgress(Vec<TargetFault>),
-    #[error("failed to send the continuation: failed to {0}")]
-    Continuation(#[source] QueueFault),
-    #[error("{0}")]
-    NewerVersion(MessageError),
-    #[error("the erasure panicked")]
-    Panic,
-}
-
-/// Why a message can never be worked on.
-#[derive(Debug, thiserror::Error)]
-enum Rejection {
-    #[error("the record has no body")]
-    NoBody,
-    #[error("{0}")]
-    Message(MessageError),
-}
-
-impl Outcome {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Erased => "erased",
-            Self::Continued(_) => "continued",
-            Self::Incomplete(_) => "incomplete",
-            Self::Failed(_) => "failed",
-            Self::Rejected(_) => "rejected",
-        }
-    }
-
-    fn reason(&self) -> Option<String> {
-        match self {
-            Self::Erased => None,
-            Self::Continued(faults) => (!faults.is_empty()).then(|| join(faults)),
-            Self::Incomplete(incomplete) => Some(incomplete.to_string()),
-            Self::Failed(failure) => Some(failure.to_string()),
-            Self::Rejected(rejection) => Some(rejection.to_string()),
-        }
-    }
-
-    /// How long a message that is given back stays hidden; `None`: it is done.
-    fn give_back_after(&self, receive_count: u32) -> Option<Duration> {
-        match self {
-            Self::Erased | Self::Continued(_) => None,
-            Self::Incomplete(_) | Self::Failed(_) => {
-                let doublings = receive_count.saturating_sub(1).min(16);
-                Some(FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF))
-            }
-            // No wait makes it valid: on to the dead-letter queue.
-            Self::Rejected(_) => Some(Duration::ZERO),
-        }
-    }
-}
-
-impl<B: Bucket, Q: Queue> Handler<B, Q> {
+impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     /// `seed` decides the jitter of all waits.
-    pub fn new(config: Config, bucket: B, queue: Q, seed: u64) -> Self {
+    pub fn new(config: Config, work: W, queue: Q, receipts: Option<R>, seed: u64) -> Self {
         let pace = Pace::new(config.max_deletes_per_second, config.max_in_flight_batches, seed);
-        Self { config, bucket, queue, pace }
+        Self { config, work, queue, receipts, pace }
     }
 
     /// Works on all messages of an event at once, and names those that are to come again.
@@ -190,7 +115,7 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
         if let Some(receipt_handle) = record.receipt_handle.clone() {
             let received = Received { queue_arn: record.event_source_arn.clone(), receipt_handle };
             let request = |limit| self.queue.set_visibility(&received, visibility, limit);
-            if let Err(fault) = self.until_done(deadline.last_word(), request).await {
+            if let Err(fault) = self.until_done(deadline.last_word(), QueueFault::is_hopeless, request).await {
                 // It comes again all the same, when its queue's visibility timeout is over.
                 let message_id = record.message_id.as_deref();
                 warn!(message_id, reason = %fault, "visibility not changed");
@@ -199,61 +124,173 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
         false
     }
 
-    /// Works on one message. The continuation is in the queue before `Continued` is returned.
+    /// Works on one message. What the outcome claims, the receipt or the continuation, is stored before it returns.
     async fn work(&self, record: &SqsMessage, deadline: &Deadline) -> Outcome {
-        let parsed = match record.body.as_deref() {
-            None => Err(Outcome::Rejected(Rejection::NoBody)),
-            Some(body) => Erasure::parse(body, record.message_id.as_deref(), &self.config.targets).map_err(|error| {
-                if matches!(error, MessageError::NewerVersion(_)) {
-                    Outcome::Failed(Failure::NewerVersion(error))
-                } else {
-                    Outcome::Rejected(Rejection::Message(error))
-                }
-            }),
-        };
-        let mut erasure = match parsed {
+        let mut erasure = match self.read(record) {
             Ok(erasure) => erasure,
             Err(outcome) => {
                 log_without_erasure(record, &outcome, "message not understood");
                 return outcome;
             }
         };
-        let counters = Counters::on_top_of(erasure.tally);
+        let now = deadline.time_of_day();
+        erasure.requested_at = erasure.requested_at.or_else(|| sent_at(record)).or(Some(now));
+        let mut hop = Hop { tally: Tally::default(), round: Round::default(), deadline };
+        if let Some(due) = erasure.sweep_at.filter(|due| *due > now) {
+            let outcome = self.wait(&erasure, due, deadline).await;
+            self.log_hop(record, &erasure, &hop, &outcome);
+            return outcome;
+        }
+        erasure.started_at = erasure.started_at.or(Some(now));
+
+        let counters = Counters::on_top_of(std::mem::take(&mut erasure.tally));
+        let mut bookmark = std::mem::take(&mut erasure.bookmark);
         let job = Job {
             targets: &self.config.targets,
             user: &erasure.user,
             erase_before: erasure.erase_before,
+            max_objects: self.config.max_objects,
             stop: deadline.stop(),
         };
-        let mut bookmark = std::mem::take(&mut erasure.bookmark);
-        let report = Eraser::new(&self.bucket, &self.pace, &counters, job).erase(&mut bookmark).await;
+        let report = self.work.work(&self.pace, &counters, job, &mut bookmark).await;
         erasure.bookmark = bookmark;
         erasure.tally = counters.total();
-        let hop = counters.hop();
-        let outcome = match report.end {
-            End::Erased => Outcome::Erased,
+        hop.tally = counters.hop();
+        hop.round = report.round;
+        let outcome = self.conclude(&erasure, report.end, &hop).await;
+        let outcome = self.tell_what_is_left(&erasure, outcome, &hop, receive_count(record)).await;
+        self.log_hop(record, &erasure, &hop, &outcome);
+        outcome
+    }
+
+    fn read(&self, record: &SqsMessage) -> Result<Erasure, Outcome> {
+        let body = record.body.as_deref().ok_or(Outcome::Rejected(Rejection::NoBody))?;
+        let mut erasure = Erasure::parse(body, record.message_id.as_deref(), &self.config)?;
+        match (W::IS_DRY_RUN, erasure.is_dry_run) {
+            (true, false) if erasure.has_begun => Err(Outcome::Failed(Failure::DryRunIsOn)),
+            (false, true) => Err(Outcome::Rejected(Rejection::DryRunIsOver)),
+            (is_dry_run, _) => {
+                erasure.is_dry_run = is_dry_run;
+                Ok(erasure)
+            }
+        }
+    }
+
+    /// Makes the outcome of what the work has come to, and stores what it claims.
+    async fn conclude(&self, erasure: &Erasure, end: End, hop: &Hop<'_>) -> Outcome {
+        match end {
+            End::Erased if erasure.sweep_at.is_some() => {
+                self.finish(erasure, &Verdict::Swept, hop).await.err().unwrap_or(Outcome::Swept)
+            }
+            End::Erased => match self.finish(erasure, &Verdict::Erased, hop).await {
+                Ok(()) => self.arrange_sweep(erasure, hop.deadline).await.err().unwrap_or(Outcome::Erased),
+                Err(outcome) => outcome,
+            },
+            End::Surveyed => self.finish(erasure, &Verdict::DryRun, hop).await.err().unwrap_or(Outcome::DryRun),
             // Nothing deleted, and nowhere further: SQS is to count it.
-            End::Unfinished { has_advanced: false, faults } if hop.objects == 0 => {
+            End::Unfinished { has_advanced: false, faults } if hop.is_idle() => {
                 Outcome::Failed(Failure::NoProgress(faults))
             }
-            End::Unfinished { faults, .. } => match self.hand_on(&erasure, hop, deadline).await {
-                Ok(()) => Outcome::Continued(faults),
+            End::Unfinished { faults, .. } => match self.hand_on(erasure, hop, Duration::ZERO).await {
+                Ok(()) => Outcome::Continued(reason(&faults)),
                 Err(outcome) => outcome,
             },
             End::Stuck(stuck) => Outcome::Incomplete(stuck.into()),
             End::Failed(faults) => Outcome::Failed(Failure::Targets(faults)),
-        };
-        log_hop(record, &erasure, &Hop { tally: hop, round: report.round, start: deadline.start() }, &outcome);
+        }
+    }
+
+    /// Stores the receipt of an erasure that is over. Should that fail, a later hop has to prove and store again.
+    async fn finish(&self, erasure: &Erasure, verdict: &Verdict, hop: &Hop<'_>) -> Result<(), Outcome> {
+        let Err(failure) = self.store(erasure, verdict, hop).await else { return Ok(()) };
+        if !matches!(failure, Failure::Receipt(_)) {
+            return Err(Outcome::Failed(failure));
+        }
+        let mut again = erasure.clone();
+        if matches!(verdict, Verdict::DryRun) {
+            // It counts everything anew; an erasure only proves again that nothing is left.
+            again.tally = Tally::default();
+        }
+        Err(match self.hand_on(&again, hop, RECEIPT_DELAY).await {
+            Ok(()) => Outcome::Continued(Some(failure.to_string())),
+            // Too often in vain: SQS is to count it.
+            Err(Outcome::Incomplete(_)) => Outcome::Failed(failure),
+            Err(outcome) => outcome,
+        })
+    }
+
+    /// Adds the receipt that an incomplete erasure leaves. The message comes again, with or without it.
+    async fn tell_what_is_left(&self, erasure: &Erasure, outcome: Outcome, hop: &Hop<'_>, delivery: u32) -> Outcome {
+        if let Outcome::Incomplete(incomplete) = &outcome {
+            let verdict = Verdict::Incomplete { delivery, reason: incomplete.to_string() };
+            if let Err(failure) = self.store(erasure, &verdict, hop).await {
+                warn!(erasure = erasure.public_name(), reason = %failure, "receipt of what is left not stored");
+            }
+        }
         outcome
     }
 
+    /// Stores a receipt, or finds that it stands there already.
+    async fn store(&self, erasure: &Erasure, verdict: &Verdict, hop: &Hop<'_>) -> Result<(), Failure> {
+        let Some(receipts) = &self.receipts else { return Ok(()) };
+        let user = self.config.hash_key.hash(&erasure.user);
+        let name = verdict.file_name(erasure);
+        let now = hop.deadline.time_of_day();
+        let document = receipt::document(verdict, erasure, &user, (&self.config.targets, &hop.round), now);
+        let until = hop.deadline.last_receipt();
+        let store = |limit| receipts.store(&name, &document, limit);
+        match self.until_done(until, ReceiptFault::is_hopeless, store).await.map_err(Failure::Receipt)? {
+            Stored::Now => Ok(()),
+            Stored::Before => {
+                let read = |limit| receipts.read(&name, limit);
+                let stored = self.until_done(until, ReceiptFault::is_hopeless, read).await.map_err(Failure::Receipt)?;
+                match stored {
+                    Some(stored) if receipt::is_same(&stored, verdict, &user) => Ok(()),
+                    Some(_) => Err(Failure::ReceiptTaken),
+                    None => Err(Failure::Receipt(ReceiptFault::Unavailable("it was there, and is gone".to_owned()))),
+                }
+            }
+        }
+    }
+
+    /// Sends the message that comes back after the proof, for uploads that began before it and end after it.
+    async fn arrange_sweep(&self, erasure: &Erasure, deadline: &Deadline) -> Result<(), Outcome> {
+        let Some(after) = self.config.late_write_sweep else { return Ok(()) };
+        let sweep = Erasure {
+            hop: erasure.hop.saturating_add(1),
+            idle_hops: 0,
+            sweep_at: Some(deadline.time_of_day() + after),
+            started_at: None,
+            bookmark: Bookmark::default(),
+            tally: Tally::default(),
+            ..erasure.clone()
+        };
+        self.send(&sweep, after.min(LONGEST_DELAY), deadline).await
+    }
+
+    /// Passes a sweep on that is not due yet.
+    async fn wait(&self, erasure: &Erasure, due: OffsetDateTime, deadline: &Deadline) -> Outcome {
+        let left = Duration::try_from(due - deadline.time_of_day()).unwrap_or_default();
+        // A whole second at least: SQS counts in seconds, and a message without a delay would come at once.
+        let delay = Duration::from_secs(left.as_secs() + 1).min(LONGEST_DELAY);
+        let next = Erasure { hop: erasure.hop.saturating_add(1), ..erasure.clone() };
+        match self.send(&next, delay, deadline).await {
+            Ok(()) => Outcome::Continued(Some(format!("the sweep is due in {} s", left.as_secs()))),
+            Err(outcome) => outcome,
+        }
+    }
+
     /// Sends the continuation, unless the chain has come to its end.
-    async fn hand_on(&self, erasure: &Erasure, hop: Tally, deadline: &Deadline) -> Result<(), Outcome> {
-        let idle_hops = if hop.objects > 0 { 0 } else { erasure.idle_hops.saturating_add(1) };
+    async fn hand_on(&self, erasure: &Erasure, hop: &Hop<'_>, delay: Duration) -> Result<(), Outcome> {
+        let idle_hops = if hop.is_idle() { erasure.idle_hops.saturating_add(1) } else { 0 };
         if idle_hops >= self.config.max_idle_hops.get() {
             return Err(Outcome::Incomplete(Incomplete::IdleHops(idle_hops)));
         }
         let next = Erasure { hop: erasure.hop.saturating_add(1), idle_hops, ..erasure.clone() };
+        self.send(&next, delay, hop.deadline).await
+    }
+
+    async fn send(&self, next: &Erasure, delay: Duration, deadline: &Deadline) -> Result<(), Outcome> {
         if next.hop > MAX_HOPS {
             return Err(Outcome::Incomplete(Incomplete::Hops));
         }
@@ -261,31 +298,92 @@ impl<B: Bucket, Q: Queue> Handler<B, Q> {
             body: next.continuation(),
             group: next.user.as_str().to_owned(),
             deduplication_id: next.deduplication_id(),
+            delay,
         };
         let request = |limit| self.queue.send(&continuation, limit);
-        let sent = self.until_done(deadline.last_send(), request).await;
+        let sent = self.until_done(deadline.last_send(), QueueFault::is_hopeless, request).await;
         sent.map_err(|fault| Outcome::Failed(Failure::Continuation(fault)))
     }
 
-    /// Repeats a request to SQS until it is done, or until that is hopeless or too late.
-    async fn until_done<Answer>(&self, until: Instant, request: impl Fn(Duration) -> Answer) -> Result<(), QueueFault>
+    /// Repeats a request until it is done, or until that is hopeless or too late.
+    async fn until_done<T, E, Answer>(
+        &self,
+        until: Instant,
+        is_hopeless: impl Fn(&E) -> bool,
+        request: impl Fn(Duration) -> Answer,
+    ) -> Result<T, E>
     where
-        Answer: Future<Output = Result<(), QueueFault>>,
+        Answer: Future<Output = Result<T, E>>,
     {
         let mut attempt = 0;
         loop {
-            let fault = match request(left_until(until).min(LONGEST_QUEUE_REQUEST)).await {
-                Ok(()) => return Ok(()),
+            let fault = match request(left_until(until).min(LONGEST_REQUEST)).await {
+                Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
             attempt += 1;
             let wait = self.pace.backoff(attempt);
-            let is_hopeless = matches!(fault, QueueFault::Refused(_)) || attempt >= QUEUE_ATTEMPTS;
-            if is_hopeless || left_until(until) <= wait {
+            if is_hopeless(&fault) || attempt >= ATTEMPTS || left_until(until) <= wait {
                 return Err(fault);
             }
             sleep(wait).await;
         }
+    }
+
+    /// One line for each hop, whatever its outcome.
+    fn log_hop(&self, record: &SqsMessage, erasure: &Erasure, hop: &Hop<'_>, outcome: &Outcome) {
+        let left = hop.round.left();
+        macro_rules! log {
+            ($level:ident) => {
+                $level!(
+                    outcome = outcome.name(),
+                    reason = outcome.reason(),
+                    user = self.config.hash_key.hash(&erasure.user),
+                    erasure = erasure.public_name(),
+                    hop = erasure.hop,
+                    round = erasure.bookmark.round,
+                    objects = hop.tally.gone.objects,
+                    versions = hop.tally.gone.versions,
+                    delete_markers = hop.tally.gone.delete_markers,
+                    uploads = hop.tally.gone.uploads,
+                    bytes = hop.tally.gone.bytes,
+                    kept_newer = left.kept_newer,
+                    retained = left.retained_total(),
+                    refused = left.refused.total(),
+                    requests = hop.tally.requests,
+                    throttles = hop.tally.throttles,
+                    retries = hop.tally.retries,
+                    total_objects = erasure.tally.gone.objects,
+                    total_versions = erasure.tally.gone.versions,
+                    total_delete_markers = erasure.tally.gone.delete_markers,
+                    total_uploads = erasure.tally.gone.uploads,
+                    total_bytes = erasure.tally.gone.bytes,
+                    receive_count = receive_count(record),
+                    duration_ms = u64::try_from(hop.deadline.start().elapsed().as_millis()).unwrap_or(u64::MAX),
+                    "hop finished"
+                )
+            };
+        }
+        match outcome {
+            // A sweep that waits is no trouble.
+            Outcome::Continued(Some(_)) if erasure.sweep_at.is_none() => log!(warn),
+            Outcome::Erased | Outcome::Swept | Outcome::DryRun | Outcome::Continued(_) => log!(info),
+            Outcome::Incomplete(_) => log!(warn),
+            Outcome::Failed(_) | Outcome::Rejected(_) => log!(error),
+        }
+    }
+}
+
+/// What one hop did.
+struct Hop<'a> {
+    tally: Tally,
+    round: Round,
+    deadline: &'a Deadline,
+}
+
+impl Hop<'_> {
+    fn is_idle(&self) -> bool {
+        self.tally.gone.things() == 0
     }
 }
 
@@ -294,45 +392,10 @@ fn receive_count(record: &SqsMessage) -> u32 {
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// What one hop did.
-struct Hop {
-    tally: Tally,
-    round: Round,
-    start: Instant,
-}
-
-/// One line for each hop, whatever its outcome.
-fn log_hop(record: &SqsMessage, erasure: &Erasure, hop: &Hop, outcome: &Outcome) {
-    macro_rules! log {
-        ($level:ident) => {
-            $level!(
-                outcome = outcome.name(),
-                reason = outcome.reason(),
-                user = erasure.user.fingerprint(),
-                erasure = erasure.log_name(),
-                hop = erasure.hop,
-                round = erasure.bookmark.round,
-                objects = hop.tally.objects,
-                bytes = hop.tally.bytes,
-                kept_newer = hop.round.kept_newer,
-                refused = hop.round.refused.total(),
-                requests = hop.tally.requests,
-                throttles = hop.tally.throttles,
-                retries = hop.tally.retries,
-                total_objects = erasure.tally.objects,
-                total_bytes = erasure.tally.bytes,
-                receive_count = receive_count(record),
-                duration_ms = u64::try_from(hop.start.elapsed().as_millis()).unwrap_or(u64::MAX),
-                "hop finished"
-            )
-        };
-    }
-    match outcome {
-        Outcome::Continued(faults) if !faults.is_empty() => log!(warn),
-        Outcome::Erased | Outcome::Continued(_) => log!(info),
-        Outcome::Incomplete(_) => log!(warn),
-        Outcome::Failed(_) | Outcome::Rejected(_) => log!(error),
-    }
+/// When the message was sent, as SQS says.
+fn sent_at(record: &SqsMessage) -> Option<OffsetDateTime> {
+    let milliseconds: i128 = record.attributes.get("SentTimestamp")?.parse().ok()?;
+    OffsetDateTime::from_unix_timestamp_nanos(milliseconds.checked_mul(1_000_000)?).ok()
 }
 
 /// For messages whose user is not known, or no longer.
@@ -344,8 +407,4 @@ fn log_without_erasure(record: &SqsMessage, outcome: &Outcome, message: &str) {
         receive_count = receive_count(record),
         "{message}"
     );
-}
-
-fn join(faults: &[TargetFault]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

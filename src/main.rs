@@ -7,12 +7,17 @@ use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
-use erase_user_files::bucket::s3::S3;
+use erase_user_files::bucket::s3::{S3, S3Reader};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::CONNECT_TIMEOUT;
+use erase_user_files::eraser::Eraser;
 use erase_user_files::handler::Handler;
 use erase_user_files::queue::sqs::Sqs;
+use erase_user_files::receipts::s3::S3Receipts;
+use erase_user_files::survey::Survey;
+use erase_user_files::work::Work;
 use lambda_runtime::{LambdaEvent, service_fn};
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 /// S3 closes idle connections after about 20 s: give them up first, so that none dies under a request.
@@ -60,9 +65,30 @@ async fn run(config: Config) -> Result<(), lambda_runtime::Error> {
         .load()
         .await;
     let s3_config = aws_sdk_s3::config::Builder::from(&aws).force_path_style(config.force_path_style).build();
-    let s3 = S3::new(&aws_sdk_s3::Client::from_conf(s3_config), config.expected_bucket_owner.clone());
+    let s3 = aws_sdk_s3::Client::from_conf(s3_config);
+    let owner = config.expected_bucket_owner.clone();
+    let receipts = config.receipts.clone().map(|folder| S3Receipts::new(&s3, folder, owner.clone()));
     let sqs = Sqs::new(aws_sdk_sqs::Client::new(&aws), config.continuation_queue_url.clone());
-    let handler = &Handler::new(config, s3, sqs, fastrand::u64(..));
+    if !config.hash_key.is_set() {
+        warn!(
+            "RECEIPT_HASH_KEY is not set: whoever has a list of user ids can tell whom a receipt or log line is about"
+        );
+    }
+    if config.dry_run {
+        serve(config, Survey(S3Reader::new(&s3, owner)), sqs, receipts).await
+    } else {
+        let bypass = config.bypass_governance_retention;
+        serve(config, Eraser(S3::new(&s3, owner, bypass)), sqs, receipts).await
+    }
+}
+
+async fn serve(
+    config: Config,
+    work: impl Work,
+    sqs: Sqs,
+    receipts: Option<S3Receipts>,
+) -> Result<(), lambda_runtime::Error> {
+    let handler = &Handler::new(config, work, sqs, receipts, fastrand::u64(..));
     // As JSON first: lambda_runtime logs what it cannot read, in parts, and those may be personal.
     lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| {
         // Boxed: the future is large, and rustc cannot compute its layout otherwise.

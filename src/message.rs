@@ -7,8 +7,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::bookmark::Bookmark;
+use crate::config::Config;
+use crate::json;
 use crate::tally::Tally;
-use crate::target::{Targets, UserId, UserIdError, hex};
+use crate::target::{UserId, UserIdError, hex};
 
 const WITHDRAWAL: &str = "user-withdrawn";
 const CONTINUATION: &str = "erasure-continuation";
@@ -40,7 +42,7 @@ impl ErasureId {
         message_id.and_then(|id| Self::parse(id).ok()).unwrap_or_else(of_body)
     }
 
-    /// The id in clear. A caller may have put the user's id into it: logs use [`Erasure::log_name`].
+    /// The id in clear. A caller may have put the user's id into it: logs use [`Erasure::public_name`].
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -53,14 +55,24 @@ pub struct Erasure {
     pub id: ErasureId,
     /// Who is erased.
     pub user: UserId,
+    /// Whether an invocation has worked on it before.
+    pub has_begun: bool,
     /// How many invocations have worked on it before.
     pub hop: u32,
     /// How many hops in a row, up to here, have deleted nothing.
     pub idle_hops: u32,
+    /// Whether it only counts.
+    pub is_dry_run: bool,
+    /// For the sweep after the proof: when it is due.
+    pub sweep_at: Option<OffsetDateTime>,
     /// When the user withdrew, if the request says so.
     pub withdrawn_at: Option<OffsetDateTime>,
-    /// Objects last modified at this moment or after it are kept.
+    /// What was last modified at this moment or after it is kept.
     pub erase_before: Option<OffsetDateTime>,
+    /// When the request was sent.
+    pub requested_at: Option<OffsetDateTime>,
+    /// When the first hop began.
+    pub started_at: Option<OffsetDateTime>,
     /// How far it has come.
     pub bookmark: Bookmark,
     /// What it has counted.
@@ -76,18 +88,21 @@ pub enum MessageError {
     /// Valid JSON, but no object.
     #[error("the body is not a JSON object")]
     NotAnObject,
-    /// `type` is missing or unknown.
-    #[error("\"type\" is not {WITHDRAWAL:?}")]
+    /// `type` is missing or unknown, and it is no envelope either.
+    #[error("\"type\" is not {WITHDRAWAL:?}, nor is it wrapped by SNS or EventBridge as such")]
     Type,
     /// A field is missing or of the wrong JSON type.
     #[error("{0:?} is missing or not a JSON string")]
-    NotAString(&'static str),
+    NotAString(String),
     /// A field is no time.
     #[error("{0:?} is not a time as in RFC 3339, like 2026-01-31T12:00:00Z")]
     Time(&'static str),
     /// The user's id is not safe.
     #[error("\"userId\": {0}")]
     User(#[from] UserIdError),
+    /// The user's id is not as this deployment wants it.
+    #[error("\"userId\" does not match USER_ID_PATTERN")]
+    UserPattern,
     /// The user's folder would hold other users' folders.
     #[error("\"userId\" is a fixed folder of another target: this user's folder would hold those of others")]
     ReservedUser,
@@ -107,22 +122,6 @@ pub enum MessageError {
     NewerVersion(u32),
 }
 
-#[derive(Deserialize)]
-struct Head {
-    #[serde(rename = "type")]
-    kind: Option<Value>,
-    version: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Withdrawal {
-    user_id: Option<Value>,
-    request_id: Option<Value>,
-    withdrawn_at: Option<Value>,
-    erase_before: Option<Value>,
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Continuation {
@@ -134,10 +133,18 @@ struct Continuation {
     hop: u32,
     #[serde(default)]
     idle_hops: u32,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    sweep_at: Option<OffsetDateTime>,
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     withdrawn_at: Option<OffsetDateTime>,
     #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     erase_before: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    requested_at: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    started_at: Option<OffsetDateTime>,
     #[serde(default)]
     bookmark: Bookmark,
     #[serde(default)]
@@ -146,47 +153,49 @@ struct Continuation {
 
 impl Erasure {
     /// Reads a message's body. Unknown fields are ignored; whoever may send decides who is erased, never where.
-    pub fn parse(body: &str, message_id: Option<&str>, targets: &Targets) -> Result<Self, MessageError> {
-        // Derived structs would take a JSON array for an object, field by field.
-        if !body.trim_start().starts_with('{') {
-            return Err(match serde_json::from_str::<serde::de::IgnoredAny>(body) {
-                Ok(_) => MessageError::NotAnObject,
-                Err(error) => MessageError::Json(error.to_string()),
-            });
+    pub fn parse(body: &str, message_id: Option<&str>, config: &Config) -> Result<Self, MessageError> {
+        let message = json::parse(body).map_err(MessageError::Json)?;
+        if !message.is_object() {
+            return Err(MessageError::NotAnObject);
         }
-        let head: Head = from_json(body)?;
-        let erasure = match head.kind.as_ref().and_then(Value::as_str) {
-            Some(WITHDRAWAL) => Self::from_withdrawal(&from_json(body)?, message_id, body)?,
-            Some(CONTINUATION) => Self::from_continuation(body, head.version.as_ref())?,
-            Some(_) | None => return Err(MessageError::Type),
+        let erasure = if message["type"] == CONTINUATION {
+            Self::from_continuation(body, &message["version"])?
+        } else {
+            let id = ErasureId::of_message(message_id, body);
+            Self::from_withdrawal(&unwrap(message)?, id, &config.user_id_pointer)?
         };
-        if targets.reserves(&erasure.user) {
+        if config.user_id_pattern.as_ref().is_some_and(|pattern| !pattern.allows(&erasure.user)) {
+            return Err(MessageError::UserPattern);
+        }
+        if config.targets.reserves(&erasure.user) {
             return Err(MessageError::ReservedUser);
         }
         Ok(erasure)
     }
 
-    fn from_withdrawal(withdrawal: &Withdrawal, message_id: Option<&str>, body: &str) -> Result<Self, MessageError> {
-        let user_id = text(withdrawal.user_id.as_ref(), "userId")?.ok_or(MessageError::NotAString("userId"))?;
-        let id = match text(withdrawal.request_id.as_ref(), "requestId")? {
-            Some(request_id) => ErasureId::parse(request_id)?,
-            None => ErasureId::of_message(message_id, body),
-        };
+    fn from_withdrawal(fields: &Value, default_id: ErasureId, pointer: &str) -> Result<Self, MessageError> {
+        let not_a_string = || MessageError::NotAString(pointer.to_owned());
+        let user_id = fields.pointer(pointer).and_then(Value::as_str).ok_or_else(not_a_string)?;
         Ok(Self {
-            id,
+            id: text(fields, "requestId")?.map_or(Ok(default_id), ErasureId::parse)?,
             user: UserId::parse(user_id)?,
+            has_begun: false,
             hop: 0,
             idle_hops: 0,
-            withdrawn_at: time(withdrawal.withdrawn_at.as_ref(), "withdrawnAt")?,
-            erase_before: time(withdrawal.erase_before.as_ref(), "eraseBefore")?,
+            is_dry_run: false,
+            sweep_at: None,
+            withdrawn_at: time(fields, "withdrawnAt")?,
+            erase_before: time(fields, "eraseBefore")?,
+            requested_at: None,
+            started_at: None,
             bookmark: Bookmark::default(),
             tally: Tally::default(),
         })
     }
 
-    fn from_continuation(body: &str, version: Option<&Value>) -> Result<Self, MessageError> {
+    fn from_continuation(body: &str, version: &Value) -> Result<Self, MessageError> {
         // The version first: a newer format may have changed what any other field means.
-        if let Some(version) = version.and_then(Value::as_u64).and_then(|version| u32::try_from(version).ok())
+        if let Some(version) = version.as_u64().and_then(|version| u32::try_from(version).ok())
             && version > VERSION
         {
             return Err(MessageError::NewerVersion(version));
@@ -196,10 +205,15 @@ impl Erasure {
         Ok(Self {
             id: ErasureId::parse(&wire.erasure_id)?,
             user: UserId::parse(&wire.user_id)?,
+            has_begun: true,
             hop: wire.hop,
             idle_hops: wire.idle_hops,
+            is_dry_run: wire.dry_run,
+            sweep_at: wire.sweep_at,
             withdrawn_at: wire.withdrawn_at,
             erase_before: wire.erase_before,
+            requested_at: wire.requested_at,
+            started_at: wire.started_at,
             bookmark: wire.bookmark,
             tally: wire.tally,
         })
@@ -214,10 +228,14 @@ impl Erasure {
             user_id: self.user.as_str().to_owned(),
             hop: self.hop,
             idle_hops: self.idle_hops,
+            dry_run: self.is_dry_run,
+            sweep_at: self.sweep_at,
             withdrawn_at: self.withdrawn_at,
             erase_before: self.erase_before,
+            requested_at: self.requested_at,
+            started_at: self.started_at,
             bookmark: self.bookmark.clone(),
-            tally: self.tally,
+            tally: self.tally.clone(),
         };
         let json = serde_json::to_string(&wire).expect("strings, numbers and checked times always serialize");
         // SQS refuses these two characters, and serde_json does not escape them.
@@ -231,22 +249,51 @@ impl Erasure {
         if id.len() <= MAX_ID_BYTES { id } else { hex(&Sha256::digest(id)) }
     }
 
-    /// The erasure's id for logs: without the user's id, should the caller have put it there.
-    pub fn log_name(&self) -> String {
-        self.id.0.replace(self.user.as_str(), "{user}")
+    /// The erasure's id for logs and receipts: without the user's id, should the caller have put it there.
+    ///
+    /// A short user id, such as `7`, is looked for as a word of its own: any id of a message may hold that digit.
+    pub fn public_name(&self) -> String {
+        const LONG: usize = 8;
+        let (id, user) = (self.id.0.as_str(), self.user.as_str());
+        let is_word_char = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+        let (mut name, mut rest) = (String::new(), id);
+        while let Some(at) = rest.find(user) {
+            let (before, after) = (&rest[..at], &rest[at + user.len()..]);
+            let is_part_of_word =
+                is_word_char(before.chars().last().or(name.chars().last())) || is_word_char(after.chars().next());
+            name.push_str(before);
+            name.push_str(if user.len() < LONG && is_part_of_word { user } else { "{user}" });
+            rest = after;
+        }
+        name.push_str(rest);
+        name
     }
 }
 
-fn from_json<'a, T: Deserialize<'a>>(body: &'a str) -> Result<T, MessageError> {
-    // With all fields of type Value, serde_json's messages name positions and our own fields, never contents.
-    serde_json::from_str(body).map_err(|error| MessageError::Json(error.to_string()))
+/// Takes the message out of the envelopes that it may have come in.
+/// <https://docs.aws.amazon.com/sns/latest/dg/sns-sqs-as-subscriber.html>,
+/// <https://docs.aws.amazon.com/eventbridge/latest/ref/overview-event-structure.html>
+fn unwrap(message: Value) -> Result<Value, MessageError> {
+    let mut message = message;
+    if message["type"].is_null() && message["Type"] == "Notification" {
+        let inner = message["Message"].as_str().ok_or_else(|| MessageError::NotAString("Message".to_owned()))?;
+        message = json::parse(inner).map_err(MessageError::Json)?;
+    }
+    if message["type"] == WITHDRAWAL {
+        return Ok(message);
+    }
+    if message["type"].is_null() && message["detail-type"] == WITHDRAWAL {
+        return Ok(message.get_mut("detail").map(Value::take).unwrap_or_default());
+    }
+    Err(MessageError::Type)
 }
 
-fn text<'a>(value: Option<&'a Value>, field: &'static str) -> Result<Option<&'a str>, MessageError> {
-    value.map(|value| value.as_str().ok_or(MessageError::NotAString(field))).transpose()
+fn text<'a>(fields: &'a Value, field: &'static str) -> Result<Option<&'a str>, MessageError> {
+    let not_a_string = || MessageError::NotAString(field.to_owned());
+    fields.get(field).map(|value| value.as_str().ok_or_else(not_a_string)).transpose()
 }
 
-fn time(value: Option<&Value>, field: &'static str) -> Result<Option<OffsetDateTime>, MessageError> {
+fn time(fields: &Value, field: &'static str) -> Result<Option<OffsetDateTime>, MessageError> {
     let parse = |text| OffsetDateTime::parse(text, &Rfc3339).map_err(|_error| MessageError::Time(field));
-    text(value, field)?.map(parse).transpose()
+    text(fields, field)?.map(parse).transpose()
 }

@@ -29,6 +29,8 @@ pub struct Outgoing {
     pub group: String,
     /// What a FIFO queue drops duplicates by, for 5 minutes.
     pub deduplication_id: String,
+    /// How long it stays hidden: 0 s to 900 s. FIFO queues know no delay of a single message, and show it at once.
+    pub delay: Duration,
 }
 
 /// How to name a received message to the queue that it came from.
@@ -49,4 +51,11 @@ pub enum QueueFault {
     /// A missing permission, queue or the like: no try will help until somebody mends it.
     #[error("use the queue: {0}")]
     Refused(String),
+}
+
+impl QueueFault {
+    /// Whether another try would fail, too.
+    pub fn is_hopeless(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
 }

@@ -1,21 +1,92 @@
-//! What an erasure has counted, over all its hops.
+//! What an erasure has counted, over all its hops, and what it found and left.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::ops::{AddAssign, SubAssign};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use crate::bucket::{Hold, Kind, Retention};
 
 /// How many different error codes are told apart; the rest are counted as `other`.
 const MAX_CODES: usize = 20;
 
-/// Sums that only grow. At least what happened: what a crashed hop did is missing.
+/// How much there was of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Tally {
-    /// Objects that the store confirmed deleted.
+pub struct Counts {
+    /// Objects of buckets that never had versioning.
     pub objects: u64,
-    /// Their bytes.
+    /// Data versions.
+    pub versions: u64,
+    /// Delete markers.
+    pub delete_markers: u64,
+    /// Unfinished multipart uploads.
+    pub uploads: u64,
+    /// Bytes of the objects and versions.
     pub bytes: u64,
+    /// Things of any kind that are newer than the erasure's limit, and stay. Counted here by dry runs alone: an erasure
+    /// finds them anew in each round, see [`Left`].
+    pub kept_newer: u64,
+}
+
+impl Counts {
+    /// Some things of one kind.
+    pub fn of(kind: Kind, count: u64, bytes: u64) -> Self {
+        let mut counts = Self { bytes, ..Self::default() };
+        *match kind {
+            Kind::Uploads => &mut counts.uploads,
+            Kind::Objects => &mut counts.objects,
+            Kind::Versions => &mut counts.versions,
+            Kind::DeleteMarkers => &mut counts.delete_markers,
+        } = count;
+        counts
+    }
+
+    /// All things, of whatever kind.
+    pub fn things(&self) -> u64 {
+        self.data().saturating_add(self.delete_markers).saturating_add(self.uploads)
+    }
+
+    /// Objects and versions.
+    pub fn data(&self) -> u64 {
+        self.objects.saturating_add(self.versions)
+    }
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, more: Self) {
+        self.objects = self.objects.saturating_add(more.objects);
+        self.versions = self.versions.saturating_add(more.versions);
+        self.delete_markers = self.delete_markers.saturating_add(more.delete_markers);
+        self.uploads = self.uploads.saturating_add(more.uploads);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.kept_newer = self.kept_newer.saturating_add(more.kept_newer);
+    }
+}
+
+impl SubAssign for Counts {
+    fn sub_assign(&mut self, less: Self) {
+        self.objects = self.objects.saturating_sub(less.objects);
+        self.versions = self.versions.saturating_sub(less.versions);
+        self.delete_markers = self.delete_markers.saturating_sub(less.delete_markers);
+        self.uploads = self.uploads.saturating_sub(less.uploads);
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+        self.kept_newer = self.kept_newer.saturating_sub(less.kept_newer);
+    }
+}
+
+/// Sums that only grow. At least what happened: what a crashed hop did is missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Tally {
+    /// What the store confirmed gone; in a dry run, what would go.
+    #[serde(flatten)]
+    pub gone: Counts,
+    /// The same for each target, as its setting names it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub targets: BTreeMap<String, Counts>,
     /// Requests sent to S3.
     pub requests: u64,
     /// Answers, for a request or a key, that asked to slow down.
@@ -25,80 +96,97 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// What came on top of an earlier state.
-    pub fn since(self, earlier: Self) -> Self {
-        Self {
-            objects: self.objects.saturating_sub(earlier.objects),
-            bytes: self.bytes.saturating_sub(earlier.bytes),
-            requests: self.requests.saturating_sub(earlier.requests),
-            throttles: self.throttles.saturating_sub(earlier.throttles),
-            retries: self.retries.saturating_sub(earlier.retries),
+    fn add(&mut self, more: &Self) {
+        self.gone += more.gone;
+        for (target, counts) in &more.targets {
+            *self.targets.entry(target.clone()).or_default() += *counts;
         }
+        self.requests = self.requests.saturating_add(more.requests);
+        self.throttles = self.throttles.saturating_add(more.throttles);
+        self.retries = self.retries.saturating_add(more.retries);
     }
 
-    fn plus(self, more: Self) -> Self {
-        Self {
-            objects: self.objects.saturating_add(more.objects),
-            bytes: self.bytes.saturating_add(more.bytes),
-            requests: self.requests.saturating_add(more.requests),
-            throttles: self.throttles.saturating_add(more.throttles),
-            retries: self.retries.saturating_add(more.retries),
-        }
+    fn forget(&mut self, target: &str) {
+        self.gone -= self.targets.remove(target).unwrap_or_default();
     }
 }
 
-/// The counters of one hop, raised as answers arrive, so that work that is dropped later stays counted.
+/// The tally of one hop, raised as answers arrive, so that work that is dropped later stays counted.
 #[derive(Debug, Default)]
 pub struct Counters {
-    before: Tally,
-    objects: AtomicU64,
-    bytes: AtomicU64,
-    requests: AtomicU64,
-    throttles: AtomicU64,
-    retries: AtomicU64,
+    before: Mutex<Tally>,
+    hop: Mutex<Tally>,
 }
 
 impl Counters {
     /// Counts on from what earlier hops counted.
     pub fn on_top_of(before: Tally) -> Self {
-        Self { before, ..Self::default() }
+        Self { before: Mutex::new(before), hop: Mutex::default() }
     }
 
-    /// One object is gone.
-    pub fn deleted(&self, bytes: u64) {
-        self.objects.fetch_add(1, Ordering::Relaxed);
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    fn before(&self) -> MutexGuard<'_, Tally> {
+        self.before.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Tally> {
+        self.hop.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Forgets what was counted at a target, in this hop and before, because it is going to be counted anew.
+    pub fn forget(&self, target: &str) {
+        self.before().forget(target);
+        self.locked().forget(target);
+    }
+
+    /// Something of a target is gone.
+    pub fn gone(&self, target: &str, counts: Counts) {
+        let mut hop = self.locked();
+        hop.gone += counts;
+        if let Some(of_target) = hop.targets.get_mut(target) {
+            *of_target += counts;
+        } else {
+            hop.targets.insert(target.to_owned(), counts);
+        }
     }
 
     /// Requests were sent.
     pub fn requested(&self, requests: u64) {
-        self.requests.fetch_add(requests, Ordering::Relaxed);
+        let mut hop = self.locked();
+        hop.requests = hop.requests.saturating_add(requests);
     }
 
     /// Answers asked to slow down.
     pub fn throttled(&self, answers: u64) {
-        self.throttles.fetch_add(answers, Ordering::Relaxed);
+        let mut hop = self.locked();
+        hop.throttles = hop.throttles.saturating_add(answers);
     }
 
     /// One request is a repetition.
     pub fn retried(&self) {
-        self.retries.fetch_add(1, Ordering::Relaxed);
+        let mut hop = self.locked();
+        hop.retries = hop.retries.saturating_add(1);
+    }
+
+    /// What is gone in this hop.
+    pub fn gone_in_hop(&self) -> Counts {
+        self.locked().gone
+    }
+
+    /// Objects and versions that are gone in all hops.
+    pub fn data_gone(&self) -> u64 {
+        self.before().gone.data().saturating_add(self.gone_in_hop().data())
     }
 
     /// What this hop counted.
     pub fn hop(&self) -> Tally {
-        Tally {
-            objects: self.objects.load(Ordering::Relaxed),
-            bytes: self.bytes.load(Ordering::Relaxed),
-            requests: self.requests.load(Ordering::Relaxed),
-            throttles: self.throttles.load(Ordering::Relaxed),
-            retries: self.retries.load(Ordering::Relaxed),
-        }
+        self.locked().clone()
     }
 
     /// What all hops counted.
     pub fn total(&self) -> Tally {
-        self.before.plus(self.hop())
+        let mut total = self.before().clone();
+        total.add(&self.locked());
+        total
     }
 }
 
@@ -115,23 +203,78 @@ impl Codes {
         *count = count.saturating_add(keys);
     }
 
-    /// Adds all counts of another.
-    pub fn merge(&mut self, other: &Self) {
-        for (code, keys) in &other.0 {
-            self.add(code, *keys);
-        }
-    }
-
     /// All keys, whatever the code.
     pub fn total(&self) -> u64 {
         self.0.values().fold(0, |sum, keys| sum.saturating_add(*keys))
     }
+
+    /// Codes and counts, by code.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.0.iter().map(|(code, keys)| (code.as_str(), *keys))
+    }
 }
 
-impl std::fmt::Display for Codes {
+/// Versions that are held by one kind of hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// How many.
+    pub count: u64,
+    /// The earliest moment at which one of them may be erased, if the store tells.
+    pub erasable_from: Option<OffsetDateTime>,
+}
+
+/// What was found at one target and left there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Newer than the erasure's limit, and kept on purpose.
+    pub kept_newer: u64,
+    /// Versions that Object Lock holds.
+    pub retained: BTreeMap<Hold, Held>,
+    /// What could not be deleted, by the store's code.
+    pub refused: Codes,
+    /// Delete markers that stay because data of their keys is there: without them it would reappear.
+    pub markers_kept: u64,
+}
+
+impl Left {
+    /// Counts a version that is held.
+    pub fn retain(&mut self, retention: Retention) {
+        let until = retention.until;
+        self.merge_held(retention.hold, Held { count: 1, erasable_from: until });
+    }
+
+    fn merge_held(&mut self, hold: Hold, more: Held) {
+        let held = self.retained.entry(hold).or_default();
+        held.count = held.count.saturating_add(more.count);
+        held.erasable_from = match (held.erasable_from, more.erasable_from) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+
+    /// Adds all counts of another.
+    pub fn merge(&mut self, more: &Self) {
+        self.kept_newer = self.kept_newer.saturating_add(more.kept_newer);
+        self.markers_kept = self.markers_kept.saturating_add(more.markers_kept);
+        for (code, keys) in more.refused.iter() {
+            self.refused.add(code, keys);
+        }
+        for (hold, held) in &more.retained {
+            self.merge_held(*hold, *held);
+        }
+    }
+
+    /// Versions that Object Lock holds, whatever the hold.
+    pub fn retained_total(&self) -> u64 {
+        self.retained.values().fold(0, |sum, held| sum.saturating_add(held.count))
+    }
+}
+
+impl std::fmt::Display for Left {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let counts: Vec<String> = self.0.iter().map(|(code, keys)| format!("{code}: {keys}")).collect();
-        formatter.write_str(&counts.join(", "))
+        let held = self.retained.iter().map(|(hold, held)| (hold.name(), held.count));
+        let counts = self.refused.iter().chain(held).map(|(code, count)| format!("{code}: {count}"));
+        formatter.write_str(&counts.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -154,11 +297,34 @@ mod tests {
 
     #[test]
     fn a_hop_counts_on_top_of_the_earlier_ones() {
-        let before = Tally { objects: 5, bytes: 50, requests: 2, throttles: 1, retries: 1 };
-        let counters = Counters::on_top_of(before);
-        counters.deleted(7);
+        let earlier =
+            r#"{"objects":5,"bytes":50,"requests":2,"throttles":1,"retries":1,"targets":{"a":{"versions":2}}}"#;
+        let counters = Counters::on_top_of(serde_json::from_str(earlier).unwrap());
+        counters.gone("a", Counts::of(Kind::Versions, 1, 7));
+        counters.gone("b", Counts::of(Kind::Uploads, 1, 0));
         counters.requested(1);
-        assert_eq!(counters.total(), Tally { objects: 6, bytes: 57, requests: 3, throttles: 1, retries: 1 });
-        assert_eq!(counters.total().since(before), counters.hop());
+        let total = counters.total();
+        assert_eq!((total.gone.objects, total.gone.versions, total.gone.uploads), (5, 1, 1));
+        assert_eq!((total.gone.bytes, total.requests, total.throttles, total.retries), (57, 3, 1, 1));
+        assert_eq!((total.targets["a"].versions, total.targets["b"].uploads), (3, 1));
+        assert_eq!(counters.hop().gone.things(), 2);
+        assert_eq!(counters.data_gone(), 6);
+    }
+
+    #[test]
+    fn the_earliest_date_of_a_hold_counts() {
+        let held = |seconds| Retention {
+            hold: Hold::Compliance,
+            until: Some(OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)),
+        };
+        let mut left = Left::default();
+        left.retain(held(7));
+        left.retain(held(5));
+        left.retain(Retention { hold: Hold::LegalHold, until: None });
+        let mut both = left.clone();
+        both.merge(&left);
+        assert_eq!(both.retained[&Hold::Compliance], Held { count: 4, erasable_from: held(5).until });
+        assert_eq!(both.retained[&Hold::LegalHold], Held { count: 2, erasable_from: None });
+        assert_eq!(both.to_string(), "compliance: 4, legal-hold: 2");
     }
 }

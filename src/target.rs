@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use sha2::{Digest, Sha256};
+use hmac::{Hmac, KeyInit, Mac};
+use regex_lite::Regex;
+use sha2::Sha256;
 
 /// Longest user id, in bytes (the contract of this function; SQS group ids end there too).
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
@@ -17,7 +19,7 @@ const PLACEHOLDER: &str = "{user_id}";
 
 /// The id of a user: 1 to 128 of `A-Z a-z 0-9 - _ . : @ + =`, and neither `.` nor `..`.
 ///
-/// Shown by `Debug` as its fingerprint, so that no log can carry it in clear by accident.
+/// `Debug` does not show it, so that no log can carry it in clear by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserId(String);
 
@@ -55,16 +57,66 @@ impl UserId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-
-    /// What logs call this user: the first 16 hex digits of the id's SHA-256.
-    pub fn fingerprint(&self) -> String {
-        hex(&Sha256::digest(&self.0)[..8])
-    }
 }
 
 impl fmt::Debug for UserId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "UserId({})", self.fingerprint())
+        formatter.write_str("UserId(..)")
+    }
+}
+
+/// A narrower rule for user ids: a regular expression for the whole id, which can refuse but not allow.
+#[derive(Debug, Clone)]
+pub struct UserIdPattern(Regex);
+
+impl UserIdPattern {
+    /// Reads a pattern in the syntax of the `regex` crate; the error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let parse = |text: &str| Regex::new(text).map_err(|error| error.to_string());
+        // By itself first: the brackets around it must not be closed from within.
+        parse(text).and_then(|_| parse(&format!("^(?:{text})$"))).map(Self)
+    }
+
+    /// Whether the pattern covers this id from its first to its last character.
+    pub fn allows(&self, user: &UserId) -> bool {
+        self.0.is_match(&user.0)
+    }
+}
+
+impl PartialEq for UserIdPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_str() == other.0.as_str()
+    }
+}
+
+impl Eq for UserIdPattern {}
+
+/// The key of the hash that stands for user ids in receipts and logs. Empty where no key is set.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct HashKey(String);
+
+impl HashKey {
+    /// Any text is a key; the longer, the harder to find the user ids by trying.
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// Without a key, whoever has a list of user ids can tell which of them a hash stands for.
+    pub fn is_set(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    /// What receipts and logs call this user: the HMAC-SHA256 of the id, as 64 hexadecimal digits.
+    pub fn hash(&self, user: &UserId) -> String {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
+        mac.update(user.0.as_bytes());
+        hex(&mac.finalize().into_bytes())
+    }
+}
+
+impl fmt::Debug for HashKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("HashKey(..)")
     }
 }
 
@@ -93,7 +145,7 @@ pub enum TargetError {
     #[error("the bucket's name is not 3 to 63 of a-z 0-9 . - beginning and ending with a letter or digit")]
     Bucket,
     /// A directory bucket, whose listings have no order and which this function does not know yet.
-    #[error("directory buckets (--x-s3) are not supported")]
+    #[error("directory buckets (--x-s3) are not supported: their listings have no order and their uploads other rules")]
     DirectoryBucket,
     /// The placeholder is missing, repeated, or only part of a path segment.
     #[error("expected {PLACEHOLDER} exactly once in the prefix, as a whole path segment followed by /")]
@@ -144,14 +196,18 @@ impl Target {
         &self.bucket
     }
 
+    /// The prefix's text, with the placeholder in place of the user id.
+    pub fn template(&self) -> String {
+        format!("{}{PLACEHOLDER}{}", self.before, self.after)
+    }
+
     /// The folder of one user. It always ends in `/` after a non-empty id.
     pub fn prefix(&self, user: &UserId) -> Prefix {
         Prefix { bucket: self.bucket.clone(), text: format!("{}{}{}", self.before, user.as_str(), self.after) }
     }
 
     fn segments(&self) -> Vec<String> {
-        let template = format!("{}{PLACEHOLDER}{}", self.before, self.after);
-        template.trim_end_matches('/').split('/').map(str::to_owned).collect()
+        self.template().trim_end_matches('/').split('/').map(str::to_owned).collect()
     }
 
     /// The user id, if there is one, whose folder here holds folders of *other* users in `inner`.
@@ -180,7 +236,7 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "s3://{}/{}{PLACEHOLDER}{}", self.bucket, self.before, self.after)
+        write!(formatter, "s3://{}/{}", self.bucket, self.template())
     }
 }
 
@@ -197,6 +253,76 @@ fn is_bucket_name(name: &str) -> bool {
 
 fn is_plain_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..") && !segment.contains(|c: char| c == '{' || c == '}' || c.is_control())
+}
+
+/// A folder in a bucket that has nothing to do with a user: where receipts go. Parsed from `s3://BUCKET/PREFIX/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Folder {
+    bucket: String,
+    /// Empty, or ends in `/`.
+    prefix: String,
+}
+
+/// Why a text is no folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FolderError {
+    /// It is not `s3://BUCKET/`, or `s3://BUCKET/PREFIX/`.
+    #[error("expected s3://BUCKET/PREFIX/, with a slash at the end")]
+    Form,
+    /// The bucket's name breaks S3's rules.
+    #[error("{}", TargetError::Bucket)]
+    Bucket,
+    /// An empty segment, `.`, `..`, a brace or a control character in the prefix.
+    #[error("{}", TargetError::Segment)]
+    Segment,
+    /// No room for the name of a receipt.
+    #[error("the prefix is too long: expected at most {MAX_FOLDER_BYTES} bytes")]
+    Length,
+}
+
+/// Longest prefix of a folder, in bytes: an erasure's id and the name of a receipt come behind it.
+const MAX_FOLDER_BYTES: usize = 512;
+
+impl Folder {
+    /// Reads `s3://BUCKET/PREFIX/`; the prefix may be missing, the slash may not.
+    pub fn parse(text: &str) -> Result<Self, FolderError> {
+        let rest = text.strip_prefix("s3://").ok_or(FolderError::Form)?;
+        let (bucket, prefix) = rest.split_once('/').ok_or(FolderError::Form)?;
+        if !is_bucket_name(bucket) {
+            return Err(FolderError::Bucket);
+        }
+        if prefix.len() > MAX_FOLDER_BYTES {
+            return Err(FolderError::Length);
+        }
+        if !prefix.is_empty() {
+            let folders = prefix.strip_suffix('/').ok_or(FolderError::Form)?;
+            if !folders.split('/').all(is_plain_segment) {
+                return Err(FolderError::Segment);
+            }
+        }
+        Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The key of something in this folder.
+    pub fn key(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Whether a folder of its own in here may be a user's folder of this target: an erasure would take it along.
+    fn may_lie_in(&self, target: &Target) -> bool {
+        let mine: Vec<&str> = self.prefix.split_terminator('/').collect();
+        let theirs = target.segments();
+        // One more: each erasure has a folder for its receipts, and may be called like a user.
+        let matches =
+            |(theirs, mine): (&String, Option<&str>)| mine.is_none_or(|mine| theirs == PLACEHOLDER || theirs == mine);
+        let below_mine = mine.iter().map(|segment| Some(*segment)).chain([None]);
+        self.bucket == target.bucket && theirs.len() <= mine.len() + 1 && theirs.iter().zip(below_mine).all(matches)
+    }
 }
 
 /// All targets of the function, in the order in which they are erased: at least one, none twice.
@@ -230,6 +356,11 @@ impl Targets {
     /// The targets in order.
     pub fn as_slice(&self) -> &[Target] {
         &self.list
+    }
+
+    /// The first target, if there is one, whose erasures could take along what stands in this folder.
+    pub fn first_around(&self, folder: &Folder) -> Option<&Target> {
+        self.list.iter().find(|target| folder.may_lie_in(target))
     }
 
     /// Whether this id is a fixed folder of another target: its user's folder would hold those of others.

@@ -1,20 +1,29 @@
 //! What holds for every input: ids, prefixes, targets, messages.
 
+use std::collections::BTreeMap;
+
 use erase_user_files::bookmark::Bookmark;
+use erase_user_files::bucket::Kind;
+use erase_user_files::config::Config;
 use erase_user_files::message::{Erasure, MessageError};
-use erase_user_files::tally::Tally;
+use erase_user_files::tally::{Counts, Tally};
 use erase_user_files::target::{Target, Targets, UserId, UserIdError};
 use proptest::prelude::*;
 use serde_json::json;
 
 const ID: &str = r"[A-Za-z0-9_.:@+=-]{1,128}";
 
-fn targets(text: &str) -> Targets {
-    Targets::parse(text).expect("targets")
+fn config(targets: &str) -> Config {
+    let lookup = |name: &str| match name {
+        "ERASE_TARGETS" => Some(targets.to_owned()),
+        "CONTINUATION_QUEUE_URL" => Some("https://sqs.eu-central-1.amazonaws.com/123456789012/erase".to_owned()),
+        _ => None,
+    };
+    Config::from_vars(lookup).expect("right settings")
 }
 
 fn parse(body: &str) -> Result<Erasure, MessageError> {
-    Erasure::parse(body, Some("message-1"), &targets("s3://photos/{user_id}/"))
+    Erasure::parse(body, Some("message-1"), &config("s3://photos/{user_id}/"))
 }
 
 proptest! {
@@ -72,14 +81,22 @@ proptest! {
         let body = json!({"type": "user-withdrawn", "userId": user, "requestId": id, "withdrawnAt": "2026-01-31T12:00:00+01:00"});
         let mut erasure = parse(&body.to_string()).unwrap();
         let [objects, bytes, requests, throttles, retries] = numbers;
+        let gone = Counts { objects, bytes, delete_markers: retries, ..Counts::default() };
         erasure.hop = hop;
         erasure.idle_hops = idle_hops;
         erasure.bookmark = Bookmark {
             target: Some("s3://photos/{user_id}/".to_owned()),
+            kind: [None, Some(Kind::Uploads), Some(Kind::DeleteMarkers)][hop as usize % 3],
             token,
             round: 7,
         };
-        erasure.tally = Tally { objects, bytes, requests, throttles, retries };
+        let targets = BTreeMap::from([("s3://photos/{user_id}/".to_owned(), gone)]);
+        erasure.tally = Tally { gone, targets, requests, throttles, retries };
+        erasure.is_dry_run = hop % 2 == 0;
+        erasure.requested_at = erasure.withdrawn_at;
+        erasure.started_at = erasure.withdrawn_at;
+        erasure.sweep_at = erasure.withdrawn_at.filter(|_| idle_hops % 2 == 0);
+        erasure.has_begun = true;
         let text = erasure.continuation();
         // Only characters that SQS takes.
         let is_refused = |c: char| c < ' ' || c == '\u{fffe}' || c == '\u{ffff}';
@@ -108,10 +125,10 @@ proptest! {
 #[test]
 fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
     for (body, expected) in [
-        (r#"{"type":"user-withdrawn"}"#, r#""userId" is missing or not a JSON string"#),
-        (r#"{"type":"user-withdrawn","userId":null}"#, r#""userId" is missing or not a JSON string"#),
-        (r#"{"type":"user-withdrawn","userId":123456}"#, r#""userId" is missing or not a JSON string"#),
-        (r#"{"type":"user-withdrawn","userId":["secret"]}"#, r#""userId" is missing or not a JSON string"#),
+        (r#"{"type":"user-withdrawn"}"#, r#""/userId" is missing or not a JSON string"#),
+        (r#"{"type":"user-withdrawn","userId":null}"#, r#""/userId" is missing or not a JSON string"#),
+        (r#"{"type":"user-withdrawn","userId":123456}"#, r#""/userId" is missing or not a JSON string"#),
+        (r#"{"type":"user-withdrawn","userId":["secret"]}"#, r#""/userId" is missing or not a JSON string"#),
         (r#"{"type":"user-withdrawn","userId":""}"#, "the user id has 0 bytes, expected 1 to 128"),
         (r#"{"type":"user-withdrawn","userId":".."}"#, r#"the user id is "." or "..""#),
         (r#"{"type":"user-withdrawn","userId":"secret/x"}"#, "has a character at byte 6"),
@@ -119,7 +136,7 @@ fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
         (r#"{"type":"user-withdrawn","userId":"secret\u0000"}"#, "has a character at byte 6"),
         (r#"{"type":"user-withdrawn","userId":"secret "}"#, "has a character at byte 6"),
         (r#"{"type":"user-withdrawn","userId":"secret\u2215"}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret","userId":"other"}"#, "duplicate field `userId`"),
+        (r#"{"type":"user-withdrawn","userId":"secret","userId":"other"}"#, "a field stands in it twice"),
         (r#"{"type":"user-withdrawn","userId":"secret\ud800"}"#, "not valid JSON"),
         (r#"{"type":"user-withdrawn","userId":"secret","requestId":"a b"}"#, "the request id is not 1 to 128 of"),
         (
@@ -180,7 +197,7 @@ fn a_withdrawal_is_named_by_its_request_id_or_else_by_the_message() {
     let body = r#" {"userId":"u1","type":"user-withdrawn","bucket":"not-yours","unknown":{"a":[1]}} "#;
     let erasure = parse(body).unwrap();
     assert_eq!((erasure.id.as_str(), erasure.hop), ("message-1", 0));
-    let all = targets("s3://photos/{user_id}/");
+    let all = config("s3://photos/{user_id}/");
     let unnamed = Erasure::parse(body, None, &all).unwrap();
     assert_eq!(unnamed.id, Erasure::parse(body, None, &all).unwrap().id, "the same again at a redelivery");
 }
@@ -196,10 +213,48 @@ fn a_continuation_of_the_first_release_needs_only_its_first_fields() {
 }
 
 #[test]
-fn a_log_name_never_has_the_users_id() {
-    let body = r#"{"type":"user-withdrawn","userId":"u-123","requestId":"withdraw:u-123:7"}"#;
-    assert_eq!(parse(body).unwrap().log_name(), "withdraw:{user}:7");
+fn a_public_name_never_has_the_users_id() {
+    for (user, request, name) in [
+        ("u-123", "withdraw:u-123:7", "withdraw:{user}:7"),
+        ("u-123", "u-123", "{user}"),
+        ("u-123", "u-123.u-123:u-1234", "{user}.{user}:u-1234"),
+        ("7", "7:057f36b4-87a7-7", "{user}:057f36b4-87a7-{user}"),
+        ("7f36b4-8", "057f36b4-87a7", "05{user}7a7"),
+    ] {
+        let body = json!({"type": "user-withdrawn", "userId": user, "requestId": request});
+        assert_eq!(parse(&body.to_string()).unwrap().public_name(), name);
+    }
     assert!(!format!("{:?}", UserId::parse("u-123").unwrap()).contains("u-123"));
+}
+
+#[test]
+fn receipts_never_go_where_an_erasure_could_take_them() {
+    for (receipts, targets, is_apart) in [
+        ("s3://receipts/", "s3://photos/{user_id}/", true),
+        ("s3://photos/receipts/", "s3://photos/users/{user_id}/", true),
+        ("s3://photos/receipts/", "s3://photos/receipts-of/{user_id}/", true),
+        ("s3://photos/a/", "s3://photos/{user_id}/files/more/", true),
+        ("s3://photos/a/", "s3://photos/a/{user_id}/files/", true),
+        // A user called like the folder, or like an erasure.
+        ("s3://photos/receipts/", "s3://photos/{user_id}/", false),
+        ("s3://photos/", "s3://photos/{user_id}/", false),
+        ("s3://photos/receipts/", "s3://other/{user_id}/,s3://photos/receipts/{user_id}/", false),
+        ("s3://photos/a/b/c/", "s3://photos/a/{user_id}/c/", false),
+        ("s3://photos/a/files/", "s3://photos/{user_id}/files/", false),
+        ("s3://photos/a/", "s3://photos/{user_id}/files/", false),
+    ] {
+        let lookup = |name: &str| match name {
+            "ERASE_TARGETS" => Some(targets.to_owned()),
+            "RECEIPTS_URI" => Some(receipts.to_owned()),
+            "CONTINUATION_QUEUE_URL" => Some("https://sqs.eu-central-1.amazonaws.com/1/erase".to_owned()),
+            _ => None,
+        };
+        let config = Config::from_vars(lookup);
+        assert_eq!(config.is_ok(), is_apart, "{receipts} beside {targets}");
+        if let Err(error) = config {
+            assert!(error.to_string().contains("outside of every target"), "{error}");
+        }
+    }
 }
 
 #[test]
@@ -210,7 +265,7 @@ fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
         ("s3://data/x/{user_id}/,s3://data/x/y/{user_id}/z/", "y", "x"),
     ] {
         let body = |user: &str| json!({"type": "user-withdrawn", "userId": user}).to_string();
-        let targets = targets(list);
+        let targets = config(list);
         assert_eq!(Erasure::parse(&body(refused), None, &targets), Err(MessageError::ReservedUser), "{list}");
         assert!(Erasure::parse(&body("somebody"), None, &targets).is_ok(), "{list}");
         assert_eq!(Erasure::parse(&body(taken), None, &targets).is_ok(), taken != "a", "{list}");
@@ -218,10 +273,7 @@ fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
     // Another bucket, or the user's own folder twice: nobody else is touched.
     for list in ["s3://data/{user_id}/,s3://other/users/{user_id}/", "s3://data/{user_id}/,s3://data/{user_id}/users/"]
     {
-        assert!(
-            Erasure::parse(r#"{"type":"user-withdrawn","userId":"users"}"#, None, &targets(list)).is_ok(),
-            "{list}"
-        );
+        assert!(Erasure::parse(r#"{"type":"user-withdrawn","userId":"users"}"#, None, &config(list)).is_ok(), "{list}");
     }
 }
 

@@ -27,26 +27,47 @@ fn source_files() -> BTreeSet<String> {
         let names = entries.map(|entry| entry.expect("a readable folder").file_name().into_string().expect("UTF-8"));
         names.filter(|name| name.ends_with(".rs")).map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
     };
-    ["src", "src/bucket", "src/queue"].into_iter().flat_map(in_folder).collect()
+    ["src", "src/bucket", "src/bucket/s3", "src/queue", "src/receipts"].into_iter().flat_map(in_folder).collect()
 }
 
 /// Data flows one way: each file may import what stands behind it here, and nothing else of this crate.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 30] = [
     ("src/lib.rs", &[]),
-    ("src/main.rs", &["bucket", "config", "deadline", "handler", "queue"]),
+    ("src/main.rs", &["bucket", "config", "deadline", "eraser", "handler", "queue", "receipts", "survey", "work"]),
     ("src/target.rs", &[]),
-    ("src/tally.rs", &[]),
+    ("src/json.rs", &[]),
     ("src/pace.rs", &[]),
     ("src/deadline.rs", &[]),
     ("src/config.rs", &["target"]),
-    ("src/bookmark.rs", &[]),
-    ("src/message.rs", &["bookmark", "tally", "target"]),
     ("src/bucket.rs", &["target"]),
-    ("src/bucket/s3.rs", &["bucket", "deadline", "target"]),
+    ("src/bucket/s3.rs", &["bucket", "receipts", "target"]),
+    ("src/bucket/s3/codes.rs", &["bucket", "deadline"]),
+    ("src/bucket/s3/deleting.rs", &["bucket", "deadline", "target"]),
+    ("src/bucket/s3/document.rs", &[]),
+    ("src/bucket/s3/listing.rs", &["bucket", "target"]),
+    ("src/bucket/s3/locks.rs", &["bucket", "deadline", "target"]),
+    ("src/bucket/s3/memory.rs", &[]),
+    ("src/bookmark.rs", &["bucket"]),
+    ("src/tally.rs", &["bucket"]),
+    ("src/message.rs", &["bookmark", "config", "json", "tally", "target"]),
+    ("src/work.rs", &["bookmark", "bucket", "pace", "tally", "target"]),
+    ("src/sieve.rs", &["bucket", "tally", "target"]),
+    ("src/tour.rs", &["bookmark", "bucket", "deadline", "pace", "sieve", "tally", "target", "work"]),
+    ("src/eraser.rs", &["bookmark", "bucket", "deadline", "pace", "tally", "tour", "work"]),
+    ("src/survey.rs", &["bookmark", "bucket", "pace", "tally", "tour", "work"]),
+    ("src/receipt.rs", &["message", "tally", "target", "work"]),
+    ("src/receipts.rs", &[]),
+    ("src/receipts/s3.rs", &["bucket", "receipts", "target"]),
     ("src/queue.rs", &[]),
     ("src/queue/sqs.rs", &["deadline", "queue"]),
-    ("src/eraser.rs", &["bookmark", "bucket", "deadline", "pace", "tally", "target"]),
-    ("src/handler.rs", &["bucket", "config", "deadline", "eraser", "message", "pace", "queue", "tally"]),
+    ("src/outcome.rs", &["message", "queue", "receipts", "work"]),
+    (
+        "src/handler.rs",
+        &[
+            "bookmark", "config", "deadline", "message", "outcome", "pace", "queue", "receipt", "receipts", "tally",
+            "work",
+        ],
+    ),
 ];
 
 #[test]
@@ -73,7 +94,8 @@ fn imports_follow_the_table() {
 fn only_the_adapters_and_main_know_the_aws_sdk_and_only_the_handler_and_main_log() {
     for file in source_files() {
         let text = code(&file);
-        let is_adapter = ["src/bucket/s3.rs", "src/queue/sqs.rs", "src/main.rs"].contains(&file.as_str());
+        let adapters = ["src/bucket/s3", "src/queue/sqs.rs", "src/receipts/s3.rs", "src/main.rs"];
+        let is_adapter = adapters.iter().any(|adapter| file.starts_with(adapter));
         assert!(is_adapter || !text.contains("aws_sdk"), "{file} knows the AWS SDK");
         let is_logger = ["src/handler.rs", "src/main.rs"].contains(&file.as_str());
         assert!(is_logger || !text.contains("tracing"), "{file} logs");
@@ -196,11 +218,122 @@ fn every_setting_that_the_code_reads_can_be_set_from_the_template() {
     }
 }
 
-#[test]
-fn the_policy_allows_listing_only_below_a_users_prefix_and_nothing_on_everything() {
+const NOTHING: &str = "- !Ref AWS::NoValue";
+
+/// The role's statement with this `Sid`, without its indentation, and the condition on which the role has it, if any.
+fn statement(sid: &str) -> (Vec<String>, Option<String>) {
     let text = read("template.yaml");
-    let lists = text.matches("Action: s3:ListBucket\n").count();
-    assert_eq!(lists, 4);
-    assert_eq!(text.matches("s3:prefix: !Join ['?*', !Split ['{user_id}', !Ref Target").count(), lists);
+    let lines: Vec<&str> = text.lines().collect();
+    let start = lines.iter().position(|line| line.trim() == format!("- Sid: {sid}"));
+    let start = start.unwrap_or_else(|| panic!("template.yaml has no statement {sid}"));
+    let indentation = " ".repeat(lines[start].find('-').unwrap_or_default() + 2);
+    let below: Vec<&str> = lines[start + 1..].iter().map_while(|line| line.strip_prefix(&indentation)).collect();
+    let before = |distance: usize| lines[start - distance].trim();
+    let condition = if before(2) == "- !If" {
+        assert_eq!(lines[start + 1 + below.len()].trim(), NOTHING, "{sid}");
+        Some(before(1).trim_start_matches("- ").to_owned())
+    } else if before(3) == "- !If" {
+        assert_eq!(before(1), NOTHING, "{sid}");
+        Some(format!("not {}", before(2).trim_start_matches("- ")))
+    } else {
+        None
+    };
+    let below = below.into_iter().filter(|line| !line.trim_start().starts_with('#')).map(str::to_owned).collect();
+    (below, condition)
+}
+
+/// What a statement allows: one action or more, in the order of the template.
+fn actions(statement: &[String]) -> Vec<String> {
+    let lines = section(&statement.join("\n"), &["Action"]);
+    let words = lines.iter().flat_map(|line| line.trim_matches(['[', ']']).split(", "));
+    words.map(|word| word.trim_start_matches("- ").to_owned()).collect()
+}
+
+/// How often the role allows exactly this action.
+fn times_allowed(action: &str) -> usize {
+    let text = read("template.yaml");
+    text.split(action).skip(1).filter(|rest| !rest.starts_with(char::is_alphabetic)).count()
+}
+
+#[test]
+fn the_role_lists_only_below_a_users_prefix() {
+    for number in ["1", "2", "3", "4"] {
+        let (listing, condition) = statement(&format!("ListTarget{number}"));
+        assert_eq!(actions(&listing), ["s3:ListBucket", "s3:ListBucketVersions"]);
+        assert_eq!(
+            section(&listing.join("\n"), &["Condition", "StringLike", "s3:prefix"]),
+            [format!("!Join ['?*', !Split ['{{user_id}}', !Ref Target{number}Prefix]]")],
+        );
+        assert_eq!(condition, (number != "1").then(|| format!("HasTarget{number}")));
+    }
+    assert_eq!((times_allowed("s3:ListBucket"), times_allowed("s3:ListBucketVersions")), (4, 4));
+    // Its listing knows no such condition: with it, nobody would be allowed anything.
+    let (others, condition) = statement("LookIntoTargets");
+    let expected = ["s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration", "s3:ListBucketMultipartUploads"];
+    assert_eq!(actions(&others), expected);
+    assert!(!others.iter().any(|line| line.starts_with("Condition")), "{others:?}");
+    assert_eq!((condition, times_allowed("s3:ListBucketMultipartUploads")), (None, 1));
+    let text = read("template.yaml");
     assert!(!text.contains("Resource: '*'") && !text.contains("s3:*") && !text.contains("sqs:*"));
+}
+
+#[test]
+fn the_role_of_a_dry_run_cannot_touch_an_object() {
+    let (erase, condition) = statement("Erase");
+    assert_eq!(condition.as_deref(), Some("not IsDryRun"));
+    let expected = [
+        "s3:DeleteObject",
+        "s3:DeleteObjectVersion",
+        "s3:AbortMultipartUpload",
+        "s3:ListMultipartUploadParts",
+        "s3:GetObjectRetention",
+        "s3:GetObjectLegalHold",
+    ];
+    let bypass = ["!If [BypassesGovernance", "s3:BypassGovernanceRetention", "!Ref 'AWS::NoValue"];
+    let mut found = actions(&erase);
+    found.iter_mut().for_each(|action| *action = action.trim_end_matches([']', '\'']).to_owned());
+    assert_eq!(found, [&expected[..], &bypass[..]].concat());
+    assert_eq!(value(&["Conditions", "IsDryRun"]), "!Equals [!Ref DryRun, 'true']");
+    assert_eq!(value(&["Conditions", "BypassesGovernance"]), "!Equals [!Ref BypassGovernanceRetention, 'true']");
+    // Every resource is below a prefix that takes at least one character for the user.
+    let resources = erase.join("\n");
+    assert_eq!(resources.matches(":s3:::").count(), 4);
+    for number in ["1", "2", "3", "4"] {
+        let object = format!(":s3:::${{Target{number}Bucket}}/${{Prefix}}*'");
+        let prefix = format!("Prefix: !Join ['?*', !Split ['{{user_id}}', !Ref Target{number}Prefix]]");
+        assert!(resources.contains(&object) && resources.contains(&prefix), "{resources}");
+    }
+    for action in expected.into_iter().chain(["s3:BypassGovernanceRetention"]) {
+        assert_eq!(times_allowed(action), 1, "{action} stands in another statement, too");
+    }
+}
+
+#[test]
+fn the_role_touches_receipts_only_in_their_folder() {
+    let (receipts, condition) = statement("KeepReceipts");
+    assert_eq!(condition.as_deref(), Some("HasReceipts"));
+    assert_eq!(actions(&receipts), ["s3:PutObject", "s3:GetObject"]);
+    assert_eq!(
+        section(&receipts.join("\n"), &["Resource"]),
+        ["!Sub 'arn:${AWS::Partition}:s3:::${ReceiptsBucket}/${ReceiptsPrefix}*'"],
+    );
+    assert_eq!(value(&["Conditions", "HasReceipts"]), "!Not [!Equals [!Ref ReceiptsBucket, '']]");
+    assert_eq!(value(&["Parameters", "ReceiptHashKey", "NoEcho"]), "true");
+    assert_eq!((times_allowed("s3:PutObject"), times_allowed("s3:GetObject")), (1, 1));
+}
+
+#[test]
+fn nothing_in_a_parameter_can_widen_the_policy() {
+    let buckets = ["Target1", "Target2", "Target3", "Target4", "Receipts"];
+    for name in buckets {
+        let pattern = value(&["Parameters", &format!("{name}Bucket"), "AllowedPattern"]);
+        assert!(pattern.contains(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]"), "{name}: {pattern}");
+        let pattern = value(&["Parameters", &format!("{name}Prefix"), "AllowedPattern"]);
+        // The signs of wildcards and of variables.
+        assert!(pattern.contains("([^/{}*?$,]+/)*"), "{name}: {pattern}");
+        assert!(name == "Receipts" || pattern.contains(r"\{user_id\}/"), "{name}: {pattern}");
+        // With more, the policy would be longer than the 10,240 characters that IAM takes:
+        // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
+        assert_eq!(value(&["Parameters", &format!("{name}Prefix"), "MaxLength"]), "512");
+    }
 }

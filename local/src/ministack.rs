@@ -105,6 +105,15 @@ impl Ministack {
         Ok(())
     }
 
+    /// Deletes many keys as [`crate::delete_plainly`] does, and as fast as [`Self::put_objects`] puts them.
+    pub async fn delete_plainly(&self, bucket: &str, keys: impl IntoIterator<Item = String>) -> Result<(), Error> {
+        let deletes = keys.into_iter().map(|key| async move {
+            let path = format!("/{bucket}/{}", utf8_percent_encode(&key, IN_PATH));
+            self.plain.send(Call { method: "DELETE", service: "s3", path: &path, ..Call::default() }).await
+        });
+        stream::iter(deletes).buffer_unordered(PUTS_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
+    }
+
     /// Puts a message into a queue and returns its id.
     pub async fn send_message(&self, queue_url: &str, body: &str) -> Result<String, Error> {
         let sent = self.sqs.send_message().queue_url(queue_url).message_body(body).send().await;

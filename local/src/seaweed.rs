@@ -55,11 +55,12 @@ impl Seaweed {
     }
 }
 
+/// Every bucket takes seven volumes; the usual maximum of eight would do for one bucket.
 fn arguments(ports: &[u16; 8]) -> Vec<String> {
     let [s3, s3_grpc, master, master_grpc, volume, volume_grpc, filer, filer_grpc] = ports;
     let line = format!(
         "server -dir=. -ip=127.0.0.1 -ip.bind=127.0.0.1 -master.port={master} -master.port.grpc={master_grpc} \
-         -master.volumeSizeLimitMB=64 -volume.port={volume} -volume.port.grpc={volume_grpc} \
+         -master.volumeSizeLimitMB=64 -volume.max=100 -volume.port={volume} -volume.port.grpc={volume_grpc} \
          -filer -filer.port={filer} -filer.port.grpc={filer_grpc} \
          -s3 -s3.port={s3} -s3.port.grpc={s3_grpc} -s3.port.iceberg=0 -s3.port.lance=0"
     );

@@ -44,6 +44,7 @@ impl Sqs {
 impl Queue for Sqs {
     async fn send(&self, continuation: &Outgoing, limit: Duration) -> Result<(), QueueFault> {
         let is_fifo = self.continuation_queue_url.ends_with(".fifo");
+        let delay_seconds = i32::try_from(continuation.delay.as_secs()).ok();
         let sent = self
             .client
             .send_message()
@@ -51,6 +52,7 @@ impl Queue for Sqs {
             .message_body(&continuation.body)
             .message_group_id(&continuation.group)
             .set_message_deduplication_id(is_fifo.then(|| continuation.deduplication_id.clone()))
+            .set_delay_seconds(delay_seconds.filter(|seconds| *seconds > 0 && !is_fifo))
             .customize()
             .config_override(within(limit))
             .send()

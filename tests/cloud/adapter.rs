@@ -6,16 +6,18 @@ use std::time::Duration;
 use aws_sdk_s3::config::retry::RetryConfig;
 use erase_user_files::bookmark::Bookmark;
 use erase_user_files::bucket::s3::S3;
-use erase_user_files::bucket::{Bucket, Fault, Item};
-use erase_user_files::eraser::{End, Eraser, Job};
+use erase_user_files::bucket::{Bucket, Deletes, Fault, Item, Kind};
+use erase_user_files::eraser::Eraser;
 use erase_user_files::pace::Pace;
 use erase_user_files::tally::{Counters, Tally};
 use erase_user_files::target::{Targets, UserId};
+use erase_user_files::work::{End, Job, Work};
 use local::{Ministack, Seaweed, list_keys, put_objects};
 use serde_json::json;
 use tokio::time::Instant;
 
 use crate::objects::{Object, USER, assert_left, assert_stored, neighbours, objects, odd_keys, plain_keys, size};
+use crate::shops::can_be_stored_by_seaweed;
 use crate::{Failure, Outcome, within};
 
 const TEST_LIMIT: Duration = Duration::from_secs(180);
@@ -27,7 +29,7 @@ const REQUEST_LIMIT: Duration = Duration::from_secs(15);
 /// A bucket called `photos` on one of the stores.
 struct Store {
     client: aws_sdk_s3::Client,
-    s3: S3,
+    eraser: Eraser<S3>,
     targets: Targets,
     user: UserId,
 }
@@ -39,7 +41,7 @@ impl Store {
         let without_retries = client.config().to_builder().retry_config(RetryConfig::disabled()).build();
         Ok(Self {
             client,
-            s3: S3::new(&aws_sdk_s3::Client::from_conf(without_retries), None),
+            eraser: Eraser(S3::new(&aws_sdk_s3::Client::from_conf(without_retries), None, false)),
             targets: Targets::parse("s3://photos/{user_id}/").map_err(|faults| Failure(faults.join("; ")))?,
             user: UserId::parse(USER)?,
         })
@@ -52,9 +54,15 @@ impl Store {
     /// Erases as much as the time allows.
     async fn erase(&self, pace: &Pace, bookmark: &mut Bookmark, time: Duration) -> (End, Tally) {
         let counters = Counters::default();
-        let job = Job { targets: &self.targets, user: &self.user, erase_before: None, stop: Instant::now() + time };
-        let end = Box::pin(Eraser::new(&self.s3, pace, &counters, job).erase(bookmark)).await;
-        (end.end, counters.hop())
+        let job = Job {
+            targets: &self.targets,
+            user: &self.user,
+            erase_before: None,
+            max_objects: None,
+            stop: Instant::now() + time,
+        };
+        let report = Box::pin(self.eraser.work(pace, &counters, job, bookmark)).await;
+        (report.end, counters.hop())
     }
 
     /// Erases everything, and checks the counts.
@@ -62,7 +70,7 @@ impl Store {
         let (end, tally) = self.erase(&fast(), &mut Bookmark::default(), LONG).await;
         let keys: Vec<&String> = stored.iter().map(|(key, _)| key).take(3).collect();
         assert_eq!(end, End::Erased, "{keys:?}: {tally:?}");
-        assert_eq!((tally.objects, tally.bytes), (stored.len() as u64, size(stored)), "{keys:?}: {tally:?}");
+        assert_eq!((tally.gone.objects, tally.gone.bytes), (stored.len() as u64, size(stored)), "{keys:?}: {tally:?}");
         assert_eq!((tally.retries, tally.throttles), (0, 0), "{keys:?}: {tally:?}");
         Ok(())
     }
@@ -89,17 +97,18 @@ impl Store {
         let stored = objects(plain_keys("u1/", 1_500));
         self.put(&stored).await?;
         let prefix = self.targets.as_slice()[0].prefix(&self.user);
-        let first = self.s3.list(&prefix, None, REQUEST_LIMIT).await?;
-        assert_eq!(first.objects.len(), 1_000);
+        let first = self.eraser.0.list(&prefix, Kind::Objects, None, REQUEST_LIMIT).await?;
+        assert_eq!(first.entries.len(), 1_000);
         let own = |key: &String| prefix.own(key.clone());
-        let items = first.objects.iter().map(|object| Ok(Item { key: own(&object.key)?, bytes: object.bytes }));
+        let items =
+            first.entries.iter().map(|object| Ok(Item { key: own(&object.key)?, id: None, bytes: object.bytes }));
         let items = items.collect::<Result<Vec<_>, Failure>>()?;
-        assert_eq!(self.s3.delete(&prefix, &items, REQUEST_LIMIT).await?.failures, []);
+        assert_eq!(self.eraser.0.delete(&prefix, Kind::Objects, &items, REQUEST_LIMIT).await?.failures, []);
 
-        let second = self.s3.list(&prefix, first.next.as_deref(), REQUEST_LIMIT).await?;
-        assert_eq!((second.objects.len(), &second.next), (500, &None), "what lies behind the deleted page");
+        let second = self.eraser.0.list(&prefix, Kind::Objects, first.next.as_deref(), REQUEST_LIMIT).await?;
+        assert_eq!((second.entries.len(), &second.next), (500, &None), "what lies behind the deleted page");
         let mut left = stored;
-        left.retain(|(key, _)| second.objects.iter().any(|object| object.key == *key));
+        left.retain(|(key, _)| second.entries.iter().any(|object| object.key == *key));
         self.erase_all(&left, kept).await
     }
 
@@ -108,14 +117,15 @@ impl Store {
         let stored = objects(plain_keys("u1/", 20));
         self.put(&stored).await?;
         let prefix = self.targets.as_slice()[0].prefix(&self.user);
-        match self.s3.list(&prefix, Some("nonsense"), REQUEST_LIMIT).await {
+        match self.eraser.0.list(&prefix, Kind::Objects, Some("nonsense"), REQUEST_LIMIT).await {
             Ok(_) | Err(Fault::TokenRefused(_)) => {}
             Err(fault) => return Err(Failure(format!("expected the token to be refused, not \"failed to {fault}\""))),
         }
         let target = self.targets.as_slice()[0].to_string();
-        let mut bookmark: Bookmark = serde_json::from_value(json!({ "target": target, "token": "nonsense" }))?;
+        let mut bookmark: Bookmark =
+            serde_json::from_value(json!({ "target": target, "kind": "objects", "token": "nonsense" }))?;
         let (end, tally) = self.erase(&fast(), &mut bookmark, LONG).await;
-        assert_eq!((end, tally.objects), (End::Erased, 20), "{tally:?}");
+        assert_eq!((end, tally.gone.objects), (End::Erased, 20), "{tally:?}");
         assert_left(&self.client, BUCKET, kept).await
     }
 
@@ -133,7 +143,7 @@ impl Store {
             let late = begin.elapsed().saturating_sub(time);
             assert!(late < Duration::from_millis(500), "the hop ended {late:?} after its stop time");
             assert!(matches!(end, End::Erased | End::Unfinished { .. }), "{end:?}");
-            counted += tally.objects;
+            counted += tally.gone.objects;
             ends.push(end);
         }
         assert!(ends.len() > 1, "there was time for everything in one hop");
@@ -163,20 +173,6 @@ async fn ministack_loses_odd_keys_all_at_once_and_one_by_one() -> Outcome {
         store.resume_behind_deleted_objects(&kept).await
     })
     .await
-}
-
-/// Seaweed keeps objects as files in folders, and so cannot store every key that S3 can.
-fn can_be_stored_by_seaweed(key: &str) -> bool {
-    let mut segments = key.split('/');
-    // It refuses NUL, `.` and `..` (400 `InvalidRequest`), and long names (400 `KeyTooLongError`).
-    segments.all(|segment| !matches!(segment, "." | "..") && segment.len() <= 255)
-        && !key.contains('\0')
-        // It folds these: `/u1/x` is stored as `u1/x` and `u1/a//b` as `u1/a/b`; a backslash becomes a slash.
-        && !key.starts_with('/')
-        && !key.contains("//")
-        && !key.contains('\\')
-        // No file may have the name of a folder beside it.
-        && !matches!(key, "u1" | "u10")
 }
 
 #[tokio::test]

@@ -4,19 +4,31 @@
 //! | module | one line |
 //! |---|---|
 //! | `erasing` | what ends well: over many hops, with odd keys, from continuations |
-//! | `failing` | what does not: malformed messages, versioned or missing buckets, missing permissions |
+//! | `proving` | versions, markers, uploads, locks, dry runs, and the receipts of all that |
+//! | `failing` | what does not end well: malformed messages, missing buckets, missing permissions |
 //! | `adapter` | the same odd keys on ministack and on seaweedfs, one by one and all at once |
+//! | `acceptance`, `shops` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `deployed` | a stack, its queues and its log, with bounded waits |
 //! | `objects` | keys that have broken other deletion scripts, and neighbours that tempt |
 //!
 //! Every test has servers of its own, which end with it, failed or not: they take a second to start.
 
+#![expect(clippy::future_not_send, reason = "every test has one thread")]
+
+mod acceptance;
 mod adapter;
 mod deployed;
 mod erasing;
 mod failing;
+#[path = "../fake/mod.rs"]
+#[expect(dead_code, reason = "the simulation uses more of it")]
+mod fake;
 mod objects;
+mod proving;
+#[path = "../schema/mod.rs"]
+mod schema;
+mod shops;
 mod starting;
 
 use std::error::Error;

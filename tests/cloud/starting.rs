@@ -99,6 +99,7 @@ async fn a_lambda_that_is_not_there_ends_it() -> Outcome {
         ("AWS_LAMBDA_LOG_STREAM_NAME", "stream"),
         ("AWS_LAMBDA_LOG_GROUP_NAME", "group"),
         ("AWS_REGION", "eu-central-1"),
+        ("RECEIPT_HASH_KEY", "otherwise-it-warns"),
     ]);
     let text = complaint(start_with(&variables).await?)?;
     assert_eq!(text.lines().count(), 1, "{text}");

@@ -1,142 +1,29 @@
-//! One world: who is in it, what goes wrong, what must be true of it.
+//! One world: the state that all its services share, and what it leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use erase_user_files::bucket::Kind;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::cloud;
-
-pub(crate) const BUCKETS: [&str; 2] = ["photos", "exports"];
-pub(crate) const TARGETS: &str = "s3://photos/{user_id}/,s3://exports/users/{user_id}/";
-
-/// Users that are withdrawn, and neighbours that are not: chosen to be mixed up.
-pub(crate) const WITHDRAWN: [&str; 3] = ["u1-zebra", "u1-zebra.bak", "U1-zebra"];
-pub(crate) const NEIGHBOURS: [&str; 4] = ["u1-zebra0", "u1", "u1-zebr", "u1-zebra-old"];
+use crate::fake::model::S3;
+use crate::people::{BUCKETS, folders, populate};
+use crate::sqs::Message;
+use crate::weather::{START, Scene, Weather};
+use crate::{ending, lambda};
 
 /// No world takes longer; one that is wedged fails instead of running for ever.
 pub(crate) const LONGEST_WORLD: Duration = Duration::from_secs(6 * 3_600);
 
-/// What the seeds together must have shown.
-pub(crate) const EVERYTHING: [&str; 28] = [
-    "outcome erased",
-    "outcome continued",
-    "outcome incomplete",
-    "outcome failed",
-    "outcome rejected",
-    "hop without a deletion continued",
-    "dead letter",
-    "killed",
-    "killed at the timeout",
-    "message twice",
-    "two at once",
-    "late write",
-    "list failed",
-    "list hung",
-    "short page",
-    "empty page",
-    "token refused",
-    "key outside the prefix listed",
-    "delete failed",
-    "delete's answer lost",
-    "throttled",
-    "key throttled",
-    "key refused",
-    "key not understood",
-    "deletion only said",
-    "too many rounds",
-    "continuation lost",
-    "continuation's answer lost",
-];
-
-/// How often what goes wrong, in percent.
-#[derive(Debug, Clone)]
-pub(crate) struct Weather {
-    pub(crate) list_fails: u32,
-    pub(crate) list_hangs: u32,
-    pub(crate) short_pages: u32,
-    pub(crate) tokens_refused: u32,
-    pub(crate) foreign_keys: u32,
-    pub(crate) delete_fails: u32,
-    pub(crate) delete_answer_lost: u32,
-    pub(crate) throttled: u32,
-    pub(crate) keys_throttled: u32,
-    pub(crate) keys_refused: u32,
-    /// In a thousand.
-    pub(crate) poison_keys: u32,
-    pub(crate) queue_fails: u32,
-    pub(crate) queue_answer_lost: u32,
-    pub(crate) kills: u32,
-    pub(crate) duplicates: u32,
-    pub(crate) late_writes: u32,
-    pub(crate) garbage_messages: u32,
-    /// The store says "deleted" and keeps.
-    pub(crate) is_liar: bool,
-}
-
-impl Weather {
-    pub(crate) fn calm() -> Self {
-        Self {
-            list_fails: 0,
-            list_hangs: 0,
-            short_pages: 0,
-            tokens_refused: 0,
-            foreign_keys: 0,
-            delete_fails: 0,
-            delete_answer_lost: 0,
-            throttled: 0,
-            keys_throttled: 0,
-            keys_refused: 0,
-            poison_keys: 0,
-            queue_fails: 0,
-            queue_answer_lost: 0,
-            kills: 0,
-            duplicates: 0,
-            late_writes: 0,
-            garbage_messages: 0,
-            is_liar: false,
-        }
-    }
-
-    /// Every fault is absent from most worlds, so that each is also seen alone.
-    pub(crate) fn of_seed(seed: u64) -> Self {
-        let mut dice = fastrand::Rng::with_seed(seed ^ 0x5eed);
-        if seed.is_multiple_of(10) {
-            return Self::calm();
-        }
-        // A store that says "deleted" and keeps is found out after 20 rounds: enough to wait for without other faults.
-        if seed % 50 == 1 {
-            return Self { is_liar: true, ..Self::calm() };
-        }
-        let mut sometimes = |most: u32| if dice.u32(0..100) < 35 { dice.u32(1..=most) } else { 0 };
-        Self {
-            list_fails: sometimes(40),
-            list_hangs: sometimes(10),
-            short_pages: sometimes(50),
-            tokens_refused: sometimes(50),
-            foreign_keys: sometimes(100) / 98,
-            delete_fails: sometimes(40),
-            delete_answer_lost: sometimes(40),
-            throttled: sometimes(60),
-            keys_throttled: sometimes(30),
-            keys_refused: sometimes(20),
-            poison_keys: sometimes(20),
-            queue_fails: sometimes(60),
-            queue_answer_lost: sometimes(60),
-            kills: sometimes(50),
-            duplicates: sometimes(50),
-            late_writes: sometimes(20),
-            garbage_messages: sometimes(100),
-            is_liar: false,
-        }
-    }
-}
+/// What is counted apart: uploads, objects and data versions, delete markers.
+pub(crate) const PARTS: [Kind; 3] = [Kind::Uploads, Kind::Versions, Kind::DeleteMarkers];
 
 /// What a world leaves.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) broken_invariants: Vec<String>,
     pub(crate) reached: BTreeSet<&'static str>,
@@ -146,31 +33,39 @@ pub(crate) struct Report {
 /// The state that all simulated services share.
 #[derive(Debug)]
 pub(crate) struct World {
+    pub(crate) scene: Scene,
     pub(crate) weather: Weather,
     pub(crate) dice: fastrand::Rng,
-    /// (bucket, key) and a number that changes with each write.
-    pub(crate) objects: BTreeMap<(String, String), u64>,
+    pub(crate) s3: S3,
+    /// How it was when the world began.
+    pub(crate) s3_at_first: S3,
     pub(crate) refused_keys: BTreeSet<(String, String)>,
     /// Keys that make any request malformed.
     pub(crate) poison_keys: BTreeSet<(String, String)>,
-    foreign: BTreeMap<(String, String), u64>,
-    pub(crate) queue: Vec<cloud::Message>,
-    pub(crate) dead_letters: Vec<cloud::Message>,
-    /// Keys listed on a page at most, and in total so far.
-    pub(crate) page_keys: usize,
+    /// The receipts by name.
+    pub(crate) receipts: BTreeMap<String, String>,
+    pub(crate) queue: Vec<Message>,
+    pub(crate) dead_letters: Vec<Message>,
+    /// Entries listed on a page at most.
+    pub(crate) page_size: usize,
     pub(crate) writes: u64,
+    pub(crate) has_switched: bool,
     pub(crate) tokens: u64,
     pub(crate) ids: u64,
     /// Each second delivery and each lost answer doubles a chain: without an end to them, chains outgrow any queue.
     pub(crate) doublings_left: u32,
-    /// Continuations that are or were in the queue: the erasure and its hop.
-    pub(crate) continued: BTreeSet<(String, u64)>,
-    pub(crate) running: u32,
-    /// When a folder that is not empty now was empty last.
-    last_empty: BTreeMap<(String, String), Instant>,
-    /// Users who were written to after the request.
-    pub(crate) rewritten: BTreeSet<String>,
-    pub(crate) erased: BTreeSet<String>,
+    /// Continuations that are or were in the queue: the erasure, its user and its hop.
+    pub(crate) continued: BTreeSet<(String, String, u64)>,
+    /// When the invocation that each environment is at began.
+    pub(crate) invocations: [Option<Instant>; 2],
+    /// When a part of a folder that is not empty now was empty last.
+    last_empty: BTreeMap<(&'static str, String, Kind), Instant>,
+    /// Users who were written to after the world began.
+    pub(crate) rewritten: BTreeSet<&'static str>,
+    /// Users whose erasure, or dry run, was said to be done.
+    pub(crate) done: BTreeSet<&'static str>,
+    /// How many requests each user's withdrawal came with.
+    pub(crate) requests: BTreeMap<&'static str, u32>,
     start: Instant,
     report: Report,
 }
@@ -179,67 +74,61 @@ pub(crate) struct World {
 pub(crate) type Shared = Arc<Mutex<World>>;
 
 pub(crate) fn locked(world: &Shared) -> MutexGuard<'_, World> {
-    world.lock().unwrap_or_else(PoisonError::into_inner)
+    let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
+    let now = world.wall_clock();
+    world.s3.set_now(now.into());
+    world
 }
 
 impl World {
     fn new(seed: u64, weather: Weather) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed);
-        let mut objects = BTreeMap::new();
-        let mut refused_keys = BTreeSet::new();
-        let mut poison_keys = BTreeSet::new();
-        let mut foreign = BTreeMap::new();
-        let most = *dice.choice(&[0, 3, 40, 400]).unwrap_or(&40);
-        for user in WITHDRAWN.into_iter().chain(NEIGHBOURS) {
-            for prefix in prefixes(user) {
-                for number in 0..dice.u32(0..=most) {
-                    let key = (prefix.0.clone(), format!("{}secret-{number:04}", prefix.1));
-                    if WITHDRAWN.contains(&user) {
-                        if dice.u32(0..100) < weather.keys_refused {
-                            refused_keys.insert(key.clone());
-                        } else if dice.u32(0..1_000) < weather.poison_keys {
-                            poison_keys.insert(key.clone());
-                        }
-                        objects.insert(key, 0);
-                    } else {
-                        foreign.insert(key, 0);
-                    }
+        let scene = Scene::of_seed(seed);
+        let s3 = populate(&scene, &mut dice);
+        let (mut refused_keys, mut poison_keys) = (BTreeSet::new(), BTreeSet::new());
+        for bucket in BUCKETS {
+            let things = s3.inventory(bucket, "");
+            let versions = things.data.iter().chain(&things.markers).map(|(key, _)| key);
+            let keys: BTreeSet<&String> = versions.chain(things.uploads.iter().map(|(key, _)| key)).collect();
+            for key in keys {
+                if dice.u32(0..100) < weather.keys_refused {
+                    refused_keys.insert((bucket.to_owned(), key.clone()));
+                } else if dice.u32(0..1_000) < weather.poison_keys {
+                    poison_keys.insert((bucket.to_owned(), key.clone()));
                 }
             }
         }
-        // Keys that are no folder but look like one.
-        foreign.insert(("photos".to_owned(), "u1-zebra".to_owned()), 0);
-        foreign.insert(("exports".to_owned(), "users/u1-zebra".to_owned()), 0);
-        objects.extend(foreign.clone());
-        let page_keys = dice.usize(1..=25);
-        let report = Report { broken_invariants: Vec::new(), reached: BTreeSet::new(), events: Vec::new() };
         Self {
+            scene,
             weather,
+            page_size: dice.usize(1..=25),
             dice,
-            objects,
+            s3_at_first: s3.clone(),
+            s3,
             refused_keys,
             poison_keys,
-            foreign,
+            receipts: BTreeMap::new(),
             queue: Vec::new(),
             dead_letters: Vec::new(),
-            page_keys,
             writes: 0,
+            has_switched: false,
             tokens: 0,
             ids: 0,
             doublings_left: 20,
             continued: BTreeSet::new(),
-            running: 0,
+            invocations: [None; 2],
             last_empty: BTreeMap::new(),
             rewritten: BTreeSet::new(),
-            erased: BTreeSet::new(),
+            done: BTreeSet::new(),
+            requests: BTreeMap::new(),
             start: Instant::now(),
-            report,
+            report: Report::default(),
         }
     }
 
     /// Rolls the dice for a fault, and notes it as reached if it happens.
     pub(crate) fn happens(&mut self, percent: u32, what: &'static str) -> bool {
-        let happens = self.dice.u32(0..100) < percent;
+        let happens = percent > 0 && self.dice.u32(0..100) < percent;
         if happens {
             self.reach(what);
         }
@@ -249,6 +138,11 @@ impl World {
     pub(crate) fn reach(&mut self, what: &'static str) {
         self.report.reached.insert(what);
         self.event(what);
+    }
+
+    /// As [`World::reach`], for what happens too often to be told each time.
+    pub(crate) fn reach_silently(&mut self, what: &'static str) {
+        self.report.reached.insert(what);
     }
 
     pub(crate) fn event(&mut self, text: &str) {
@@ -263,66 +157,52 @@ impl World {
 
     /// The wall clock of this world.
     pub(crate) fn wall_clock(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(1_800_000_000) + self.start.elapsed()
+        UNIX_EPOCH + Duration::from_secs(START) + self.start.elapsed()
     }
 
     pub(crate) fn age(&self) -> Duration {
         self.start.elapsed()
     }
 
-    fn is_empty(&self, (bucket, prefix): &(String, String)) -> bool {
-        let from = (bucket.clone(), prefix.clone());
-        !self.objects.range(from..).next().is_some_and(|((b, key), _)| b == bucket && key.starts_with(prefix))
+    /// Whether the requests want to keep what has this time.
+    pub(crate) fn is_newer(&self, last_modified: OffsetDateTime) -> bool {
+        self.scene.erase_before.is_some_and(|limit| last_modified >= limit)
     }
 
-    pub(crate) fn has_objects(&self, user: &str) -> bool {
-        !prefixes(user).iter().all(|folder| self.is_empty(folder))
+    /// Whether nothing of this part is left that is to be erased.
+    fn is_empty(&self, bucket: &str, prefix: &str, part: Kind) -> bool {
+        if part == Kind::Uploads {
+            return self.s3.uploads_under(bucket, prefix).all(|(_, upload)| self.is_newer(upload.initiated));
+        }
+        let mut versions = self.s3.versions_under(bucket, prefix).map(|(_, version)| version);
+        versions.all(|version| version.kind() != part || self.is_newer(version.last_modified))
     }
 
-    /// To be called before a write: from now on the folder is not empty.
-    pub(crate) fn note_if_empty(&mut self, bucket: &str, prefix: &str) {
-        let folder = (bucket.to_owned(), prefix.to_owned());
-        if self.is_empty(&folder) {
-            self.last_empty.insert(folder, Instant::now());
+    /// Whether anything of this user is left that is to be erased.
+    pub(crate) fn has_something(&self, user: &str) -> bool {
+        let folders = folders(user);
+        !folders.iter().all(|(bucket, prefix)| PARTS.into_iter().all(|part| self.is_empty(bucket, prefix, part)))
+    }
+
+    /// To be called before anything is written: from now on the folder may not be empty.
+    pub(crate) fn note_if_empty(&mut self, bucket: &'static str, prefix: &str) {
+        for part in PARTS {
+            if self.is_empty(bucket, prefix, part) {
+                self.last_empty.insert((bucket, prefix.to_owned(), part), Instant::now());
+            }
         }
     }
 
-    /// Whether each of the user's folders was empty at some moment since then.
+    /// Whether each part of each of the user's folders was empty at some moment since then. A listing is no moment,
+    /// and there are several: this is all that listings can prove.
     pub(crate) fn was_empty_since(&self, user: &str, since: Instant) -> bool {
-        let was_empty = |folder| self.last_empty.get(folder).is_some_and(|at| *at >= since);
-        prefixes(user).iter().all(|folder| self.is_empty(folder) || was_empty(folder))
+        folders(user).into_iter().all(|(bucket, prefix)| {
+            PARTS.into_iter().all(|part| {
+                let was_empty = self.last_empty.get(&(bucket, prefix.clone(), part)).is_some_and(|at| *at >= since);
+                was_empty || self.is_empty(bucket, &prefix, part)
+            })
+        })
     }
-
-    pub(crate) fn is_foreign(&self, bucket: &str, key: &str) -> bool {
-        self.foreign.contains_key(&(bucket.to_owned(), key.to_owned()))
-    }
-
-    fn check_the_end(&mut self, asked: &BTreeSet<String>) {
-        for (key, written) in &self.foreign.clone() {
-            if self.objects.get(key) != Some(written) {
-                self.broken(format!("a neighbour's object is gone or changed: {key:?}"));
-            }
-        }
-        for user in asked {
-            let tells = |message: &cloud::Message| message.is_about(user);
-            let is_told_of = self.queue.iter().chain(&self.dead_letters).any(tells);
-            let is_excused = is_told_of || (self.erased.contains(user) && self.rewritten.contains(user));
-            if self.has_objects(user) && !is_excused {
-                self.broken(format!("{user} has objects left, and no message tells of it"));
-            }
-            if !self.erased.contains(user) && !is_told_of {
-                self.broken(format!("{user} was never erased, and no message tells of it"));
-            }
-        }
-        if !self.queue.is_empty() {
-            self.broken(format!("the world is wedged: messages are still on their way after {LONGEST_WORLD:?}"));
-        }
-    }
-}
-
-/// The user's folders under [`TARGETS`], written down a second time on purpose.
-pub(crate) fn prefixes(user: &str) -> [(String, String); 2] {
-    [("photos".to_owned(), format!("{user}/")), ("exports".to_owned(), format!("users/{user}/"))]
 }
 
 /// Runs one world to its end.
@@ -333,11 +213,16 @@ pub(crate) fn run(seed: u64, weather: Weather) -> Report {
     let _logging = tracing::subscriber::set_default(subscriber.finish());
     runtime.expect("a runtime can be built").block_on(async {
         let world = Arc::new(Mutex::new(World::new(seed, weather)));
-        let asked = cloud::live(&world, &logs).await;
+        {
+            let mut world = locked(&world);
+            let (scene, weather) = (format!("{:?}", world.scene), format!("{:?}", world.weather));
+            world.event(&scene);
+            world.event(&weather);
+        }
+        lambda::live(&world, &logs).await;
         let mut world = locked(&world);
-        world.check_the_end(&asked);
-        let empty = Report { broken_invariants: Vec::new(), reached: BTreeSet::new(), events: Vec::new() };
-        std::mem::replace(&mut world.report, empty)
+        ending::check_the_end(&mut world);
+        std::mem::take(&mut world.report)
     })
 }
 

@@ -13,11 +13,12 @@ use command::Failure;
 const USAGE: &str = "\
 Usage: local COMMAND
 
-  run                 erase a user of 5,000 objects, end to end, and check everything
+  run                 erase a user of 6,000 objects, versions, markers and uploads, end to end, and check everything
   up                  start the local cloud with the deployed stack, until Ctrl-C
   send USER_ID        (while up) send a user-withdrawn message
   left [PREFIX]       (while up) list what is stored
   logs                (while up) print the function's log
+  receipt USER_ID     print the receipts of a user's erasures, here or on AWS (see `make receipt`)
   invoke [EVENT_FILE] run the function under cargo lambda, without a queue
   install cargo-lambda only install cargo lambda and its linker, for `make build`";
 
@@ -55,6 +56,7 @@ async fn obey(words: &[&str]) -> Result<(), Failure> {
         ["left"] => command::left("").await,
         ["left", prefix] => command::left(prefix).await,
         ["logs"] => command::logs().await,
+        ["receipt", user] => Box::pin(command::receipt(user)).await,
         ["invoke"] => Box::pin(command::invoke("events/user-withdrawn.json")).await,
         ["invoke", event] => Box::pin(command::invoke(event)).await,
         ["install", "cargo-lambda"] => command::install_cargo_lambda().await,

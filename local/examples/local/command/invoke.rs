@@ -4,11 +4,13 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use local::{Error, Ministack, Package, Vessel, free_ports, function_binary, install, list_keys, project_root};
+use local::{
+    Error, Ministack, Package, Vessel, free_ports, function_binary, install, inventory, list_keys, project_root,
+};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
-use super::{BUCKET, Failure, seed};
+use super::{DOCUMENTS, Failure, HASH_KEY, PHOTOS, RECEIPTS, RECEIPTS_URI, USERS, seed, show};
 
 const START_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -21,11 +23,11 @@ pub(crate) async fn invoke(event: &str) -> Result<(), Failure> {
     let cargo_lambda = install(Package::CargoLambda).await?.join("cargo-lambda");
     let binary = function_binary()?;
     let cloud = Ministack::start().await?;
-    cloud.create_bucket(BUCKET).await?;
-    let mut objects = seed::neighbours();
-    objects.extend(seed::odd_objects("u1"));
-    objects.extend(seed::plain_objects("u1", 300));
-    seed::store(&cloud, "objects of u1 and some neighbours", objects).await?;
+    seed::make_buckets(&cloud).await?;
+    seed::store_neighbours(&cloud).await?;
+    let objects = [seed::odd_objects("u1"), seed::plain_objects("u1", 300)].concat();
+    seed::store(&cloud, PHOTOS, "objects of u1", objects).await?;
+    seed::store_versions(&cloud, "u1", &[format!("{USERS}u1/")], (20, 3)).await?;
     let queue = cloud.sqs().create_queue().queue_name("erase-user-files").send().await;
     let queue =
         queue.ok().and_then(|answer| answer.queue_url).ok_or_else(|| Error::service("make a queue", "no answer"))?;
@@ -43,9 +45,13 @@ pub(crate) async fn invoke(event: &str) -> Result<(), Failure> {
     let answer = ask(&cargo_lambda, port, &event).await?;
     println!("\nThe function's log:\n{}", function.last_words());
     println!("\nThe answer:\n{}", answer.trim());
-    let left = list_keys(&cloud.s3(), BUCKET, "u1/").await?.len();
-    let neighbours = list_keys(&cloud.s3(), BUCKET, "").await?.len() - left;
-    println!("\n{left} objects are left of u1; {neighbours} of its neighbours are stored.");
+    let s3 = cloud.s3();
+    let photos = inventory(&s3, PHOTOS, "u1/").await?;
+    let documents = inventory(&s3, DOCUMENTS, &format!("{USERS}u1/")).await?;
+    println!("\nLeft of u1: {}", show::kinds(show::counts(&[photos, documents].concat())));
+    for key in list_keys(&s3, RECEIPTS, "").await? {
+        println!("Receipt: s3://{RECEIPTS}/{key}");
+    }
     Ok(())
 }
 
@@ -105,7 +111,9 @@ fn environment(cloud: &Ministack, queue: &str, port: u16) -> Vec<(String, String
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
-        ("ERASE_TARGETS", format!("s3://{BUCKET}/{{user_id}}/")),
+        ("ERASE_TARGETS", format!("s3://{PHOTOS}/{{user_id}}/,s3://{DOCUMENTS}/{USERS}{{user_id}}/")),
+        ("RECEIPTS_URI", RECEIPTS_URI.to_owned()),
+        ("RECEIPT_HASH_KEY", HASH_KEY.to_owned()),
         ("CONTINUATION_QUEUE_URL", queue.to_owned()),
         ("S3_FORCE_PATH_STYLE", "true".to_owned()),
     ];

@@ -1,17 +1,37 @@
 //! The subcommands of `local`.
 
 mod invoke;
+mod receipt;
 mod run;
 mod seed;
 mod show;
 mod up;
 
 pub(crate) use invoke::{install_cargo_lambda, invoke};
+pub(crate) use receipt::receipt;
 pub(crate) use run::run;
 pub(crate) use up::{left, logs, send, up};
 
-/// Where the users' files are.
-const BUCKET: &str = "photos";
+/// Where the users' files are: a bucket that never had versions, each user's folder at its root.
+const PHOTOS: &str = "photos";
+/// And one that keeps versions.
+const DOCUMENTS: &str = "documents";
+/// Before each user's folder in the bucket with versions.
+const USERS: &str = "users/";
+/// Where receipts go.
+const RECEIPTS: &str = "receipts";
+const RECEIPTS_URI: &str = "s3://receipts/receipts/";
+/// No secret in a local cloud.
+const HASH_KEY: &str = "no-secret-in-a-local-cloud";
+
+/// What the template is told of these.
+const PLACES: [(&str, &str); 5] = [
+    ("Target1Bucket", PHOTOS),
+    ("Target2Bucket", DOCUMENTS),
+    ("Target2Prefix", "users/{user_id}/"),
+    ("ReceiptsBucket", RECEIPTS),
+    ("ReceiptHashKey", HASH_KEY),
+];
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +42,9 @@ pub(crate) enum Failure {
     /// What was to be shown is not so.
     #[error("FAILED: {0}")]
     Check(String),
+    /// Nothing is broken, but what was asked for is not there.
+    #[error("{0}")]
+    Nothing(String),
     /// Unknown command.
     #[error("{0}")]
     Usage(&'static str),

@@ -3,24 +3,24 @@
 use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar};
-use local::{Hop, Ministack, Stack, function_binary, list_keys, read_objects};
+use local::{
+    Hop, Ministack, Receipt, ReceiptsFolder, Stack, Stored, function_binary, inventory, read_objects, user_hash,
+};
 use tokio::time::{Instant, sleep};
 
-use super::{BUCKET, Failure, seed, show};
+use super::{DOCUMENTS, Failure, HASH_KEY, PHOTOS, PLACES, RECEIPTS_URI, USERS, seed, show};
 
 const USER: &str = "u1";
 const PLAIN_OBJECTS: usize = 5_000;
+const VERSIONED_DOCUMENTS: usize = 300;
+const LONE_DELETE_MARKERS: usize = 40;
 /// From the message to the proof.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(500);
-/// Three seconds of work at this pace are too few for 5,000 objects: the erasure must continue in a second invocation.
+/// Three seconds of work at this pace are too few for 6,000 things: the erasure must continue in a second invocation.
 /// The reserve is longer than usual, because the local cloud does one thing at a time, on whatever machine this is.
-const PARAMETERS: [(&str, &str); 4] = [
-    ("Target1Bucket", BUCKET),
-    ("FunctionTimeout", "5"),
-    ("HandoffReserveMs", "2000"),
-    ("MaxDeletesPerSecond", "1000"),
-];
+const PARAMETERS: [(&str, &str); 3] =
+    [("FunctionTimeout", "5"), ("HandoffReserveMs", "2000"), ("MaxDeletesPerSecond", "1000")];
 
 /// `local run`
 pub(crate) async fn run() -> Result<(), Failure> {
@@ -28,30 +28,61 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let binary = function_binary()?;
     let cloud = Ministack::start().await?;
     println!("started a local cloud at {}: S3, SQS and Lambda", cloud.endpoint());
-    cloud.create_bucket(BUCKET).await?;
+    seed::make_buckets(&cloud).await?;
+    seed::store_neighbours(&cloud).await?;
+    let neighbours = take_stock(&cloud, Whose::Everybody).await?;
+    store_files(&cloud).await?;
+    let stored = show::counts(&take_stock(&cloud, Whose::Users).await?);
 
-    let mut files = seed::odd_objects(USER);
-    let odd = files.len();
-    files.extend(seed::plain_objects(USER, PLAIN_OBJECTS));
-    let count = files.len();
-    let what = format!("{} objects of the user {USER}, {odd} of them with odd names", HumanCount(count as u64));
-    seed::store(&cloud, &what, files).await?;
-    let neighbours = seed::neighbours();
-    let what = format!("{} objects of neighbours: u10/, u1.bak/, U1/, other/u1/, …", neighbours.len());
-    seed::store(&cloud, &what, neighbours).await?;
-
-    let stack = cloud.deploy(&binary, &PARAMETERS).await?;
+    let stack = cloud.deploy(&binary, &[&PLACES[..], &PARAMETERS].concat()).await?;
     println!("deployed template.yaml: {}", stack.function_name);
     let message = format!(r#"{{"type":"user-withdrawn","userId":"{USER}"}}"#);
     cloud.send_message(&stack.queue_url, &message).await?;
     println!("sent {message}\n");
 
     let sent = Instant::now();
-    let hops = watch(&cloud, &stack, count as u64).await?;
+    let hops = watch(&cloud, &stack, stored.iter().sum()).await?;
     let took = sent.elapsed();
-    check(&cloud, &stack, &hops, count as u64).await?;
-    summarize(&hops, count as u64, took, begin.elapsed());
+    let receipt = check(&cloud, &stack, &hops, stored, &neighbours).await?;
+    summarize(&hops, stored, (took, begin.elapsed()));
+    println!("  neighbours untouched  {}: the same as before", show::kinds(show::counts(&neighbours)));
+    println!("  nothing outstanding   the queue and the dead-letter queue are empty");
+    println!("  receipt               {}\n{}", receipt.key, receipt.pretty());
+    println!("\nWhat to try next:");
+    println!("  make local    the same cloud, until Ctrl-C: send messages yourself");
+    println!("  make invoke   the function by itself, under cargo lambda");
+    println!("  make test     all tests");
     Ok(())
+}
+
+/// Everything that the user leaves behind.
+async fn store_files(cloud: &Ministack) -> Result<(), Failure> {
+    let mut files = seed::odd_objects(USER);
+    let odd = files.len();
+    files.extend(seed::plain_objects(USER, PLAIN_OBJECTS));
+    let count = HumanCount(files.len() as u64);
+    let what = format!("{count} objects of the user {USER}, {odd} of them with odd names");
+    seed::store(cloud, PHOTOS, &what, files).await?;
+    seed::leave_uploads(cloud, PHOTOS, &format!("{USER}/"), 2).await?;
+    let folder = format!("{USERS}{USER}/");
+    seed::leave_uploads(cloud, DOCUMENTS, &folder, 3).await?;
+    seed::store_versions(cloud, USER, &[folder], (VERSIONED_DOCUMENTS, LONE_DELETE_MARKERS)).await
+}
+
+enum Whose {
+    Everybody,
+    Users,
+}
+
+/// What both buckets hold, by our own listings.
+async fn take_stock(cloud: &Ministack, whose: Whose) -> Result<Vec<Stored>, Failure> {
+    let s3 = cloud.s3();
+    let [photos, documents] = match whose {
+        Whose::Everybody => ["".to_owned(), "".to_owned()],
+        Whose::Users => [format!("{USER}/"), format!("{USERS}{USER}/")],
+    };
+    let stored = tokio::try_join!(inventory(&s3, PHOTOS, &photos), inventory(&s3, DOCUMENTS, &documents))?;
+    Ok([stored.0, stored.1].concat())
 }
 
 /// Shows progress until the function says that the user is erased. Fails when it cannot come to that.
@@ -59,15 +90,11 @@ async fn watch(cloud: &Ministack, stack: &Stack, count: u64) -> Result<Vec<Hop>,
     let bar = ProgressBar::new(count);
     bar.set_style(seed::bar_style("left"));
     let deadline = Instant::now() + TIME_LIMIT;
-    let (mut seen, mut hops, mut shown) = (0, Vec::new(), u64::MAX);
+    let (mut seen, mut hops, mut shown) = (0, Vec::new(), [u64::MAX; 4]);
     loop {
-        let s3 = cloud.s3();
-        let prefix = format!("{USER}/");
-        let (lines, left, dead) = tokio::try_join!(
-            cloud.function_log_lines(stack),
-            list_keys(&s3, BUCKET, &prefix),
-            cloud.queue_depth(&stack.dead_letter_queue_url),
-        )?;
+        let lines = cloud.function_log_lines(stack).await?;
+        let dead = cloud.queue_depth(&stack.dead_letter_queue_url).await?;
+        let left = show::counts(&take_stock(cloud, Whose::Users).await?);
         for line in &lines[seen.min(lines.len())..] {
             let hop = Hop::parse(line);
             if let Some(text) = hop.as_ref().map(show::hop).or_else(|| show::trouble(line)) {
@@ -76,10 +103,9 @@ async fn watch(cloud: &Ministack, stack: &Stack, count: u64) -> Result<Vec<Hop>,
             hops.extend(hop);
         }
         seen = lines.len();
-        let left = left.len() as u64;
-        bar.set_position(left);
+        bar.set_position(left.iter().sum());
         if bar.is_hidden() && left != shown {
-            println!("  {left} objects left");
+            println!("  left: {}", show::kinds(left));
             shown = left;
         }
         match hops.last().map(|hop| hop.outcome.as_str()) {
@@ -93,37 +119,57 @@ async fn watch(cloud: &Ministack, stack: &Stack, count: u64) -> Result<Vec<Hop>,
     Ok(hops)
 }
 
-fn too_late(cloud: &Ministack, hops: &[Hop], left: u64) -> Failure {
-    let limit = HumanDuration(TIME_LIMIT);
-    let hops = hops.len();
+fn too_late(cloud: &Ministack, hops: &[Hop], left: [u64; 4]) -> Failure {
+    let (limit, hops, left) = (HumanDuration(TIME_LIMIT), hops.len(), show::kinds(left));
     let words = cloud.last_words();
-    Failure::Check(format!("after {limit} and {hops} hops, {left} objects are left. The local cloud's log:\n{words}"))
+    Failure::Check(format!("after {limit} and {hops} hops, there is left: {left}. The local cloud's log:\n{words}"))
 }
 
-/// Trusts nothing that the function said.
-async fn check(cloud: &Ministack, stack: &Stack, hops: &[Hop], count: u64) -> Result<(), Failure> {
-    let s3 = cloud.s3();
-    let ensure = |so: bool, otherwise: String| if so { Ok(()) } else { Err(Failure::Check(otherwise)) };
+fn ensure(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure> {
+    if is_so { Ok(()) } else { Err(Failure::Check(otherwise())) }
+}
 
-    let left = list_keys(&s3, BUCKET, &format!("{USER}/")).await?;
-    ensure(left.is_empty(), format!("{} objects are left, among them {:?}", left.len(), left.first()))?;
+/// Trusts nothing that the function said. Returns its receipt.
+async fn check(
+    cloud: &Ministack,
+    stack: &Stack,
+    hops: &[Hop],
+    stored: [u64; 4],
+    neighbours: &[Stored],
+) -> Result<Receipt, Failure> {
+    let left = take_stock(cloud, Whose::Users).await?;
+    ensure(left.is_empty(), || format!("there is left: {}, as {:?}", show::kinds(show::counts(&left)), left.first()))?;
 
+    // A version, a delete marker or an upload never changes: its id is as good as its bytes.
+    let found = take_stock(cloud, Whose::Everybody).await?;
+    let harmed = neighbours.iter().find(|item| !found.contains(item));
+    ensure(harmed.is_none(), || format!("something of a neighbour is gone: {harmed:?}"))?;
+    ensure(found == neighbours, || "the buckets hold something that nobody put there".to_owned())?;
     let mut expected = seed::neighbours();
     expected.sort();
-    let found = read_objects(&s3, BUCKET, "").await?;
-    let harmed = expected.iter().find(|object| !found.contains(object));
-    ensure(harmed.is_none(), format!("an object of a neighbour is gone or changed: {harmed:?}"))?;
-    ensure(found == expected, "the bucket holds objects that nobody put there".to_owned())?;
+    let found = read_objects(&cloud.s3(), PHOTOS, "").await?;
+    ensure(found == expected, || "an object of a neighbour has another content".to_owned())?;
 
     for queue in [&stack.queue_url, &stack.dead_letter_queue_url] {
         let depth = settled_depth(cloud, queue).await?;
-        ensure(depth == 0, format!("{depth} messages are left in {queue}"))?;
+        ensure(depth == 0, || format!("{depth} messages are left in {queue}"))?;
     }
     let continued = hops.iter().any(|hop| hop.outcome == "continued");
-    ensure(continued, "the erasure took one invocation only, so no continuation was shown".to_owned())?;
-    let total = hops.last().map_or(0, |hop| hop.total_objects);
+    ensure(continued, || "the erasure took one invocation only, so no continuation was shown".to_owned())?;
+    let counted = counted(hops);
     // A batch that was in flight at a stop time is gone, but not counted.
-    ensure(total <= count, format!("the function counted {total} objects, but only {count} were stored"))
+    let is_plausible = counted.iter().zip(stored).all(|(counted, stored)| *counted <= stored);
+    ensure(is_plausible, || {
+        format!("the function counted {}, but only {} were stored", show::kinds(counted), show::kinds(stored))
+    })?;
+
+    let hash = user_hash(HASH_KEY, USER);
+    let is_named = hops.iter().all(|hop| hop.user == hash);
+    ensure(is_named, || format!("the log does not call the user {hash}"))?;
+    let mut receipts = ReceiptsFolder::parse(RECEIPTS_URI)?.of_user(&cloud.s3(), &hash).await?.receipts;
+    let count = receipts.len();
+    let receipt = receipts.pop().filter(|receipt| count == 1 && receipt.key.ends_with("/erased.json"));
+    receipt.ok_or_else(|| Failure::Check(format!("expected one receipt, of the outcome \"erased\", not {count}")))
 }
 
 /// The last message is deleted a moment after the function has answered; one that was given back comes again first.
@@ -138,22 +184,28 @@ async fn settled_depth(cloud: &Ministack, queue: &str) -> Result<u64, Failure> {
     }
 }
 
-fn summarize(hops: &[Hop], count: u64, took: Duration, all: Duration) {
+/// What the function has counted in all hops, in the order of [`show::kinds`].
+fn counted(hops: &[Hop]) -> [u64; 4] {
     let last = hops.last().cloned().unwrap_or_default();
+    [last.total_objects, last.total_versions, last.total_delete_markers, last.total_uploads]
+}
+
+fn summarize(hops: &[Hop], stored: [u64; 4], (took, all): (Duration, Duration)) {
+    let bytes = HumanBytes(hops.last().map_or(0, |hop| hop.total_bytes));
     println!(
-        "\nErased {USER} in {} hops: {} objects ({} counted, {}), {:.1} s after the message ({:.0} s with everything).",
+        "\nErased {USER} in {} hops, {:.1} s after the message ({:.0} s with everything):",
         hops.len(),
-        HumanCount(count),
-        HumanCount(last.total_objects),
-        HumanBytes(last.total_bytes),
         took.as_secs_f64(),
         all.as_secs_f64(),
     );
-    println!("  proven empty          the function's last listing found nothing, and neither did ours");
-    println!("  neighbours untouched  {} objects, compared byte for byte", seed::neighbours().len());
-    println!("  nothing outstanding   the queue and the dead-letter queue are empty");
-    println!("\nWhat to try next:");
-    println!("  make local    the same cloud, until Ctrl-C: send messages yourself");
-    println!("  make invoke   the function by itself, under cargo lambda");
-    println!("  make test     all tests");
+    let names = ["objects", "versions", "delete markers", "uploads"];
+    for (name, (stored, counted)) in names.into_iter().zip(stored.into_iter().zip(counted(hops))) {
+        println!(
+            "  {name:<20}  {:>5} stored, {:>5} counted",
+            HumanCount(stored).to_string(),
+            HumanCount(counted).to_string()
+        );
+    }
+    println!("  bytes                 {bytes}");
+    println!("  proven empty          the function's last listings found nothing, and neither did ours");
 }

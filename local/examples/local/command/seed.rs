@@ -1,9 +1,9 @@
 //! What is stored before the demo: one user with many files, and neighbours whose ids tempt.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use local::Ministack;
+use local::{Ministack, enable_versioning, start_upload};
 
-use super::{BUCKET, Failure};
+use super::{DOCUMENTS, Failure, PHOTOS, RECEIPTS, USERS};
 
 /// A key and what is stored there.
 pub(crate) type Object = (String, Vec<u8>);
@@ -54,14 +54,67 @@ fn object(key: String) -> Object {
     (key, body)
 }
 
+/// Makes the buckets.
+pub(crate) async fn make_buckets(cloud: &Ministack) -> Result<(), Failure> {
+    for bucket in [PHOTOS, DOCUMENTS, RECEIPTS] {
+        cloud.create_bucket(bucket).await?;
+    }
+    Ok(enable_versioning(&cloud.s3(), DOCUMENTS).await?)
+}
+
+/// What a bucket with versions keeps in each folder: so many documents of three versions each, every fifth hidden by a
+/// delete marker, and delete markers with nothing below.
+pub(crate) async fn store_versions(
+    cloud: &Ministack,
+    what: &str,
+    folders: &[String],
+    (documents, lone_markers): (usize, usize),
+) -> Result<(), Failure> {
+    let in_folders = |name: String| folders.iter().map(move |folder| format!("{folder}{name}"));
+    let keys = (0..documents).flat_map(|n| in_folders(format!("{n:04} of +100%.txt")));
+    let lone = (0..lone_markers).flat_map(|n| in_folders(format!("gone/{n:04}.txt")));
+    let hidden: Vec<String> = keys.clone().step_by(5).chain(lone).collect();
+    let versions: Vec<Object> = (1..=3).flat_map(|_| keys.clone()).map(object).collect();
+    let what = format!("{} versions and {} delete markers of {what}", versions.len(), hidden.len());
+    store(cloud, DOCUMENTS, &what, versions).await?;
+    Ok(cloud.delete_plainly(DOCUMENTS, hidden).await?)
+}
+
+/// Begins uploads and leaves them unfinished.
+pub(crate) async fn leave_uploads(cloud: &Ministack, bucket: &str, folder: &str, count: usize) -> Result<(), Failure> {
+    for n in 0..count {
+        start_upload(&cloud.s3(), bucket, &format!("{folder}unfinished {n}.mov"), b"the first part of a film").await?;
+    }
+    Ok(())
+}
+
+/// What stands beside `u1` in both buckets: nothing of this may change.
+pub(crate) async fn store_neighbours(cloud: &Ministack) -> Result<(), Failure> {
+    let objects = neighbours();
+    let what = format!("{} objects of neighbours: u10/, u1.bak/, U1/, other/u1/, …", objects.len());
+    store(cloud, PHOTOS, &what, objects).await?;
+    let folders = ["u10/", "u1.bak/", "U1/"];
+    for folder in folders {
+        leave_uploads(cloud, PHOTOS, folder, 1).await?;
+    }
+    // The last one is in a folder of this name, but not where this bucket has its users.
+    let folders = folders.map(|folder| format!("{USERS}{folder}")).into_iter().chain(["u1/".to_owned()]);
+    let folders: Vec<String> = folders.collect();
+    store_versions(cloud, "neighbours", &folders, (2, 1)).await?;
+    for folder in &folders {
+        leave_uploads(cloud, DOCUMENTS, folder, 1).await?;
+    }
+    Ok(())
+}
+
 /// Stores objects, with a progress bar on a terminal.
-pub(crate) async fn store(cloud: &Ministack, what: &str, objects: Vec<Object>) -> Result<(), Failure> {
+pub(crate) async fn store(cloud: &Ministack, bucket: &str, what: &str, objects: Vec<Object>) -> Result<(), Failure> {
     let bar = ProgressBar::new(u64::try_from(objects.len()).unwrap_or(u64::MAX));
     bar.set_style(bar_style("storing"));
     if bar.is_hidden() {
         println!("storing {what}");
     }
-    cloud.put_objects(BUCKET, objects, || bar.inc(1)).await?;
+    cloud.put_objects(bucket, objects, || bar.inc(1)).await?;
     bar.finish_and_clear();
     if !bar.is_hidden() {
         println!("stored {what}");

@@ -1,21 +1,35 @@
 //! The function's log, readable.
 
 use indicatif::{HumanBytes, HumanCount};
-use local::Hop;
+use local::{Hop, Stored, StoredKind, count};
 use serde_json::Value;
 
 /// One line about a hop.
 pub(crate) fn hop(hop: &Hop) -> String {
-    let Hop { outcome, objects, bytes, requests, throttles, retries, refused, duration_ms, reason, .. } = hop;
+    let Hop { outcome, requests, throttles, retries, retained, refused, duration_ms, reason, .. } = hop;
     format!(
-        "  hop {:<2} {outcome:<10} {:>6} objects {:>10}   {:>5.2} s   \
-         requests {requests}, throttles {throttles}, retries {retries}, refused {refused}{}{reason}",
+        "  hop {:<2} {outcome:<10} {:>5.2} s   {}, {}   \
+         requests {requests}, throttles {throttles}, retries {retries}, retained {retained}, refused {refused}{}{reason}",
         hop.hop,
-        HumanCount(*objects).to_string(),
-        HumanBytes(*bytes).to_string(),
         std::time::Duration::from_millis(*duration_ms).as_secs_f64(),
+        kinds([hop.objects, hop.versions, hop.delete_markers, hop.uploads]),
+        HumanBytes(hop.bytes),
         if reason.is_empty() { "" } else { "\n         " },
     )
+}
+
+/// Objects, versions, delete markers and uploads, as far as there are any.
+pub(crate) fn kinds(counts: [u64; 4]) -> String {
+    let names = ["objects", "versions", "delete markers", "uploads"];
+    let some = counts.into_iter().zip(names).filter(|(count, _)| *count > 0);
+    let parts: Vec<String> = some.map(|(count, name)| format!("{} {name}", HumanCount(count))).collect();
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
+/// How much there is of each kind, in the order of [`kinds`].
+pub(crate) fn counts(stored: &[Stored]) -> [u64; 4] {
+    let kinds = [StoredKind::Object, StoredKind::Version, StoredKind::DeleteMarker, StoredKind::Upload];
+    kinds.map(|kind| count(stored, kind) as u64)
 }
 
 /// One line about a warning or an error in the log; `None` for everything else.

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use local::{Error, Hop, Ministack, Stack, function_binary, list_keys, project_root};
+use local::{Error, Hop, Ministack, Stack, StoredKind, function_binary, inventory, project_root};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::{BUCKET, Failure, seed, show};
+use super::{DOCUMENTS, Failure, HASH_KEY, PHOTOS, PLACES, RECEIPTS_URI, USERS, seed, show};
 
 const POLL: Duration = Duration::from_millis(500);
 
@@ -16,14 +16,18 @@ const POLL: Duration = Duration::from_millis(500);
 pub(crate) async fn up() -> Result<(), Failure> {
     let binary = function_binary()?;
     let cloud = Ministack::start().await?;
-    cloud.create_bucket(BUCKET).await?;
-    let mut objects = seed::neighbours();
-    objects.extend(seed::odd_objects("u1"));
-    for (user, count) in [("u1", 1_000), ("alice", 200), ("bob", 50)] {
-        objects.extend(seed::plain_objects(user, count));
+    seed::make_buckets(&cloud).await?;
+    seed::store_neighbours(&cloud).await?;
+    seed::store(&cloud, PHOTOS, "objects of u1 with odd names", seed::odd_objects("u1")).await?;
+    for (user, objects, documents) in [("u1", 1_000, 100), ("alice", 200, 20), ("bob", 50, 5)] {
+        let what = format!("{objects} objects of {user}");
+        seed::store(&cloud, PHOTOS, &what, seed::plain_objects(user, objects)).await?;
+        seed::leave_uploads(&cloud, PHOTOS, &format!("{user}/"), 2).await?;
+        let folder = format!("{USERS}{user}/");
+        seed::leave_uploads(&cloud, DOCUMENTS, &folder, 2).await?;
+        seed::store_versions(&cloud, user, &[folder], (documents, 3)).await?;
     }
-    seed::store(&cloud, "objects of u1, alice, bob and some neighbours", objects).await?;
-    let stack = cloud.deploy(&binary, &[("Target1Bucket", BUCKET), ("FunctionTimeout", "30")]).await?;
+    let stack = cloud.deploy(&binary, &[&PLACES[..], &[("FunctionTimeout", "30")]].concat()).await?;
     let _note = Note::write(&cloud, &stack)?;
     explain(&cloud, &stack);
     let mut seen = 0;
@@ -47,11 +51,15 @@ fn explain(cloud: &Ministack, stack: &Stack) {
          \n  {program} send alice     # erase a user\
          \n  {program} left alice/    # what is left of them\
          \n  {program} logs           # the function's log\n\
+         \nThe receipts of a user, found as on AWS:\n\
+         \n  AWS_ENDPOINT_URL={endpoint} AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\\
+         \n      RECEIPTS_URI={RECEIPTS_URI} RECEIPT_HASH_KEY={HASH_KEY} make receipt USER=alice\n\
          \nThe same with the AWS CLI:\n\
          \n  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1\
          \n  aws --endpoint-url {endpoint} sqs send-message --queue-url {queue} \\\
          \n      --message-body '{{\"type\":\"user-withdrawn\",\"userId\":\"alice\"}}'\
-         \n  aws --endpoint-url {endpoint} s3 ls --recursive s3://{BUCKET}/alice/\
+         \n  aws --endpoint-url {endpoint} s3 ls --recursive s3://{PHOTOS}/alice/\
+         \n  aws --endpoint-url {endpoint} s3api list-object-versions --bucket {DOCUMENTS} --prefix {USERS}alice/\
          \n  aws --endpoint-url {endpoint} logs tail {}\n\
          \nWhat the function does appears here:",
         stack.log_group,
@@ -71,13 +79,22 @@ pub(crate) async fn send(user: &str) -> Result<(), Failure> {
 pub(crate) async fn left(prefix: &str) -> Result<(), Failure> {
     const SHOWN: usize = 20;
     let (cloud, _) = Note::read()?;
-    let keys = list_keys(&cloud.s3(), BUCKET, prefix).await?;
-    println!("{} objects in s3://{BUCKET}/{prefix}", keys.len());
-    for key in keys.iter().take(SHOWN) {
-        println!("  {}", key.escape_debug());
-    }
-    if keys.len() > SHOWN {
-        println!("  … and {} more", keys.len() - SHOWN);
+    for (bucket, prefix) in [(PHOTOS, prefix.to_owned()), (DOCUMENTS, format!("{USERS}{prefix}"))] {
+        let stored = inventory(&cloud.s3(), bucket, &prefix).await?;
+        println!("s3://{bucket}/{prefix} has {}", show::kinds(show::counts(&stored)));
+        for item in stored.iter().take(SHOWN) {
+            let kind = match item.kind {
+                StoredKind::Object => "object",
+                StoredKind::Version => "version",
+                StoredKind::DeleteMarker => "delete marker",
+                StoredKind::Upload => "upload",
+            };
+            let line = format!("  {kind:<13}  {}  {}", item.key.escape_debug(), item.id.as_deref().unwrap_or_default());
+            println!("{}", line.trim_end());
+        }
+        if stored.len() > SHOWN {
+            println!("  … and {} more", stored.len() - SHOWN);
+        }
     }
     Ok(())
 }

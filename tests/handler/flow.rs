@@ -1,221 +1,14 @@
-//! The handler in virtual time: budget, hand-off, fairness, and what one message may do to another.
+//! Budget, hand-off, fairness, and what one message may do to another.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
-use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use erase_user_files::bucket::{Bucket, Deletion, Fault, Item, KeyFailure, ListedObject, Page};
-use erase_user_files::config::Config;
+use aws_lambda_events::event::sqs::SqsEvent;
 use erase_user_files::deadline::Announced;
-use erase_user_files::handler::{EventError, Handler};
-use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
-use erase_user_files::target::Prefix;
-use serde_json::{Value, json};
-use tokio::time::{Instant, sleep};
+use erase_user_files::handler::EventError;
+use serde_json::json;
+use tokio::time::Instant;
 
-/// What the test and the function both hold.
-#[derive(Debug)]
-struct Shared<T>(Arc<T>);
-
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<T> Deref for Shared<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-/// S3 as far as these tests need it: 60 ms a page of 1,000, 250 ms a delete, and what the test wishes.
-#[derive(Debug, Default)]
-struct Store {
-    /// How many objects each user has; their keys are numbers. Deleted ones are gone from the set.
-    objects: Mutex<BTreeMap<String, BTreeSet<u32>>>,
-    log: Mutex<Vec<(Instant, Event)>>,
-    refuses: bool,
-    hangs: bool,
-    /// The page, by its first key, whose deletes never end.
-    stuck_from: Option<u32>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Event {
-    Listed(String),
-    Deleting(usize),
-    Deleted(usize),
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Store {
-    fn of(users: &[(&str, u32)]) -> Self {
-        let objects = users.iter().map(|(user, count)| (format!("{user}/"), (0..*count).collect())).collect();
-        Self { objects: Mutex::new(objects), ..Self::default() }
-    }
-
-    fn left(&self, user: &str) -> usize {
-        locked(&self.objects).get(&format!("{user}/")).map_or(0, BTreeSet::len)
-    }
-
-    fn note(&self, event: Event) {
-        locked(&self.log).push((Instant::now(), event));
-    }
-}
-
-impl Bucket for Shared<Store> {
-    async fn check(&self, _bucket: &str, _limit: Duration) -> Result<(), Fault> {
-        Ok(())
-    }
-
-    async fn list(&self, prefix: &Prefix, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
-        if self.hangs {
-            sleep(limit).await;
-            return Err(Fault::Unavailable("no answer in time".to_owned()));
-        }
-        assert!(!prefix.as_str().starts_with("panic"), "this one panics on purpose");
-        sleep(Duration::from_millis(60)).await;
-        self.note(Event::Listed(prefix.as_str().to_owned()));
-        let Ok(from) = token.map_or(Ok(0), str::parse) else {
-            return Err(Fault::TokenRefused("InvalidArgument".to_owned()));
-        };
-        let objects = locked(&self.objects);
-        let mut rest = objects.get(prefix.as_str()).into_iter().flat_map(|all| all.range(from..));
-        let page: Vec<u32> = rest.by_ref().take(1_000).copied().collect();
-        let next = rest.next().map(u32::to_string);
-        let listed = |number: &u32| ListedObject {
-            key: format!("{}{number:09}", prefix.as_str()),
-            bytes: 1,
-            last_modified: UNIX_EPOCH.checked_add(Duration::from_secs((*number).into())).map(Into::into),
-        };
-        Ok(Page { objects: page.iter().map(listed).collect(), next })
-    }
-
-    async fn delete(&self, prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
-        self.note(Event::Deleting(items.len()));
-        let number = |item: &Item| item.key.as_str()[prefix.as_str().len()..].parse::<u32>().expect("a number");
-        if self.stuck_from == items.first().map(number) {
-            std::future::pending::<()>().await;
-        }
-        sleep(Duration::from_millis(250)).await;
-        if self.refuses {
-            let failure =
-                |index| KeyFailure { index, code: "AccessDenied".to_owned(), is_retryable: false, is_throttle: false };
-            return Ok(Deletion { requests: 1, failures: (0..items.len()).map(failure).collect() });
-        }
-        let mut objects = locked(&self.objects);
-        let all = objects.get_mut(prefix.as_str()).expect("a listed user");
-        for item in items {
-            all.remove(&number(item));
-        }
-        drop(objects);
-        self.note(Event::Deleted(items.len()));
-        Ok(Deletion { requests: 1, failures: Vec::new() })
-    }
-}
-
-/// SQS: remembers what it was asked.
-#[derive(Debug, Default)]
-struct Letters {
-    sent: Mutex<Vec<Outgoing>>,
-    visibilities: Mutex<BTreeMap<String, u64>>,
-    fails: bool,
-    hangs: bool,
-}
-
-impl Letters {
-    async fn answer(&self, limit: Duration) -> Result<(), QueueFault> {
-        sleep(if self.hangs { limit } else { Duration::from_millis(20) }).await;
-        if self.fails || self.hangs { Err(QueueFault::Unavailable("simulated".to_owned())) } else { Ok(()) }
-    }
-
-    /// The only continuation, as JSON.
-    fn continuation(&self) -> Value {
-        let sent = locked(&self.sent);
-        assert_eq!(sent.len(), 1, "{sent:?}");
-        serde_json::from_str(&sent[0].body).expect("a continuation is JSON")
-    }
-}
-
-impl Queue for Shared<Letters> {
-    async fn send(&self, continuation: &Outgoing, limit: Duration) -> Result<(), QueueFault> {
-        self.answer(limit).await?;
-        locked(&self.sent).push(continuation.clone());
-        Ok(())
-    }
-
-    async fn set_visibility(&self, to: &Received, visibility: Duration, limit: Duration) -> Result<(), QueueFault> {
-        self.answer(limit).await?;
-        locked(&self.visibilities).insert(to.receipt_handle.clone(), visibility.as_secs());
-        Ok(())
-    }
-}
-
-/// A world of one function, its store and its queue.
-struct Scene {
-    store: Shared<Store>,
-    letters: Shared<Letters>,
-    handler: Handler<Shared<Store>, Shared<Letters>>,
-}
-
-impl Scene {
-    fn new(store: Store, letters: Letters, settings: &[(&str, &str)]) -> Self {
-        let required = [
-            ("ERASE_TARGETS", "s3://photos/{user_id}/"),
-            ("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase"),
-        ];
-        let lookup = |name: &str| {
-            let found = settings.iter().chain(&required).find(|(setting, _)| *setting == name);
-            found.map(|(_, value)| (*value).to_owned())
-        };
-        let config = Config::from_vars(lookup).expect("right settings");
-        let (store, letters) = (Shared(Arc::new(store)), Shared(Arc::new(letters)));
-        let handler = Handler::new(config, store.clone(), letters.clone(), 1);
-        Self { store, letters, handler }
-    }
-
-    async fn invoke(&self, timeout: Duration, records: Vec<SqsMessage>) -> Result<Vec<String>, EventError> {
-        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let end = Duration::from_secs(1_800_000_000) + timeout;
-        let deadline_epoch_ms = u64::try_from(end.as_millis()).expect("before the year 584 million");
-        let announced = Announced { deadline_epoch_ms, now, fallback: Duration::from_secs(60) };
-        let mut event = SqsEvent::default();
-        event.records = records;
-        let start = Instant::now();
-        let response = self.handler.handle_until(event, announced).await;
-        assert!(start.elapsed() < timeout, "the answer came after {:?} of {timeout:?}", start.elapsed());
-        Ok(response?.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect())
-    }
-}
-
-fn record(name: &str, body: &str) -> SqsMessage {
-    let mut record = SqsMessage::default();
-    record.message_id = Some(name.to_owned());
-    record.receipt_handle = Some(name.to_owned());
-    record.body = Some(body.to_owned());
-    record
-}
-
-fn withdrawal(user: &str) -> SqsMessage {
-    record(user, &json!({"type": "user-withdrawn", "userId": user}).to_string())
-}
-
-/// A continuation of u1's erasure that points into the middle of a target.
-fn bookmarked(target: &str, token: &str) -> SqsMessage {
-    let bookmark = json!({"round": 1, "target": target, "token": token});
-    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark});
-    record("m", &body.to_string())
-}
-
-const NOBODY: Vec<String> = Vec::new();
+use crate::scene::{Event, Letters, NOBODY, Scene, Store, bookmarked, locked, record, withdrawal};
 
 async fn time_spent_deleting(timeout: Duration, rate: &str, objects: u32) -> f64 {
     let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_DELETES_PER_SECOND", rate)]);
@@ -503,7 +296,7 @@ async fn an_event_that_is_not_from_sqs_fails_as_a_whole() {
     for event in
         [json!({}), json!([]), json!({"Records": [{"body": 7}]}), json!({"type": "user-withdrawn", "userId": "u1"})]
     {
-        assert_eq!(scene.handler.handle(event.clone(), u64::MAX).await, Err(EventError::NotFromSqs), "{event}");
+        assert_eq!(scene.handle(event.clone(), u64::MAX).await, Err(EventError::NotFromSqs), "{event}");
     }
     assert_eq!(scene.store.left("u1"), 10);
 }
@@ -523,7 +316,7 @@ async fn a_deadline_in_the_past_is_not_believed() {
     let mut event = SqsEvent::default();
     event.records = vec![withdrawal("u1")];
     let start = Instant::now();
-    let response = scene.handler.handle_until(event, announced).await.unwrap();
+    let response = scene.handle_until(event, announced).await.unwrap();
     assert!(response.batch_item_failures.is_empty());
     let seconds = start.elapsed().as_secs();
     assert!((18..20).contains(&seconds), "{seconds}");

@@ -1,0 +1,229 @@
+use std::fmt;
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
+use aws_sdk_s3::types::Object;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::Value;
+use sha2::Sha256;
+
+use crate::Error;
+
+/// More at once would only make a shared bucket wait.
+const READS_AT_ONCE: usize = 16;
+/// No receipt is that long; what is, is something else.
+const MOST_BYTES: i64 = 1 << 20;
+
+/// The function's name for a user in receipts and logs: HMAC-SHA256 of the id with `RECEIPT_HASH_KEY`, in hexadecimal.
+pub fn user_hash(hash_key: &str, user: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(hash_key.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(user.as_bytes());
+    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where receipts are: `RECEIPTS_URI`, as in `s3://BUCKET/PREFIX/`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptsFolder {
+    bucket: String,
+    prefix: String,
+}
+
+impl ReceiptsFolder {
+    /// Reads `s3://BUCKET/PREFIX/`; the prefix may be missing, the slash may not.
+    pub fn parse(uri: &str) -> Result<Self, Error> {
+        let place = uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
+        let place = place.filter(|(bucket, prefix)| !bucket.is_empty() && (prefix.is_empty() || prefix.ends_with('/')));
+        let (bucket, prefix) = place.ok_or_else(|| Error::Missing {
+            what: "the receipts".to_owned(),
+            remedy: format!("RECEIPTS_URI is {uri:?}: expected s3://BUCKET/PREFIX/, with a slash at the end"),
+        })?;
+        Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
+    }
+
+    /// The receipts of one user, named by [`user_hash`], the oldest first.
+    pub async fn of_user(&self, s3: &Client, user_hash: &str) -> Result<ReceiptsFound, Error> {
+        let listed = self.list(s3).await?;
+        let count = listed.len();
+        let reads = listed.into_iter().map(|object| self.read(s3, object));
+        let read: Vec<Option<Receipt>> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+        let mut receipts: Vec<Receipt> = read.into_iter().flatten().collect();
+        let read = receipts.len();
+        receipts.retain(|receipt| receipt.user == user_hash);
+        receipts.sort_by(|one, other| (one.finished_at, &one.key).cmp(&(other.finished_at, &other.key)));
+        Ok(ReceiptsFound { receipts, read, strange: count - read })
+    }
+
+    /// Everything that is called like a receipt. Receipts' names need no encoding in the listing.
+    async fn list(&self, s3: &Client) -> Result<Vec<Object>, Error> {
+        let mut objects = Vec::new();
+        let mut token = None;
+        loop {
+            let request = s3.list_objects_v2().bucket(&self.bucket).prefix(&self.prefix);
+            let answer = request.set_continuation_token(token).send().await;
+            let answer = answer.map_err(|error| Error::sdk(format!("list {self}"), error))?;
+            objects.extend(
+                answer
+                    .contents
+                    .into_iter()
+                    .flatten()
+                    .filter(|object| object.key().is_some_and(|key| key.ends_with(".json"))),
+            );
+            token = answer.next_continuation_token;
+            if token.is_none() {
+                return Ok(objects);
+            }
+        }
+    }
+
+    /// Reads one receipt; `None` if it is none.
+    async fn read(&self, s3: &Client, object: Object) -> Result<Option<Receipt>, Error> {
+        let key = object.key.unwrap_or_default();
+        let doing = || format!("read s3://{}/{key}", self.bucket);
+        if object.size.is_none_or(|size| size > MOST_BYTES) {
+            return Ok(None);
+        }
+        let answer = s3.get_object().bucket(&self.bucket).key(&key).send().await;
+        let answer = answer.map_err(|error| Error::sdk(doing(), error))?;
+        if answer.content_length.is_none_or(|length| length > MOST_BYTES) {
+            return Ok(None);
+        }
+        let body = answer.body.collect().await.map_err(|error| Error::sdk(doing(), error))?.to_vec();
+        let Ok(text) = String::from_utf8(body) else { return Ok(None) };
+        let Ok(value) = serde_json::from_str::<Value>(&text) else { return Ok(None) };
+        let Some(user) = value["user"].as_str().map(str::to_owned) else { return Ok(None) };
+        let finished_at = value["finishedAt"].as_str();
+        let finished_at = finished_at.and_then(|time| DateTime::from_str(time, DateTimeFormat::DateTime).ok());
+        let finished_at = finished_at.or(object.last_modified);
+        Ok(Some(Receipt { key: format!("s3://{}/{key}", self.bucket), user, finished_at, text }))
+    }
+}
+
+impl fmt::Display for ReceiptsFolder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "s3://{}/{}", self.bucket, self.prefix)
+    }
+}
+
+/// What was found in a folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReceiptsFound {
+    /// The user's, the oldest first.
+    pub receipts: Vec<Receipt>,
+    /// How many of all users were read.
+    pub read: usize,
+    /// How many objects are called like a receipt and are none.
+    pub strange: usize,
+}
+
+/// One receipt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Receipt {
+    /// Its address: `s3://BUCKET/KEY`.
+    pub key: String,
+    /// Stands for the user.
+    pub user: String,
+    /// When the erasure came to this outcome.
+    pub finished_at: Option<DateTime>,
+    /// The document, as it is stored.
+    pub text: String,
+}
+
+impl Receipt {
+    /// The document with a line for each field, in its own order.
+    pub fn pretty(&self) -> String {
+        pretty(&self.text)
+    }
+}
+
+/// Parsing JSON and writing it again would sort the fields by name.
+fn pretty(json: &str) -> String {
+    let mut text = String::new();
+    let mut depth = 0_usize;
+    // Inside a string nothing is touched; everything else is a sign of its own, a number, a word or white space.
+    let (mut is_string, mut is_escaped) = (false, false);
+    for sign in json.chars() {
+        if is_string {
+            text.push(sign);
+            is_string = sign != '"' || is_escaped;
+            is_escaped = sign == '\\' && !is_escaped;
+            continue;
+        }
+        match sign {
+            '{' | '[' => {
+                depth += 1;
+                text.push(sign);
+                break_line(&mut text, depth);
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                let is_empty = text.trim_end().ends_with(['{', '[']);
+                text.truncate(text.trim_end().len());
+                if !is_empty {
+                    break_line(&mut text, depth);
+                }
+                text.push(sign);
+            }
+            ',' => {
+                text.push(sign);
+                break_line(&mut text, depth);
+            }
+            ':' => text.push_str(": "),
+            _ if sign.is_whitespace() => {}
+            _ => {
+                is_string = sign == '"';
+                text.push(sign);
+            }
+        }
+    }
+    text
+}
+
+fn break_line(text: &mut String, depth: usize) {
+    text.push('\n');
+    text.push_str(&"  ".repeat(depth));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ReceiptsFolder, pretty, user_hash};
+
+    #[test]
+    fn hashes_as_the_function_does() {
+        // printf %s u-123 | openssl dgst -sha256 -hmac key
+        let hash = "6225c0ef3430b66069d361b69d6cb605b21fa10f8f1c7bbe05f6247b4361e225";
+        assert_eq!(user_hash("key", "u-123"), hash);
+        let without_key = "55fffc629d175655999bc7970473108f69d9cfe85e401a045b4cc91097fa2584";
+        assert_eq!(user_hash("", "u-123"), without_key);
+    }
+
+    #[test]
+    fn folders_end_in_a_slash() {
+        assert!(ReceiptsFolder::parse("s3://receipts/").is_ok());
+        assert!(ReceiptsFolder::parse("s3://receipts/of/erasures/").is_ok());
+        for uri in ["", "receipts/", "s3://receipts", "s3://receipts/of", "s3:///of/"] {
+            assert!(ReceiptsFolder::parse(uri).is_err(), "{uri}");
+        }
+    }
+
+    #[test]
+    fn pretty_keeps_the_order_and_every_string() {
+        let json = r#"{"z":1,"a":[{"b":"x, {\"}\\"},true],"e":[],"f":{}, "g": -1.5}"#;
+        let lines = [
+            "{",
+            "  \"z\": 1,",
+            "  \"a\": [",
+            "    {",
+            r#"      "b": "x, {\"}\\""#,
+            "    },",
+            "    true",
+            "  ],",
+            "  \"e\": [],",
+            "  \"f\": {},",
+            "  \"g\": -1.5",
+            "}",
+        ];
+        assert_eq!(pretty(json), lines.join("\n"));
+        assert_eq!(pretty(&pretty(json)), lines.join("\n"));
+    }
+}

@@ -1,0 +1,348 @@
+//! The three listings. An answer that cannot be true is never the end of one: it would be a false proof.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
+use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::EncodingType;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use time::OffsetDateTime;
+
+use crate::bucket::s3::S3Reader;
+use crate::bucket::s3::codes::{not_malformed, sort, status, within};
+use crate::bucket::{Entry, Fault, Kind, Page};
+use crate::target::Prefix;
+
+// All of them ask for EncodingType=url: without it, a control character in one key would make a whole page unreadable.
+impl S3Reader {
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
+    pub(super) async fn list_objects(
+        &self,
+        prefix: &Prefix,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
+        let answer = self
+            .client
+            .list_objects_v2()
+            .bucket(prefix.bucket())
+            .prefix(prefix.as_str())
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(token.map(str::to_owned))
+            .set_expected_bucket_owner(self.owner())
+            .customize()
+            .config_override(within(limit))
+            .send()
+            .await;
+        let answer = answer.map_err(|error| listing_fault("ListObjectsV2", "s3:ListBucket", token, &error))?;
+        page_of_objects(prefix, token, &answer)
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
+    pub(super) async fn list_versions(
+        &self,
+        prefix: &Prefix,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
+        let asked = Markers::read(prefix, token)?;
+        let answer = self
+            .client
+            .list_object_versions()
+            .bucket(prefix.bucket())
+            .prefix(prefix.as_str())
+            .encoding_type(EncodingType::Url)
+            .set_key_marker(asked.as_ref().map(|markers| markers.key.clone()))
+            .set_version_id_marker(asked.as_ref().map(|markers| markers.id.clone()))
+            .set_expected_bucket_owner(self.owner())
+            .customize()
+            .config_override(within(limit))
+            .send()
+            .await;
+        let answer =
+            answer.map_err(|error| listing_fault("ListObjectVersions", "s3:ListBucketVersions", token, &error))?;
+        page_of_versions(prefix, asked.as_ref(), &answer)
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
+    pub(super) async fn list_uploads(
+        &self,
+        prefix: &Prefix,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
+        let asked = Markers::read(prefix, token)?;
+        let answer = self
+            .client
+            .list_multipart_uploads()
+            .bucket(prefix.bucket())
+            .prefix(prefix.as_str())
+            .encoding_type(EncodingType::Url)
+            .set_key_marker(asked.as_ref().map(|markers| markers.key.clone()))
+            .set_upload_id_marker(asked.as_ref().map(|markers| markers.id.clone()))
+            .set_expected_bucket_owner(self.owner())
+            .customize()
+            .config_override(within(limit))
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => page_of_uploads(prefix, asked.as_ref(), &answer),
+            // A store that cannot list uploads has none that anybody could find.
+            Err(error) if error.code() == Some("NotImplemented") => {
+                Ok(Page { entries: Vec::new(), next: None, cut_at: None })
+            }
+            Err(error) => Err(listing_fault("ListMultipartUploads", "s3:ListBucketMultipartUploads", token, &error)),
+        }
+    }
+}
+
+fn page_of_objects(prefix: &Prefix, token: Option<&str>, answer: &ListObjectsV2Output) -> Result<Page, Fault> {
+    let reading = Reading::new("ListObjectsV2", prefix, answer.encoding_type(), answer.prefix())?;
+    let contents = answer.contents();
+    if answer.key_count().is_some_and(|count| usize::try_from(count) != Ok(contents.len())) {
+        return Err(reading.distrust("it has another number of keys than it says"));
+    }
+    let next = match (reading.is_truncated(answer.is_truncated())?, answer.next_continuation_token()) {
+        (false, _) => None,
+        (true, None | Some("")) => return Err(reading.distrust("more follows, but there is no continuation token")),
+        (true, next) if next == token => return Err(reading.distrust("the continuation token did not move")),
+        (true, next) => next.map(str::to_owned),
+    };
+    let entries = contents.iter().map(|object| {
+        let size_and_time = (object.size(), object.last_modified());
+        reading.entry(Kind::Objects, object.key(), None, size_and_time)
+    });
+    Ok(Page { entries: entries.collect::<Result<_, _>>()?, next, cut_at: None })
+}
+
+/// Which version of a key is the latest one is never asked: between two pages it may be another.
+fn page_of_versions(
+    prefix: &Prefix,
+    asked: Option<&Markers>,
+    answer: &ListObjectVersionsOutput,
+) -> Result<Page, Fault> {
+    let reading = Reading::new("ListObjectVersions", prefix, answer.encoding_type(), answer.prefix())?;
+    let next = if reading.is_truncated(answer.is_truncated())? {
+        let markers = (answer.next_key_marker(), answer.next_version_id_marker());
+        Some(reading.next_markers(prefix, asked, markers)?)
+    } else {
+        None
+    };
+    let versions = answer.versions().iter().map(|version| {
+        let id = reading.id(version.version_id())?;
+        reading.entry(Kind::Versions, version.key(), Some(id), (version.size(), version.last_modified()))
+    });
+    let markers = answer.delete_markers().iter().map(|marker| {
+        let id = reading.id(marker.version_id())?;
+        reading.entry(Kind::DeleteMarkers, marker.key(), Some(id), (None, marker.last_modified()))
+    });
+    let entries = versions.chain(markers).collect::<Result<_, _>>()?;
+    Ok(Page { entries, next: next.as_ref().map(Markers::write), cut_at: next.map(|markers| markers.key) })
+}
+
+fn page_of_uploads(
+    prefix: &Prefix,
+    asked: Option<&Markers>,
+    answer: &ListMultipartUploadsOutput,
+) -> Result<Page, Fault> {
+    let reading = Reading::new("ListMultipartUploads", prefix, answer.encoding_type(), answer.prefix())?;
+    let next = if reading.is_truncated(answer.is_truncated())? {
+        let markers = (answer.next_key_marker(), answer.next_upload_id_marker());
+        Some(reading.next_markers(prefix, asked, markers)?.write())
+    } else {
+        None
+    };
+    let entries = answer.uploads().iter().map(|upload| {
+        let id = reading.id(upload.upload_id())?;
+        reading.entry(Kind::Uploads, upload.key(), Some(id), (None, upload.initiated()))
+    });
+    Ok(Page { entries: entries.collect::<Result<_, _>>()?, next, cut_at: None })
+}
+
+/// Where a listing goes on: at a key, and at a version or an upload of it.
+#[derive(Debug, PartialEq, Eq)]
+struct Markers {
+    key: String,
+    id: String,
+}
+
+impl Markers {
+    /// Both as one token of plain letters: the queue that carries it does not take every character.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+    fn write(&self) -> String {
+        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        format!("{}&{}", encode(&self.key), encode(&self.id))
+    }
+
+    /// A token comes back from the queue and may be any text.
+    fn read(prefix: &Prefix, token: Option<&str>) -> Result<Option<Self>, Fault> {
+        let Some(token) = token else { return Ok(None) };
+        let read = |(key, id)| {
+            let markers = Self { key: decode(key, true)?.into_owned(), id: decode(id, true)?.into_owned() };
+            (markers.key.starts_with(prefix.as_str()) && !markers.id.is_empty()).then_some(markers)
+        };
+        let markers = token.split_once('&').and_then(read);
+        markers.map(Some).ok_or_else(|| Fault::TokenRefused("the token is none of this listing".to_owned()))
+    }
+}
+
+/// How one answer is read: of which operation it is, and whether its keys are encoded.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    operation: &'static str,
+    is_encoded: bool,
+}
+
+impl Reading {
+    /// Takes an answer only if it does not say that it is of another prefix.
+    fn new(
+        operation: &'static str,
+        prefix: &Prefix,
+        encoding: Option<&EncodingType>,
+        listed: Option<&str>,
+    ) -> Result<Self, Fault> {
+        let reading = Self { operation, is_encoded: encoding == Some(&EncodingType::Url) };
+        match listed {
+            Some(listed) if reading.decode(listed)? != prefix.as_str() => {
+                Err(reading.distrust("it is of another prefix"))
+            }
+            Some(_) | None => Ok(reading),
+        }
+    }
+
+    fn distrust(self, what: &str) -> Fault {
+        Fault::Untrustworthy(format!("{}: {what}", self.operation))
+    }
+
+    fn is_truncated(self, answer: Option<bool>) -> Result<bool, Fault> {
+        answer.ok_or_else(|| self.distrust("it does not say whether more follows"))
+    }
+
+    /// The markers of the next page: a missing or repeated one is an error, never an end.
+    fn next_markers(
+        self,
+        prefix: &Prefix,
+        asked: Option<&Markers>,
+        (key, id): (Option<&str>, Option<&str>),
+    ) -> Result<Markers, Fault> {
+        let key = self.decode(key.unwrap_or_default())?.into_owned();
+        let id = id.unwrap_or_default().to_owned();
+        if key.is_empty() || id.is_empty() {
+            return Err(self.distrust("more follows, but a marker is missing"));
+        }
+        if !key.starts_with(prefix.as_str()) {
+            return Err(self.distrust("it goes on outside the prefix"));
+        }
+        let next = Markers { key, id };
+        if asked == Some(&next) { Err(self.distrust("the markers did not move")) } else { Ok(next) }
+    }
+
+    fn id(self, id: Option<&str>) -> Result<String, Fault> {
+        // The id "null" is one like any other.
+        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| self.distrust("an entry without an id"))?;
+        Ok(id.to_owned())
+    }
+
+    fn entry(
+        self,
+        kind: Kind,
+        key: Option<&str>,
+        id: Option<String>,
+        (size, at): (Option<i64>, Option<&DateTime>),
+    ) -> Result<Entry, Fault> {
+        let key = key.ok_or_else(|| self.distrust("an entry without a key"))?;
+        let time_of = |at: &DateTime| OffsetDateTime::from_unix_timestamp_nanos(at.as_nanos());
+        Ok(Entry {
+            kind,
+            key: self.decode(key)?.into_owned(),
+            id,
+            bytes: size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            last_modified: at.and_then(|at| time_of(at).ok()),
+        })
+    }
+
+    fn decode(self, text: &str) -> Result<Cow<'_, str>, Fault> {
+        decode(text, self.is_encoded).ok_or_else(|| self.distrust("a key is not URL-encoded as announced"))
+    }
+}
+
+/// Undoes `EncodingType=url`: `+` is a space, then `%XX`. `None`: the text is not encoded like that.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
+fn decode(text: &str, is_encoded: bool) -> Option<Cow<'_, str>> {
+    if !is_encoded || !text.contains(['+', '%']) {
+        return Some(Cow::Borrowed(text));
+    }
+    let is_escape = |rest: &str| rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    if !text.split('%').skip(1).all(is_escape) {
+        return None;
+    }
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+    Some(Cow::Owned(decoded.into_owned()))
+}
+
+fn listing_fault<E>(operation: &str, permission: &str, token: Option<&str>, error: &SdkError<E, HttpResponse>) -> Fault
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match not_malformed(sort(operation, permission, error).1) {
+        // S3 says InvalidArgument; whatever the code, a listing without the token tells what is really wrong.
+        Fault::Refused(text) if token.is_some() && status(error) == Some(400) => Fault::TokenRefused(text),
+        fault @ (Fault::Refused(_)
+        | Fault::Throttled(_)
+        | Fault::Unavailable(_)
+        | Fault::Untrustworthy(_)
+        | Fault::TokenRefused(_)
+        | Fault::Malformed(_)) => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::target::{Target, UserId};
+
+    fn prefix() -> Prefix {
+        Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_undoes_either_way_to_encode(key in any::<String>()) {
+            let encoded = utf8_percent_encode(&key, NON_ALPHANUMERIC).to_string();
+            prop_assert_eq!(decode(&encoded, true).unwrap(), key.as_str());
+            let as_form = encoded.replace("%20", "+");
+            prop_assert_eq!(decode(&as_form, true).unwrap(), key.as_str());
+        }
+
+        #[test]
+        fn decoding_takes_any_text_without_a_panic(text in any::<String>()) {
+            prop_assert_eq!(decode(&text, false).unwrap(), text.as_str());
+            if let Some(decoded) = decode(&text, true) {
+                prop_assert!(decoded.len() <= text.len());
+            }
+        }
+
+        #[test]
+        fn a_token_brings_both_markers_back_in_letters_that_every_queue_takes(key in any::<String>(), id in ".+") {
+            let markers = Markers { key: format!("u1/{key}"), id };
+            let token = markers.write();
+            prop_assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%&".contains(&byte)), "{}", token);
+            prop_assert_eq!(Markers::read(&prefix(), Some(&token)), Ok(Some(markers)));
+        }
+
+        #[test]
+        fn any_text_as_a_token_is_read_or_refused(text in any::<String>()) {
+            let read = Markers::read(&prefix(), Some(&text));
+            prop_assert!(matches!(read, Err(Fault::TokenRefused(_))), "{:?}", read);
+        }
+    }
+}

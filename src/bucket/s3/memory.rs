@@ -1,0 +1,53 @@
+//! What was learnt of a bucket, for an hour.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A warm function lives for hours: long enough that what it once learnt may be about another bucket of that name.
+const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
+
+/// One fact of each bucket, with the time when it was learnt.
+#[derive(Debug, Default)]
+pub(super) struct Memory<T> {
+    facts: Mutex<HashMap<String, (Instant, T)>>,
+}
+
+impl<T: Copy> Memory<T> {
+    /// What is remembered of this bucket.
+    pub(super) fn get(&self, bucket: &str) -> Option<T> {
+        let fact = self.facts().get(bucket).copied();
+        fact.filter(|(learnt, _)| learnt.elapsed() < REMEMBERED_FOR).map(|(_, fact)| fact)
+    }
+
+    /// Remembers this from now on.
+    pub(super) fn put(&self, bucket: &str, fact: T) {
+        self.facts().insert(bucket.to_owned(), (Instant::now(), fact));
+    }
+
+    fn facts(&self) -> MutexGuard<'_, HashMap<String, (Instant, T)>> {
+        // A panic elsewhere cannot leave half a fact.
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fact_is_remembered_for_an_hour_from_when_it_was_learnt() {
+        let memory = Memory::default();
+        memory.put("photos", true);
+        advance(REMEMBERED_FOR / 2).await;
+        memory.put("films", false);
+        advance(REMEMBERED_FOR / 2 - Duration::from_millis(1)).await;
+        assert_eq!((memory.get("photos"), memory.get("films"), memory.get("music")), (Some(true), Some(false), None));
+        advance(Duration::from_millis(1)).await;
+        assert_eq!((memory.get("photos"), memory.get("films")), (None, Some(false)));
+    }
+}

@@ -1,0 +1,135 @@
+//! What became of one message, why, and when it comes again.
+
+use std::time::Duration;
+
+use crate::message::MessageError;
+use crate::queue::QueueFault;
+use crate::receipts::ReceiptFault;
+use crate::work::{Stuck, TargetFault};
+
+/// The end of every chain of continuations, whatever else fails: 10,000 hops of 15 minutes are three months.
+pub(crate) const MAX_HOPS: u32 = 10_000;
+
+/// A message that is given back comes again after 5 s, doubling with each delivery up to 15 minutes.
+const FIRST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
+
+/// What became of one message.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Erased,
+    Swept,
+    DryRun,
+    /// With what stood in the way, or what is waited for, if anything.
+    Continued(Option<String>),
+    Incomplete(Incomplete),
+    Failed(Failure),
+    Rejected(Rejection),
+}
+
+/// Why an erasure cannot be completed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Incomplete {
+    #[error("{0}")]
+    Stuck(#[from] Stuck),
+    #[error("{0} hops in a row deleted nothing")]
+    IdleHops(u32),
+    #[error("it has taken {MAX_HOPS} hops")]
+    Hops,
+}
+
+/// Why nothing can be said about what is left.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{}", join(.0))]
+    Targets(Vec<TargetFault>),
+    #[error("nothing could be listed or deleted before the time was over ({})", join(.0))]
+    NoProgress(Vec<TargetFault>),
+    #[error("failed to send the continuation: failed to {0}")]
+    Continuation(#[source] QueueFault),
+    #[error("failed to store the receipt: failed to {0}")]
+    Receipt(#[source] ReceiptFault),
+    #[error("another receipt stands where this one belongs: was the request id used for another user?")]
+    ReceiptTaken,
+    #[error("{0}")]
+    NewerVersion(MessageError),
+    #[error("DRY_RUN is on, and this erasure has begun: it waits until DRY_RUN is off")]
+    DryRunIsOn,
+    #[error("the erasure panicked")]
+    Panic,
+}
+
+/// Why a message can never be worked on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejection {
+    #[error("the record has no body")]
+    NoBody,
+    #[error("{0}")]
+    Message(MessageError),
+    #[error("this is the continuation of a dry run, and DRY_RUN is off: it must not become an erasure")]
+    DryRunIsOver,
+}
+
+impl From<MessageError> for Outcome {
+    fn from(error: MessageError) -> Self {
+        match error {
+            MessageError::NewerVersion(_) => Self::Failed(Failure::NewerVersion(error)),
+            MessageError::Json(_)
+            | MessageError::NotAnObject
+            | MessageError::Type
+            | MessageError::NotAString(_)
+            | MessageError::Time(_)
+            | MessageError::User(_)
+            | MessageError::UserPattern
+            | MessageError::ReservedUser
+            | MessageError::Id
+            | MessageError::Continuation { .. } => Self::Rejected(Rejection::Message(error)),
+        }
+    }
+}
+
+impl Outcome {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Erased => "erased",
+            Self::Swept => "swept",
+            Self::DryRun => "dry-run",
+            Self::Continued(_) => "continued",
+            Self::Incomplete(_) => "incomplete",
+            Self::Failed(_) => "failed",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+
+    pub(crate) fn reason(&self) -> Option<String> {
+        match self {
+            Self::Erased | Self::Swept | Self::DryRun => None,
+            Self::Continued(reason) => reason.clone(),
+            Self::Incomplete(incomplete) => Some(incomplete.to_string()),
+            Self::Failed(failure) => Some(failure.to_string()),
+            Self::Rejected(rejection) => Some(rejection.to_string()),
+        }
+    }
+
+    /// How long a message that is given back stays hidden; `None`: it is done.
+    pub(crate) fn give_back_after(&self, receive_count: u32) -> Option<Duration> {
+        match self {
+            Self::Erased | Self::Swept | Self::DryRun | Self::Continued(_) => None,
+            Self::Incomplete(_) | Self::Failed(_) => {
+                let doublings = receive_count.saturating_sub(1).min(16);
+                Some(FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF))
+            }
+            // No wait makes it valid: on to the dead-letter queue.
+            Self::Rejected(_) => Some(Duration::ZERO),
+        }
+    }
+}
+
+/// The faults as one text; `None` where there are none.
+pub(crate) fn reason(faults: &[TargetFault]) -> Option<String> {
+    (!faults.is_empty()).then(|| join(faults))
+}
+
+fn join(faults: &[TargetFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

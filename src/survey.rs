@@ -1,0 +1,58 @@
+//! The dry run: one round that counts what would go. It has a store to read from, and none to delete from.
+
+use crate::bookmark::Bookmark;
+use crate::bucket::{Bucket, Item};
+use crate::pace::Pace;
+use crate::tally::{Counters, Counts};
+use crate::tour::{Disposal, Ground, Outcome, RoundEnd, Tour};
+use crate::work::{End, Job, Obstacle, Report, Round, Work};
+
+/// Counts, and deletes nothing.
+#[derive(Debug)]
+pub struct Survey<B>(pub B);
+
+impl<B: Bucket> Work for Survey<B> {
+    const IS_DRY_RUN: bool = true;
+
+    async fn work(&self, pace: &Pace, counters: &Counters, job: Job<'_>, bookmark: &mut Bookmark) -> Report {
+        let start = bookmark.clone();
+        let tour = Tour::new(&self.0, pace, counters, job);
+        let (mut round, mut faults) = (Round::default(), Vec::new());
+        let end = match tour.round(&Counting, bookmark, &mut round, &mut faults).await {
+            RoundEnd::OutOfTime => {
+                faults.extend(tour.reason_of_idleness());
+                End::Unfinished { has_advanced: *bookmark != start, faults }
+            }
+            RoundEnd::Halted(fault) => {
+                faults.push(fault);
+                End::Failed(faults)
+            }
+            RoundEnd::Complete if faults.is_empty() => End::Surveyed,
+            RoundEnd::Complete => End::Failed(faults),
+        };
+        Report { end, round }
+    }
+}
+
+/// Only counts.
+#[derive(Debug)]
+struct Counting;
+
+impl<B: Bucket> Disposal<B> for Counting {
+    const DELETES: bool = false;
+
+    fn begin_again(&self, tour: &Tour<'_, B>, target: &str) {
+        tour.counters.forget(target);
+    }
+
+    async fn dispose(
+        &self,
+        _tour: &Tour<'_, B>,
+        ground: &Ground<'_>,
+        items: Vec<Item>,
+    ) -> Result<Option<Outcome>, Obstacle> {
+        let bytes = items.iter().fold(0_u64, |sum, item| sum.saturating_add(item.bytes));
+        let seen = Counts::of(ground.kind, items.len() as u64, bytes);
+        Ok(Some(Outcome { seen, ..Outcome::default() }))
+    }
+}

@@ -1,0 +1,448 @@
+//! One round: over targets, kinds, pages and batches, from a bookmark on, until the end or the stop time.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::future::join;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::bookmark::{Bookmark, LowWaterMark, PageMark};
+use crate::bucket::{Bucket, Fault, Item, Kind, Page};
+use crate::deadline::left_until;
+use crate::pace::Pace;
+use crate::sieve::Sieve;
+use crate::tally::{Counters, Counts, Left};
+use crate::target::Prefix;
+use crate::work::{Job, Obstacle, Round, TargetFault};
+
+/// No request to S3 may take longer; a hop of five minutes must survive a few that hang.
+const LONGEST_REQUEST: Duration = Duration::from_secs(15);
+
+/// Each upload is aborted by a request of its own, and all of a batch have to fit into the time of one.
+const UPLOADS_IN_A_BATCH: usize = 100;
+
+/// What is done with the batches of a round.
+pub(crate) trait Disposal<B>: Sync {
+    /// Whether anything is deleted: then a delete marker waits until the data of its key is gone.
+    const DELETES: bool;
+
+    /// Sees one batch to its outcome. `None`: too late, it has none.
+    fn dispose(
+        &self,
+        tour: &Tour<'_, B>,
+        ground: &Ground<'_>,
+        items: Vec<Item>,
+    ) -> impl Future<Output = Result<Option<Outcome>, Obstacle>> + Send;
+
+    /// Hears that a target is gone over anew, from its start.
+    fn begin_again(&self, tour: &Tour<'_, B>, target: &str);
+}
+
+/// What a batch leaves to be counted once the low-water mark has passed it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) left: Left,
+    /// What was seen, where nothing is deleted.
+    pub(crate) seen: Counts,
+}
+
+/// What all rounds of a hop share.
+#[derive(Debug)]
+pub(crate) struct Tour<'a, B> {
+    pub(crate) bucket: &'a B,
+    pub(crate) pace: &'a Pace,
+    pub(crate) counters: &'a Counters,
+    pub(crate) job: Job<'a>,
+    /// Held while waiting at the pace, so that each erasure has one place in that line, however large its user is.
+    pub(crate) turn: Mutex<()>,
+    longest_launch: Duration,
+    /// The newest fault that was waited out: the reason, should the hop have been of no use.
+    pending: std::sync::Mutex<Option<TargetFault>>,
+}
+
+/// One kind at one target.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ground<'a> {
+    /// The target, as its setting names it.
+    pub(crate) target: &'a str,
+    pub(crate) prefix: &'a Prefix,
+    pub(crate) kind: Kind,
+}
+
+/// How a round ended.
+#[derive(Debug)]
+pub(crate) enum RoundEnd {
+    Complete,
+    OutOfTime,
+    /// Something that must stop the whole erasure.
+    Halted(TargetFault),
+}
+
+/// Where a target's share of a round begins: a kind, or `None` for the first, and the token of a page of it.
+#[derive(Debug, Default)]
+struct Place {
+    kind: Option<Kind>,
+    token: Option<String>,
+}
+
+/// How the visit of one target ended, and what stood in the way.
+enum Visit {
+    Ended(Vec<Obstacle>),
+    OutOfTime(Vec<Obstacle>, Place),
+    TokenRefused(Fault),
+}
+
+/// How the pass over one kind of one target ended.
+enum PassEnd {
+    Complete {
+        /// Whether a delete marker may be there: one was listed, or not everything was.
+        may_have_markers: bool,
+    },
+    OutOfTime(Place),
+    /// The store does not know the token of a page any more.
+    TokenRefused(Fault),
+    Obstacle(Obstacle),
+}
+
+/// Items of one page that go together.
+#[derive(Debug)]
+struct Batch {
+    page: PageMark,
+    items: Vec<Item>,
+    left: Left,
+}
+
+/// Where the listing of a pass goes on.
+#[derive(Debug)]
+struct Next {
+    token: Option<String>,
+    /// The page's number in the pass.
+    number: u64,
+    sieve: Sieve,
+}
+
+impl<'a, B: Bucket> Tour<'a, B> {
+    pub(crate) fn new(bucket: &'a B, pace: &'a Pace, counters: &'a Counters, job: Job<'a>) -> Self {
+        // However slow the store was lately, the first half of a hop launches.
+        let longest_launch = left_until(job.stop) / 2;
+        let pending = std::sync::Mutex::default();
+        Self { bucket, pace, counters, job, turn: Mutex::new(()), longest_launch, pending }
+    }
+
+    /// Goes over the targets that the round has not seen yet. What stands in the way at one of them becomes a fault,
+    /// and the others are gone over all the same.
+    pub(crate) async fn round<D: Disposal<B>>(
+        &self,
+        disposal: &D,
+        bookmark: &mut Bookmark,
+        round: &mut Round,
+        faults: &mut Vec<TargetFault>,
+    ) -> RoundEnd {
+        let targets = self.job.targets.as_slice();
+        // A target that is no longer configured: begin at the first.
+        let resumed = targets.iter().position(|target| Some(target.to_string()) == bookmark.target);
+        let mut place = Place { kind: bookmark.kind.take(), token: bookmark.token.take() };
+        // A token without a kind, as releases before kinds sent it, belongs to none.
+        if resumed.is_none() || place.kind.is_none() {
+            place = Place::default();
+        }
+        for target in targets.iter().skip(resumed.unwrap_or(0)) {
+            let name = target.to_string();
+            let gone_before = self.counters.gone_in_hop().things();
+            let prefix = &target.prefix(self.job.user);
+            let ground = Ground { target: &name, prefix, kind: Kind::Uploads };
+            let mut from = std::mem::take(&mut place);
+            let (obstacles, stopped_at) = loop {
+                match self.visit(disposal, ground, from, round).await {
+                    Visit::Ended(obstacles) => break (obstacles, None),
+                    Visit::OutOfTime(obstacles, place) => break (obstacles, Some(place)),
+                    Visit::TokenRefused(fault) => {
+                        // After a pause: a store that refuses every token must not be asked without end.
+                        self.note(&name, fault);
+                        self.counters.retried();
+                        sleep(self.pace.backoff(1)).await;
+                        // What was counted there will be found again.
+                        round.left.remove(&name);
+                        disposal.begin_again(self, &name);
+                        from = Place::default();
+                    }
+                }
+            };
+            round.gone += self.counters.gone_in_hop().things() - gone_before;
+            for obstacle in obstacles {
+                let must_halt = obstacle.must_halt();
+                let fault = TargetFault { target: name.clone(), obstacle };
+                if must_halt {
+                    return RoundEnd::Halted(fault);
+                }
+                faults.push(fault);
+            }
+            if let Some(place) = stopped_at {
+                let is_at_start = target == &targets[0] && place.token.is_none() && place.kind == Some(Kind::Uploads);
+                bookmark.target = (!is_at_start).then_some(name);
+                bookmark.kind = place.kind.filter(|_| !is_at_start);
+                bookmark.token = place.token;
+                return RoundEnd::OutOfTime;
+            }
+        }
+        bookmark.target = None;
+        RoundEnd::Complete
+    }
+
+    /// Goes over the kinds of one target: uploads, then data, then what may only go when the data is gone.
+    async fn visit<D: Disposal<B>>(&self, disposal: &D, uploads: Ground<'_>, from: Place, round: &mut Round) -> Visit {
+        let mut obstacles = Vec::new();
+        let mut from = Some(from);
+        let bucket = uploads.prefix.bucket();
+        let ask = self.until_answered(uploads.target, |limit| self.bucket.is_versioned(bucket, limit));
+        let ask = self.before_stop(ask);
+        // Uploads first: one that is completed meanwhile becomes an object, and has to be seen as one.
+        let is_versioned = if let Some(place) = from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads))) {
+            let (is_versioned, end) = join(ask, self.pass(disposal, &uploads, place.token, round)).await;
+            match end {
+                PassEnd::Complete { .. } => {}
+                PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
+                PassEnd::TokenRefused(fault) => return Visit::TokenRefused(fault),
+                PassEnd::Obstacle(obstacle) if obstacle.must_halt() => return Visit::Ended(vec![obstacle]),
+                // The data can be erased all the same.
+                PassEnd::Obstacle(obstacle) => obstacles.push(obstacle),
+            }
+            is_versioned
+        } else {
+            ask.await
+        };
+        let kinds = match is_versioned {
+            None => {
+                let data = Place { kind: Some(Kind::Objects), token: None };
+                return Visit::OutOfTime(obstacles, from.unwrap_or(data));
+            }
+            Some(Err(fault)) => {
+                obstacles.push(fault.into());
+                return Visit::Ended(obstacles);
+            }
+            Some(Ok(true)) => &[Kind::Versions, Kind::DeleteMarkers][..],
+            Some(Ok(false)) => &[Kind::Objects][..],
+        };
+        // Should the bucket have got versioning since: from the start.
+        let known = kinds.iter().position(|kind| from.as_ref().and_then(|from| from.kind) == Some(*kind));
+        let mut token = from.filter(|_| known.is_some()).and_then(|from| from.token);
+        for kind in kinds.iter().skip(known.unwrap_or(0)) {
+            let ground = Ground { kind: *kind, ..uploads };
+            match self.pass(disposal, &ground, token.take(), round).await {
+                PassEnd::Complete { may_have_markers: false } if *kind == Kind::Versions => break,
+                PassEnd::Complete { .. } => {}
+                PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
+                PassEnd::TokenRefused(fault) => return Visit::TokenRefused(fault),
+                PassEnd::Obstacle(obstacle) => {
+                    obstacles.push(obstacle);
+                    break;
+                }
+            }
+        }
+        Visit::Ended(obstacles)
+    }
+
+    /// Lists one kind at one target from a token on, and disposes of what it lists.
+    async fn pass<D: Disposal<B>>(
+        &self,
+        disposal: &D,
+        ground: &Ground<'_>,
+        token: Option<String>,
+        round: &mut Round,
+    ) -> PassEnd {
+        let listing = Listing { tour: self, ground, may_have_markers: AtomicBool::new(token.is_some()) };
+        let mut mark = LowWaterMark::new(token.clone());
+        let sieve = Sieve::new(ground.kind, self.job.erase_before, D::DELETES);
+        let first = Some(Next { token, number: 0, sieve });
+        let batches = stream::try_unfold(first, |next| listing.next_page(next))
+            .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
+            .try_flatten()
+            .take_until(self.launch_window())
+            .map(|batch: Result<Batch, Obstacle>| async {
+                let Batch { page, items, left } = batch?;
+                let outcome = disposal.dispose(self, ground, items).await?;
+                Ok(outcome.map(|outcome| (page, left, outcome)))
+            })
+            // One more than may be in flight: the next page is fetched while this one is deleted.
+            .buffer_unordered(self.pace.max_in_flight().saturating_add(1));
+        let mut batches = pin!(batches);
+        let mut refused = None;
+        let is_complete = loop {
+            match self.before_stop(batches.next()).await {
+                Some(Some(Ok(Some((page, left, outcome))))) => {
+                    for (left, outcome) in mark.batch_done(page, (left, outcome)) {
+                        let all_left = round.left.entry(ground.target.to_owned()).or_default();
+                        all_left.merge(&left);
+                        all_left.merge(&outcome.left);
+                        if !D::DELETES {
+                            // An erasure finds it anew in each round; this is the only one.
+                            let kept_newer = left.kept_newer;
+                            self.counters.gone(ground.target, Counts { kept_newer, ..outcome.seen });
+                        }
+                    }
+                }
+                // Too late for this batch: the mark stays before it.
+                Some(Some(Ok(None))) => {}
+                // The listing is over. What is on its way still comes in, so that nothing is listed and counted twice.
+                Some(Some(Err(Obstacle::Fault(fault @ Fault::TokenRefused(_))))) => refused = Some(fault),
+                Some(Some(Err(obstacle))) => return PassEnd::Obstacle(obstacle),
+                Some(None) => break mark.is_complete(),
+                None => break false,
+            }
+        };
+        if let Some(fault) = refused {
+            PassEnd::TokenRefused(fault)
+        } else if is_complete {
+            PassEnd::Complete { may_have_markers: listing.may_have_markers.load(Ordering::Relaxed) }
+        } else {
+            PassEnd::OutOfTime(Place { kind: Some(ground.kind), token: mark.token().map(str::to_owned) })
+        }
+    }
+
+    /// Repeats a reading request until it is answered, or until that is hopeless. The stop time ends the rest.
+    pub(crate) async fn until_answered<T, Answer>(
+        &self,
+        target: &str,
+        request: impl Fn(Duration) -> Answer,
+    ) -> Result<T, Fault>
+    where
+        Answer: Future<Output = Result<T, Fault>>,
+    {
+        let mut attempt = 0;
+        loop {
+            let permit = self.pace.admit_read().await;
+            self.counters.requested(1);
+            let fault = match request(self.limit()).await {
+                Ok(answer) => return Ok(answer),
+                Err(fault) => fault,
+            };
+            drop(permit);
+            if !fault.is_temporary() {
+                return Err(fault);
+            }
+            self.note(target, fault);
+            attempt += 1;
+            sleep(self.pace.backoff(attempt)).await;
+            self.counters.retried();
+        }
+    }
+
+    /// Counts a fault that is about to be waited out, and remembers it as what this hop waits for.
+    pub(crate) fn note(&self, target: &str, fault: Fault) {
+        self.counters.throttled(u64::from(matches!(fault, Fault::Throttled(_))));
+        let fault = TargetFault { target: target.to_owned(), obstacle: fault.into() };
+        *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+    }
+
+    /// The newest fault that was waited out, if nothing came of this hop.
+    pub(crate) fn reason_of_idleness(&self) -> Option<TargetFault> {
+        let is_idle = self.counters.gone_in_hop().things() == 0;
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| is_idle)
+    }
+
+    /// `None`: the stop time came first.
+    async fn before_stop<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = sleep_until(self.job.stop) => None,
+            done = work => Some(done),
+        }
+    }
+
+    pub(crate) fn may_launch(&self) -> bool {
+        Instant::now() < self.launch_end()
+    }
+
+    /// A batch that is launched later than this would probably be dropped at the stop time.
+    pub(crate) fn launch_end(&self) -> Instant {
+        self.job.stop - self.pace.usual_batch_time().min(self.longest_launch)
+    }
+
+    /// Ends when nothing more should be launched.
+    async fn launch_window(&self) {
+        while self.may_launch() {
+            sleep_until(self.launch_end()).await;
+        }
+    }
+
+    /// The longest time that a request may take now.
+    pub(crate) fn limit(&self) -> Duration {
+        left_until(self.job.stop).min(LONGEST_REQUEST)
+    }
+}
+
+/// The pages of one pass.
+#[derive(Debug)]
+struct Listing<'l, 'a, B> {
+    tour: &'l Tour<'a, B>,
+    ground: &'l Ground<'l>,
+    may_have_markers: AtomicBool,
+}
+
+impl<B: Bucket> Listing<'_, '_, B> {
+    /// Fetches one page and cuts it into batches; returns what comes after it. `None`: there is no further page.
+    async fn next_page(&self, next: Option<Next>) -> Result<Option<(Vec<Batch>, Option<Next>)>, Obstacle> {
+        let Some(Next { token, number, mut sieve }) = next else { return Ok(None) };
+        let Self { tour, ground, .. } = self;
+        let page = self.list(token.as_deref()).await?;
+        let following = page.next.clone();
+        let sifted = sieve.sift(ground.prefix, token.as_deref(), page)?;
+        self.may_have_markers.fetch_or(sifted.has_markers, Ordering::Relaxed);
+        let size = match ground.kind {
+            Kind::Uploads => tour.pace.batch_keys().min(UPLOADS_IN_A_BATCH),
+            Kind::Objects | Kind::Versions | Kind::DeleteMarkers => tour.pace.batch_keys(),
+        };
+        let page = PageMark {
+            number,
+            // An empty page is one empty batch, so that the low-water mark can pass it.
+            batches: sifted.items.len().div_ceil(size).max(1),
+            resume: sifted.resume,
+            is_last: following.is_none(),
+        };
+        let batches = cut(sifted.items, size, &page, sifted.left);
+        let next = following.map(|token| Next { token: Some(token), number: number + 1, sieve });
+        Ok(Some((batches, next)))
+    }
+
+    async fn list(&self, token: Option<&str>) -> Result<Page, Fault> {
+        let Self { tour, ground, .. } = self;
+        let request = |limit| tour.bucket.list(ground.prefix, ground.kind, token, limit);
+        tour.until_answered(ground.target, request).await
+    }
+}
+
+impl Obstacle {
+    /// Whether the whole erasure has to stop, not only this target.
+    fn must_halt(&self) -> bool {
+        match self {
+            Self::Outside(_) | Self::Fuse(_) => true,
+            Self::Fault(_) => false,
+        }
+    }
+}
+
+impl Fault {
+    pub(crate) fn is_temporary(&self) -> bool {
+        match self {
+            Self::Throttled(_) | Self::Unavailable(_) | Self::Untrustworthy(_) => true,
+            Self::TokenRefused(_) | Self::Malformed(_) | Self::Refused(_) => false,
+        }
+    }
+}
+
+/// Cuts the items of a page into its batches; what the page leaves goes with the first.
+fn cut(mut items: Vec<Item>, size: usize, page: &PageMark, left: Left) -> Vec<Batch> {
+    let mut batches = Vec::with_capacity(page.batches);
+    let mut left = Some(left);
+    for _ in 0..page.batches {
+        let rest = items.split_off(size.min(items.len()));
+        batches.push(Batch { page: page.clone(), items, left: left.take().unwrap_or_default() });
+        items = rest;
+    }
+    batches
+}

@@ -1,0 +1,146 @@
+//! What is asked of a hop, and what it reports: shared by the erasure and its dry run.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::num::NonZeroU64;
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use crate::bookmark::Bookmark;
+use crate::bucket::Fault;
+use crate::pace::Pace;
+use crate::tally::{Counters, Left};
+use crate::target::{OutsidePrefix, Targets, UserId};
+
+/// What the function does with a user's files: the eraser deletes, the survey counts.
+pub trait Work: Sync {
+    /// Whether nothing is deleted.
+    const IS_DRY_RUN: bool;
+
+    /// Works from the bookmark on, moves it, and returns at the stop time at the latest.
+    ///
+    /// `counters` are raised as answers arrive, and hold whatever happens to this future. It need not be `Send`: the
+    /// function has one thread.
+    fn work(
+        &self,
+        pace: &Pace,
+        counters: &Counters,
+        job: Job<'_>,
+        bookmark: &mut Bookmark,
+    ) -> impl Future<Output = Report>;
+}
+
+/// What is to be erased, and until when it may be worked on.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// Where users' files are.
+    pub targets: &'a Targets,
+    /// Whose.
+    pub user: &'a UserId,
+    /// What was last modified at this moment or after it is kept.
+    pub erase_before: Option<OffsetDateTime>,
+    /// The most objects and versions that an erasure may meet, all hops together.
+    pub max_objects: Option<NonZeroU64>,
+    /// When the work ends, finished or not.
+    pub stop: Instant,
+}
+
+/// What a hop reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// How it ended.
+    pub end: End,
+    /// Its last round.
+    pub round: Round,
+}
+
+/// How a hop ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// A complete round that began in this hop found nothing.
+    Erased,
+    /// A dry run has seen everything.
+    Surveyed,
+    /// There is more to do.
+    Unfinished {
+        /// Whether the bookmark moved.
+        has_advanced: bool,
+        /// What stood in the way meanwhile.
+        faults: Vec<TargetFault>,
+    },
+    /// What is left cannot be deleted.
+    Stuck(Stuck),
+    /// S3 could not be used; nothing is said about what is left.
+    Failed(Vec<TargetFault>),
+}
+
+/// Why what is left cannot be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Stuck {
+    /// A whole round deleted nothing of what it found.
+    #[error("S3 does not let go of what is left ({0})")]
+    Refused(Left),
+    /// Rounds keep finding objects.
+    #[error("{0} rounds found objects: something keeps writing, or the store does not delete")]
+    Rounds(u32),
+    /// More than `MAX_OBJECTS` were met.
+    #[error("the fuse blew: this user has more than MAX_OBJECTS ({0}) objects")]
+    Fuse(NonZeroU64),
+}
+
+/// What stood in the way at one target.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{target}: {obstacle}")]
+pub struct TargetFault {
+    /// The target, as its setting names it.
+    pub target: String,
+    /// What it was.
+    pub obstacle: Obstacle,
+}
+
+/// What stands in the way of a pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// The store failed.
+    #[error("failed to {0}")]
+    Fault(#[from] Fault),
+    /// The store listed somebody else's key.
+    #[error("{0}")]
+    Outside(#[from] OutsidePrefix),
+    /// There are more than there may be.
+    #[error("more than {0} objects")]
+    Fuse(NonZeroU64),
+}
+
+/// What this hop has seen of a round. Only a round that began in this hop is judged by it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Things of any kind that it deleted; in a dry run, that would go.
+    pub gone: u64,
+    /// What it left, by target, as their setting names them.
+    pub left: BTreeMap<String, Left>,
+}
+
+impl Round {
+    /// What it left at all targets together.
+    pub fn left(&self) -> Left {
+        let mut all = Left::default();
+        for left in self.left.values() {
+            all.merge(left);
+        }
+        all
+    }
+
+    /// Whether there was nothing but what is kept on purpose, because it is newer than the erasure's limit.
+    pub fn found_nothing(&self) -> bool {
+        let left = self.left();
+        self.gone == 0 && left.refused.total() == 0 && left.retained_total() == 0 && left.markers_kept == 0
+    }
+
+    /// Whether another round would find the same, and delete none of it either.
+    pub fn is_stuck(&self) -> bool {
+        let left = self.left();
+        self.gone == 0 && left.refused.total() + left.retained_total() > 0
+    }
+}

@@ -1,0 +1,270 @@
+//! Deleting: every key of an answer is held against the request.
+
+use erase_user_files::bucket::{Deletes, Fault, Item, Kind};
+
+use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids};
+
+/// A failure as (index, code, retryable, throttle).
+type Failure = (usize, String, bool, bool);
+
+/// The failures of one delete that takes one request.
+async fn delete(answer: Answer, kind: Kind, items: &[Item]) -> Result<Vec<Failure>, Fault> {
+    let server = Server::start(vec![answer]);
+    let deletion = server.s3().delete(&prefix(), kind, items, LIMIT).await;
+    server.requests();
+    let deletion = deletion?;
+    assert_eq!(deletion.requests, 1);
+    let mut failures: Vec<_> =
+        deletion.failures.into_iter().map(|f| (f.index, f.code, f.is_retryable, f.is_throttle)).collect();
+    failures.sort();
+    Ok(failures)
+}
+
+fn failures<const N: usize>(expected: [(usize, &str, bool, bool); N]) -> Vec<Failure> {
+    expected.map(|(index, code, retry, slow)| (index, code.to_owned(), retry, slow)).into()
+}
+
+#[tokio::test]
+async fn errors_inside_a_200_are_read_key_by_key() {
+    let answer = full(
+        "<DeleteResult><Deleted><Key>u1/gone</Key></Deleted>\
+         <Error><Key>u1/slow</Key><Code>SlowDown</Code></Error>\
+         <Error><Key>u1/internal</Key><Code>InternalError</Code></Error>\
+         <Error><Key>u1/denied</Key><Code>AccessDenied</Code></Error>\
+         <Error><Key>u1/never-there</Key><Code>NoSuchKey</Code></Error>\
+         <Error><Key>u1/news</Key><Code>CodeOf2030</Code></Error>\
+         <Error><Key>u1/odd</Key><Code>no code: u1/odd</Code></Error></DeleteResult>",
+    );
+    let keys =
+        ["u1/gone", "u1/slow", "u1/internal", "u1/denied", "u1/never-there", "u1/news", "u1/unmentioned", "u1/odd"];
+    let expected = failures([
+        (1, "SlowDown", true, true),
+        (2, "InternalError", true, false),
+        (3, "AccessDenied", false, false),
+        (5, "CodeOf2030", false, false),
+        (6, "Unanswered", true, false),
+        (7, "OddCode", false, false),
+    ]);
+    assert_eq!(delete(answer, Kind::Objects, &items(&keys)).await, Ok(expected));
+}
+
+#[tokio::test]
+async fn an_answer_about_other_keys_is_a_failed_batch() {
+    for body in [
+        "<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted><Key>u2/b</Key></Deleted></DeleteResult>",
+        "<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Error><Key>u2/b</Key><Code>SlowDown</Code></Error></DeleteResult>",
+        "<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Error><Code>AccessDenied</Code></Error></DeleteResult>",
+        "<DeleteResult><Deleted><VersionId>1</VersionId></Deleted></DeleteResult>",
+    ] {
+        for (kind, items) in
+            [(Kind::Objects, items(&["u1/a", "u1/b"])), (Kind::Versions, with_ids(&[("u1/a", "1"), ("u1/b", "1")]))]
+        {
+            let answer = delete(full(body), kind, &items).await;
+            assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{body}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn many_versions_of_one_key_are_told_apart_by_their_ids() {
+    let answer = full(
+        "<DeleteResult><Deleted><Key>u1/a</Key><VersionId>v1</VersionId></Deleted>\
+         <Error><Key>u1/a</Key><VersionId>v2</VersionId><Code>AccessDenied</Code></Error>\
+         <Error><Key>u1/a</Key><VersionId>v3</VersionId><Code>NoSuchVersion</Code></Error>\
+         <Deleted><Key>u1/a</Key><VersionId>null</VersionId></Deleted>\
+         <Error><Key>u1/b</Key><VersionId>v1</VersionId><Code>SlowDown</Code></Error>\
+         <Error><Key>u1/b</Key><VersionId>v3</VersionId><Code>NoSuchKey</Code></Error></DeleteResult>",
+    );
+    let versions = [("u1/a", "v1"), ("u1/a", "v2"), ("u1/a", "v3"), ("u1/a", "null")];
+    let versions = with_ids(&[&versions[..], &[("u1/b", "v1"), ("u1/b", "v2"), ("u1/b", "v3")]].concat());
+    let expected =
+        failures([(1, "AccessDenied", false, false), (4, "SlowDown", true, true), (5, "Unanswered", true, false)]);
+    assert_eq!(delete(answer, Kind::Versions, &versions).await, Ok(expected));
+}
+
+#[tokio::test]
+async fn an_answer_without_a_version_id_is_about_a_key_that_was_asked_once() {
+    let deleted = |rest: &str| full(&format!("<DeleteResult><Deleted><Key>u1/a</Key>{rest}</Deleted></DeleteResult>"));
+    let failed = || full("<DeleteResult><Error><Key>u1/a</Key><Code>AccessDenied</Code></Error></DeleteResult>");
+    let once = with_ids(&[("u1/a", "v1")]);
+    assert_eq!(delete(deleted(""), Kind::Versions, &once).await, Ok(vec![]));
+    let denied = failures([(0, "AccessDenied", false, false)]);
+    assert_eq!(delete(failed(), Kind::Versions, &once).await, Ok(denied));
+    let twice = with_ids(&[("u1/a", "v1"), ("u1/a", "v2")]);
+    for answer in [deleted(""), failed()] {
+        let answer = delete(answer, Kind::Versions, &twice).await;
+        assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{answer:?}");
+    }
+    // An id that was not asked for: a store that ignored ours, and has only added a delete marker.
+    let marker = |id| format!("<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{id}</DeleteMarkerVersionId>");
+    for rest in ["<VersionId>v3</VersionId>".to_owned(), marker("v3")] {
+        let answer = delete(deleted(&rest), Kind::Versions, &once).await;
+        assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{rest}: {answer:?}");
+    }
+    // S3 gives the id of a delete marker that was deleted twice, SeaweedFS gives only this one.
+    let expected = failures([(0, "Unanswered", true, false)]);
+    assert_eq!(delete(deleted(&marker("v2")), Kind::DeleteMarkers, &twice).await, Ok(expected));
+    let both = format!("<VersionId>v1</VersionId>{}", marker("v1"));
+    assert_eq!(delete(deleted(&both), Kind::DeleteMarkers, &once).await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn an_object_that_is_only_hidden_by_a_delete_marker_is_not_gone() {
+    let answer = full(
+        "<DeleteResult><Deleted><Key>u1/a</Key></Deleted>\
+         <Deleted><Key>u1/b</Key><DeleteMarker>true</DeleteMarker>\
+         <DeleteMarkerVersionId>m1</DeleteMarkerVersionId></Deleted>\
+         <Deleted><Key>u1/c</Key><DeleteMarker>false</DeleteMarker></Deleted></DeleteResult>",
+    );
+    let expected = failures([(1, "OnlyHidden", false, false)]);
+    assert_eq!(delete(answer, Kind::Objects, &items(&["u1/a", "u1/b", "u1/c"])).await, Ok(expected));
+    let hidden = || Answer::Headers("x-amz-delete-marker: true\r\nx-amz-version-id: m1\r\n");
+    let expected = failures([(0, "OnlyHidden", false, false)]);
+    assert_eq!(delete(hidden(), Kind::Objects, &items(&["u1/\u{1}"])).await, Ok(expected));
+    // A delete marker that was itself deleted is told in the same words.
+    assert_eq!(delete(hidden(), Kind::DeleteMarkers, &with_ids(&[("u1/\u{1}", "m1")])).await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn failed_requests_are_sorted_by_what_to_do_about_them() {
+    type IsExpected = fn(&Fault) -> bool;
+    let throttled: IsExpected = |fault| matches!(fault, Fault::Throttled(_));
+    let unavailable: IsExpected = |fault| matches!(fault, Fault::Unavailable(_));
+    let refused: IsExpected = |fault| matches!(fault, Fault::Refused(_));
+    let malformed: IsExpected = |fault| matches!(fault, Fault::Malformed(_));
+    let half = r#"<?xml version="1.0"?><DeleteResult><Deleted><Key>u1/a</Key>"#;
+    for (name, answer, is_expected) in [
+        ("503 SlowDown", error(503, "SlowDown"), throttled),
+        ("503 without a body", Answer::Full(503, String::new()), throttled),
+        ("200 with SlowDown as its root", full("<Error><Code>SlowDown</Code></Error>"), throttled),
+        ("200 with InternalError as its root", full("<Error><Code>InternalError</Code></Error>"), unavailable),
+        ("500", error(500, "InternalError"), unavailable),
+        ("502 of a proxy", Answer::Full(502, "<html>Bad gateway</html>".to_owned()), unavailable),
+        ("400 RequestTimeout", error(400, "RequestTimeout"), unavailable),
+        ("409 OperationAborted", error(409, "OperationAborted"), unavailable),
+        ("400 MalformedXML", error(400, "MalformedXML"), malformed),
+        ("403", error(403, "AccessDenied"), refused),
+        ("404", error(404, "NoSuchBucket"), refused),
+        ("301 of another region", error(301, "PermanentRedirect"), refused),
+        ("501", error(501, "NotImplemented"), refused),
+        ("connection closed in the body", Answer::CutOff(half.to_owned()), unavailable),
+    ] {
+        let fault = delete(answer, Kind::Objects, &items(&["u1/a", "u1/b"])).await.unwrap_err();
+        assert!(is_expected(&fault), "{name}: {fault:?}");
+        assert!(!fault.to_string().contains("secret"), "{name} repeats a key: {fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_that_of_what_was_deleted() {
+    for (kind, items, permission) in [
+        (Kind::Objects, items(&["u1/a"]), "s3:DeleteObject granted"),
+        (Kind::Versions, with_ids(&[("u1/a", "v1")]), "s3:DeleteObjectVersion granted"),
+        (Kind::DeleteMarkers, with_ids(&[("u1/a", "v1")]), "s3:DeleteObjectVersion granted"),
+    ] {
+        let fault = delete(error(403, "AccessDenied"), kind, &items).await.unwrap_err();
+        assert!(fault.to_string().contains(permission), "{fault}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_ends_too_early_confirms_nothing_that_it_does_not_name() {
+    let half = r#"<?xml version="1.0"?><DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted>"#;
+    match delete(Answer::Full(200, half.to_owned()), Kind::Objects, &items(&["u1/a", "u1/b"])).await {
+        Ok(failures) => assert_eq!(failures, [(1, "Unanswered".to_owned(), true, false)]),
+        Err(fault) => assert!(matches!(fault, Fault::Unavailable(_) | Fault::Untrustworthy(_)), "{fault:?}"),
+    }
+}
+
+#[tokio::test]
+async fn requests_carry_keys_and_ids_as_they_are() {
+    let nothing = || Answer::Full(200, "<DeleteResult/>".to_owned());
+    let deleted = || Answer::Headers("");
+    let server = Server::start(vec![nothing(), deleted(), nothing(), deleted()]);
+    let s3 = server.s3();
+    s3.delete(&prefix(), Kind::Objects, &items(&["u1/a", "u1/b\r<&>'\" "]), LIMIT).await.unwrap();
+    s3.delete(&prefix(), Kind::Objects, &items(&["u1/\u{1f}c"]), LIMIT).await.unwrap();
+    let versions = with_ids(&[("u1/a", "v&1"), ("u1/a", "null")]);
+    s3.delete(&prefix(), Kind::Versions, &versions, LIMIT).await.unwrap();
+    s3.delete(&prefix(), Kind::DeleteMarkers, &with_ids(&[("u1/\u{1f}c", "v&1")]), LIMIT).await.unwrap();
+    let requests = server.requests();
+    for batch in [&requests[0], &requests[2]] {
+        assert!(batch.starts_with("POST /photos") && batch.contains("x-amz-checksum-crc32"), "{batch}");
+    }
+    assert!(requests[0].contains("<Key>u1/b&#xD;&lt;&amp;&gt;&apos;&quot; </Key>"), "{}", requests[0]);
+    assert!(!requests[0].contains("VersionId"), "no version ids for a bucket without versions: {}", requests[0]);
+    assert!(requests[1].starts_with("DELETE /photos/u1/%1Fc?x-id=DeleteObject "), "{}", requests[1]);
+    for id in ["v&amp;1", "null"] {
+        let object = format!("<Key>u1/a</Key><VersionId>{id}</VersionId>");
+        assert!(requests[2].contains(&object), "{object} is missing in: {}", requests[2]);
+    }
+    let line = requests[3].lines().next().unwrap();
+    assert!(line.starts_with("DELETE /photos/u1/%1Fc?") && line.contains("versionId=v%261"), "{line}");
+    for request in &requests {
+        assert!(!request.contains("x-amz-bypass-governance-retention"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn only_objects_are_deleted_without_an_id() {
+    let server = Server::start(vec![]);
+    for (kind, items) in [
+        (Kind::Objects, with_ids(&[("u1/a", "v1")])),
+        (Kind::Versions, [with_ids(&[("u1/a", "v1")]), items(&["u1/a"])].concat()),
+        (Kind::DeleteMarkers, items(&["u1/a"])),
+        (Kind::Uploads, items(&["u1/a"])),
+    ] {
+        let answer = server.s3().delete(&prefix(), kind, &items, LIMIT).await;
+        assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
+    }
+    server.requests();
+}
+
+#[tokio::test]
+async fn dot_segments_are_taken_literally_and_stay_out_of_urls_where_they_can() {
+    let answer = full("<DeleteResult><Deleted><Key>u1/../u10/x</Key></Deleted></DeleteResult>");
+    let server = Server::start(vec![answer, Answer::Headers("")]);
+    let keys = ["u1/../u10/x", "u1/\u{1}/../../u10/x"];
+    let deletion = server.s3().delete(&prefix(), Kind::Objects, &items(&keys), LIMIT).await.unwrap();
+    assert_eq!((deletion.requests, deletion.failures), (2, vec![]));
+    let requests = server.requests();
+    assert!(requests[0].starts_with("POST /photos") && requests[0].contains("<Key>u1/../u10/x</Key>"), "{requests:?}");
+    assert!(requests[1].starts_with("DELETE /photos/u1/%01/../../u10/x?"), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_refusal_that_holds_for_all_keys_is_not_blamed_on_one() {
+    let answer = delete(error(404, "NoSuchBucket"), Kind::Objects, &items(&["u1/\u{1}"])).await;
+    assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn keys_that_xml_cannot_carry_go_one_by_one() {
+    let server = Server::start(vec![
+        full("<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted><Key>u1/\tb</Key></Deleted></DeleteResult>"),
+        Answer::Headers(""),
+        error(403, "AccessDenied"),
+        error(503, "SlowDown"),
+        error(404, "NoSuchKey"),
+    ]);
+    let keys = ["u1/\u{1}", "u1/a", "u1/\u{1}", "u1/\tb", "u1/\u{1}", "u1/\u{1}"];
+    let deletion = server.s3().delete(&prefix(), Kind::Objects, &items(&keys), LIMIT).await.unwrap();
+    assert_eq!(deletion.requests, 5);
+    let mut codes: Vec<_> =
+        deletion.failures.iter().map(|f| (f.code.as_str(), f.is_retryable, f.is_throttle)).collect();
+    codes.sort_unstable();
+    assert_eq!(codes, [("AccessDenied", false, false), ("SlowDown", true, true)]);
+    let requests = server.requests();
+    assert!(!requests[0].contains('\u{1}'), "{}", requests[0]);
+    assert!(requests[1..].iter().all(|request| request.starts_with("DELETE /photos/u1/%01?")), "{requests:?}");
+}
+
+#[tokio::test]
+async fn versions_of_keys_that_xml_cannot_carry_go_one_by_one_too() {
+    let version = with_ids(&[("u1/\u{1}", "v1")]);
+    assert_eq!(delete(Answer::Headers("x-amz-version-id: v1\r\n"), Kind::Versions, &version).await, Ok(vec![]));
+    assert_eq!(delete(Answer::Headers(""), Kind::Versions, &version).await, Ok(vec![]));
+    assert_eq!(delete(error(404, "NoSuchVersion"), Kind::Versions, &version).await, Ok(vec![]));
+    let other = delete(Answer::Headers("x-amz-version-id: m1\r\n"), Kind::Versions, &version).await;
+    assert!(matches!(other, Err(Fault::Untrustworthy(_))), "{other:?}");
+}

@@ -1,0 +1,52 @@
+//! The eraser over the adapter: what only both together can show.
+
+use std::num::NonZeroU32;
+
+use erase_user_files::bookmark::Bookmark;
+use erase_user_files::eraser::Eraser;
+use erase_user_files::pace::Pace;
+use erase_user_files::tally::Counters;
+use erase_user_files::target::{Targets, UserId};
+use erase_user_files::work::{End, Job, Work};
+use tokio::time::Instant;
+
+use crate::server::{Answer, LIMIT, Server, error, full};
+
+/// A bucket without versions and uploads, and a script for all else.
+fn server(script: Vec<Answer>) -> Server {
+    let mut script = script.into_iter();
+    Server::answering(move |request| match request.lines().next().unwrap_or_default() {
+        line if line.contains("?versioning") => full("<VersioningConfiguration/>"),
+        line if line.contains("?uploads") => {
+            full("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>")
+        }
+        _ => script.next().expect("an answer is left in the script"),
+    })
+}
+
+#[tokio::test]
+async fn a_throttled_batch_comes_back_in_two_halves() {
+    let page = |keys: &[&str]| {
+        let contents: String = keys.iter().map(|key| format!("<Contents><Key>u1/{key}</Key></Contents>")).collect();
+        full(&format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"))
+    };
+    let deleted = |keys: [&str; 2]| {
+        let deleted = keys.map(|key| format!("<Deleted><Key>u1/{key}</Key></Deleted>")).concat();
+        full(&format!("<DeleteResult>{deleted}</DeleteResult>"))
+    };
+    let listed = page(&["a", "b", "c", "d"]);
+    let server = server(vec![listed, error(503, "SlowDown"), deleted(["a", "b"]), deleted(["c", "d"]), page(&[])]);
+    let (targets, user) = (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
+    let (pace, counters) = (Pace::new(None, NonZeroU32::MIN, 1), Counters::default());
+    let stop = Instant::now() + LIMIT;
+    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects: None, stop };
+    let report = Eraser(server.s3()).work(&pace, &counters, job, &mut Bookmark::default()).await;
+    assert_eq!(report.end, End::Erased);
+    let hop = counters.hop();
+    assert_eq!((hop.throttles, hop.retries), (1, 2));
+    let requests = server.requests();
+    let batches = requests.iter().filter(|request| request.starts_with("POST"));
+    let batch_sizes: Vec<usize> = batches.map(|request| request.matches("<Key>").count()).collect();
+    assert_eq!(batch_sizes, [4, 2, 2]);
+    assert_eq!(hop.requests, requests.len() as u64);
+}

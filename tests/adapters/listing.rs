@@ -1,0 +1,342 @@
+//! The three listings: what is believed, and what is not.
+
+use erase_user_files::bucket::{Bucket, Entry, Fault, Kind, Page};
+
+use crate::server::{Answer, LIMIT, Server, error, full, prefix};
+
+const TRUNCATED: &str = "<IsTruncated>true</IsTruncated>";
+const LAST: &str = "<IsTruncated>false</IsTruncated>";
+const ENCODED: &str = "<EncodingType>url</EncodingType>";
+
+/// The three listings, each by one of its kinds.
+const LISTINGS: [Kind; 3] = [Kind::Objects, Kind::Versions, Kind::Uploads];
+
+fn listing(kind: Kind, rest: &str) -> Answer {
+    full(&match kind {
+        Kind::Objects => format!("<ListBucketResult><Name>photos</Name>{rest}</ListBucketResult>"),
+        Kind::Versions | Kind::DeleteMarkers => format!("<ListVersionsResult>{rest}</ListVersionsResult>"),
+        Kind::Uploads => format!("<ListMultipartUploadsResult>{rest}</ListMultipartUploadsResult>"),
+    })
+}
+
+async fn list(kind: Kind, answer: Answer, token: Option<&str>) -> Result<Page, Fault> {
+    let server = Server::start(vec![answer]);
+    let page = server.reader().list(&prefix(), kind, token, LIMIT).await;
+    server.requests();
+    page
+}
+
+fn next(name: &str, marker: &str) -> String {
+    format!("<Next{name}Marker>{marker}</Next{name}Marker>")
+}
+
+/// The markers of the next page, for a listing of either kind.
+fn markers(key: &str, id: &str) -> String {
+    [next("Key", key), next("VersionId", id), next("UploadId", id)].concat()
+}
+
+/// A version and an upload: each listing takes what is its own.
+fn entries(key: &str, id: &str) -> String {
+    let (version_id, upload_id) = (id.replace("Id>", "VersionId>"), id.replace("Id>", "UploadId>"));
+    format!("<Version>{key}{version_id}</Version><Upload>{key}{upload_id}</Upload>")
+}
+
+/// The token that two markers become.
+async fn token_of(kind: Kind, key: &str, id: &str) -> Option<String> {
+    let page =
+        list(kind, listing(kind, &format!("{TRUNCATED}{ENCODED}{}", markers(key, id))), None).await.expect("a page");
+    page.next
+}
+
+fn keys(page: &Page) -> Vec<&str> {
+    page.entries.iter().map(|entry| entry.key.as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_missing_permission_is_named_with_code_and_request_id() {
+    for (kind, operation, permission) in [
+        (Kind::Objects, "ListObjectsV2", "s3:ListBucket granted"),
+        (Kind::Versions, "ListObjectVersions", "s3:ListBucketVersions granted"),
+        (Kind::DeleteMarkers, "ListObjectVersions", "s3:ListBucketVersions granted"),
+        (Kind::Uploads, "ListMultipartUploads", "s3:ListBucketMultipartUploads granted"),
+    ] {
+        let fault = list(kind, error(403, "AccessDenied"), None).await.unwrap_err();
+        assert!(matches!(fault, Fault::Refused(_)), "{fault:?}");
+        let text = fault.to_string();
+        for part in [operation, "AccessDenied", "HTTP 403", "REQ1", permission] {
+            assert!(text.contains(part), "{part} is missing in: {text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn listings_ask_for_the_prefix_and_for_encoding() {
+    let server = Server::start(LISTINGS.map(|kind| listing(kind, LAST)).into());
+    for kind in LISTINGS {
+        server.reader().list(&prefix(), kind, None, LIMIT).await.unwrap();
+    }
+    let requests = server.requests();
+    for (request, own) in requests.iter().zip(["list-type=2", "versions", "uploads"]) {
+        for part in ["GET /photos", own, "encoding-type=url", "prefix=u1%2F"] {
+            assert!(request.contains(part), "{part} is missing in: {request}");
+        }
+        assert!(!request.contains("marker") && !request.contains("token"), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn listed_keys_are_decoded_once() {
+    let answer = listing(
+        Kind::Objects,
+        "<Prefix>u1/</Prefix><KeyCount>4</KeyCount><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>\
+         <Contents><Key>u1/a+b%2Bc%20d</Key><Size>7</Size><LastModified>2026-01-31T12:00:00.000Z</LastModified></Contents>\
+         <Contents><Key>u1/%2525</Key><Size>0</Size></Contents>\
+         <Contents><Key>u1/%01%EF%BF%BE%0D</Key></Contents>\
+         <Contents><Key>u1/%F0%9F%A6%93%26lt%3B&amp;</Key></Contents>",
+    );
+    let page = list(Kind::Objects, answer, None).await.unwrap();
+    assert_eq!(keys(&page), ["u1/a b+c d", "u1/%25", "u1/\u{1}\u{fffe}\r", "u1/🦓&lt;&"]);
+    assert_eq!((page.entries[0].kind, page.entries[0].id.as_deref(), page.entries[0].bytes), (Kind::Objects, None, 7));
+    assert_eq!(page.entries[0].last_modified.map(|at| at.unix_timestamp()), Some(1_769_860_800));
+    assert_eq!((page.next, page.cut_at), (None, None));
+}
+
+#[tokio::test]
+async fn keys_of_a_store_that_does_not_encode_are_taken_as_they_are() {
+    for (kind, entry) in [
+        (Kind::Objects, "<Contents><Key>u1/a+b%2F</Key></Contents>"),
+        (Kind::Versions, "<Version><Key>u1/a+b%2F</Key><VersionId>v</VersionId></Version>"),
+        (Kind::Uploads, "<Upload><Key>u1/a+b%2F</Key><UploadId>u</UploadId></Upload>"),
+    ] {
+        let page = list(kind, listing(kind, &format!("<Prefix>u1/</Prefix>{LAST}{entry}")), None).await.unwrap();
+        assert_eq!(keys(&page), ["u1/a+b%2F"]);
+    }
+}
+
+#[tokio::test]
+async fn versions_and_delete_markers_stand_in_one_listing() {
+    let answer = || {
+        listing(
+            Kind::Versions,
+            "<Prefix>u1%2F</Prefix><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>\
+             <DeleteMarker><Key>u1/a+b</Key><VersionId>m1</VersionId><IsLatest>true</IsLatest>\
+             <LastModified>2026-01-31T12:00:00.000Z</LastModified></DeleteMarker>\
+             <Version><Key>u1/a+b</Key><VersionId>v+%20</VersionId><IsLatest>false</IsLatest><Size>7</Size>\
+             <LastModified>2026-01-31T12:00:00.000Z</LastModified></Version>\
+             <Version><Key>u1/a+b</Key><VersionId>null</VersionId><Size>3</Size></Version>\
+             <DeleteMarker><Key>u1/%01</Key><VersionId>null</VersionId></DeleteMarker>",
+        )
+    };
+    let entry = |kind, key: &str, id: &str, bytes| {
+        let last_modified = ["m1", "v+%20"]
+            .contains(&id)
+            .then(|| time::OffsetDateTime::from_unix_timestamp(1_769_860_800).expect("a moment"));
+        Entry { kind, key: key.to_owned(), id: Some(id.to_owned()), bytes, last_modified }
+    };
+    let expected = [
+        entry(Kind::Versions, "u1/a b", "v+%20", 7),
+        entry(Kind::Versions, "u1/a b", "null", 3),
+        entry(Kind::DeleteMarkers, "u1/a b", "m1", 0),
+        entry(Kind::DeleteMarkers, "u1/\u{1}", "null", 0),
+    ];
+    for kind in [Kind::Versions, Kind::DeleteMarkers] {
+        let page = list(kind, answer(), None).await.unwrap();
+        assert_eq!((page.entries.as_slice(), page.next, page.cut_at), (expected.as_slice(), None, None));
+    }
+}
+
+#[tokio::test]
+async fn uploads_are_listed_with_their_ids_and_beginnings() {
+    let answer = listing(
+        Kind::Uploads,
+        "<Prefix>u1/</Prefix><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>\
+         <Upload><Key>u1/a%26b</Key><UploadId>up+1</UploadId><Initiated>2026-01-31T12:00:00.000Z</Initiated></Upload>\
+         <Upload><Key>u1/a%26b</Key><UploadId>up2</UploadId></Upload>",
+    );
+    let page = list(Kind::Uploads, answer, None).await.unwrap();
+    assert_eq!(keys(&page), ["u1/a&b"; 2]);
+    let (first, second) = (&page.entries[0], &page.entries[1]);
+    assert_eq!((first.kind, first.id.as_deref(), first.bytes), (Kind::Uploads, Some("up+1"), 0));
+    assert_eq!(first.last_modified.map(|at| at.unix_timestamp()), Some(1_769_860_800));
+    assert_eq!((second.id.as_deref(), second.last_modified), (Some("up2"), None));
+    assert_eq!((page.next, page.cut_at), (None, None));
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_list_uploads_has_none_and_one_that_cannot_list_versions_is_no_use() {
+    let page = list(Kind::Uploads, error(501, "NotImplemented"), None).await;
+    assert_eq!(page, Ok(Page { entries: vec![], next: None, cut_at: None }));
+    let page = list(Kind::Versions, error(501, "NotImplemented"), None).await;
+    assert!(matches!(page, Err(Fault::Refused(_))), "{page:?}");
+}
+
+#[tokio::test]
+async fn both_markers_go_back_to_the_store_as_they_came() {
+    for (kind, id_marker) in [(Kind::Versions, "version-id-marker"), (Kind::Uploads, "upload-id-marker")] {
+        let first = format!("{TRUNCATED}{ENCODED}{}", markers("u1/a+b%2Bc%01%EF%BF%BE%F0%9F%A6%93", "i+/=&amp;%20"));
+        // Only one of the two needs to move.
+        let second = format!("{TRUNCATED}{}", markers("u1/a b+c\u{fffd}", "null"));
+        let third = format!("{TRUNCATED}{}", markers("u1/a b+c\u{fffd}", "0"));
+        let server = Server::start([first, second, third, LAST.to_owned()].map(|page| listing(kind, &page)).into());
+        let reader = server.reader();
+        let (mut token, mut cuts) = (None, vec![]);
+        for _ in 0..4 {
+            let page = reader.list(&prefix(), kind, token.as_deref(), LIMIT).await.unwrap();
+            // The queue that carries the token does not take every character.
+            assert!(page.next.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())), "{page:?}");
+            token = page.next;
+            cuts.push(page.cut_at);
+        }
+        assert_eq!(token, None);
+        let expected = ["u1/a b+c\u{1}\u{fffe}🦓", "u1/a b+c\u{fffd}", "u1/a b+c\u{fffd}"];
+        let expected = expected.map(|key| (kind == Kind::Versions).then(|| key.to_owned()));
+        assert_eq!((&cuts[..3], &cuts[3]), (&expected[..], &None));
+        let requests = server.requests();
+        for (request, key, id) in [
+            (&requests[1], "u1%2Fa%20b%2Bc%01%EF%BF%BE%F0%9F%A6%93", "i%2B%2F%3D%26%2520"),
+            (&requests[2], "u1%2Fa%20b%2Bc%EF%BF%BD", "null"),
+            (&requests[3], "u1%2Fa%20b%2Bc%EF%BF%BD", "0"),
+        ] {
+            let line = request.lines().next().unwrap();
+            let parameters: Vec<&str> = line.split(['?', '&', ' ']).collect();
+            for parameter in [format!("key-marker={key}"), format!("{id_marker}={id}")] {
+                assert!(parameters.contains(&parameter.as_str()), "{parameter} is missing in: {line}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
+    for (name, rest) in [
+        ("no IsTruncated", String::new()),
+        ("more without a token", TRUNCATED.to_owned()),
+        ("more with an empty token", format!("{TRUNCATED}<NextContinuationToken></NextContinuationToken>")),
+        ("the same token again", format!("{TRUNCATED}<NextContinuationToken>t1</NextContinuationToken>")),
+        ("fewer keys than it says", format!("<KeyCount>2</KeyCount>{LAST}<Contents><Key>u1/a</Key></Contents>")),
+        ("another prefix", format!("<Prefix>u10/</Prefix>{LAST}")),
+        ("an object without a key", format!("{LAST}<Contents><Size>1</Size></Contents>")),
+        ("a broken escape", format!("{ENCODED}{LAST}<Contents><Key>u1/%zz</Key></Contents>")),
+        ("a cut escape", format!("{ENCODED}{LAST}<Contents><Key>u1/%e</Key></Contents>")),
+        ("no UTF-8", format!("{ENCODED}{LAST}<Contents><Key>u1/%ff</Key></Contents>")),
+    ] {
+        let page = list(Kind::Objects, listing(Kind::Objects, &rest), Some("t1")).await;
+        assert!(matches!(page, Err(Fault::Untrustworthy(_))), "{name}: {page:?}");
+    }
+    for (name, answer) in [
+        ("cut off", Answer::CutOff(r#"<?xml version="1.0"?><ListBucketResult><IsTruncated>false"#.to_owned())),
+        ("half a document", Answer::Full(200, r#"<?xml version="1.0"?><ListBucketResult>"#.to_owned())),
+        ("cut before the objects", full("<ListBucketResult><IsTruncated>false</IsTruncated><Cont")),
+        ("cut between tags", full("<ListBucketResult><IsTruncated>false</IsTruncated><Contents/>")),
+        ("an empty body", Answer::Full(200, String::new())),
+        ("an error as a 200", full("<Error><Code>InternalError</Code></Error>")),
+        ("a page of a proxy", Answer::Full(200, "<html>welcome</html>".to_owned())),
+    ] {
+        let page = list(Kind::Objects, answer, None).await;
+        assert!(matches!(page, Err(Fault::Untrustworthy(_) | Fault::Unavailable(_))), "{name}: {page:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
+    for kind in [Kind::Versions, Kind::Uploads] {
+        let token = token_of(kind, "u1/k+1", "i1").await;
+        for (name, rest) in [
+            ("no IsTruncated", markers("u1/k2", "i2")),
+            ("no markers", TRUNCATED.to_owned()),
+            ("no key marker", format!("{TRUNCATED}{}", next("VersionId", "i2") + &next("UploadId", "i2"))),
+            ("no id marker", format!("{TRUNCATED}{}", next("Key", "u1/k2"))),
+            ("an empty key marker", format!("{TRUNCATED}{}", markers("", "i2"))),
+            ("an empty id marker", format!("{TRUNCATED}{}", markers("u1/k2", ""))),
+            ("the same markers again", format!("{TRUNCATED}{}", markers("u1/k 1", "i1"))),
+            ("the same markers again, encoded", format!("{TRUNCATED}{ENCODED}{}", markers("u1/k%201", "i1"))),
+            ("a key marker of another user", format!("{TRUNCATED}{}", markers("u10/k", "i2"))),
+            ("a broken escape in the key marker", format!("{TRUNCATED}{ENCODED}{}", markers("u1/%zz", "i2"))),
+            ("another prefix", format!("<Prefix>u10/</Prefix>{LAST}")),
+            ("an entry without an id", format!("{LAST}{}", entries("<Key>u1/a</Key>", ""))),
+            ("an entry with an empty id", format!("{LAST}{}", entries("<Key>u1/a</Key>", "<Id></Id>"))),
+            ("an entry without a key", format!("{LAST}{}", entries("", "<Id>i</Id>"))),
+            ("a broken escape", format!("{LAST}{ENCODED}{}", entries("<Key>u1/%zz</Key>", "<Id>i</Id>"))),
+        ] {
+            let page = list(kind, listing(kind, &rest), token.as_deref()).await;
+            assert!(matches!(page, Err(Fault::Untrustworthy(_))), "{kind:?}, {name}: {page:?}");
+        }
+        for (name, answer) in [
+            ("half a document", full("<R><IsTruncated>false</IsTruncated>")),
+            ("an empty body", Answer::Full(200, String::new())),
+            ("an error as a 200", full("<Error><Code>InternalError</Code></Error>")),
+        ] {
+            let page = list(kind, answer, None).await;
+            assert!(matches!(page, Err(Fault::Untrustworthy(_) | Fault::Unavailable(_))), "{name}: {page:?}");
+        }
+    }
+    for marker in
+        ["<DeleteMarker><Key>u1/a</Key></DeleteMarker>", "<DeleteMarker><VersionId>v</VersionId></DeleteMarker>"]
+    {
+        let page = list(Kind::Versions, listing(Kind::Versions, &format!("{LAST}{marker}")), None).await;
+        assert!(matches!(page, Err(Fault::Untrustworthy(_))), "{page:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_short_or_empty_page_with_a_token_is_not_the_end() {
+    let answer = listing(
+        Kind::Objects,
+        "<KeyCount>0</KeyCount><IsTruncated>true</IsTruncated><NextContinuationToken>t2</NextContinuationToken>",
+    );
+    let page = list(Kind::Objects, answer, Some("t1")).await.unwrap();
+    assert_eq!((page.entries.len(), page.next.as_deref()), (0, Some("t2")));
+    for kind in [Kind::Versions, Kind::Uploads] {
+        let (first, second) = (token_of(kind, "u1/a", "1").await, token_of(kind, "u1/a", "2").await);
+        let answer = listing(kind, &format!("{TRUNCATED}{}", markers("u1/a", "2")));
+        let page = list(kind, answer, first.as_deref()).await.unwrap();
+        assert_eq!((page.entries.len(), page.next), (0, second));
+    }
+}
+
+#[tokio::test]
+async fn only_a_refused_token_means_begin_again() {
+    for kind in LISTINGS {
+        let token = match kind {
+            Kind::Objects => Some("t 1".to_owned()),
+            Kind::Versions | Kind::DeleteMarkers | Kind::Uploads => token_of(kind, "u1/k", "i").await,
+        };
+        let token = token.as_deref();
+        for code in ["InvalidArgument", "ExpiredContinuationToken", "InvalidRequest"] {
+            let with_token = list(kind, error(400, code), token).await;
+            assert!(matches!(with_token, Err(Fault::TokenRefused(_))), "{kind:?}: {with_token:?}");
+            let without = list(kind, error(400, code), None).await;
+            assert!(matches!(without, Err(Fault::Refused(_))), "{kind:?}: {without:?}");
+        }
+        let not_now = list(kind, error(503, "SlowDown"), token).await;
+        assert!(matches!(not_now, Err(Fault::Throttled(_))), "{kind:?}: {not_now:?}");
+        let not_allowed = list(kind, error(403, "AccessDenied"), token).await;
+        assert!(matches!(not_allowed, Err(Fault::Refused(_))), "{kind:?}: {not_allowed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_none_of_this_listing_is_refused_without_a_request() {
+    let server = Server::start(vec![]);
+    let reader = server.reader();
+    for kind in [Kind::Versions, Kind::DeleteMarkers, Kind::Uploads] {
+        for token in [
+            "",
+            "&",
+            "u1/k",
+            "u1%2Fk&",
+            "&id",
+            "u10%2Fk&id",
+            "u1%2&id",
+            "u1%2Fk%ff&id",
+            "1ueGcrxLJRrLbN8Th+5cYaQbUwI4h0Bl2cJU5Q==",
+            r#"["u1/k","id"]"#,
+            "\u{0}\u{fffe}🦓&🦓",
+        ] {
+            let page = reader.list(&prefix(), kind, Some(token), LIMIT).await;
+            assert!(matches!(page, Err(Fault::TokenRefused(_))), "{token}: {page:?}");
+            assert!(!page.unwrap_err().to_string().contains("u1"), "a token may hold a key");
+        }
+    }
+    server.requests();
+}

@@ -1,0 +1,154 @@
+//! Object Lock: when governance is bypassed, and what is said to hold a version.
+
+use erase_user_files::bucket::s3::S3;
+use erase_user_files::bucket::{Deletes, Fault, Hold, Kind, Retention};
+use time::OffsetDateTime;
+
+use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids};
+
+const BYPASS: &str = "x-amz-bypass-governance-retention: true\r\n";
+
+fn lock() -> Answer {
+    full("<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>")
+}
+
+fn deleted() -> Answer {
+    full("<DeleteResult><Deleted><Key>u1/a</Key><VersionId>v1</VersionId></Deleted></DeleteResult>")
+}
+
+async fn delete_version(s3: &S3, kind: Kind) -> Result<u64, Fault> {
+    let deletion = s3.delete(&prefix(), kind, &with_ids(&[("u1/a", "v1")]), LIMIT).await?;
+    assert_eq!(deletion.failures, []);
+    Ok(deletion.requests)
+}
+
+#[tokio::test]
+async fn governance_is_bypassed_where_there_is_a_lock_and_the_lock_is_asked_for_once() {
+    let server = Server::start(vec![lock(), deleted(), deleted(), Answer::Headers("")]);
+    let s3 = server.s3_that_bypasses();
+    assert_eq!(delete_version(&s3, Kind::Versions).await, Ok(2));
+    assert_eq!(delete_version(&s3, Kind::DeleteMarkers).await, Ok(1));
+    let single = s3.delete(&prefix(), Kind::Versions, &with_ids(&[("u1/\u{1}", "v1")]), LIMIT).await.unwrap();
+    assert_eq!(single.requests, 1);
+    let requests = server.requests();
+    assert!(requests[0].starts_with("GET /photos/?object-lock "), "{}", requests[0]);
+    for request in &requests[1..] {
+        assert!(request.contains(BYPASS), "{request}");
+    }
+}
+
+#[tokio::test]
+async fn governance_is_not_bypassed_where_there_is_no_lock_or_where_it_was_not_asked_for() {
+    for code in ["ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"] {
+        let status = if code == "NotImplemented" { 501 } else { 404 };
+        let server = Server::start(vec![error(status, code), deleted(), deleted()]);
+        let s3 = server.s3_that_bypasses();
+        assert_eq!(delete_version(&s3, Kind::Versions).await, Ok(2));
+        assert_eq!(delete_version(&s3, Kind::Versions).await, Ok(1));
+        assert!(server.requests().iter().all(|request| !request.contains(BYPASS)));
+    }
+    let server = Server::start(vec![full("<ObjectLockConfiguration/>"), deleted()]);
+    assert_eq!(delete_version(&server.s3_that_bypasses(), Kind::Versions).await, Ok(2));
+    assert!(!server.requests()[1].contains(BYPASS));
+    let server = Server::start(vec![deleted()]);
+    assert_eq!(delete_version(&server.s3(), Kind::Versions).await, Ok(1));
+    assert!(!server.requests()[0].contains(BYPASS));
+    // Objects of a bucket without versions cannot be locked.
+    let server = Server::start(vec![deleted()]);
+    let deletion = server.s3_that_bypasses().delete(&prefix(), Kind::Objects, &items(&["u1/a"]), LIMIT).await.unwrap();
+    assert_eq!((deletion.requests, deletion.failures), (1, vec![]));
+    assert!(!server.requests()[0].contains(BYPASS));
+}
+
+#[tokio::test]
+async fn whoever_bypasses_governance_must_be_able_to_see_the_lock() {
+    let server = Server::start(vec![error(403, "AccessDenied"), error(503, "SlowDown"), lock(), deleted()]);
+    let s3 = server.s3_that_bypasses();
+    let refused = delete_version(&s3, Kind::Versions).await;
+    let is_named = |fault: &Fault| fault.to_string().contains("s3:GetBucketObjectLockConfiguration");
+    assert!(matches!(&refused, Err(fault @ Fault::Refused(_)) if is_named(fault)), "{refused:?}");
+    let throttled = delete_version(&s3, Kind::Versions).await;
+    assert!(matches!(throttled, Err(Fault::Throttled(_))), "{throttled:?}");
+    assert_eq!(delete_version(&s3, Kind::Versions).await, Ok(2), "neither is remembered");
+    server.requests();
+}
+
+/// What is said to hold a version of a locked bucket: `hold` and `retention` are what S3 says of it.
+async fn retention(hold: (u16, &'static str), retention: (u16, &'static str)) -> Result<Option<Retention>, Fault> {
+    let answer = |(status, body): (u16, &str)| match status {
+        200 => full(body),
+        _ => error(status, body),
+    };
+    let server = Server::answering(move |request| match request.lines().next().unwrap_or_default() {
+        line if line.starts_with("GET /photos/?object-lock ") => lock(),
+        line if line.contains("/photos/u1/%01a?legal-hold&versionId=v%261") => answer(hold),
+        line if line.contains("/photos/u1/%01a?retention&versionId=v%261") => answer(retention),
+        _ => error(400, "NotExpected"),
+    });
+    let item = with_ids(&[("u1/\u{1}a", "v&1")]).remove(0);
+    let found = server.s3().retention(&prefix(), &item, LIMIT).await;
+    assert_eq!(server.requests().len(), 3);
+    found
+}
+
+const NONE: (u16, &str) = (404, "NoSuchObjectLockConfiguration");
+const HELD: (u16, &str) = (200, "<LegalHold><Status>ON</Status></LegalHold>");
+const RELEASED: (u16, &str) = (200, "<LegalHold><Status>OFF</Status></LegalHold>");
+const GOVERNANCE: (u16, &str) =
+    (200, "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2026-01-31T12:00:00.000Z</RetainUntilDate></Retention>");
+
+#[tokio::test]
+async fn a_version_is_held_by_its_legal_hold_or_else_until_its_date() {
+    let until = OffsetDateTime::from_unix_timestamp(1_769_860_800).ok();
+    let governance = Some(Retention { hold: Hold::Governance, until });
+    assert_eq!(retention(NONE, NONE).await, Ok(None));
+    assert_eq!(retention(RELEASED, GOVERNANCE).await, Ok(governance));
+    assert_eq!(retention(NONE, GOVERNANCE).await, Ok(governance));
+    let legal_hold = Some(Retention { hold: Hold::LegalHold, until: None });
+    assert_eq!(retention(HELD, GOVERNANCE).await, Ok(legal_hold));
+    assert_eq!(retention(HELD, NONE).await, Ok(legal_hold));
+    let undated = |hold| Ok(Some(Retention { hold, until: None }));
+    assert_eq!(
+        retention(NONE, (200, "<Retention><Mode>COMPLIANCE</Mode></Retention>")).await,
+        undated(Hold::Compliance)
+    );
+    let event = "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2026-01-31T12:00:00.000Z</RetainUntilDate>\
+                 <EventHold>ON</EventHold></Retention>";
+    assert_eq!(retention(NONE, (200, event)).await, undated(Hold::Governance));
+    // Gone in the meantime, or a delete marker: nothing holds it. Other stores have codes of their own.
+    for nothing in [(404, "NoSuchKey"), (404, "NoSuchVersion"), (404, "OddCode"), (405, "MethodNotAllowed")] {
+        assert_eq!(retention(nothing, nothing).await, Ok(None), "{nothing:?}");
+    }
+    assert_eq!(retention(RELEASED, (200, "<Retention/>")).await, Ok(None));
+}
+
+#[tokio::test]
+async fn what_could_not_be_asked_is_not_taken_for_nothing() {
+    let denied = (403, "AccessDenied");
+    for (answer, permission) in [
+        (retention(denied, NONE).await, "s3:GetObjectLegalHold"),
+        (retention(NONE, denied).await, "s3:GetObjectRetention"),
+    ] {
+        let is_named = |fault: &Fault| fault.to_string().contains(permission);
+        assert!(matches!(&answer, Err(fault @ Fault::Refused(_)) if is_named(fault)), "{answer:?}");
+    }
+    let missing = retention((404, "NoSuchBucket"), NONE).await;
+    assert!(matches!(missing, Err(Fault::Refused(_))), "{missing:?}");
+    let slow = retention(NONE, (503, "SlowDown")).await;
+    assert!(matches!(slow, Err(Fault::Throttled(_))), "{slow:?}");
+    let unknown = retention(NONE, (200, "<Retention><Mode>CUSTODY</Mode></Retention>")).await;
+    assert!(matches!(unknown, Err(Fault::Untrustworthy(_))), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn without_a_lock_nothing_is_asked_of_single_versions() {
+    // Without the permission to see a lock, a refusal is one like another.
+    for answer in [error(404, "ObjectLockConfigurationNotFoundError"), error(403, "AccessDenied")] {
+        let server = Server::start(vec![answer]);
+        let (s3, item) = (server.s3(), with_ids(&[("u1/a", "v1")]).remove(0));
+        for _ in 0..2 {
+            assert_eq!(s3.retention(&prefix(), &item, LIMIT).await, Ok(None));
+        }
+        server.requests();
+    }
+}

@@ -1,0 +1,116 @@
+//! Receipts: stored once, never overwritten, read back.
+
+use std::time::Duration;
+
+use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
+
+use crate::server::{Answer, LIMIT, Server, error};
+
+const NAME: &str = "e1/hop-000001.json";
+const DOCUMENT: &str = r#"{"user":"🦓"}"#;
+
+async fn store(answer: Answer) -> Result<Stored, ReceiptFault> {
+    let server = Server::start(vec![answer]);
+    let stored = server.receipts().store(NAME, DOCUMENT, LIMIT).await;
+    server.requests();
+    stored
+}
+
+async fn read(answer: Answer) -> Result<Option<String>, ReceiptFault> {
+    let server = Server::start(vec![answer]);
+    let text = server.receipts().read(NAME, LIMIT).await;
+    server.requests();
+    text
+}
+
+/// Says what it is, and nothing that could be a key.
+fn check(fault: &ReceiptFault, parts: [&str; 2]) {
+    let text = fault.to_string();
+    for part in [parts[0], parts[1], "REQ1"] {
+        assert!(text.contains(part), "{part} is missing in: {text}");
+    }
+    assert!(!text.contains("secret") && !text.contains("e1"), "it names a key: {text}");
+}
+
+#[tokio::test]
+async fn a_receipt_is_stored_unless_there_is_one() {
+    let server = Server::start(vec![Answer::Full(200, String::new())]);
+    assert_eq!(server.receipts().store(NAME, DOCUMENT, LIMIT).await, Ok(Stored::Now));
+    let request = server.requests().remove(0);
+    assert!(request.starts_with("PUT /audit/erasures/e1/hop-000001.json?"), "{request}");
+    for header in ["if-none-match: *\r\n", "content-type: application/json\r\n"] {
+        assert!(request.contains(header), "{header} is missing in: {request}");
+    }
+    assert!(request.ends_with(&format!("\r\n\r\n{DOCUMENT}")), "{request}");
+    assert_eq!(store(error(412, "PreconditionFailed")).await, Ok(Stored::Before));
+}
+
+#[tokio::test]
+async fn a_receipt_that_is_not_stored_says_whether_another_try_may_help() {
+    for (status, code) in [
+        (409, "ConditionalRequestConflict"),
+        (409, "OperationAborted"),
+        (500, "InternalError"),
+        (503, "SlowDown"),
+        (400, "RequestTimeout"),
+    ] {
+        let fault = store(error(status, code)).await.unwrap_err();
+        assert!(matches!(fault, ReceiptFault::Unavailable(_)), "{fault:?}");
+        check(&fault, ["PutObject", code]);
+    }
+    for (status, code) in [(404, "NoSuchBucket"), (400, "InvalidRequest"), (501, "NotImplemented"), (409, "Other")] {
+        let fault = store(error(status, code)).await.unwrap_err();
+        assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
+        check(&fault, ["PutObject", code]);
+    }
+    let fault = store(error(403, "AccessDenied")).await.unwrap_err();
+    assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
+    check(&fault, ["AccessDenied", "s3:PutObject"]);
+}
+
+#[tokio::test]
+async fn a_receipt_is_read_as_it_was_stored() {
+    let server = Server::start(vec![Answer::Full(200, DOCUMENT.to_owned())]);
+    assert_eq!(server.receipts().read(NAME, LIMIT).await, Ok(Some(DOCUMENT.to_owned())));
+    let request = server.requests().remove(0);
+    assert!(request.starts_with("GET /audit/erasures/e1/hop-000001.json?"), "{request}");
+    assert_eq!(read(error(404, "NoSuchKey")).await, Ok(None));
+    // It is no XML, and need not look like it.
+    assert_eq!(read(Answer::Full(200, "<a>".to_owned())).await, Ok(Some("<a>".to_owned())));
+    let largest = "x".repeat(1_048_576);
+    assert_eq!(read(Answer::Full(200, largest.clone())).await, Ok(Some(largest)));
+}
+
+#[tokio::test]
+async fn what_is_no_receipt_is_not_read_as_one() {
+    for answer in [Answer::Full(200, "x".repeat(1_048_577)), Answer::Bytes(vec![b'{', 0xff])] {
+        let fault = read(answer).await.unwrap_err();
+        assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
+    }
+    let fault = read(error(404, "NoSuchBucket")).await.unwrap_err();
+    assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
+    check(&fault, ["GetObject", "NoSuchBucket"]);
+    let fault = read(error(403, "AccessDenied")).await.unwrap_err();
+    assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
+    // Without s3:ListBucket, a receipt that is not there looks like this, too.
+    check(&fault, ["s3:GetObject", "s3:ListBucket"]);
+    for answer in [error(503, "SlowDown"), error(500, "InternalError"), Answer::CutOff(DOCUMENT.to_owned())] {
+        let fault = read(answer).await.unwrap_err();
+        assert!(matches!(fault, ReceiptFault::Unavailable(_)), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_costs_no_more_than_the_limit() {
+    let server = Server::start(vec![Answer::Hang, Answer::Hang, Answer::Stall(DOCUMENT.to_owned())]);
+    let (receipts, limit) = (server.receipts(), Duration::from_millis(200));
+    let start = tokio::time::Instant::now();
+    let stored = receipts.store(NAME, DOCUMENT, limit).await;
+    assert!(matches!(stored, Err(ReceiptFault::Unavailable(_))), "{stored:?}");
+    for _ in 0..2 {
+        let text = receipts.read(NAME, limit).await;
+        assert!(matches!(text, Err(ReceiptFault::Unavailable(_))), "{text:?}");
+    }
+    assert!(start.elapsed() < Duration::from_secs(4), "the limit was 3 times 200 ms, it took {:?}", start.elapsed());
+    server.requests();
+}

@@ -1,0 +1,74 @@
+//! The queue.
+
+use std::time::Duration;
+
+use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
+
+use crate::server::{Answer, LIMIT, OWNER, Server};
+
+fn continuation() -> Outgoing {
+    Outgoing {
+        body: "{}".to_owned(),
+        group: "u1".to_owned(),
+        deduplication_id: "e1:1".to_owned(),
+        delay: Duration::ZERO,
+    }
+}
+
+fn sent() -> Answer {
+    Answer::Full(200, r#"{"MessageId":"m1","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#.to_owned())
+}
+
+#[tokio::test]
+async fn a_continuation_has_a_group_on_every_queue_and_a_deduplication_id_on_fifo_only() {
+    let server = Server::start(vec![sent(), sent()]);
+    server.sqs("erase").send(&continuation(), LIMIT).await.unwrap();
+    server.sqs("erase.fifo").send(&continuation(), LIMIT).await.unwrap();
+    let requests = server.requests();
+    assert!(requests.iter().all(|request| request.contains(r#""MessageGroupId":"u1""#)), "{requests:?}");
+    assert!(!requests[0].contains("MessageDeduplicationId"), "{}", requests[0]);
+    assert!(requests[1].contains(r#""MessageDeduplicationId":"e1:1""#), "{}", requests[1]);
+}
+
+#[tokio::test]
+async fn a_continuation_may_stay_hidden_for_a_while_except_on_a_fifo_queue() {
+    let server = Server::start(vec![sent(), sent(), sent()]);
+    let later = Outgoing { delay: Duration::from_secs(900), ..continuation() };
+    server.sqs("erase").send(&later, LIMIT).await.unwrap();
+    server.sqs("erase.fifo").send(&later, LIMIT).await.unwrap();
+    server.sqs("erase").send(&continuation(), LIMIT).await.unwrap();
+    let requests = server.requests();
+    assert!(requests[0].contains(r#""DelaySeconds":900"#), "{}", requests[0]);
+    assert!(requests[1..].iter().all(|request| !request.contains("DelaySeconds")), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_message_is_given_back_to_the_queue_that_it_came_from() {
+    let server = Server::start(vec![Answer::Full(200, "{}".to_owned())]);
+    let queue_arn = Some(format!("arn:aws:sqs:eu-central-1:{OWNER}:withdrawals"));
+    let received = Received { queue_arn, receipt_handle: "handle".to_owned() };
+    server.sqs("erase").set_visibility(&received, Duration::from_secs(40), LIMIT).await.unwrap();
+    let request = server.requests().remove(0);
+    assert!(request.contains(&format!("/{OWNER}/withdrawals\"")), "{request}");
+    assert!(request.contains(r#""VisibilityTimeout":40"#), "{request}");
+}
+
+#[tokio::test]
+async fn failed_requests_to_sqs_are_sorted_by_what_to_do_about_them() {
+    let error = |status, code: &str| {
+        Answer::Full(status, format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"secret"}}"#))
+    };
+    for (answer, is_temporary) in [
+        (error(400, "RequestThrottled"), true),
+        (error(500, "InternalFailure"), true),
+        (Answer::Full(503, String::new()), true),
+        (error(403, "AccessDeniedException"), false),
+        (error(400, "QueueDoesNotExist"), false),
+    ] {
+        let server = Server::start(vec![answer]);
+        let fault = server.sqs("erase").send(&continuation(), LIMIT).await.unwrap_err();
+        assert_eq!(matches!(fault, QueueFault::Unavailable(_)), is_temporary, "{fault:?}");
+        assert!(!fault.to_string().contains("secret"), "{fault}");
+        assert_eq!(server.requests().len(), 1, "the SDK must not repeat requests by itself");
+    }
+}

@@ -1,0 +1,71 @@
+//! Whether a bucket has, or has ever had, versions.
+
+use std::time::Duration;
+
+use erase_user_files::bucket::{Bucket, Fault};
+use tokio::time::{advance, pause, resume};
+
+use crate::server::{Answer, LIMIT, Server, error, full};
+
+fn versioning(rest: &str) -> Answer {
+    let namespace = "http://s3.amazonaws.com/doc/2006-03-01/";
+    full(&format!(r#"<VersioningConfiguration xmlns="{namespace}">{rest}</VersioningConfiguration>"#))
+}
+
+async fn is_versioned(answer: Answer) -> Result<bool, Fault> {
+    let server = Server::start(vec![answer]);
+    let is_versioned = server.reader().is_versioned("photos", LIMIT).await;
+    let request = server.requests().remove(0);
+    assert!(request.starts_with("GET /photos/?versioning "), "{request}");
+    is_versioned
+}
+
+#[tokio::test]
+async fn a_bucket_is_versioned_from_the_first_time_that_it_was_switched_on() {
+    assert_eq!(is_versioned(versioning("<Status>Enabled</Status>")).await, Ok(true));
+    assert_eq!(is_versioned(versioning("<Status>Suspended</Status><MfaDelete>Disabled</MfaDelete>")).await, Ok(true));
+    assert_eq!(is_versioned(versioning("")).await, Ok(false));
+    assert_eq!(is_versioned(full("<VersioningConfiguration/>")).await, Ok(false));
+    // A store that knows no versioning has none.
+    assert_eq!(is_versioned(error(501, "NotImplemented")).await, Ok(false));
+    // A state that was cut off is no state.
+    assert!(matches!(is_versioned(full("<VersioningConfiguration>")).await, Err(Fault::Unavailable(_))));
+    assert!(matches!(is_versioned(error(500, "InternalError")).await, Err(Fault::Unavailable(_))));
+    assert!(matches!(is_versioned(error(400, "InvalidRequest")).await, Err(Fault::Refused(_))));
+    let fault = is_versioned(error(403, "AccessDenied")).await.unwrap_err();
+    assert!(matches!(&fault, Fault::Refused(text) if text.contains("s3:GetBucketVersioning")), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_bucket_with_mfa_delete_is_refused_each_time_until_it_is_off() {
+    let with_mfa = |status| versioning(&format!("<Status>{status}</Status><MfaDelete>Enabled</MfaDelete>"));
+    let off = versioning("<Status>Enabled</Status><MfaDelete>Disabled</MfaDelete>");
+    let server = Server::start(vec![with_mfa("Enabled"), with_mfa("Suspended"), off]);
+    let reader = server.reader();
+    for _ in 0..2 {
+        let fault = reader.is_versioned("photos", LIMIT).await.unwrap_err();
+        assert!(matches!(&fault, Fault::Refused(text) if text.contains("switch MFA delete off")), "{fault:?}");
+    }
+    assert_eq!(reader.is_versioned("photos", LIMIT).await, Ok(true));
+    server.requests();
+}
+
+#[tokio::test]
+async fn that_a_bucket_is_versioned_is_remembered_for_an_hour_and_that_it_is_not_never() {
+    let enabled = || versioning("<Status>Enabled</Status>");
+    let server = Server::start(vec![versioning(""), versioning(""), enabled(), enabled(), enabled()]);
+    let s3 = server.s3();
+    for is_versioned in [false, false, true, true, true] {
+        assert_eq!(s3.is_versioned("photos", LIMIT).await, Ok(is_versioned));
+    }
+    assert_eq!(s3.is_versioned("films", LIMIT).await, Ok(true), "of another bucket, nothing is known");
+    let hour = Duration::from_secs(3_600);
+    for (passes, _asks_again) in [(hour - Duration::from_secs(60), false), (Duration::from_secs(60), true)] {
+        pause();
+        advance(passes).await;
+        resume();
+        assert_eq!(s3.is_versioned("photos", LIMIT).await, Ok(true));
+    }
+    let buckets: Vec<_> = server.requests().into_iter().map(|request| request[5..11].to_owned()).collect();
+    assert_eq!(buckets, ["photos", "photos", "photos", "films/", "photos"]);
+}

@@ -1,0 +1,94 @@
+//! The model in the place of the real S3.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use erase_user_files::bucket::{Bucket, Deletes, Deletion, Fault, Item, KeyFailure, Kind, Page, Retention};
+use erase_user_files::target::Prefix;
+
+use super::model::S3;
+
+/// A handle on a [`S3`] that the function and its test share.
+#[derive(Debug, Clone)]
+pub(crate) struct Fake {
+    store: Arc<Mutex<S3>>,
+    /// Entries on a page at most; S3 gives 1,000.
+    pub(crate) page_size: usize,
+    /// Whether deletes bring the permission to delete what is locked in governance mode.
+    pub(crate) bypasses_governance: bool,
+}
+
+impl Fake {
+    pub(crate) fn new(buckets: &[&str]) -> Self {
+        Self { store: Arc::new(Mutex::new(S3::new(buckets))), page_size: 1_000, bypasses_governance: false }
+    }
+
+    /// The model: to fill it, and to look into it.
+    pub(crate) fn store(&self) -> MutexGuard<'_, S3> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bucket for Fake {
+    async fn is_versioned(&self, bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+        let versioning = self.store().versioning(bucket);
+        versioning.map(|versioning| versioning.has_versions()).ok_or_else(|| Fault::Refused("NoSuchBucket".to_owned()))
+    }
+
+    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+        self.store().list((prefix.bucket(), prefix.as_str()), kind, token, self.page_size)
+    }
+}
+
+impl Deletes for Fake {
+    async fn delete(&self, prefix: &Prefix, kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+        let mut failures = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let deleted = self.store().delete(prefix.bucket(), kind, item, self.bypasses_governance);
+            failures.extend(deleted.err().map(|code| refusal(index, code)));
+        }
+        let requests = if kind == Kind::Uploads { items.len() as u64 } else { 1 };
+        Ok(Deletion { requests, failures })
+    }
+
+    async fn retention(&self, prefix: &Prefix, item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+        Ok(self.store().retention(prefix.bucket(), item.key.as_str(), item.id.as_deref().unwrap_or_default()))
+    }
+}
+
+impl S3 {
+    /// Deletes one item of a request, or says by which code it stays.
+    pub(crate) fn delete(
+        &mut self,
+        bucket: &str,
+        kind: Kind,
+        item: &Item,
+        bypasses_governance: bool,
+    ) -> Result<(), &'static str> {
+        let key = item.key.as_str();
+        match (kind, item.id.as_deref()) {
+            // The adapter's word for a delete that S3 answers with a delete marker.
+            (Kind::Objects, None) if self.delete_plain(bucket, key) => Err("OnlyHidden"),
+            (Kind::Objects, None) => Ok(()),
+            (Kind::Uploads, Some(id)) => {
+                self.abort_upload(bucket, key, id);
+                Ok(())
+            }
+            (Kind::Versions | Kind::DeleteMarkers, Some(id))
+                if self.delete_version(bucket, key, id, bypasses_governance) =>
+            {
+                Ok(())
+            }
+            (Kind::Versions | Kind::DeleteMarkers, Some(_)) => Err("AccessDenied"),
+            // An object with an id, or anything else without one: no request that the adapter would send.
+            (Kind::Objects, Some(_)) | (Kind::Uploads | Kind::Versions | Kind::DeleteMarkers, None) => {
+                Err("InvalidArgument")
+            }
+        }
+    }
+}
+
+/// What S3 refuses for one item; no other try will help.
+pub(crate) fn refusal(index: usize, code: &str) -> KeyFailure {
+    KeyFailure { index, code: code.to_owned(), is_retryable: false, is_throttle: false }
+}

@@ -1,0 +1,194 @@
+//! Dry runs, the fuse, the sweep.
+
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::sleep;
+
+use crate::scene::{Event, Letters, NOBODY, Scene, Shelf, Store, locked, record, withdrawal};
+use crate::schema::assert_is_receipt;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_counts_over_many_hops_and_deletes_nothing() {
+    // At 60 ms a page, a hop of 3 s sees about 30 pages.
+    let scene = Scene::new(Store::of(&[("u1", 100_500)]), Letters::default(), &[("DRY_RUN", "true")]);
+    let mut message = withdrawal("u1");
+    let mut hops = 0;
+    loop {
+        assert_eq!(scene.invoke(Duration::from_secs(3), vec![message]).await, Ok(NOBODY));
+        hops += 1;
+        let Some(next) = locked(&scene.letters.sent).pop() else { break };
+        assert!(next.body.contains(r#""dryRun":true"#), "{}", next.body);
+        message = record("m", &next.body);
+    }
+    assert!(hops > 2, "{hops}");
+    let (name, receipt) = scene.shelf.receipt();
+    assert_is_receipt(&receipt);
+    assert_eq!((name.as_str(), &receipt["outcome"]), ("u1/dry-run.json", &json!("dry-run")));
+    assert_eq!((&receipt["objects"], &receipt["bytes"]), (&json!(100_500), &json!(100_500)));
+    assert_eq!(scene.store.left("u1"), 100_500);
+    assert!(!locked(&scene.store.log).iter().any(|(_, event)| matches!(event, Event::Deleting(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_whose_receipt_cannot_be_stored_counts_anew() {
+    let shelf = Shelf { fails: AtomicU32::new(3), ..Shelf::default() };
+    let scene = Scene::new(Store::of(&[("u1", 1_500)]), Letters::default(), &[("DRY_RUN", "true")]).with_shelf(shelf);
+    assert_eq!(scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await, Ok(NOBODY));
+    let next = locked(&scene.letters.sent).pop().expect("a continuation");
+    assert_eq!(scene.invoke(TIMEOUT, vec![record("m", &next.body)]).await, Ok(NOBODY));
+    assert_eq!(scene.shelf.receipt().1["objects"], 1_500);
+}
+
+#[tokio::test(start_paused = true)]
+async fn switching_dry_run_on_or_off_neither_erases_by_mistake_nor_loses_a_request() {
+    let mut scene = Scene::new(Store::of(&[("u1", 100_500)]), Letters::default(), &[("DRY_RUN", "true")]);
+    scene.invoke(Duration::from_secs(3), vec![withdrawal("u1")]).await.unwrap();
+    let dry = locked(&scene.letters.sent).pop().expect("a continuation").body;
+
+    scene.set("DRY_RUN", "false");
+    assert_eq!(scene.invoke(TIMEOUT, vec![record("dry", &dry)]).await, Ok(vec!["dry".to_owned()]));
+    assert_eq!(scene.store.left("u1"), 100_500, "a dry run never becomes an erasure");
+    assert_eq!(locked(&scene.letters.visibilities)["dry"], 0);
+    scene.invoke(Duration::from_secs(3), vec![withdrawal("u1")]).await.unwrap();
+    let real = locked(&scene.letters.sent).pop().expect("a continuation").body;
+    let left = scene.store.left("u1");
+    assert!(left < 100_500);
+
+    scene.set("DRY_RUN", "true");
+    assert_eq!(scene.invoke(TIMEOUT, vec![record("real", &real)]).await, Ok(vec!["real".to_owned()]));
+    assert_eq!(scene.store.left("u1"), left, "DRY_RUN is a brake, too");
+    assert_eq!(locked(&scene.letters.visibilities)["real"], 5, "the request waits");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fuse_counts_over_all_hops() {
+    for (objects, max, is_erased) in
+        [(2_500, "2500", true), (2_500, "2499", false), (1_000, "999", false), (0, "1", true)]
+    {
+        let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_OBJECTS", max)]);
+        let failed = scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await.unwrap();
+        assert_eq!(failed.is_empty(), is_erased, "{objects} objects, MAX_OBJECTS={max}");
+        let (name, receipt) = scene.shelf.receipt();
+        assert_is_receipt(&receipt);
+        if is_erased {
+            assert_eq!(name, "u1/erased.json");
+        } else {
+            assert_eq!(name, "u1/incomplete-1.json");
+            assert_eq!(
+                receipt["reason"],
+                format!("the fuse blew: this user has more than MAX_OBJECTS ({max}) objects")
+            );
+        }
+        if objects == 1_000 {
+            assert_eq!(scene.store.left("u1"), 1_000, "one page shows that they are too many");
+        }
+    }
+    let scene = Scene::new(Store::of(&[("u1", 20_000)]), Letters::default(), &[("MAX_OBJECTS", "19999")]);
+    let mut message = withdrawal("u1");
+    let mut hops = 0;
+    let failed = loop {
+        let failed = scene.invoke(Duration::from_secs(3), vec![message]).await.unwrap();
+        hops += 1;
+        let Some(next) = locked(&scene.letters.sent).pop() else { break failed };
+        message = record("m", &next.body);
+    };
+    assert!(hops > 1, "{hops}");
+    assert_eq!(failed, ["m"]);
+    assert!(scene.store.left("u1") > 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_sweep_comes_back_once_and_takes_what_came_late() {
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[("LATE_WRITE_SWEEP_SECONDS", "2000")]);
+    scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await.unwrap();
+    assert_eq!(scene.shelf.receipt().0, "u1/erased.json");
+    locked(&scene.store.objects).insert("u1/".to_owned(), [7, 8, 9].into());
+    let mut waits = Vec::new();
+    while let Some(next) = { locked(&scene.letters.sent).pop() } {
+        waits.push(next.delay.as_secs());
+        sleep(next.delay).await;
+        assert_eq!(scene.invoke(TIMEOUT, vec![record("m", &next.body)]).await, Ok(NOBODY));
+        let is_due = waits.iter().sum::<u64>() >= 2_000;
+        assert_eq!(scene.store.left("u1"), if is_due { 0 } else { 3 }, "after {waits:?}");
+    }
+    assert_eq!(waits.len(), 3, "{waits:?}");
+    assert_eq!(waits[..2], [900, 900]);
+    assert!((199..=201).contains(&waits[2]), "{waits:?}");
+    let swept = serde_json::from_str(&locked(&scene.shelf.documents)["u1/swept.json"]).unwrap();
+    assert_is_receipt(&swept);
+    assert_eq!((&swept["outcome"], &swept["objects"]), (&json!("swept"), &json!(3)));
+    assert_eq!(swept["requestedAt"], "2027-01-15T08:00:00Z");
+    assert!(swept["startedAt"].as_str() > Some("2027-01-15T08:33"), "{swept}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_erasure_whose_sweep_cannot_be_arranged_is_given_back() {
+    let letters = Letters { fails: true, ..Letters::default() };
+    let scene = Scene::new(Store::of(&[("u1", 10)]), letters, &[("LATE_WRITE_SWEEP_SECONDS", "60")]);
+    assert_eq!(scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await, Ok(vec!["u1".to_owned()]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_narrower_pattern_refuses_and_never_allows() {
+    let scene =
+        Scene::new(Store::of(&[("u1", 1), ("u-1", 1)]), Letters::default(), &[("USER_ID_PATTERN", "u-?[0-9]|.*/.*")]);
+    let records = ["u1", "u-1", "u10", "au1", "u1/", "u1/x"].map(withdrawal).into();
+    assert_eq!(scene.invoke(TIMEOUT, records).await.unwrap(), ["u10", "au1", "u1/", "u1/x"]);
+    assert_eq!((scene.store.left("u1"), scene.store.left("u-1")), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn envelopes_and_pointers_lead_to_the_same_erasure() {
+    let plain = json!({"type": "user-withdrawn", "userId": "u1", "requestId": "r"});
+    let sns = |inner: &serde_json::Value| json!({"Type": "Notification", "MessageId": "n", "TopicArn": "t", "Message": inner.to_string()});
+    let bridge = json!({"version": "0", "id": "e", "detail-type": "user-withdrawn", "source": "users", "detail": {"userId": "u1", "requestId": "r"}});
+    let own = json!({"type": "user-withdrawn", "requestId": "r", "data": {"user/ids": ["u0", "u1"]}});
+    let own_event =
+        json!({"detail-type": "user-withdrawn", "detail": {"requestId": "r", "data": {"user/ids": ["u0", "u1"]}}});
+    let pointer = "/data/user~1ids/1";
+    let good = [
+        ("", plain.clone()),
+        ("", sns(&plain)),
+        ("", bridge.clone()),
+        ("", sns(&bridge)),
+        (pointer, own.clone()),
+        (pointer, sns(&own)),
+        (pointer, own_event),
+    ];
+    for (pointer, body) in good {
+        let scene = Scene::new(Store::of(&[("u1", 3)]), Letters::default(), &[("USER_ID_POINTER", pointer)]);
+        let failed = scene.invoke(TIMEOUT, vec![record("m", &body.to_string())]).await.unwrap();
+        assert!(failed.is_empty(), "{body}");
+        assert_eq!((scene.store.left("u1"), scene.shelf.receipt().0.as_str()), (0, "r/erased.json"), "{body}");
+    }
+    let continuation =
+        json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1});
+    let bad = [
+        ("", own),
+        (pointer, plain.clone()),
+        ("", sns(&sns(&plain))),
+        ("", sns(&continuation)),
+        ("", json!({"Type": "Notification", "Message": plain.clone()})),
+        ("", json!({"Type": "Notification", "Message": "no JSON"})),
+        ("", json!({"Type": "Notification", "Message": "[\"user-withdrawn\"]"})),
+        ("", json!({"Type": "SubscriptionConfirmation", "Message": plain.to_string()})),
+        ("", json!({"detail-type": "user-created", "detail": {"userId": "u1"}})),
+        ("", json!({"detail-type": "user-withdrawn", "detail": "u1"})),
+        ("", json!({"detail-type": "user-withdrawn"})),
+        ("", json!({"type": "user-created", "detail-type": "user-withdrawn", "detail": {"userId": "u1"}})),
+    ];
+    for (pointer, body) in bad {
+        let scene = Scene::new(Store::of(&[("u1", 3)]), Letters::default(), &[("USER_ID_POINTER", pointer)]);
+        let failed = scene.invoke(TIMEOUT, vec![record("m", &body.to_string())]).await.unwrap();
+        assert_eq!(failed, ["m"], "{body}");
+        assert_eq!((scene.store.left("u1"), locked(&scene.letters.visibilities)["m"]), (3, 0), "{body}");
+    }
+    let twice = r#"{"type":"user-withdrawn","data":{"id":"u0","id":"u1"}}"#;
+    let scene = Scene::new(Store::of(&[("u1", 3)]), Letters::default(), &[("USER_ID_POINTER", "/data/id")]);
+    assert_eq!(scene.invoke(TIMEOUT, vec![record("m", twice)]).await.unwrap(), ["m"]);
+    assert_eq!(scene.store.left("u1"), 3);
+}

@@ -1,0 +1,15 @@
+//! The handler in virtual time.
+//!
+//! | module | one line |
+//! |---|---|
+//! | `flow` | budget, hand-off, fairness, and what one message may do to another |
+//! | `receipts` | what is stored, when, and what happens when it cannot be |
+//! | `care` | dry runs, the fuse, the sweep |
+//! | `scene` | a function with its store, its queue and its receipts |
+
+mod care;
+mod flow;
+mod receipts;
+mod scene;
+#[path = "../schema/mod.rs"]
+mod schema;

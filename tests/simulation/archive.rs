@@ -1,0 +1,67 @@
+//! The simulated place for receipts: slow, and as faulty as the weather says.
+
+use std::time::Duration;
+
+use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::claims::check_receipt;
+use crate::world::{Shared, locked};
+
+/// The receipts, as one environment sees them.
+#[derive(Debug)]
+pub(crate) struct Archive {
+    pub(crate) world: Shared,
+    pub(crate) environment: usize,
+}
+
+fn unavailable() -> ReceiptFault {
+    ReceiptFault::Unavailable("simulated".to_owned())
+}
+
+impl Archive {
+    /// Takes a request's time, and fails before it has an effect.
+    async fn request(&self, limit: Duration) -> Result<(), ReceiptFault> {
+        let (took, fails) = {
+            let mut world = locked(&self.world);
+            let (hangs, fails) = (world.weather.receipts_hang, world.weather.receipts_fail);
+            let hangs = world.happens(hangs, "receipt hung");
+            (if hangs { Duration::MAX } else { Duration::from_millis(world.dice.u64(5..200)) }, fails)
+        };
+        timeout(limit, sleep(took)).await.map_err(|_elapsed| unavailable())?;
+        let mut world = locked(&self.world);
+        if world.happens(fails, "receipt failed") {
+            let is_refused = world.dice.u32(0..4) == 0;
+            return Err(if is_refused { ReceiptFault::Refused("simulated".to_owned()) } else { unavailable() });
+        }
+        Ok(())
+    }
+}
+
+impl Receipts for Archive {
+    async fn store(&self, name: &str, document: &str, limit: Duration) -> Result<Stored, ReceiptFault> {
+        // What it says must be true, whether it comes to be stored or not.
+        {
+            let mut world = locked(&self.world);
+            world.event(&format!("receipt {name}: {document}"));
+            let since = world.invocations[self.environment].unwrap_or_else(Instant::now);
+            check_receipt(&mut world, name, document, since);
+        }
+        self.request(limit).await?;
+        let mut world = locked(&self.world);
+        let loses = world.weather.receipt_answer_lost;
+        let stored = if world.receipts.contains_key(name) {
+            world.reach("receipt stood before");
+            Stored::Before
+        } else {
+            world.receipts.insert(name.to_owned(), document.to_owned());
+            Stored::Now
+        };
+        if world.happens(loses, "receipt's answer lost") { Err(unavailable()) } else { Ok(stored) }
+    }
+
+    async fn read(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptFault> {
+        self.request(limit).await?;
+        Ok(locked(&self.world).receipts.get(name).cloned())
+    }
+}

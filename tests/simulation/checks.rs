@@ -1,0 +1,170 @@
+//! What must be true at every delete, every continuation, every acknowledgement and every line of the log.
+
+use erase_user_files::bucket::{Item, Kind};
+use erase_user_files::target::Prefix;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::claims::has_receipt;
+use crate::fake::model::Version;
+use crate::people::{PERSONAL, WITHDRAWN, owner};
+use crate::sqs::Message;
+use crate::world::World;
+
+/// A delete request: only what was asked to be erased, as what it is, and no marker above data.
+pub(crate) fn check_delete(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) {
+    if items.is_empty() || items.len() > 1_000 {
+        world.broken(format!("a delete request has {} items", items.len()));
+    }
+    if owner(prefix.bucket(), prefix.as_str()).is_none() {
+        world.broken("a delete request for a folder that nobody asked to erase".to_owned());
+    }
+    if world.scene.is_dry_run {
+        world.broken("a delete request in a dry run".to_owned());
+    }
+    for item in items {
+        if !item.key.as_str().starts_with(prefix.as_str()) {
+            world.broken("a delete request names a neighbour's key".to_owned());
+        }
+        if let Some(wrong) = wrong_with(world, prefix.bucket(), kind, item) {
+            world.broken(wrong);
+        }
+    }
+}
+
+/// Why this item must not be deleted now, if so.
+fn wrong_with(world: &World, bucket: &str, kind: Kind, item: &Item) -> Option<String> {
+    let key = item.key.as_str();
+    let versions = world.s3.versions(bucket, key);
+    let Some(id) = item.id.as_deref() else {
+        // What is newest may have been written after it was listed.
+        let newest = versions.first().filter(|newest| newest.bytes.is_some() && world.writes == 0);
+        let is_newer = newest.is_some_and(|newest| world.is_newer(newest.last_modified));
+        return match kind {
+            Kind::Objects if is_newer => Some("an object newer than eraseBefore is deleted".to_owned()),
+            Kind::Objects => None,
+            Kind::Uploads | Kind::Versions | Kind::DeleteMarkers => Some(format!("{kind:?} are deleted without an id")),
+        };
+    };
+    if kind == Kind::Uploads {
+        let mut uploads = world.s3.uploads_under(bucket, key).filter(|(k, upload)| *k == key && upload.id == id);
+        let is_newer = uploads.any(|(_, upload)| world.is_newer(upload.initiated));
+        return is_newer.then(|| "an upload newer than eraseBefore is aborted".to_owned());
+    }
+    let version = versions.iter().find(|version| version.id == id)?;
+    if id == "null" && world.writes > 0 {
+        // Another one may stand in its place since it was listed.
+        return None;
+    }
+    if version.kind() != kind {
+        return Some(format!("{:?} are deleted as {kind:?}", version.kind()));
+    }
+    if world.is_newer(version.last_modified) {
+        return Some(format!("{kind:?} newer than eraseBefore are deleted"));
+    }
+    // Data above the marker does not reappear: it is there, or covered by another.
+    let is_below = |other: &&Version| other.bytes.is_some() && other.sequence < version.sequence;
+    let mut below = versions.iter().filter(is_below);
+    let is_uncovered = kind == Kind::DeleteMarkers && below.any(|data| !world.is_newer(data.last_modified));
+    is_uncovered.then(|| "a delete marker is deleted while data below it is there".to_owned())
+}
+
+/// A sweep on its way: it follows a proof, and its receipt.
+pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) {
+    if !message.is_sweep() {
+        return;
+    }
+    world.reach("sweep arranged");
+    let (erasure, user, hop) = message.step();
+    if world.scene.has_receipts && !has_receipt(world, &erasure, &user, "erased") {
+        world.broken("a sweep was arranged before the receipt of the erasure was stored".to_owned());
+    }
+    let before = (erasure, user.clone(), hop.saturating_sub(1));
+    let is_first = !world.queue.iter().any(|other| other.is_sweep() && other.step() == before);
+    if is_first && !world.was_empty_since(&user, since) {
+        world.broken(format!("a sweep was arranged for {user}, who was not empty at any moment of the invocation"));
+    }
+    if !is_first {
+        world.reach("sweep passed on");
+    }
+}
+
+/// The function says that this message is done: it must be proven done, or its continuation in the queue.
+pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) {
+    world.queue.retain(|other| other.id != message.id);
+    let (erasure, id, hop) = message.step();
+    let user = WITHDRAWN.into_iter().find(|user| message.is_about(user));
+    let Some(user) = user.filter(|_| !message.is_garbage) else {
+        world.broken(format!("a message that nobody may understand was acknowledged: {}", message.body));
+        return;
+    };
+    if world.continued.contains(&(erasure.clone(), id, hop + 1)) {
+        return;
+    }
+    let outcome = match (world.scene.is_dry_run, message.is_sweep()) {
+        (true, _) => "dry-run",
+        (false, true) => "swept",
+        (false, false) => "erased",
+    };
+    if !world.scene.is_dry_run && !world.was_empty_since(user, start) {
+        world.broken(format!("{user} was called {outcome}, but was not empty at any moment of the invocation"));
+    }
+    if world.scene.has_receipts && !has_receipt(world, &erasure, user, outcome) {
+        world.broken(format!("{user} was called {outcome} without a receipt"));
+    }
+    if outcome == "erased" && world.scene.sweep_seconds > 0 {
+        world.broken(format!("{user} was called erased without a sweep to follow"));
+    }
+    world.done.insert(user);
+}
+
+/// A line of the log: notes the outcome, and that nothing personal is in it.
+pub(crate) fn check_log(world: &mut World, line: &str) {
+    world.event(&format!("log: {line}"));
+    let fields: Value = serde_json::from_str(line).unwrap_or_default();
+    let (outcome, reason) = (fields["outcome"].as_str(), fields["reason"].as_str().unwrap_or_default());
+    let count = |name: &str| fields[name].as_u64().unwrap_or(0);
+    match outcome {
+        Some("erased") => world.reach("outcome erased"),
+        Some("swept") => world.reach("outcome swept"),
+        Some("dry-run") => world.reach("outcome dry-run"),
+        Some("continued") => world.reach("outcome continued"),
+        Some("incomplete") => world.reach("outcome incomplete"),
+        Some("failed") => world.reach("outcome failed"),
+        Some("rejected") => world.reach("outcome rejected"),
+        Some(other) => world.broken(format!("the log has an outcome that nobody knows: {other}")),
+        None => {}
+    }
+    let phrases = [
+        ("rounds found objects", "too many rounds"),
+        ("the fuse blew", "fuse blown"),
+        ("hops in a row deleted nothing", "too many idle hops"),
+        ("failed to store the receipt", "receipt given up"),
+        ("another receipt stands", "receipt of another user"),
+        ("DRY_RUN is on", "erasure met a dry run"),
+        ("DRY_RUN is off", "dry run met an erasure"),
+        ("S3 does not let go", "nothing more can be deleted"),
+    ];
+    for (_, what) in phrases.into_iter().filter(|(phrase, _)| reason.contains(phrase)) {
+        world.reach(what);
+    }
+    if outcome == Some("continued") && !world.scene.is_dry_run && ["objects", "versions"].map(count) == [0; 2] {
+        world.reach("hop without a deletion continued");
+    }
+    if count("retained") > 0 {
+        world.reach("version retained");
+    }
+    if count("kept_newer") > 0 {
+        world.reach("newer kept");
+    }
+    if outcome == Some("swept") && count("total_objects") + count("total_versions") > 0 {
+        world.reach("late write swept");
+    }
+    let data = count("total_objects") + count("total_versions");
+    if world.scene.max_objects.is_some_and(|max| !world.scene.is_dry_run && data > max) {
+        world.broken(format!("{data} objects and versions were deleted, more than MAX_OBJECTS"));
+    }
+    if let Some(found) = PERSONAL.into_iter().find(|text| line.contains(text)) {
+        world.broken(format!("the log says {found:?}: {line}"));
+    }
+}
