@@ -229,7 +229,7 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
 
 #[test]
 fn the_event_files_are_events() -> Outcome {
-    for file in ["user-withdrawn.json", "batch.json", "continuation.json", "malformed.json"] {
+    for file in ["user-withdrawn.json", "batch.json", "continuation.json", "malformed.json", "wrapped.json"] {
         let text = std::fs::read(Path::new(&project_root()).join("events").join(file))?;
         let event: aws_lambda_events::event::sqs::SqsEvent =
             serde_json::from_slice(&text).map_err(|error| Failure(format!("{file}: {error}")))?;
