@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::bucket::Kind;
 
 /// How far an erasure has come. A hint that saves listing again: losing it costs time, never truth.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Bookmark {
     /// The round, from 1: one pass over all targets and kinds.
@@ -42,7 +42,7 @@ impl Bookmark {
 }
 
 /// What a batch knows of the page that listed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PageMark {
     /// The page's number in this pass, from 0 without gaps.
     pub number: u64,
@@ -59,7 +59,7 @@ pub struct PageMark {
 ///
 /// `Outcome` is what one batch leaves to be counted. It is handed out only when the mark has passed its page,
 /// so that a page that is listed again in the next hop is never counted twice.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LowWaterMark<Outcome> {
     token: Option<String>,
     first_open: u64,
@@ -67,7 +67,7 @@ pub struct LowWaterMark<Outcome> {
     is_complete: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct OpenPage<Outcome> {
     missing: usize,
     mark: PageMark,

@@ -132,7 +132,7 @@ pub struct Retention {
 
 /// The holds of Object Lock.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Hold {
     /// Nobody can end it before its date.
     Compliance,

@@ -13,11 +13,7 @@ use crate::deadline::left_until;
 use crate::pace::Pace;
 use crate::tally::{Counters, Counts, Left};
 use crate::tour::{Disposal, Ground, Outcome, RoundEnd, Tour};
-use crate::work::{End, Job, Obstacle, Report, Round, Stuck, Work};
-
-/// An erasure needs two rounds and one more for each time that something is written behind it. More than this many,
-/// and somebody keeps writing, or the store says "deleted" and keeps.
-pub const MAX_ROUNDS: u32 = 20;
+use crate::work::{End, Job, Judgement, Obstacle, Report, Round, Stuck, Work};
 
 /// The code for what may not be deleted, a locked version among them.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
@@ -37,7 +33,6 @@ impl<B: Deletes> Work for Eraser<B> {
         let start = bookmark.clone();
         let tour = Tour::new(&self.0, pace, counters, job);
         loop {
-            // A round that another invocation began proves nothing, however long ago that was.
             let is_fresh = bookmark.is_at_start_of_round();
             let (mut round, mut faults) = (Round::default(), Vec::new());
             let erasing = Erasing { max_objects: job.max_objects, open: AtomicU64::new(0) };
@@ -54,15 +49,14 @@ impl<B: Deletes> Work for Eraser<B> {
                     }
                 },
                 RoundEnd::Complete if !faults.is_empty() => End::Failed(faults),
-                RoundEnd::Complete if is_fresh && round.found_nothing() => End::Erased,
-                RoundEnd::Complete if is_fresh && round.is_stuck() => End::Stuck(Stuck::Refused(round.left())),
-                RoundEnd::Complete if bookmark.round >= MAX_ROUNDS && !round.found_nothing() => {
-                    End::Stuck(Stuck::Rounds(MAX_ROUNDS))
-                }
-                RoundEnd::Complete => {
-                    bookmark.begin_next_round();
-                    continue;
-                }
+                RoundEnd::Complete => match round.judge(is_fresh, bookmark.round) {
+                    Judgement::Erased => End::Erased,
+                    Judgement::Stuck(stuck) => End::Stuck(stuck),
+                    Judgement::NextRound => {
+                        bookmark.begin_next_round();
+                        continue;
+                    }
+                },
             };
             return Report { end, round };
         }

@@ -15,8 +15,8 @@ use tracing::{error, info, warn};
 use crate::bookmark::Bookmark;
 use crate::config::Config;
 use crate::deadline::{Announced, Deadline, left_until};
-use crate::message::Erasure;
-use crate::outcome::{Failure, Incomplete, MAX_HOPS, Outcome, Rejection, reason};
+use crate::message::{ChainEnd, Erasure};
+use crate::outcome::{Failure, Incomplete, Outcome, Rejection, reason};
 use crate::pace::Pace;
 use crate::queue::{Outgoing, Queue, QueueFault, Received};
 use crate::receipt::{self, Verdict};
@@ -257,7 +257,6 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     async fn arrange_sweep(&self, erasure: &Erasure, deadline: &Deadline) -> Result<(), Outcome> {
         let Some(after) = self.config.late_write_sweep else { return Ok(()) };
         let sweep = Erasure {
-            hop: erasure.hop.saturating_add(1),
             idle_hops: 0,
             sweep_at: Some(deadline.time_of_day() + after),
             started_at: None,
@@ -265,7 +264,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             tally: Tally::default(),
             ..erasure.clone()
         };
-        self.send(&sweep, after.min(LONGEST_DELAY), deadline).await
+        self.send(sweep.later(), after.min(LONGEST_DELAY), deadline).await
     }
 
     /// Passes a sweep on that is not due yet.
@@ -273,8 +272,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let left = Duration::try_from(due - deadline.time_of_day()).unwrap_or_default();
         // A whole second at least: SQS counts in seconds, and a message without a delay would come at once.
         let delay = Duration::from_secs(left.as_secs() + 1).min(LONGEST_DELAY);
-        let next = Erasure { hop: erasure.hop.saturating_add(1), ..erasure.clone() };
-        match self.send(&next, delay, deadline).await {
+        match self.send(erasure.later(), delay, deadline).await {
             Ok(()) => Outcome::Continued(Some(format!("the sweep is due in {} s", left.as_secs()))),
             Err(outcome) => outcome,
         }
@@ -282,18 +280,12 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
 
     /// Sends the continuation, unless the chain has come to its end.
     async fn hand_on(&self, erasure: &Erasure, hop: &Hop<'_>, delay: Duration) -> Result<(), Outcome> {
-        let idle_hops = if hop.is_idle() { erasure.idle_hops.saturating_add(1) } else { 0 };
-        if idle_hops >= self.config.max_idle_hops.get() {
-            return Err(Outcome::Incomplete(Incomplete::IdleHops(idle_hops)));
-        }
-        let next = Erasure { hop: erasure.hop.saturating_add(1), idle_hops, ..erasure.clone() };
-        self.send(&next, delay, hop.deadline).await
+        let next = erasure.next_hop(hop.is_idle(), self.config.max_idle_hops);
+        self.send(next, delay, hop.deadline).await
     }
 
-    async fn send(&self, next: &Erasure, delay: Duration, deadline: &Deadline) -> Result<(), Outcome> {
-        if next.hop > MAX_HOPS {
-            return Err(Outcome::Incomplete(Incomplete::Hops));
-        }
+    async fn send(&self, next: Result<Erasure, ChainEnd>, delay: Duration, deadline: &Deadline) -> Result<(), Outcome> {
+        let next = next.map_err(|end| Outcome::Incomplete(Incomplete::Chain(end)))?;
         let continuation = Outgoing {
             body: next.continuation(),
             group: next.user.as_str().to_owned(),

@@ -1,5 +1,7 @@
 //! The wire: what a message may say, and the continuation that this function sends to itself.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -46,6 +48,20 @@ impl ErasureId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The end of every chain of continuations, whatever else fails: 10,000 hops of 15 minutes are three months.
+const MAX_HOPS: u32 = 10_000;
+
+/// Why a chain of continuations ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ChainEnd {
+    /// Too many hops in a row were of no use.
+    #[error("{0} hops in a row deleted nothing")]
+    IdleHops(u32),
+    /// Too many hops in all.
+    #[error("it has taken {MAX_HOPS} hops")]
+    Hops,
 }
 
 /// The erasure of one user, as it stands at the start of a hop.
@@ -217,6 +233,21 @@ impl Erasure {
             bookmark: wire.bookmark,
             tally: wire.tally,
         })
+    }
+
+    /// The same erasure for the hop after this one, unless too many in a row were idle.
+    pub fn next_hop(&self, was_idle: bool, max_idle_hops: NonZeroU32) -> Result<Self, ChainEnd> {
+        let idle_hops = if was_idle { self.idle_hops.saturating_add(1) } else { 0 };
+        if idle_hops >= max_idle_hops.get() {
+            return Err(ChainEnd::IdleHops(idle_hops));
+        }
+        Self { idle_hops, ..self.clone() }.later()
+    }
+
+    /// The same erasure for the hop after this one, whatever this one was good for.
+    pub fn later(&self) -> Result<Self, ChainEnd> {
+        let hop = self.hop.saturating_add(1);
+        if hop > MAX_HOPS { Err(ChainEnd::Hops) } else { Ok(Self { hop, ..self.clone() }) }
     }
 
     /// The body of the message that goes on with this erasure as it stands.

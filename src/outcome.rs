@@ -2,13 +2,10 @@
 
 use std::time::Duration;
 
-use crate::message::MessageError;
+use crate::message::{ChainEnd, MessageError};
 use crate::queue::QueueFault;
 use crate::receipts::ReceiptFault;
 use crate::work::{Stuck, TargetFault};
-
-/// The end of every chain of continuations, whatever else fails: 10,000 hops of 15 minutes are three months.
-pub(crate) const MAX_HOPS: u32 = 10_000;
 
 /// A message that is given back comes again after 5 s, doubling with each delivery up to 15 minutes.
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
@@ -32,10 +29,8 @@ pub(crate) enum Outcome {
 pub(crate) enum Incomplete {
     #[error("{0}")]
     Stuck(#[from] Stuck),
-    #[error("{0} hops in a row deleted nothing")]
-    IdleHops(u32),
-    #[error("it has taken {MAX_HOPS} hops")]
-    Hops,
+    #[error("{0}")]
+    Chain(#[from] ChainEnd),
 }
 
 /// Why nothing can be said about what is left.

@@ -13,7 +13,7 @@ use crate::bucket::{Hold, Kind, Retention};
 const MAX_CODES: usize = 20;
 
 /// How much there was of each kind.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Counts {
     /// Objects of buckets that never had versioning.
@@ -191,7 +191,7 @@ impl Counters {
 }
 
 /// How many keys failed with which code. Codes come from the store, so their number is bounded.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Codes(BTreeMap<String, u64>);
 
 impl Codes {
@@ -215,7 +215,7 @@ impl Codes {
 }
 
 /// Versions that are held by one kind of hold.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Held {
     /// How many.
     pub count: u64,
@@ -224,7 +224,7 @@ pub struct Held {
 }
 
 /// What was found at one target and left there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Left {
     /// Newer than the erasure's limit, and kept on purpose.
     pub kept_newer: u64,

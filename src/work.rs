@@ -13,6 +13,10 @@ use crate::pace::Pace;
 use crate::tally::{Counters, Left};
 use crate::target::{OutsidePrefix, Targets, UserId};
 
+/// An erasure needs two rounds and one more for each time that something is written behind it. More than this many,
+/// and somebody keeps writing, or the store says "deleted" and keeps.
+pub const MAX_ROUNDS: u32 = 20;
+
 /// What the function does with a user's files: the eraser deletes, the survey counts.
 pub trait Work: Sync {
     /// Whether nothing is deleted.
@@ -82,8 +86,8 @@ pub enum Stuck {
     #[error("S3 does not let go of what is left ({0})")]
     Refused(Left),
     /// Rounds keep finding objects.
-    #[error("{0} rounds found objects: something keeps writing, or the store does not delete")]
-    Rounds(u32),
+    #[error("{MAX_ROUNDS} rounds found objects: something keeps writing, or the store does not delete")]
+    Rounds,
     /// More than `MAX_OBJECTS` were met.
     #[error("the fuse blew: this user has more than MAX_OBJECTS ({0}) objects")]
     Fuse(NonZeroU64),
@@ -114,7 +118,7 @@ pub enum Obstacle {
 }
 
 /// What this hop has seen of a round. Only a round that began in this hop is judged by it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Round {
     /// Things of any kind that it deleted; in a dry run, that would go.
     pub gone: u64,
@@ -132,15 +136,32 @@ impl Round {
         all
     }
 
-    /// Whether there was nothing but what is kept on purpose, because it is newer than the erasure's limit.
-    pub fn found_nothing(&self) -> bool {
+    /// What follows from a complete round. A round that another hop began (it is not fresh) proves nothing, however
+    /// little of it was left: that may have been a long time ago.
+    pub fn judge(&self, is_fresh: bool, number: u32) -> Judgement {
         let left = self.left();
-        self.gone == 0 && left.refused.total() == 0 && left.retained_total() == 0 && left.markers_kept == 0
+        let lasting = left.refused.total() + left.retained_total();
+        // Markers that stay above data that came late: the next round takes that data first.
+        let found_nothing = self.gone == 0 && lasting == 0 && left.markers_kept == 0;
+        if is_fresh && found_nothing {
+            Judgement::Erased
+        } else if is_fresh && self.gone == 0 && lasting > 0 {
+            Judgement::Stuck(Stuck::Refused(left))
+        } else if number >= MAX_ROUNDS && !found_nothing {
+            Judgement::Stuck(Stuck::Rounds)
+        } else {
+            Judgement::NextRound
+        }
     }
+}
 
-    /// Whether another round would find the same, and delete none of it either.
-    pub fn is_stuck(&self) -> bool {
-        let left = self.left();
-        self.gone == 0 && left.refused.total() + left.retained_total() > 0
-    }
+/// What follows from a round.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Judgement {
+    /// It is proven that nothing is left, but what is kept on purpose because it is newer than the erasure's limit.
+    Erased,
+    /// Another round would find the same, and delete none of it either.
+    Stuck(Stuck),
+    /// Another round has to show.
+    NextRound,
 }

@@ -1,8 +1,11 @@
 //! What must be true at every delete, every continuation, every acknowledgement and every line of the log.
 
+use std::time::Duration;
+
 use erase_user_files::bucket::{Item, Kind};
 use erase_user_files::target::Prefix;
 use serde_json::Value;
+use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::claims::has_receipt;
@@ -76,6 +79,10 @@ pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) 
     }
     world.reach("sweep arranged");
     let (erasure, user, hop) = message.step();
+    let latest = OffsetDateTime::from(world.wall_clock()) + Duration::from_secs(world.scene.sweep_seconds);
+    if message.sweep_at().is_none_or(|due| due > latest) || world.scene.sweep_seconds == 0 {
+        world.broken(format!("a sweep is due at another time than the setting says: {}", message.body));
+    }
     if world.scene.has_receipts && !has_receipt(world, &erasure, &user, "erased") {
         world.broken("a sweep was arranged before the receipt of the erasure was stored".to_owned());
     }
@@ -111,6 +118,9 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
     }
     if world.scene.has_receipts && !has_receipt(world, &erasure, user, outcome) {
         world.broken(format!("{user} was called {outcome} without a receipt"));
+    }
+    if message.is_sweep() && message.sweep_at().is_none_or(|due| due > world.wall_clock()) {
+        world.broken(format!("{user} was swept too early"));
     }
     if outcome == "erased" && world.scene.sweep_seconds > 0 {
         world.broken(format!("{user} was called erased without a sweep to follow"));

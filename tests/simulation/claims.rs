@@ -57,9 +57,9 @@ impl World {
     }
 
     /// Versions that Object Lock holds against this function at a moment, by the hold.
-    fn retained(&self, bucket: &str, prefix: &str, now: OffsetDateTime) -> BTreeMap<&'static str, u64> {
+    fn retained(&self, s3: &S3, (bucket, prefix): (&str, &str), now: OffsetDateTime) -> BTreeMap<&'static str, u64> {
         let mut retained = BTreeMap::new();
-        for (key, version) in self.s3.versions_under(bucket, prefix) {
+        for (key, version) in s3.versions_under(bucket, prefix) {
             let place = (bucket.to_owned(), key.to_owned());
             let is_asked_for = !self.is_newer(version.last_modified) && !self.poison_keys.contains(&place);
             if let Some(lock) = version.lock.filter(|_| is_asked_for && self.holds(version, now, &place)) {
@@ -79,7 +79,7 @@ impl World {
     /// Whether the user has something that no erasure can delete, however often it is tried.
     pub(crate) fn is_held_for_good(&self, user: &str) -> bool {
         let far = self.s3.now() + Duration::from_secs(86_400);
-        folders(user).iter().any(|(bucket, prefix)| !self.retained(bucket, prefix, far).is_empty())
+        folders(user).iter().any(|(bucket, prefix)| !self.retained(&self.s3, (bucket, prefix), far).is_empty())
     }
 
     /// Whether a message may come again although nothing goes wrong, and forget what its delivery before has counted.
@@ -224,8 +224,9 @@ fn check_retained(world: &mut World, (bucket, prefix): (&str, &str), target: &Va
         return;
     }
     let now = world.s3.now();
-    let most = world.retained(bucket, prefix, now - since.elapsed());
-    let least = world.retained(bucket, prefix, now);
+    // A lock may have ended since, and another invocation have deleted what it held.
+    let most = world.retained(&world.s3_at_first, (bucket, prefix), now - since.elapsed());
+    let least = world.retained(&world.s3, (bucket, prefix), now);
     let is_right = said.iter().all(|(hold, count)| most.get(hold.as_str()).is_some_and(|most| count <= most))
         && least.iter().all(|(hold, least)| said.get(*hold).is_some_and(|count| count >= least));
     if !is_right {

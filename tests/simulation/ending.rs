@@ -26,7 +26,7 @@ pub(crate) fn check_the_end(world: &mut World) {
         }
         check_calm(world, user, is_told_of);
     }
-    if !world.queue.is_empty() {
+    if !world.queue.is_empty() && !world.is_given_up {
         world.broken(format!("the world is wedged: messages are still on their way after {LONGEST_WORLD:?}"));
     }
 }

@@ -137,10 +137,13 @@ impl Lambda {
     async fn environment(&self, world: &Shared, logs: &Logs, number: usize) {
         let mut function = self.cold_start(world, number);
         loop {
-            if locked(world).age() > LONGEST_WORLD {
-                return;
-            }
-            let messages = locked(world).receive(self.timeout * 6);
+            let messages = {
+                let mut world = locked(world);
+                if world.is_given_up || world.age() > LONGEST_WORLD {
+                    return;
+                }
+                world.receive(self.timeout * 6)
+            };
             if messages.is_empty() {
                 let next = {
                     let world = locked(world);

@@ -40,7 +40,7 @@ async fn all(fake: &Fake, prefix: &Prefix, kind: Kind) -> Vec<Entry> {
 async fn pages_of_every_size_list_everything_once_and_in_order() {
     for seed in 0..20 {
         let mut fake = Fake::new(&BUCKETS);
-        *fake.store() = populate(&Scene::of_seed(seed), &mut fastrand::Rng::with_seed(seed));
+        *fake.store() = populate(&Scene::of_seed(seed), 30, &mut fastrand::Rng::with_seed(seed));
         let target = prefix("photos");
         for kind in KINDS {
             fake.page_size = 1_000;

@@ -36,10 +36,9 @@ pub(crate) fn owner(bucket: &str, prefix: &str) -> Option<&'static str> {
 const PAST: Duration = Duration::from_secs(7_200);
 
 /// Fills the store as its users would: with writes, overwrites, deletes and uploads, before versioning was enabled,
-/// while it is, and after it was suspended.
-pub(crate) fn populate(scene: &Scene, dice: &mut fastrand::Rng) -> S3 {
+/// while it is, and after it was suspended. `most`: what a user does at most at each of these times, in each bucket.
+pub(crate) fn populate(scene: &Scene, most: u32, dice: &mut fastrand::Rng) -> S3 {
     let start = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(START);
-    let most = *dice.choice(&[0, 3, 30, 150]).unwrap_or(&30);
     let mut s3 = S3::new(&BUCKETS);
     let users = || WITHDRAWN.into_iter().chain(NEIGHBOURS);
     for (index, (bucket, versioning)) in BUCKETS.into_iter().zip(scene.versioning).enumerate() {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checks::check_sweep;
@@ -13,6 +15,9 @@ const MAX_RECEIVE_COUNT: u32 = 5;
 
 /// Three users cannot need more, however many answers are lost.
 const MAX_MESSAGES: usize = 1_000;
+
+/// Nor more hops for one of them, however small the pages and however often it begins again.
+const MAX_HOPS: u64 = 150;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Message {
@@ -45,8 +50,18 @@ impl Message {
         (id.unwrap_or_else(|| format!("m{}", self.id)), self.text("userId").unwrap_or_default(), hop)
     }
 
+    /// When the sweep that this message asks for is due.
+    pub(crate) fn sweep_at(&self) -> Option<OffsetDateTime> {
+        self.text("sweepAt").and_then(|at| OffsetDateTime::parse(&at, &Rfc3339).ok())
+    }
+
     pub(crate) fn is_sweep(&self) -> bool {
         self.field("sweepAt").is_some()
+    }
+
+    /// Whether it goes on with a dry run.
+    fn is_dry_run(&self) -> bool {
+        self.field("dryRun").is_some_and(|is_dry_run| is_dry_run == true)
     }
 
     pub(crate) fn visible_at(&self) -> Instant {
@@ -140,6 +155,13 @@ impl Queue for Sqs {
         world.put(body.clone(), *delay, false);
         if let Some(message) = world.queue.last().cloned() {
             let since = world.invocations[self.environment].unwrap_or_else(Instant::now);
+            if message.is_dry_run() != world.scene.is_dry_run {
+                world.broken("a dry run goes on as an erasure, or the other way round".to_owned());
+            }
+            if message.step().2 > MAX_HOPS && !world.is_given_up {
+                world.broken(format!("an erasure has taken {MAX_HOPS} hops, and goes on"));
+                world.is_given_up = true;
+            }
             check_sweep(&mut world, &message, since);
             world.continued.insert(message.step());
         }

@@ -50,6 +50,8 @@ pub(crate) struct World {
     pub(crate) page_size: usize,
     pub(crate) writes: u64,
     pub(crate) has_switched: bool,
+    /// It would go on for ever, and is not played to its end.
+    pub(crate) is_given_up: bool,
     pub(crate) tokens: u64,
     pub(crate) ids: u64,
     /// Each second delivery and each lost answer doubles a chain: without an end to them, chains outgrow any queue.
@@ -84,7 +86,10 @@ impl World {
     fn new(seed: u64, weather: Weather) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed);
         let scene = Scene::of_seed(seed);
-        let s3 = populate(&scene, &mut dice);
+        // Where nothing is ever deleted, twenty rounds see everything.
+        let sizes: &[u32] = if weather.is_liar { &[3, 10] } else { &[0, 3, 30, 120] };
+        let most = *dice.choice(sizes).unwrap_or(&3);
+        let s3 = populate(&scene, most, &mut dice);
         let (mut refused_keys, mut poison_keys) = (BTreeSet::new(), BTreeSet::new());
         for bucket in BUCKETS {
             let things = s3.inventory(bucket, "");
@@ -112,6 +117,7 @@ impl World {
             dead_letters: Vec::new(),
             writes: 0,
             has_switched: false,
+            is_given_up: false,
             tokens: 0,
             ids: 0,
             doublings_left: 20,

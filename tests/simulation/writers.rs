@@ -52,7 +52,7 @@ pub(crate) fn late_write(world: &mut World) {
 
 /// Somebody enables versioning on a bucket that never had it, once in a world.
 pub(crate) fn switch_versioning(world: &mut World) {
-    if !world.weather.switches_versioning || world.has_switched || world.dice.u32(0..8) > 0 {
+    if !world.weather.switches_versioning || world.has_switched || world.dice.u32(0..20) > 0 {
         return;
     }
     let never = |bucket: &&str| world.s3.versioning(bucket) == Some(Versioning::Never);
