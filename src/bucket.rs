@@ -108,6 +108,10 @@ pub struct Deletion {
     pub failures: Vec<KeyFailure>,
 }
 
+/// The code of an object that a delete has only hidden, because its bucket has got versioning since: the next round
+/// finds its version.
+pub const ONLY_HIDDEN: &str = "OnlyHidden";
+
 /// An item that a delete request did not delete. Data, not an error: the others of the request are gone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFailure {

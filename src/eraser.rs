@@ -19,6 +19,9 @@ use crate::work::{End, Job, Judgement, Obstacle, Report, Round, Stuck, Work};
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 const ACCESS_DENIED: &str = "AccessDenied";
 
+/// Our own code for what may be locked, where S3 does not tell: a permission to ask is missing.
+const LOCK_NOT_READABLE: &str = "LockNotReadable";
+
 /// Questions about refused versions of one batch at once.
 const RETENTIONS_AT_ONCE: usize = 8;
 
@@ -84,8 +87,10 @@ struct Part {
 impl<B: Deletes> Disposal<B> for Erasing {
     const DELETES: bool = true;
 
-    /// What is gone is not found again.
-    fn begin_again(&self, _tour: &Tour<'_, B>, _target: &str) {}
+    /// What is gone is not found again; what is not will be counted once more.
+    fn begin_again(&self, _tour: &Tour<'_, B>, _target: &str) {
+        self.open.store(0, Ordering::Relaxed);
+    }
 
     /// Deletes one batch, in as many requests as it takes.
     async fn dispose(
@@ -222,7 +227,7 @@ async fn request<B: Deletes>(
     Ok(Some(deletion.failures))
 }
 
-/// Asks what holds each refused version. Where nothing does, or S3 does not tell, it counts as refused.
+/// Asks what holds each refused version. Where nothing does, it counts as refused.
 async fn explain<B: Deletes>(tour: &Tour<'_, B>, ground: &Ground<'_>, denied: &[Item], left: &mut Left) {
     let ask = |item| tour.until_answered(ground.target, move |limit| tour.bucket.retention(ground.prefix, item, limit));
     let questions: Vec<_> = denied.iter().map(ask).collect();
@@ -230,7 +235,8 @@ async fn explain<B: Deletes>(tour: &Tour<'_, B>, ground: &Ground<'_>, denied: &[
     while let Some(answer) = answers.next().await {
         match answer {
             Ok(Some(retention)) => left.retain(retention),
-            Ok(None) | Err(_) => left.refused.add(ACCESS_DENIED, 1),
+            Ok(None) => left.refused.add(ACCESS_DENIED, 1),
+            Err(_) => left.refused.add(LOCK_NOT_READABLE, 1),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::queue::{Outgoing, Queue, QueueFault, Received};
 use crate::receipt::{self, Verdict};
 use crate::receipts::{ReceiptFault, Receipts, Stored};
 use crate::tally::{Counters, Tally};
-use crate::work::{End, Job, Round, Work};
+use crate::work::{End, Job, Round, Stuck, Work, by_target};
 
 /// Tries for one request to SQS or for one receipt; the time that is left ends them sooner. Few, because a
 /// continuation whose answer was lost is in the queue, and one more beside it doubles the chain.
@@ -135,7 +135,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         };
         let now = deadline.time_of_day();
         erasure.requested_at = erasure.requested_at.or_else(|| sent_at(record)).or(Some(now));
-        let mut hop = Hop { tally: Tally::default(), round: Round::default(), deadline };
+        let mut hop = Hop { tally: Tally::default(), round: Round::default(), is_idle: true, deadline };
         if let Some(due) = erasure.sweep_at.filter(|due| *due > now) {
             let outcome = self.wait(&erasure, due, deadline).await;
             self.log_hop(record, &erasure, &hop, &outcome);
@@ -156,6 +156,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         erasure.bookmark = bookmark;
         erasure.tally = counters.total();
         hop.tally = counters.hop();
+        hop.is_idle = hop.tally.gone.things() == 0 || counters.has_forgotten();
         hop.round = report.round;
         let outcome = self.conclude(&erasure, report.end, &hop).await;
         let outcome = self.tell_what_is_left(&erasure, outcome, &hop, receive_count(record)).await;
@@ -188,13 +189,20 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             },
             End::Surveyed => self.finish(erasure, &Verdict::DryRun, hop).await.err().unwrap_or(Outcome::DryRun),
             // Nothing deleted, and nowhere further: SQS is to count it.
-            End::Unfinished { has_advanced: false, faults } if hop.is_idle() => {
+            End::Unfinished { has_advanced: false, faults } if hop.is_idle => {
                 Outcome::Failed(Failure::NoProgress(faults))
             }
-            End::Unfinished { faults, .. } => match self.hand_on(erasure, hop, Duration::ZERO).await {
+            End::Unfinished { faults, .. } => match self.hand_on(erasure, hop.is_idle, hop, Duration::ZERO).await {
                 Ok(()) => Outcome::Continued(reason(&faults)),
                 Err(outcome) => outcome,
             },
+            // Given back, the message would not know what was met so far, and a later delivery would delete the rest.
+            End::Stuck(stuck @ Stuck::Fuse(_)) if hop.tally.gone.data() > 0 => {
+                match self.hand_on(erasure, hop.is_idle, hop, Duration::ZERO).await {
+                    Ok(()) => Outcome::Continued(Some(stuck.to_string())),
+                    Err(outcome) => outcome,
+                }
+            }
             End::Stuck(stuck) => Outcome::Incomplete(stuck.into()),
             End::Failed(faults) => Outcome::Failed(Failure::Targets(faults)),
         }
@@ -207,11 +215,13 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             return Err(Outcome::Failed(failure));
         }
         let mut again = erasure.clone();
+        let mut is_idle = hop.is_idle;
         if matches!(verdict, Verdict::DryRun) {
-            // It counts everything anew; an erasure only proves again that nothing is left.
+            // It counts everything anew, which is no progress; an erasure only proves again that nothing is left.
             again.tally = Tally::default();
+            is_idle = true;
         }
-        Err(match self.hand_on(&again, hop, RECEIPT_DELAY).await {
+        Err(match self.hand_on(&again, is_idle, hop, RECEIPT_DELAY).await {
             Ok(()) => Outcome::Continued(Some(failure.to_string())),
             // Too often in vain: SQS is to count it.
             Err(Outcome::Incomplete(_)) => Outcome::Failed(failure),
@@ -221,7 +231,9 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
 
     /// Adds the receipt that an incomplete erasure leaves. The message comes again, with or without it.
     async fn tell_what_is_left(&self, erasure: &Erasure, outcome: Outcome, hop: &Hop<'_>, delivery: u32) -> Outcome {
-        if let Outcome::Incomplete(incomplete) = &outcome {
+        if let Outcome::Incomplete(incomplete) = &outcome
+            && !erasure.is_dry_run
+        {
             let verdict = Verdict::Incomplete { delivery, reason: incomplete.to_string() };
             if let Err(failure) = self.store(erasure, &verdict, hop).await {
                 warn!(erasure = erasure.public_name(), reason = %failure, "receipt of what is left not stored");
@@ -279,13 +291,17 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     }
 
     /// Sends the continuation, unless the chain has come to its end.
-    async fn hand_on(&self, erasure: &Erasure, hop: &Hop<'_>, delay: Duration) -> Result<(), Outcome> {
-        let next = erasure.next_hop(hop.is_idle(), self.config.max_idle_hops);
-        self.send(next, delay, hop.deadline).await
+    async fn hand_on(&self, erasure: &Erasure, is_idle: bool, hop: &Hop<'_>, delay: Duration) -> Result<(), Outcome> {
+        let next = erasure.next_hop(is_idle, self.config.max_idle_hops);
+        let mut sent = self.send(next, delay, hop.deadline).await;
+        if let Err(Outcome::Incomplete(Incomplete::Chain { left, .. })) = &mut sent {
+            *left = by_target(&hop.round.left);
+        }
+        sent
     }
 
     async fn send(&self, next: Result<Erasure, ChainEnd>, delay: Duration, deadline: &Deadline) -> Result<(), Outcome> {
-        let next = next.map_err(|end| Outcome::Incomplete(Incomplete::Chain(end)))?;
+        let next = next.map_err(|end| Outcome::Incomplete(Incomplete::Chain { end, left: String::new() }))?;
         let continuation = Outgoing {
             body: next.continuation(),
             group: next.user.as_str().to_owned(),
@@ -370,13 +386,9 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
 struct Hop<'a> {
     tally: Tally,
     round: Round,
+    /// Whether it was of no use.
+    is_idle: bool,
     deadline: &'a Deadline,
-}
-
-impl Hop<'_> {
-    fn is_idle(&self) -> bool {
-        self.tally.gone.things() == 0
-    }
 }
 
 fn receive_count(record: &SqsMessage) -> u32 {

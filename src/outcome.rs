@@ -29,8 +29,9 @@ pub(crate) enum Outcome {
 pub(crate) enum Incomplete {
     #[error("{0}")]
     Stuck(#[from] Stuck),
-    #[error("{0}")]
-    Chain(#[from] ChainEnd),
+    /// With what the last hop could not delete.
+    #[error("{end}{}", if .left.is_empty() { String::new() } else { format!(": {}", .left) })]
+    Chain { end: ChainEnd, left: String },
 }
 
 /// Why nothing can be said about what is left.
@@ -48,7 +49,7 @@ pub(crate) enum Failure {
     ReceiptTaken,
     #[error("{0}")]
     NewerVersion(MessageError),
-    #[error("DRY_RUN is on, and this erasure has begun: it waits until DRY_RUN is off")]
+    #[error("DRY_RUN is on, and this erasure has begun: redrive it from the dead-letter queue when DRY_RUN is off")]
     DryRunIsOn,
     #[error("the erasure panicked")]
     Panic,

@@ -145,12 +145,8 @@ pub fn document(
     serde_json::to_string(&receipt).expect("strings, numbers and checked times always serialize")
 }
 
-/// All targets of today, and those that an earlier hop still knew.
 fn of_targets(erasure: &Erasure, targets: &Targets, round: &Round) -> Vec<OfTarget> {
-    let configured = targets.as_slice().iter().cloned();
-    let former = erasure.tally.targets.keys().filter_map(|name| Target::parse(name).ok());
-    let former = former.filter(|target| !targets.as_slice().contains(target));
-    let of_target = |target: Target| {
+    let of_target = |target: &Target| {
         let name = target.to_string();
         let left = round.left.get(&name).cloned().unwrap_or_default();
         OfTarget {
@@ -162,7 +158,7 @@ fn of_targets(erasure: &Erasure, targets: &Targets, round: &Round) -> Vec<OfTarg
             markers_kept: left.markers_kept,
         }
     };
-    configured.chain(former).map(of_target).collect()
+    targets.as_slice().iter().map(of_target).collect()
 }
 
 /// A dry run has counted what is kept; an erasure knows it from its last round.

@@ -99,11 +99,13 @@ impl Sieve {
         if let Some(before) = before.as_ref().filter(|before| before.has_data) {
             with_data.insert(before.key.clone());
         }
+        // This page begins in the middle of a key with data: from here, its markers would look like any others.
+        let before_this_page = before.as_ref().filter(|before| before.has_data).map(|before| before.since.clone());
         let mut open = cut_at.map(|key| OpenKey {
             has_data: with_data.contains(&key),
             key,
             held_back: Vec::new(),
-            since: token.map(str::to_owned),
+            since: before_this_page.unwrap_or_else(|| token.map(str::to_owned)),
         });
         if let Some(before) = before {
             match &mut open {
@@ -188,6 +190,11 @@ mod tests {
         let (gone, kept, resumes) = markers_that_go(&pages);
         assert_eq!((gone.len(), kept), (5, 0));
         assert_eq!(resumes, [None, None, None], "the first page has to be listed again");
+        // The second page begins in a key with data: who resumes there would not know.
+        let pages: [(&[&str], _); 3] = [(&["am1"], Some("b")), (&["b1"], Some("b")), (&["bm1", "cm1"], Some("c"))];
+        let (gone, kept, resumes) = markers_that_go(&pages);
+        assert_eq!((gone, kept), (vec!["am1".to_owned()], 1));
+        assert_eq!(resumes, [next(), None, None]);
         // Data on the page before, and an empty page between.
         let pages: [(&[&str], _); 4] =
             [(&["a1"], Some("a")), (&[], Some("a")), (&["am1"], Some("b")), (&["bm1"], None)];

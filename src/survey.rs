@@ -19,6 +19,8 @@ impl<B: Bucket> Work for Survey<B> {
         let tour = Tour::new(&self.0, pace, counters, job);
         let (mut round, mut faults) = (Round::default(), Vec::new());
         let end = match tour.round(&Counting, bookmark, &mut round, &mut faults).await {
+            // The next hop would know nothing of them, and this is the only round.
+            RoundEnd::OutOfTime if !faults.is_empty() => End::Failed(faults),
             RoundEnd::OutOfTime => {
                 faults.extend(tour.reason_of_idleness());
                 End::Unfinished { has_advanced: *bookmark != start, faults }

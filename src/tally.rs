@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, SubAssign};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -116,12 +117,13 @@ impl Tally {
 pub struct Counters {
     before: Mutex<Tally>,
     hop: Mutex<Tally>,
+    has_forgotten: AtomicBool,
 }
 
 impl Counters {
     /// Counts on from what earlier hops counted.
     pub fn on_top_of(before: Tally) -> Self {
-        Self { before: Mutex::new(before), hop: Mutex::default() }
+        Self { before: Mutex::new(before), ..Self::default() }
     }
 
     fn before(&self) -> MutexGuard<'_, Tally> {
@@ -136,6 +138,12 @@ impl Counters {
     pub fn forget(&self, target: &str) {
         self.before().forget(target);
         self.locked().forget(target);
+        self.has_forgotten.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anything was forgotten: then counting is no progress.
+    pub fn has_forgotten(&self) -> bool {
+        self.has_forgotten.load(Ordering::Relaxed)
     }
 
     /// Something of a target is gone.
@@ -206,6 +214,11 @@ impl Codes {
     /// All keys, whatever the code.
     pub fn total(&self) -> u64 {
         self.0.values().fold(0, |sum, keys| sum.saturating_add(*keys))
+    }
+
+    /// The keys of one code.
+    pub fn of(&self, code: &str) -> u64 {
+        self.0.get(code).copied().unwrap_or(0)
     }
 
     /// Codes and counts, by code.

@@ -94,7 +94,8 @@ struct Place {
 enum Visit {
     Ended(Vec<Obstacle>),
     OutOfTime(Vec<Obstacle>, Place),
-    TokenRefused(Fault),
+    /// The place to go on from is none any more: the store has refused its token, or has another kind of data now.
+    BeginAgain(Option<Fault>),
 }
 
 /// How the pass over one kind of one target ended.
@@ -149,6 +150,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let mut place = Place { kind: bookmark.kind.take(), token: bookmark.token.take() };
         // A token without a kind, as releases before kinds sent it, belongs to none.
         if resumed.is_none() || place.kind.is_none() {
+            if bookmark.target.is_some() {
+                targets.iter().for_each(|target| disposal.begin_again(self, &target.to_string()));
+            }
             place = Place::default();
         }
         for target in targets.iter().skip(resumed.unwrap_or(0)) {
@@ -161,11 +165,13 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 match self.visit(disposal, ground, from, round).await {
                     Visit::Ended(obstacles) => break (obstacles, None),
                     Visit::OutOfTime(obstacles, place) => break (obstacles, Some(place)),
-                    Visit::TokenRefused(fault) => {
-                        // After a pause: a store that refuses every token must not be asked without end.
-                        self.note(&name, fault);
-                        self.counters.retried();
-                        sleep(self.pace.backoff(1)).await;
+                    Visit::BeginAgain(refused) => {
+                        if let Some(fault) = refused {
+                            // After a pause: a store that refuses every token must not be asked without end.
+                            self.note(&name, fault);
+                            self.counters.retried();
+                            sleep(self.pace.backoff(1)).await;
+                        }
                         // What was counted there will be found again.
                         round.left.remove(&name);
                         disposal.begin_again(self, &name);
@@ -207,7 +213,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
             match end {
                 PassEnd::Complete { .. } => {}
                 PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
-                PassEnd::TokenRefused(fault) => return Visit::TokenRefused(fault),
+                PassEnd::TokenRefused(fault) => return Visit::BeginAgain(Some(fault)),
                 PassEnd::Obstacle(obstacle) if obstacle.must_halt() => return Visit::Ended(vec![obstacle]),
                 // The data can be erased all the same.
                 PassEnd::Obstacle(obstacle) => obstacles.push(obstacle),
@@ -228,16 +234,33 @@ impl<'a, B: Bucket> Tour<'a, B> {
             Some(Ok(true)) => &[Kind::Versions, Kind::DeleteMarkers][..],
             Some(Ok(false)) => &[Kind::Objects][..],
         };
-        // Should the bucket have got versioning since: from the start.
-        let known = kinds.iter().position(|kind| from.as_ref().and_then(|from| from.kind) == Some(*kind));
-        let mut token = from.filter(|_| known.is_some()).and_then(|from| from.token);
+        let at = from.as_ref().and_then(|from| from.kind);
+        let known = kinds.iter().position(|kind| at == Some(*kind));
+        if at.is_some() && known.is_none() {
+            return Visit::BeginAgain(None);
+        }
+        let mut token = from.and_then(|from| from.token);
         for kind in kinds.iter().skip(known.unwrap_or(0)) {
             let ground = Ground { kind: *kind, ..uploads };
             match self.pass(disposal, &ground, token.take(), round).await {
                 PassEnd::Complete { may_have_markers: false } if *kind == Kind::Versions => break,
+                PassEnd::Complete { .. } if *kind == Kind::Objects => {
+                    // Asked before, it may have become another since, and what was deleted then is only hidden. A bucket
+                    // that has no versioning after the listing had none during it.
+                    let ask = self.until_answered(uploads.target, |limit| self.bucket.is_versioned(bucket, limit));
+                    match self.before_stop(ask).await {
+                        None => {
+                            disposal.begin_again(self, uploads.target);
+                            return Visit::OutOfTime(obstacles, Place { kind: Some(Kind::Uploads), token: None });
+                        }
+                        Some(Err(fault)) => obstacles.push(fault.into()),
+                        Some(Ok(true)) => return Visit::BeginAgain(None),
+                        Some(Ok(false)) => {}
+                    }
+                }
                 PassEnd::Complete { .. } => {}
                 PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
-                PassEnd::TokenRefused(fault) => return Visit::TokenRefused(fault),
+                PassEnd::TokenRefused(fault) => return Visit::BeginAgain(Some(fault)),
                 PassEnd::Obstacle(obstacle) => {
                     obstacles.push(obstacle);
                     break;

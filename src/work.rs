@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::bookmark::Bookmark;
-use crate::bucket::Fault;
+use crate::bucket::{Fault, ONLY_HIDDEN};
 use crate::pace::Pace;
 use crate::tally::{Counters, Left};
 use crate::target::{OutsidePrefix, Targets, UserId};
@@ -83,8 +83,8 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stuck {
     /// A whole round deleted nothing of what it found.
-    #[error("S3 does not let go of what is left ({0})")]
-    Refused(Left),
+    #[error("S3 does not let go of what is left: {}", by_target(.0))]
+    Refused(BTreeMap<String, Left>),
     /// Rounds keep finding objects.
     #[error("{MAX_ROUNDS} rounds found objects: something keeps writing, or the store does not delete")]
     Rounds,
@@ -140,19 +140,32 @@ impl Round {
     /// little of it was left: that may have been a long time ago.
     pub fn judge(&self, is_fresh: bool, number: u32) -> Judgement {
         let left = self.left();
-        let lasting = left.refused.total() + left.retained_total();
+        let hidden = left.refused.of(ONLY_HIDDEN);
+        let lasting = left.refused.total() - hidden + left.retained_total();
         // Markers that stay above data that came late: the next round takes that data first.
-        let found_nothing = self.gone == 0 && lasting == 0 && left.markers_kept == 0;
+        let found_nothing = self.gone == 0 && lasting == 0 && hidden == 0 && left.markers_kept == 0;
         if is_fresh && found_nothing {
             Judgement::Erased
         } else if is_fresh && self.gone == 0 && lasting > 0 {
-            Judgement::Stuck(Stuck::Refused(left))
+            Judgement::Stuck(Stuck::Refused(self.left.clone()))
         } else if number >= MAX_ROUNDS && !found_nothing {
             Judgement::Stuck(Stuck::Rounds)
         } else {
             Judgement::NextRound
         }
     }
+}
+
+/// What is left at each target, with what to look for first.
+pub(crate) fn by_target(left: &BTreeMap<String, Left>) -> String {
+    let told =
+        left.iter().filter(|(_, left)| left.refused.total() + left.retained_total() > 0).map(|(target, left)| {
+            let is_denied = left.refused.of("AccessDenied") > 0;
+            let hint =
+                if is_denied { "; are s3:DeleteObject, and s3:DeleteObjectVersion for versions, granted?" } else { "" };
+            format!("{target} ({left}{hint})")
+        });
+    told.collect::<Vec<_>>().join(", ")
 }
 
 /// What follows from a round.

@@ -139,6 +139,7 @@ async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome 
         let End::Stuck(Stuck::Refused(left)) = &report.end else {
             return Err(Failure(format!("{report:?} {tally:?}")));
         };
+        let left = &left["s3://photos/{user_id}/"];
         assert_eq!(left.refused.iter().collect::<Vec<_>>(), [("AccessDenied", 260)]);
         assert_eq!(tally.gone.objects, 1_040);
         let mut expected: Vec<String> = keys.into_iter().filter(|key| key.starts_with("u1/3/")).collect();
@@ -379,7 +380,11 @@ async fn nothing_is_proven_at_once(shop: &impl Shop, state: State, bucket: &str)
     }
     let (report, tally) = Erasure::of(shop, bucket)?.erase(false).await;
     assert_eq!((report.end, tally.gone), (End::Erased, Counts::default()));
-    assert_eq!(tally.requests, 3, "versioning, uploads, data");
+    let requests = if state == State::Never { 4 } else { 3 };
+    assert_eq!(
+        tally.requests, requests,
+        "uploads, data, before it the versioning, and where there is none also after it"
+    );
     Ok(())
 }
 
@@ -397,8 +402,10 @@ async fn every_version_of_one_key_goes(shop: &impl Shop) -> Outcome {
     }
     shop.put_all(bucket, &["u1/often writtem".to_owned(), "u1/often writteo".to_owned(), "u10/x".to_owned()]).await?;
     // And keys with nothing but a marker, as a client leaves them that deletes what is not there.
+    // Seaweed takes a key that ends in a slash for a folder, and hides nothing.
+    let end = if shop.differences().stores_any_key { "/" } else { "" };
     for number in 0..300 {
-        shop.delete_plainly(bucket, &format!("u1/only a marker {number}/")).await?;
+        shop.delete_plainly(bucket, &format!("u1/only a marker {number}{end}")).await?;
     }
     let neighbours = shop.contents(bucket, "u10/").await?;
     let mine = shop.contents(bucket, "u1/").await?;
@@ -441,6 +448,7 @@ async fn what_object_lock_holds_stays_and_is_told(shop: &impl Shop) -> Outcome {
     let End::Stuck(Stuck::Refused(left)) = &report.end else {
         return Err(Failure(format!("{}: {report:?} {tally:?}", shop.name())));
     };
+    let left = &left["s3://locked/{user_id}/"];
     let counts: Vec<(Hold, u64)> = left.retained.iter().map(|(hold, held)| (*hold, held.count)).collect();
     assert_eq!(counts, [(Hold::Compliance, 1), (Hold::Governance, 2), (Hold::LegalHold, 2)], "{}", shop.name());
     assert_eq!((left.refused.total(), left.markers_kept), (0, 1), "{}: {left:?}", shop.name());

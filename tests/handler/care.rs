@@ -1,12 +1,21 @@
 //! Dry runs, the fuse, the sweep.
 
-use std::sync::atomic::AtomicU32;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use erase_user_files::bookmark::Bookmark;
+use erase_user_files::bucket::{Bucket, Deletes, Deletion, Entry, Fault, Item, Kind, Page, Retention};
+use erase_user_files::eraser::Eraser;
+use erase_user_files::pace::Pace;
+use erase_user_files::tally::Counters;
+use erase_user_files::target::{Prefix, Targets, UserId};
+use erase_user_files::work::{End, Job, Work};
 use serde_json::json;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
-use crate::scene::{Event, Letters, NOBODY, Scene, Shelf, Store, locked, record, withdrawal};
+use crate::scene::{Event, Letters, NOBODY, Scene, Shared, Shelf, Store, locked, record, withdrawal};
 use crate::schema::assert_is_receipt;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -91,14 +100,33 @@ async fn the_fuse_counts_over_all_hops() {
     let mut message = withdrawal("u1");
     let mut hops = 0;
     let failed = loop {
-        let failed = scene.invoke(Duration::from_secs(3), vec![message]).await.unwrap();
+        let failed = scene.invoke(Duration::from_secs(3), vec![message.clone()]).await.unwrap();
         hops += 1;
         let Some(next) = locked(&scene.letters.sent).pop() else { break failed };
         message = record("m", &next.body);
     };
     assert!(hops > 1, "{hops}");
     assert_eq!(failed, ["m"]);
-    assert!(scene.store.left("u1") > 0);
+    let left = scene.store.left("u1");
+    assert!(left > 0);
+    // However often it is delivered.
+    for _ in 0..3 {
+        assert_eq!(scene.invoke(TIMEOUT, vec![message.clone()]).await, Ok(vec!["m".to_owned()]));
+    }
+    assert_eq!(scene.store.left("u1"), left);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dry_run_whose_receipt_can_never_be_stored_comes_to_its_end() {
+    let shelf = Shelf { refuses: true, ..Shelf::default() };
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[("DRY_RUN", "true")]).with_shelf(shelf);
+    let mut message = withdrawal("u1");
+    for _ in 0..2 {
+        assert_eq!(scene.invoke(TIMEOUT, vec![message]).await, Ok(NOBODY));
+        message = record("m", &locked(&scene.letters.sent).pop().expect("a continuation").body);
+    }
+    assert_eq!(scene.invoke(TIMEOUT, vec![message]).await, Ok(vec!["m".to_owned()]));
+    assert!(locked(&scene.letters.sent).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,4 +219,48 @@ async fn envelopes_and_pointers_lead_to_the_same_erasure() {
     let scene = Scene::new(Store::of(&[("u1", 3)]), Letters::default(), &[("USER_ID_POINTER", "/data/id")]);
     assert_eq!(scene.invoke(TIMEOUT, vec![record("m", twice)]).await.unwrap(), ["m"]);
     assert_eq!(scene.store.left("u1"), 3);
+}
+
+/// A bucket whose versioning is switched on just after the function has asked, and whose only object is then deleted by
+/// somebody: a listing of objects shows nothing any more.
+#[derive(Debug, Default)]
+struct Switching {
+    asked: AtomicU32,
+    erased: AtomicU32,
+}
+
+impl Bucket for Shared<Switching> {
+    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+        Ok(self.asked.fetch_add(1, Ordering::Relaxed) > 0)
+    }
+
+    async fn list(&self, prefix: &Prefix, kind: Kind, _token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+        let is_left = self.erased.load(Ordering::Relaxed) == 0 && kind == Kind::Versions;
+        let id = Some("v1".to_owned());
+        let version = Entry { kind, key: format!("{}a", prefix.as_str()), id, bytes: 1, last_modified: None };
+        Ok(Page { entries: is_left.then_some(version).into_iter().collect(), next: None, cut_at: None })
+    }
+}
+
+impl Deletes for Shared<Switching> {
+    async fn delete(&self, _prefix: &Prefix, kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+        assert_eq!((kind, items.len()), (Kind::Versions, 1));
+        self.erased.fetch_add(1, Ordering::Relaxed);
+        Ok(Deletion { requests: 1, failures: Vec::new() })
+    }
+
+    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+        Ok(None)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn versioning_that_is_switched_on_in_the_middle_hides_nothing_from_the_proof() {
+    let (store, counters) = (Shared(Arc::new(Switching::default())), Counters::default());
+    let (targets, user) = (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
+    let stop = Instant::now() + TIMEOUT;
+    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects: None, stop };
+    let pace = Pace::new(None, NonZeroU32::MIN, 1);
+    let report = Eraser(store.clone()).work(&pace, &counters, job, &mut Bookmark::default()).await;
+    assert_eq!((report.end, store.erased.load(Ordering::Relaxed)), (End::Erased, 1));
 }

@@ -4,9 +4,11 @@
 //! |---|---|
 //! | `flow` | budget, hand-off, fairness, and what one message may do to another |
 //! | `receipts` | what is stored, when, and what happens when it cannot be |
+//! | `attacks` | ids and messages that would like to reach somebody else's files |
 //! | `care` | dry runs, the fuse, the sweep |
 //! | `scene` | a function with its store, its queue and its receipts |
 
+mod attacks;
 mod care;
 mod flow;
 mod receipts;

@@ -157,8 +157,20 @@ async fn what_is_left_is_told_once_for_each_delivery() {
         let receipt: Value = serde_json::from_str(text).unwrap();
         assert_is_receipt(&receipt);
         assert_eq!(receipt["targets"][0]["refused"], json!([{"code": "AccessDenied", "count": 1_200}]));
-        assert_eq!(receipt["reason"], "S3 does not let go of what is left (AccessDenied: 1200)");
+        let reason = "S3 does not let go of what is left: s3://photos/{user_id}/ (AccessDenied: 1200; \
+                      are s3:DeleteObject, and s3:DeleteObjectVersion for versions, granted?)";
+        assert_eq!(receipt["reason"], reason);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn hops_of_no_use_tell_what_stood_in_the_way() {
+    let store = Store { refuses: true, ..Store::of(&[("u1", 300_000)]) };
+    let scene = Scene::new(store, Letters::default(), &[("MAX_IDLE_HOPS", "1")]);
+    assert_eq!(scene.invoke(Duration::from_secs(5), vec![request(&json!({}))]).await, Ok(vec!["m".to_owned()]));
+    let (_, receipt) = scene.shelf.receipt();
+    let reason = receipt["reason"].as_str().unwrap_or_default();
+    assert!(reason.starts_with("1 hops in a row deleted nothing: s3://photos/{user_id}/ (AccessDenied: "), "{reason}");
 }
 
 #[tokio::test(start_paused = true)]

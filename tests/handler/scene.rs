@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 
 /// What the test and the function both hold.
 #[derive(Debug)]
-pub(crate) struct Shared<T>(Arc<T>);
+pub(crate) struct Shared<T>(pub(crate) Arc<T>);
 
 impl<T> Clone for Shared<T> {
     fn clone(&self) -> Self {
@@ -330,3 +330,37 @@ pub(crate) fn bookmarked(target: &str, token: &str) -> SqsMessage {
 }
 
 pub(crate) const NOBODY: Vec<String> = Vec::new();
+
+/// What the function logs while somebody listens.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Logs(Arc<Mutex<Vec<u8>>>);
+
+impl Logs {
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).without_time().with_writer(self.clone());
+        tracing::subscriber::set_default(subscriber.finish())
+    }
+
+    pub(crate) fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *locked(&self.0))).expect("logs are UTF-8")
+    }
+}
+
+impl std::io::Write for Logs {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        locked(&self.0).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Logs {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}

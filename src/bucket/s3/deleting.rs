@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::bucket::s3::S3;
 use crate::bucket::s3::codes::{key_failure, own_failure, plain_code, sort, within};
-use crate::bucket::{Deletion, Fault, Item, KeyFailure};
+use crate::bucket::{Deletion, Fault, Item, KeyFailure, ONLY_HIDDEN};
 use crate::deadline::left_until;
 use crate::target::Prefix;
 
@@ -25,8 +25,6 @@ const GONE_CODES: [&str; 3] = ["NoSuchKey", "NoSuchUpload", "NoSuchVersion"];
 const UNANSWERED: &str = "Unanswered";
 /// Our own code for what there was no time to ask for.
 const NOT_ASKED: &str = "NotAsked";
-/// Our own code for an object that is still there, below a delete marker.
-const ONLY_HIDDEN: &str = "OnlyHidden";
 /// Our own code for an upload that has parts after it was aborted.
 const PARTS_LEFT: &str = "PartsLeft";
 
