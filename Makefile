@@ -4,10 +4,14 @@ SHELL := /bin/sh
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 LOCAL := $(TARGET)/debug/examples/local
 SEED ?=
+SEEDS ?=
+FROM ?=
+# Optimised where it counts; `dev` shares what `make test` has built.
+PROFILE ?= fast
 EVENT ?= events/user-withdrawn.json
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim local invoke receipt build lint validate check function
+.PHONY: help run test sim model local invoke receipt build lint validate check function
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,9 +42,17 @@ function:
 test: ## Run all tests (starts local servers by itself)
 	cargo test --workspace
 
-sim: ## Replay one seed of the simulation: make sim SEED=42
-	@test -n "$(SEED)" || { echo "Which seed? For example: make sim SEED=42"; exit 2; }
+sim: ## Replay a world (make sim SEED=42), or play many (make sim SEEDS=100000, from FROM on)
+	@test -n "$(SEED)$(SEEDS)" || { echo "Which seed? For example: make sim SEED=42, or make sim SEEDS=100000"; exit 2; }
+ifneq ($(SEEDS),)
+	SEEDS=$(SEEDS) FROM=$(FROM) cargo test --profile $(PROFILE) --workspace --test simulation -- \
+		--ignored --exact many_worlds --nocapture
+else
 	SEED=$(SEED) cargo test --workspace --test simulation -- --exact replay --nocapture
+endif
+
+model: ## Check the hand-off protocol in larger worlds than `make test` does (minutes)
+	cargo test --profile $(PROFILE) --workspace --test model -- --include-ignored --nocapture --test-threads 1
 
 build: function ## Build the function for Lambda (arm64) into target/lambda/
 	@$(LOCAL) install cargo-lambda

@@ -19,8 +19,11 @@ mod weather;
 mod world;
 mod writers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZero;
+use std::ops::Range;
+
+use tokio::time::Instant;
 
 use weather::Weather;
 use world::{Report, run};
@@ -116,30 +119,105 @@ fn play(seed: u64) -> (Report, Option<String>) {
     (report, text)
 }
 
+/// What many worlds have shown.
+#[derive(Default)]
+struct Album {
+    /// How many worlds reached what.
+    reached: BTreeMap<&'static str, u64>,
+    /// The first ten that broke an invariant, and how many did.
+    broken: Vec<String>,
+    broken_worlds: u64,
+}
+
+impl Album {
+    /// Plays these seeds, on all cores.
+    fn of(seeds: &Range<u64>) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let share = |first: usize| {
+            let mut album = Self::default();
+            for seed in seeds.clone().skip(first).step_by(threads) {
+                let (report, broken) = play(seed);
+                report.reached.into_iter().for_each(|event| *album.reached.entry(event).or_default() += 1);
+                album.broken_worlds += u64::from(broken.is_some());
+                album.broken.extend(broken);
+                album.broken.truncate(10);
+            }
+            album
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..threads).map(|first| scope.spawn(move || share(first))).collect();
+            let albums = workers.into_iter().map(|worker| worker.join().expect("a world panicked, see above"));
+            albums.fold(Self::default(), Self::with)
+        })
+    }
+
+    fn with(mut self, other: Self) -> Self {
+        for (event, worlds) in other.reached {
+            *self.reached.entry(event).or_default() += worlds;
+        }
+        self.broken.extend(other.broken);
+        self.broken_worlds += other.broken_worlds;
+        self
+    }
+
+    /// The table of outcomes and faults, each reached by how many worlds.
+    fn table(&self, worlds: u64) -> String {
+        let lines = self.reached.iter().map(|(event, reached)| format!("{reached:>8} of {worlds} worlds: {event}"));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    fn assert_whole(&self) {
+        assert!(self.broken.is_empty(), "{} worlds broke, such as\n{}", self.broken_worlds, self.broken.join("\n"));
+    }
+
+    fn assert_reaches_everything(&self) {
+        let missed: Vec<&str> = EVERYTHING.into_iter().filter(|event| !self.reached.contains_key(event)).collect();
+        assert!(missed.is_empty(), "no world reached {missed:?}");
+    }
+}
+
 #[test]
 fn no_world_breaks_an_invariant_and_the_worlds_reach_every_outcome() {
-    let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let play = |seed| {
-        let (report, broken) = play(seed);
-        (report.reached, broken)
-    };
-    let share = |first| (0..SEEDS).skip(first).step_by(threads).map(play).collect::<Vec<_>>();
-    let worlds: Vec<(BTreeSet<&str>, Option<String>)> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|first| scope.spawn(move || share(first))).collect();
-        workers.into_iter().flat_map(|worker| worker.join().expect("a world panicked, see above")).collect()
-    });
-    let mut reached: BTreeMap<&str, u32> = BTreeMap::new();
-    for event in worlds.iter().flat_map(|(reached, _)| reached) {
-        *reached.entry(event).or_default() += 1;
+    let album = Album::of(&(0..SEEDS));
+    println!("{}", album.table(SEEDS));
+    album.assert_whole();
+    album.assert_reaches_everything();
+}
+
+/// Seeds that once showed a fault; see the file.
+#[test]
+fn worlds_that_once_broke_stay_whole() {
+    let lines = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
+    let seeds: Vec<u64> =
+        lines.map(|line| line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a seed")).collect();
+    assert!(!seeds.is_empty());
+    for seed in seeds {
+        let broken = play(seed).1;
+        assert!(broken.is_none(), "{}", broken.unwrap_or_default());
     }
-    for (event, worlds) in &reached {
-        println!("{worlds:>6} of {SEEDS} worlds: {event}");
+}
+
+#[expect(clippy::disallowed_methods, reason = "what to play comes from the command line")]
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+/// `make sim SEEDS=1000000`, from `FROM` on, or from a fresh place that is printed.
+#[test]
+#[ignore = "as many worlds as somebody asks for"]
+fn many_worlds() {
+    let count = number("SEEDS").expect("SEEDS is a number");
+    let from = number("FROM").unwrap_or_else(|| fastrand::u64(0..u64::MAX / 2));
+    println!("playing {count} worlds from seed {from} on");
+    let start = Instant::now();
+    let album = Album::of(&(from..from + count));
+    let seconds = start.elapsed().as_secs_f64();
+    println!("{}", album.table(count));
+    println!("{:.0} worlds a second, {seconds:.0} s in all", count as f64 / seconds);
+    album.assert_whole();
+    if count >= SEEDS {
+        album.assert_reaches_everything();
     }
-    let broken: Vec<&str> = worlds.iter().filter_map(|(_, broken)| broken.as_deref()).collect();
-    broken.iter().for_each(|world| println!("{world}"));
-    assert!(broken.is_empty(), "{} worlds broke, such as\n{}", broken.len(), broken[..broken.len().min(10)].join("\n"));
-    let missed: Vec<&str> = EVERYTHING.into_iter().filter(|event| !reached.contains_key(event)).collect();
-    assert!(missed.is_empty(), "no world of {SEEDS} reached {missed:?}");
 }
 
 #[test]
@@ -165,10 +243,8 @@ fn the_same_seed_gives_the_same_events() {
 
 /// `make sim SEED=42`
 #[test]
-#[expect(clippy::disallowed_methods, reason = "the seed to replay comes from the command line")]
 fn replay() {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(42);
-    let (report, broken) = play(seed);
+    let (report, broken) = play(number("SEED").unwrap_or(42));
     for event in &report.events {
         println!("{event}");
     }

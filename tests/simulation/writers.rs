@@ -56,9 +56,25 @@ pub(crate) fn switch_versioning(world: &mut World) {
         return;
     }
     let never = |bucket: &&str| world.s3.versioning(bucket) == Some(Versioning::Never);
-    if let Some(bucket) = BUCKETS.into_iter().find(never) {
-        world.has_switched = true;
-        world.s3.set_versioning(bucket, Versioning::Enabled);
-        world.reach("versioning switched on");
+    let Some(bucket) = BUCKETS.into_iter().find(never) else { return };
+    world.has_switched = true;
+    world.s3.set_versioning(bucket, Versioning::Enabled);
+    world.reach("versioning switched on");
+    if world.weather.late_writes > 0 {
+        hide_everything(world, bucket);
+    }
+}
+
+/// Somebody deletes all that they have there, and so hides it: no listing of objects shows it any more.
+fn hide_everything(world: &mut World, bucket: &'static str) {
+    let user = WITHDRAWN[world.dice.usize(0..WITHDRAWN.len())];
+    let Some((_, prefix)) = folders(user).into_iter().find(|(name, _)| *name == bucket) else { return };
+    world.writes += 1;
+    world.rewritten.insert(user);
+    world.note_if_empty(bucket, &prefix);
+    let keys: Vec<String> = world.s3.versions_under(bucket, &prefix).map(|(key, _)| key.to_owned()).collect();
+    for key in keys {
+        world.s3.delete_plain(bucket, &key);
+        world.reach_silently("everything hidden in the middle");
     }
 }
