@@ -12,7 +12,7 @@ use crate::fake::model::Versioning;
 use crate::people::{BUCKETS, owner};
 use crate::weather::Weather;
 use crate::world::{Shared, World, locked};
-use crate::writers::{late_write, switch_versioning};
+use crate::writers::{late_write, switch_versioning, switch_versioning_and_hide};
 
 /// What can be read and deleted.
 #[derive(Debug)]
@@ -61,6 +61,9 @@ impl Bucket for Store {
         self.latency(limit, weather.list_hangs, "list hung").await?;
         let mut world = locked(&self.0);
         late_write(&mut world);
+        if kind == Kind::Objects {
+            switch_versioning_and_hide(&mut world, prefix.bucket(), prefix.as_str());
+        }
         switch_versioning(&mut world);
         if world.happens(weather.list_fails, "list failed") {
             return Err(unavailable());

@@ -142,7 +142,7 @@ impl Weather {
             list_hangs: sometimes(10),
             short_pages: sometimes(50),
             tokens_refused: sometimes(50),
-            foreign_keys: sometimes(100) / 98,
+            foreign_keys: sometimes(100) / 90,
             delete_fails: sometimes(40),
             delete_answer_lost: sometimes(40),
             throttled: sometimes(60),

@@ -1,7 +1,7 @@
 //! Users who go on while they are erased.
 
 use crate::fake::model::Versioning;
-use crate::people::{BUCKETS, WITHDRAWN, folders};
+use crate::people::{BUCKETS, WITHDRAWN, folders, owner};
 use crate::world::World;
 
 /// The world has enough of it after so many writes.
@@ -56,23 +56,32 @@ pub(crate) fn switch_versioning(world: &mut World) {
         return;
     }
     let never = |bucket: &&str| world.s3.versioning(bucket) == Some(Versioning::Never);
-    let Some(bucket) = BUCKETS.into_iter().find(never) else { return };
-    world.has_switched = true;
-    world.s3.set_versioning(bucket, Versioning::Enabled);
-    world.reach("versioning switched on");
-    if world.weather.late_writes > 0 {
-        hide_everything(world, bucket);
+    if let Some(bucket) = BUCKETS.into_iter().find(never) {
+        enable_versioning(world, bucket);
     }
 }
 
-/// Somebody deletes all that they have there, and so hides it: no listing of objects shows it any more.
-fn hide_everything(world: &mut World, bucket: &'static str) {
-    let user = WITHDRAWN[world.dice.usize(0..WITHDRAWN.len())];
-    let Some((_, prefix)) = folders(user).into_iter().find(|(name, _)| *name == bucket) else { return };
+fn enable_versioning(world: &mut World, bucket: &str) {
+    world.has_switched = true;
+    world.s3.set_versioning(bucket, Versioning::Enabled);
+    world.reach("versioning switched on");
+}
+
+/// The same, just before a listing of objects is answered; and the user deletes everything there, which only hides it.
+pub(crate) fn switch_versioning_and_hide(world: &mut World, bucket: &str, prefix: &str) {
+    let is_never = world.s3.versioning(bucket) == Some(Versioning::Never);
+    let may_switch = world.weather.switches_versioning && !world.has_switched && is_never;
+    let (Some(user), Some(bucket)) = (owner(bucket, prefix), BUCKETS.into_iter().find(|name| *name == bucket)) else {
+        return;
+    };
+    if !may_switch || world.dice.u32(0..4) > 0 {
+        return;
+    }
+    enable_versioning(world, bucket);
     world.writes += 1;
     world.rewritten.insert(user);
-    world.note_if_empty(bucket, &prefix);
-    let keys: Vec<String> = world.s3.versions_under(bucket, &prefix).map(|(key, _)| key.to_owned()).collect();
+    world.note_if_empty(bucket, prefix);
+    let keys: Vec<String> = world.s3.versions_under(bucket, prefix).map(|(key, _)| key.to_owned()).collect();
     for key in keys {
         world.s3.delete_plain(bucket, &key);
         world.reach_silently("everything hidden in the middle");
