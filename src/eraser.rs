@@ -1,6 +1,5 @@
 //! The work: rounds of pages and batches, until a round finds nothing or the time is over.
 
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -38,7 +37,7 @@ impl<B: Deletes> Work for Eraser<B> {
         loop {
             let is_fresh = bookmark.is_at_start_of_round();
             let (mut round, mut faults) = (Round::default(), Vec::new());
-            let erasing = Erasing { max_objects: job.max_objects, open: AtomicU64::new(0) };
+            let erasing = Erasing::default();
             let end = match tour.round(&erasing, bookmark, &mut round, &mut faults).await {
                 RoundEnd::OutOfTime => {
                     faults.extend(tour.reason_of_idleness());
@@ -67,9 +66,8 @@ impl<B: Deletes> Work for Eraser<B> {
 }
 
 /// Deletes the batches of one round.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Erasing {
-    max_objects: Option<NonZeroU64>,
     /// Objects and versions that were listed in this round and are not gone.
     open: AtomicU64,
 }
@@ -161,7 +159,7 @@ impl Erasing {
         let is_data = matches!(ground.kind, Kind::Objects | Kind::Versions);
         let more = if is_data { more as u64 } else { 0 };
         let open = self.open.fetch_add(more, Ordering::Relaxed) + more;
-        match self.max_objects {
+        match tour.job.max_objects {
             Some(max) if is_data && tour.counters.data_gone().saturating_add(open) > max.get() => {
                 Err(Obstacle::Fuse(max))
             }

@@ -159,7 +159,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         hop.is_idle = hop.tally.gone.things() == 0 || counters.has_forgotten();
         hop.round = report.round;
         let outcome = self.conclude(&erasure, report.end, &hop).await;
-        let outcome = self.tell_what_is_left(&erasure, outcome, &hop, receive_count(record)).await;
+        self.tell_what_is_left(&erasure, &outcome, &hop, receive_count(record)).await;
         self.log_hop(record, &erasure, &hop, &outcome);
         outcome
     }
@@ -192,20 +192,20 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             End::Unfinished { has_advanced: false, faults } if hop.is_idle => {
                 Outcome::Failed(Failure::NoProgress(faults))
             }
-            End::Unfinished { faults, .. } => match self.hand_on(erasure, hop.is_idle, hop, Duration::ZERO).await {
-                Ok(()) => Outcome::Continued(reason(&faults)),
-                Err(outcome) => outcome,
-            },
+            End::Unfinished { faults, .. } => self.go_on(erasure, hop, reason(&faults)).await,
             // Given back, the message would not know what was met so far, and a later delivery would delete the rest.
             End::Stuck(stuck @ Stuck::Fuse(_)) if hop.tally.gone.data() > 0 => {
-                match self.hand_on(erasure, hop.is_idle, hop, Duration::ZERO).await {
-                    Ok(()) => Outcome::Continued(Some(stuck.to_string())),
-                    Err(outcome) => outcome,
-                }
+                self.go_on(erasure, hop, Some(stuck.to_string())).await
             }
             End::Stuck(stuck) => Outcome::Incomplete(stuck.into()),
             End::Failed(faults) => Outcome::Failed(Failure::Targets(faults)),
         }
+    }
+
+    /// Continues at once, where there is more to do.
+    async fn go_on(&self, erasure: &Erasure, hop: &Hop<'_>, reason: Option<String>) -> Outcome {
+        let sent = self.hand_on(erasure, hop.is_idle, hop, Duration::ZERO).await;
+        sent.err().unwrap_or(Outcome::Continued(reason))
     }
 
     /// Stores the receipt of an erasure that is over. Should that fail, a later hop has to prove and store again.
@@ -230,8 +230,8 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     }
 
     /// Adds the receipt that an incomplete erasure leaves. The message comes again, with or without it.
-    async fn tell_what_is_left(&self, erasure: &Erasure, outcome: Outcome, hop: &Hop<'_>, delivery: u32) -> Outcome {
-        if let Outcome::Incomplete(incomplete) = &outcome
+    async fn tell_what_is_left(&self, erasure: &Erasure, outcome: &Outcome, hop: &Hop<'_>, delivery: u32) {
+        if let Outcome::Incomplete(incomplete) = outcome
             && !erasure.is_dry_run
         {
             let verdict = Verdict::Incomplete { delivery, reason: incomplete.to_string() };
@@ -239,7 +239,6 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                 warn!(erasure = erasure.public_name(), reason = %failure, "receipt of what is left not stored");
             }
         }
-        outcome
     }
 
     /// Stores a receipt, or finds that it stands there already.

@@ -96,17 +96,14 @@ impl Sieve {
     ) {
         let mut markers = std::mem::take(&mut sifted.items);
         let before = self.open.take();
+        let mut since = token.map(str::to_owned);
         if let Some(before) = before.as_ref().filter(|before| before.has_data) {
             with_data.insert(before.key.clone());
+            // This page begins in the middle of a key with data: from here, its markers would look like any others.
+            since.clone_from(&before.since);
         }
-        // This page begins in the middle of a key with data: from here, its markers would look like any others.
-        let before_this_page = before.as_ref().filter(|before| before.has_data).map(|before| before.since.clone());
-        let mut open = cut_at.map(|key| OpenKey {
-            has_data: with_data.contains(&key),
-            key,
-            held_back: Vec::new(),
-            since: before_this_page.unwrap_or_else(|| token.map(str::to_owned)),
-        });
+        let mut open =
+            cut_at.map(|key| OpenKey { has_data: with_data.contains(&key), key, held_back: Vec::new(), since });
         if let Some(before) = before {
             match &mut open {
                 Some(open) if open.key == before.key => {

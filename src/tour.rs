@@ -204,9 +204,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
     async fn visit<D: Disposal<B>>(&self, disposal: &D, uploads: Ground<'_>, from: Place, round: &mut Round) -> Visit {
         let mut obstacles = Vec::new();
         let mut from = Some(from);
-        let bucket = uploads.prefix.bucket();
-        let ask = self.until_answered(uploads.target, |limit| self.bucket.is_versioned(bucket, limit));
-        let ask = self.before_stop(ask);
+        let ask = self.ask_for_versioning(&uploads);
         // Uploads first: one that is completed meanwhile becomes an object, and has to be seen as one.
         let is_versioned = if let Some(place) = from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads))) {
             let (is_versioned, end) = join(ask, self.pass(disposal, &uploads, place.token, round)).await;
@@ -247,8 +245,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 PassEnd::Complete { .. } if *kind == Kind::Objects => {
                     // Asked before, it may have become another since, and what was deleted then is only hidden. A bucket
                     // that has no versioning after the listing had none during it.
-                    let ask = self.until_answered(uploads.target, |limit| self.bucket.is_versioned(bucket, limit));
-                    match self.before_stop(ask).await {
+                    match self.ask_for_versioning(&ground).await {
                         None => {
                             disposal.begin_again(self, uploads.target);
                             return Visit::OutOfTime(obstacles, Place { kind: Some(Kind::Uploads), token: None });
@@ -268,6 +265,12 @@ impl<'a, B: Bucket> Tour<'a, B> {
             }
         }
         Visit::Ended(obstacles)
+    }
+
+    /// Whether the target's bucket has versioning. `None`: the stop time came first.
+    async fn ask_for_versioning(&self, ground: &Ground<'_>) -> Option<Result<bool, Fault>> {
+        let request = |limit| self.bucket.is_versioned(ground.prefix.bucket(), limit);
+        self.before_stop(self.until_answered(ground.target, request)).await
     }
 
     /// Lists one kind at one target from a token on, and disposes of what it lists.
