@@ -5,7 +5,7 @@
 //! | `install` | Python packages in folders of their own below `.local/`, pinned, installed once |
 //! | `vessel` | a server process that cannot outlive this one, and its folder |
 //! | `ministack` | S3, SQS, Lambda and `CloudFormation` in one process |
-//! | `seaweed`, `moto` | a second and a third S3, for other opinions |
+//! | `seaweed`, `moto` | a second and a third S3, for other opinions; both are an `s3_server` |
 //! | `stack` | deploys the project's own `template.yaml` |
 //! | `logs` | what the deployed function said |
 //! | `objects` | many objects at once: put, list, read |
@@ -24,6 +24,7 @@ mod moto;
 mod objects;
 mod project;
 mod receipts;
+mod s3_server;
 mod seaweed;
 mod stack;
 mod versions;
@@ -37,6 +38,7 @@ pub use moto::Moto;
 pub use objects::{list_keys, put_objects, read_object, read_objects};
 pub use project::{function_binary, project_root};
 pub use receipts::{Receipt, ReceiptsFolder, ReceiptsFound, user_hash};
+pub use s3_server::S3Server;
 pub use seaweed::Seaweed;
 pub use stack::Stack;
 pub use versions::{

@@ -5,6 +5,7 @@ use tokio::time::{Instant, sleep};
 use crate::Error;
 use crate::client;
 use crate::install::{Package, install};
+use crate::s3_server::{S3Server, endpoint};
 use crate::vessel::{Vessel, free_ports};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -23,51 +24,30 @@ main(sys.argv[1:])
 "#;
 
 /// Moto: a third S3 server. Of the three, only this one refuses single keys of a `DeleteObjects` when a bucket's policy
-/// denies them, as S3 does. Dropping it ends it.
+/// denies them, as S3 does.
 ///
 /// What it does not do as S3 does: in a `DeleteObjects`, a policy on `s3:DeleteObject` counts for versions, too, and one
 /// on `s3:DeleteObjectVersion` for nothing; a refused version comes without its id; a listing of versions that resumes
 /// behind one that is gone is empty; suspended buckets lose versions.
 #[derive(Debug)]
-pub struct Moto {
-    endpoint: String,
-    s3: aws_sdk_s3::Client,
-    _vessel: Vessel,
-}
+pub struct Moto;
 
 impl Moto {
     /// Installs it if need be, and starts it on a free port of the loopback interface.
-    pub async fn start() -> Result<Self, Error> {
+    pub async fn start() -> Result<S3Server, Error> {
         let python = install(Package::Moto).await?.join("python");
         let mut failure = None;
         for _ in 0..START_ATTEMPTS {
             let [port] = free_ports()?;
             let arguments = ["-c", PROGRAM, "-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned);
             let mut vessel = Vessel::start("moto", &python, &arguments, &[])?;
-            let endpoint = format!("http://127.0.0.1:{port}");
-            let s3 = client::s3(&endpoint);
+            let s3 = client::s3(&endpoint(port));
             if wait_until_ready(&mut vessel, port, &s3).await {
-                return Ok(Self { endpoint, s3, _vessel: vessel });
+                return Ok(S3Server::new(port, vessel));
             }
             failure = Some(vessel.failure("it is not ready"));
         }
         Err(failure.unwrap_or_else(|| Error::service("start moto", "no attempt was made")))
-    }
-
-    /// Its URL.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// A client of its S3.
-    pub fn s3(&self) -> aws_sdk_s3::Client {
-        self.s3.clone()
-    }
-
-    /// Makes an empty bucket that was never versioned.
-    pub async fn create_bucket(&self, bucket: &str) -> Result<(), Error> {
-        let created = self.s3.create_bucket().bucket(bucket).send().await;
-        created.map(|_| ()).map_err(|error| Error::sdk(format!("make bucket {bucket}"), error))
     }
 }
 

