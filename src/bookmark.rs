@@ -12,6 +12,10 @@ use crate::bucket::Kind;
 pub struct Bookmark {
     /// The round, from 1: one pass over all targets and kinds.
     pub round: u32,
+    /// Which setting this is a place in: the mark of [`Targets`](crate::target::Targets). Under another setting, other
+    /// targets come before it. Releases that did not say so had the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<String>,
     /// The target being erased, as its setting names it; `None` is the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
@@ -25,7 +29,7 @@ pub struct Bookmark {
 
 impl Default for Bookmark {
     fn default() -> Self {
-        Self { round: 1, target: None, kind: None, token: None }
+        Self { round: 1, targets: None, target: None, kind: None, token: None }
     }
 }
 

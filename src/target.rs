@@ -5,7 +5,7 @@ use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
 use regex_lite::Regex;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 /// Longest user id, in bytes (the contract of this function; SQS group ids end there too).
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
@@ -325,10 +325,18 @@ impl Folder {
     }
 }
 
-/// All targets of the function, in the order in which they are erased: at least one, none twice.
+/// Most targets: each has its share in every receipt and continuation, and both must fit.
+///
+/// Lambda's 4 KB of environment variables have room for some dozens.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+pub const MAX_TARGETS: usize = 100;
+
+/// All targets of the function, in the order in which they are erased: at least one, at most [`MAX_TARGETS`], none
+/// twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Targets {
     list: Vec<Target>,
+    mark: String,
     /// User ids that no user may have, because their folder would hold folders of others.
     reserved: BTreeSet<String>,
 }
@@ -345,12 +353,21 @@ impl Targets {
                 Err(error) => faults.push(format!("\"{entry}\": {error}")),
             }
         }
+        if list.len() > MAX_TARGETS {
+            faults.push(format!("{} targets, expected at most {MAX_TARGETS}", list.len()));
+        }
         if !faults.is_empty() {
             return Err(faults);
         }
         let pairs = list.iter().flat_map(|outer| list.iter().map(move |inner| (outer, inner)));
         let reserved = pairs.filter_map(|(outer, inner)| outer.id_that_covers(inner)).collect();
-        Ok(Self { list, reserved })
+        let names = list.iter().map(Target::to_string).collect::<Vec<_>>().join(",");
+        Ok(Self { mark: hex(&Sha256::digest(names)[..8]), list, reserved })
+    }
+
+    /// A short name of this list and its order, which another list does not have.
+    pub fn mark(&self) -> &str {
+        &self.mark
     }
 
     /// The targets in order.

@@ -17,7 +17,7 @@ use crate::deadline::left_until;
 use crate::pace::Pace;
 use crate::sieve::Sieve;
 use crate::tally::{Counters, Counts, Left};
-use crate::target::Prefix;
+use crate::target::{Prefix, Target};
 use crate::work::{Job, Obstacle, Round, TargetFault};
 
 /// No request to S3 may take longer; a hop of five minutes must survive a few that hang.
@@ -145,8 +145,10 @@ impl<'a, B: Bucket> Tour<'a, B> {
         faults: &mut Vec<TargetFault>,
     ) -> RoundEnd {
         let targets = self.job.targets.as_slice();
-        // A target that is no longer configured: begin at the first.
-        let resumed = targets.iter().position(|target| Some(target.to_string()) == bookmark.target);
+        // A place in another setting is none in this one: what comes before it there may come after it here.
+        let is_same_setting = bookmark.targets.take().is_none_or(|mark| mark == self.job.targets.mark());
+        let is_here = |target: &Target| is_same_setting && bookmark.target.as_deref() == Some(&*target.to_string());
+        let resumed = targets.iter().position(is_here);
         let mut place = Place { kind: bookmark.kind.take(), token: bookmark.token.take() };
         // A token without a kind, as releases before kinds sent it, belongs to none.
         if resumed.is_none() || place.kind.is_none() {
@@ -190,6 +192,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
             }
             if let Some(place) = stopped_at {
                 let is_at_start = target == &targets[0] && place.token.is_none() && place.kind == Some(Kind::Uploads);
+                bookmark.targets = (!is_at_start).then(|| self.job.targets.mark().to_owned());
                 bookmark.target = (!is_at_start).then_some(name);
                 bookmark.kind = place.kind.filter(|_| !is_at_start);
                 bookmark.token = place.token;
@@ -233,7 +236,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
             Some(Ok(false)) => &[Kind::Objects][..],
         };
         let at = from.as_ref().and_then(|from| from.kind);
-        let known = kinds.iter().position(|kind| at == Some(*kind));
+        // Where time ran out before it was known what kind of data there is, the bookmark says objects.
+        let is_start_of_data = from.as_ref().is_some_and(|from| from.token.is_none() && at == Some(Kind::Objects));
+        let known = if is_start_of_data { Some(0) } else { kinds.iter().position(|kind| at == Some(*kind)) };
         if at.is_some() && known.is_none() {
             return Visit::BeginAgain(None);
         }

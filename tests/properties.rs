@@ -85,6 +85,7 @@ proptest! {
         erasure.hop = hop;
         erasure.idle_hops = idle_hops;
         erasure.bookmark = Bookmark {
+            targets: Some("0123456789abcdef".to_owned()),
             target: Some("s3://photos/{user_id}/".to_owned()),
             kind: [None, Some(Kind::Uploads), Some(Kind::DeleteMarkers)][hop as usize % 3],
             token,
@@ -182,12 +183,14 @@ fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
 fn deep_and_huge_bodies_are_refused_like_any_other() {
     let deep = format!("{}{}", r#"{"type":"user-withdrawn","userId":"#, "[".repeat(100_000));
     assert!(matches!(parse(&deep), Err(MessageError::Json(_))));
-    let id = "x".repeat(1024 * 1024);
+    let id = "x".repeat(1_000_000);
     let huge = format!(r#"{{"type":"user-withdrawn","userId":"{id}"}}"#);
-    assert_eq!(parse(&huge), Err(MessageError::User(UserIdError::Length(1024 * 1024))));
-    // What is not ours may be as large as it likes.
+    assert_eq!(parse(&huge), Err(MessageError::User(UserIdError::Length(1_000_000))));
+    // What is not ours may be as large as the queue lets it be.
     let padded = format!(r#"{{"type":"user-withdrawn","userId":"u1","note":"{id}"}}"#);
     assert_eq!(parse(&padded).unwrap().user, UserId::parse("u1").unwrap());
+    let padded = padded + &" ".repeat(1_048_576 - 1_000_000);
+    assert_eq!(parse(&padded), Err(MessageError::Size { bytes: padded.len(), max: 1_048_576 }));
 }
 
 #[test]

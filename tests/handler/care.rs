@@ -43,6 +43,28 @@ async fn a_dry_run_counts_over_many_hops_and_deletes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dry_run_counts_everything_once_although_its_targets_are_turned_in_the_middle() {
+    const TARGETS: [&str; 2] = ["s3://photos/{user_id}/", "s3://exports/{user_id}/"];
+    for middle in TARGETS {
+        let settings = [("DRY_RUN", "true"), ("ERASE_TARGETS", &*TARGETS.join(","))];
+        let mut scene = Scene::new(Store::of(&[("u1", 40_500)]), Letters::default(), &settings);
+        let mut message = withdrawal("u1");
+        let mut is_turned = false;
+        loop {
+            assert_eq!(scene.invoke(Duration::from_secs(3), vec![message]).await, Ok(NOBODY));
+            let Some(next) = locked(&scene.letters.sent).pop() else { break };
+            let is_there = next.body.contains(&format!(r#""target":"{middle}""#));
+            if is_there && !std::mem::replace(&mut is_turned, true) {
+                scene.set("ERASE_TARGETS", &[TARGETS[1], TARGETS[0]].join(","));
+            }
+            message = record("m", &next.body);
+        }
+        assert!(is_turned);
+        assert_eq!(scene.shelf.receipt().1["objects"], 81_000, "turned at {middle}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_whose_receipt_cannot_be_stored_counts_anew() {
     let shelf = Shelf { fails: AtomicU32::new(3), ..Shelf::default() };
     let scene = Scene::new(Store::of(&[("u1", 1_500)]), Letters::default(), &[("DRY_RUN", "true")]).with_shelf(shelf);

@@ -166,17 +166,31 @@ async fn a_hop_that_could_do_nothing_is_not_handed_on_but_given_back() {
 async fn a_token_that_the_store_refuses_means_begin_again_at_the_prefix() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
     assert_eq!(
-        scene.invoke(Duration::from_secs(30), vec![bookmarked("s3://photos/{user_id}/", "nonsense")]).await,
+        scene.invoke(Duration::from_secs(30), vec![bookmarked("s3://photos/{user_id}/", "nonsense", 1)]).await,
         Ok(NOBODY)
     );
     assert_eq!(scene.store.left("u1"), 0);
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_redriven_dead_letter_of_too_many_rounds_comes_to_its_proof() {
+    let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
+    let letter = || vec![bookmarked("s3://photos/{user_id}/", "2000", 20)];
+    let given_back = Ok(vec!["m".to_owned()]);
+    // The rest of the round it stopped in, and then the whole of the next one, find objects once more.
+    for left in [2_000, 0] {
+        assert_eq!(scene.invoke(Duration::from_secs(30), letter()).await, given_back);
+        assert_eq!(scene.store.left("u1"), left);
+    }
+    assert_eq!(scene.invoke(Duration::from_secs(30), letter()).await, Ok(NOBODY));
+    assert!(locked(&scene.letters.sent).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bookmark_of_a_target_that_is_gone_begins_at_the_first() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
     assert_eq!(
-        scene.invoke(Duration::from_secs(30), vec![bookmarked("s3://gone/{user_id}/", "2000")]).await,
+        scene.invoke(Duration::from_secs(30), vec![bookmarked("s3://gone/{user_id}/", "2000", 1)]).await,
         Ok(NOBODY)
     );
     assert_eq!(scene.store.left("u1"), 0);

@@ -266,7 +266,7 @@ impl Scene {
         self.settings.insert(0, (name.to_owned(), value.to_owned()));
     }
 
-    fn config(&self) -> Config {
+    pub(crate) fn config(&self) -> Config {
         let lookup = |name: &str| {
             let found = self.settings.iter().find(|(setting, _)| setting == name);
             found.map(|(_, value)| value.clone())
@@ -323,8 +323,8 @@ pub(crate) fn withdrawal(user: &str) -> SqsMessage {
 }
 
 /// A continuation of u1's erasure that points into the middle of a target.
-pub(crate) fn bookmarked(target: &str, token: &str) -> SqsMessage {
-    let bookmark = json!({"round": 1, "target": target, "token": token});
+pub(crate) fn bookmarked(target: &str, token: &str, round: u32) -> SqsMessage {
+    let bookmark = json!({"round": round, "target": target, "kind": "objects", "token": token});
     let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark});
     record("m", &body.to_string())
 }

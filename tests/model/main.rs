@@ -157,6 +157,7 @@ impl Chain {
             target: (!is_at_start).then(|| TARGET.to_owned()),
             kind: (!is_at_start).then_some(Kind::Objects),
             token: self.page.filter(|page| *page > 0).map(|page| page.to_string()),
+            ..Bookmark::default()
         }
     }
 
@@ -207,7 +208,7 @@ impl Pass {
         let token = self.mark.token().map(str::to_owned);
         let is_at_start = token.is_none();
         let target = (!is_at_start).then(|| TARGET.to_owned());
-        Bookmark { round: 1, target, kind: (!is_at_start).then_some(Kind::Objects), token }
+        Bookmark { round: 1, target, kind: (!is_at_start).then_some(Kind::Objects), token, ..Bookmark::default() }
     }
 }
 

@@ -26,7 +26,7 @@ impl Archive {
             let mut world = locked(&self.world);
             let (hangs, fails) = (world.weather.receipts_hang, world.weather.receipts_fail);
             let hangs = world.happens(hangs, "receipt hung");
-            (if hangs { Duration::MAX } else { Duration::from_millis(world.dice.u64(5..200)) }, fails)
+            (if hangs { Duration::MAX } else { world.latency(5..200) }, fails)
         };
         timeout(limit, sleep(took)).await.map_err(|_elapsed| unavailable())?;
         let mut world = locked(&self.world);
@@ -43,7 +43,7 @@ impl Receipts for Archive {
         // What it says must be true, whether it comes to be stored or not.
         {
             let mut world = locked(&self.world);
-            world.event(&format!("receipt {name}: {document}"));
+            world.event(format_args!("receipt {name}: {document}"));
             let since = world.invocations[self.environment].unwrap_or_else(Instant::now);
             check_receipt(&mut world, name, document, since);
         }

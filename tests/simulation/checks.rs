@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use crate::claims::has_receipt;
 use crate::fake::model::Version;
+use crate::mail::{Message, Step};
 use crate::people::{PERSONAL, WITHDRAWN, owner};
-use crate::sqs::Message;
 use crate::world::World;
 
 /// A delete request: only what was asked to be erased, as what it is, and no marker above data.
@@ -74,20 +74,20 @@ fn wrong_with(world: &World, bucket: &str, kind: Kind, item: &Item) -> Option<St
 
 /// A sweep on its way: it follows a proof, and its receipt.
 pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) {
-    if !message.is_sweep() {
+    let Step { erasure, user, hop, is_sweep, sweep_at, .. } = message.step.clone();
+    if !is_sweep {
         return;
     }
     world.reach("sweep arranged");
-    let (erasure, user, hop) = message.step();
-    let latest = OffsetDateTime::from(world.wall_clock()) + Duration::from_secs(world.scene.sweep_seconds);
-    if message.sweep_at().is_none_or(|due| due > latest) || world.scene.sweep_seconds == 0 {
+    let latest = OffsetDateTime::from(world.clock_of_the_function()) + Duration::from_secs(world.scene.sweep_seconds);
+    if sweep_at.is_none_or(|due| due > latest) || world.scene.sweep_seconds == 0 {
         world.broken(format!("a sweep is due at another time than the setting says: {}", message.body));
     }
     if world.scene.has_receipts && !has_receipt(world, &erasure, &user, "erased") {
         world.broken("a sweep was arranged before the receipt of the erasure was stored".to_owned());
     }
-    let before = (erasure, user.clone(), hop.saturating_sub(1));
-    let is_first = !world.queue.iter().any(|other| other.is_sweep() && other.step() == before);
+    let is_before = |other: &Step| (&other.erasure, &other.user, other.hop + 1) == (&erasure, &user, hop);
+    let is_first = !world.mail.queue().iter().any(|other| other.step.is_sweep && is_before(&other.step));
     if is_first && !world.was_empty_since(&user, since) {
         world.broken(format!("a sweep was arranged for {user}, who was not empty at any moment of the invocation"));
     }
@@ -98,17 +98,18 @@ pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) 
 
 /// The function says that this message is done: it must be proven done, or its continuation in the queue.
 pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) {
-    world.queue.retain(|other| other.id != message.id);
-    let (erasure, id, hop) = message.step();
+    let Step { erasure, user: id, hop, is_sweep, sweep_at, .. } = message.step.clone();
     let user = WITHDRAWN.into_iter().find(|user| message.is_about(user));
     let Some(user) = user.filter(|_| !message.is_garbage) else {
         world.broken(format!("a message that nobody may understand was acknowledged: {}", message.body));
+        world.mail.delete(message.id);
         return;
     };
-    if world.continued.contains(&(erasure.clone(), id, hop + 1)) {
+    if world.continued.contains(&(erasure.clone(), id.clone(), hop + 1)) {
+        world.mail.delete(message.id);
         return;
     }
-    let outcome = match (world.scene.is_dry_run, message.is_sweep()) {
+    let outcome = match (world.scene.is_dry_run, is_sweep) {
         (true, _) => "dry-run",
         (false, true) => "swept",
         (false, false) => "erased",
@@ -119,18 +120,23 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
     if world.scene.has_receipts && !has_receipt(world, &erasure, user, outcome) {
         world.broken(format!("{user} was called {outcome} without a receipt"));
     }
-    if message.is_sweep() && message.sweep_at().is_none_or(|due| due > world.wall_clock()) {
+    if is_sweep && sweep_at.is_none_or(|due| due > world.clock_of_the_function()) {
         world.broken(format!("{user} was swept too early"));
     }
     if outcome == "erased" && world.scene.sweep_seconds > 0 {
         world.broken(format!("{user} was called erased without a sweep to follow"));
     }
+    if world.is_mended {
+        world.reach("done after a redrive");
+    }
     world.done.insert(user);
+    world.proven.insert((erasure, id));
+    world.mail.delete(message.id);
 }
 
 /// A line of the log: notes the outcome, and that nothing personal is in it.
 pub(crate) fn check_log(world: &mut World, line: &str) {
-    world.event(&format!("log: {line}"));
+    world.event(format_args!("log: {line}"));
     let fields: Value = serde_json::from_str(line).unwrap_or_default();
     let (outcome, reason) = (fields["outcome"].as_str(), fields["reason"].as_str().unwrap_or_default());
     let count = |name: &str| fields[name].as_u64().unwrap_or(0);
@@ -154,6 +160,7 @@ pub(crate) fn check_log(world: &mut World, line: &str) {
         ("DRY_RUN is on", "erasure met a dry run"),
         ("DRY_RUN is off", "dry run met an erasure"),
         ("S3 does not let go", "nothing more can be deleted"),
+        ("the continuation has format version 2", "format of a later release"),
     ];
     for (_, what) in phrases.into_iter().filter(|(phrase, _)| reason.contains(phrase)) {
         world.reach(what);

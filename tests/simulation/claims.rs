@@ -1,6 +1,7 @@
 //! What must be true of every receipt, at the moment when it is to be stored.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use erase_user_files::bucket::Hold;
@@ -16,9 +17,14 @@ use crate::people::{PERSONAL, WITHDRAWN, folders};
 use crate::weather::RequestIds;
 use crate::world::World;
 
-/// What receipts call this user.
-fn hash(user: &str) -> String {
-    HashKey::new(HASH_KEY.to_owned()).hash(&UserId::parse(user).expect("an id of this world"))
+/// What receipts call each user.
+static HASHES: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
+    let hash = |user| HashKey::new(HASH_KEY.to_owned()).hash(&UserId::parse(user).expect("an id of this world"));
+    WITHDRAWN.into_iter().map(|user| (user, hash(user))).collect()
+});
+
+fn hash(user: &str) -> &'static str {
+    HASHES.get(user).map_or("nobody", String::as_str)
 }
 
 /// Whether the receipt of this outcome stands, for this user.
@@ -87,11 +93,6 @@ impl World {
         let has_shared_receipts = self.scene.request_ids == RequestIds::Shared && self.scene.has_receipts;
         has_shared_receipts || self.scene.has_locks || self.scene.max_objects.is_some()
     }
-
-    /// Whether nobody but the function has changed anything.
-    fn is_quiet(&self) -> bool {
-        self.writes == 0 && !self.has_switched
-    }
 }
 
 /// Checks a receipt that an invocation, which has run since then, wants to store.
@@ -125,15 +126,16 @@ pub(crate) fn check_receipt(world: &mut World, name: &str, document: &str, since
         world.broken(format!("a receipt does not name both targets: {document}"));
     }
     check_sums(world, &receipt);
-    for (index, (bucket, prefix)) in folders(user).into_iter().enumerate() {
-        let target = &receipt["targets"][index];
-        if target["bucket"] != bucket || target["prefix"].as_str().is_none_or(|text| !text.contains("{user_id}/")) {
-            world.broken(format!("a receipt has its targets in another order: {document}"));
+    for (bucket, prefix) in folders(user) {
+        let mut targets = receipt["targets"].as_array().into_iter().flatten();
+        let target = targets.find(|target| target["bucket"] == *bucket).unwrap_or(&Value::Null);
+        if target["prefix"].as_str().is_none_or(|text| !text.ends_with("{user_id}/")) {
+            world.broken(format!("a receipt does not name the prefix of a target: {document}"));
         }
         match outcome.as_str() {
-            "dry-run" => check_survey(world, (bucket, &prefix), target),
-            "incomplete" => check_retained(world, (bucket, &prefix), target, &receipt, since),
-            _ => check_erased(world, (bucket, &prefix), user, target, &receipt),
+            "dry-run" => check_survey(world, (bucket, prefix), target),
+            "incomplete" => check_retained(world, (bucket, prefix), target, &receipt, since),
+            _ => check_erased(world, (bucket, prefix), user, target, &receipt),
         }
     }
 }
@@ -141,10 +143,14 @@ pub(crate) fn check_receipt(world: &mut World, name: &str, document: &str, since
 /// The request, the start, the proof and the end come one after the other, and the proof in this invocation.
 fn check_times(world: &mut World, receipt: &Value, since: Instant) {
     let time = |name: &str| receipt[name].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
-    let now = OffsetDateTime::from(world.wall_clock());
+    // SQS has told when it was requested, the function's clock the rest.
+    let now = OffsetDateTime::from(world.clock_of_the_function());
     let begun = now - since.elapsed();
     let (requested, started, finished) = (time("requestedAt"), time("startedAt"), time("finishedAt"));
-    let is_in_order = requested <= started && started <= finished && finished <= Some(now);
+    // Between two hops the clock may have been mended.
+    let longest = world.longest_skew;
+    let is_after_request = requested <= started.map(|started| started + longest);
+    let is_in_order = is_after_request && started <= finished.map(|at| at + longest) && finished <= Some(now);
     let is_complete = requested.is_some() && receipt["withdrawnAt"] == "2027-01-01T00:00:00Z";
     let has_limit = time("eraseBefore") == world.scene.erase_before;
     let proven = time("provenEmptyAt");
@@ -159,7 +165,9 @@ fn check_sums(world: &mut World, receipt: &Value) {
     for name in ["objects", "versions", "deleteMarkers", "uploads", "bytes", "keptNewer"] {
         let targets = receipt["targets"].as_array().map_or(&[][..], Vec::as_slice);
         let sum: Option<u64> = targets.iter().map(|target| target[name].as_u64()).sum();
-        if sum.is_none() || sum != receipt[name].as_u64() {
+        let is_right =
+            if world.knew_first_release() { sum <= receipt[name].as_u64() } else { sum == receipt[name].as_u64() };
+        if sum.is_none() || !is_right {
             world.broken(format!("the {name} of a receipt do not add up: {receipt}"));
         }
     }
@@ -185,19 +193,20 @@ fn check_erased(world: &mut World, (bucket, prefix): (&str, &str), user: &str, t
     {
         world.broken(format!("a receipt of an erasure tells of something left: {receipt}"));
     }
-    if !world.is_quiet() {
+    // Who believes a liar counts the same things in every round.
+    if !world.is_quiet() || world.weather_at_first.is_liar {
         return;
     }
     let at_first = world.census(&world.s3_at_first, bucket, prefix);
     // What one request deletes in one hop, undisturbed, is all counted, and by nobody else.
-    let is_undisturbed = world.weather.is_calm() && world.requests.get(user) == Some(&1);
+    let is_undisturbed = world.weather_at_first.is_calm() && !world.is_mended && world.requests.get(user) == Some(&1);
     let is_exact = is_undisturbed && receipt["hops"] == 1 && !world.may_be_given_back();
     for (name, count) in at_first {
         let counted = target[name].as_u64().unwrap_or(u64::MAX);
         let is_swept = receipt["outcome"] == "swept";
         let is_right = match name {
             // Each abort of an upload was confirmed.
-            "uploads" if world.weather.uploads_outlive > 0 => true,
+            "uploads" if world.weather_at_first.uploads_outlive > 0 => true,
             "keptNewer" => counted == count,
             _ if is_exact && !is_swept => counted == count,
             _ => counted <= count,

@@ -1,8 +1,11 @@
-//! The simulated Lambda: two execution environments, cold starts, kills, frozen environments.
+//! The simulated Lambda: execution environments, cold starts, kills, frozen environments, deployments.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::task::Poll;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
@@ -10,69 +13,60 @@ use erase_user_files::deadline::Announced;
 use erase_user_files::eraser::Eraser;
 use erase_user_files::handler::{EventError, Handler};
 use erase_user_files::survey::Survey;
-use serde_json::json;
-use time::format_description::well_known::Rfc3339;
-use tokio::time::{Instant, sleep_until};
+use futures::future::join_all;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::archive::Archive;
 use crate::checks::{acknowledge, check_log};
-use crate::people::{TARGETS, WITHDRAWN};
-use crate::sqs::{Message, Sqs};
+use crate::mail::Message;
+use crate::people::TARGETS;
+use crate::releases::Release;
+use crate::requests;
+use crate::sqs::Sqs;
 use crate::store::{ReadOnly, Store};
-use crate::weather::{RequestIds, START};
+use crate::weather::{START, Weather};
 use crate::world::{LONGEST_WORLD, Logs, Shared, World, locked};
 
-/// What must not be worked on: the last two are a dry run's in an erasing world, and the other way round.
-const GARBAGE: [&str; 8] = [
-    "",
-    "not JSON",
-    "[\"user-withdrawn\",\"u1-zebra\"]",
-    r#"{"type":"user-withdrawn","userId":"../u1-zebra"}"#,
-    r#"{"type":"user-withdrawn","userId":7}"#,
-    r#"{"type":"erasure-continuation","version":99,"erasureId":"new","userId":"u1-zebra","hop":1}"#,
-    r#"{"type":"erasure-continuation","version":1,"erasureId":"dry","userId":"u1-zebra","hop":1,"dryRun":true}"#,
-    r#"{"type":"erasure-continuation","version":1,"erasureId":"wet","userId":"u1-zebra","hop":1}"#,
-];
+/// What the function takes instead of a deadline that it cannot believe. Longer than any timeout here.
+const FALLBACK: Duration = Duration::from_secs(60);
 
-/// Plays the world: requests arrive, two environments work.
+/// Plays the world: requests arrive, environments work, and perhaps somebody mends what was wrong and redrives.
 pub(crate) async fn live(world: &Shared, logs: &Logs) {
-    let lambda = Lambda::new(&mut locked(world));
-    for user in WITHDRAWN {
+    let (lambda, environments) = {
         let mut world = locked(world);
-        let times = world.dice.u32(1..=2);
-        world.requests.insert(user, times);
-        for _ in 0..times {
-            let delay = Duration::from_secs(world.dice.u64(0..30));
-            let body = request(&world, user);
-            world.put(body, delay, false);
+        let lambda = Lambda::new(&mut world);
+        requests::send_all(&mut world);
+        (lambda, world.invocations.len())
+    };
+    loop {
+        join_all((0..environments).map(|number| lambda.environment(world, logs, number))).await;
+        if !is_redriven(world).await {
+            return;
         }
     }
-    for (number, body) in GARBAGE.into_iter().enumerate() {
-        let mut world = locked(world);
-        let is_garbage = match number {
-            6 => !world.scene.is_dry_run,
-            7 => world.scene.is_dry_run,
-            _ => true,
-        };
-        if is_garbage && world.dice.u32(0..100) < world.weather.garbage_messages {
-            world.put(body.to_owned(), Duration::ZERO, true);
-        }
-    }
-    futures::join!(lambda.environment(world, logs, 0), lambda.environment(world, logs, 1));
 }
 
-/// What the user service sends.
-fn request(world: &World, user: &str) -> String {
-    let mut request = json!({"type": "user-withdrawn", "userId": user, "withdrawnAt": "2027-01-01T00:00:00Z"});
-    match world.scene.request_ids {
-        RequestIds::None => {}
-        RequestIds::OfUser => request["requestId"] = format!("withdrawal-of-{user}").into(),
-        RequestIds::Shared => request["requestId"] = "withdrawal".into(),
-    }
-    if let Some(limit) = world.scene.erase_before {
-        request["eraseBefore"] = limit.format(&Rfc3339).expect("a time of this century").into();
-    }
-    request.to_string()
+/// Some time later somebody has mended everything, and sends the dead letters back. `false`: nobody does.
+async fn is_redriven(world: &Shared) -> bool {
+    let later = {
+        let mut world = locked(world);
+        let mut letters = world.mail.dead_letters().iter();
+        let is_wanted = world.scene.is_redriven && letters.any(|letter| !letter.is_garbage);
+        if world.is_mended || world.is_given_up || !is_wanted {
+            return false;
+        }
+        Duration::from_secs(world.dice.u64(60..100_000))
+    };
+    sleep(later).await;
+    let mut world = locked(world);
+    world.weather = Weather::calm();
+    world.refused_keys.clear();
+    world.poison_keys.clear();
+    world.is_mended = true;
+    let letters = world.mail.redrive();
+    world.reach("dead letters redriven");
+    world.event(format_args!("{letters} letters"));
+    true
 }
 
 /// The function's configuration in this world.
@@ -96,12 +90,41 @@ impl Function {
     }
 }
 
+/// When an invocation dies, if it does.
+#[derive(Default)]
+struct Death {
+    at: Option<Instant>,
+    /// At which of its awaits.
+    at_poll: Option<u32>,
+    /// Whether it first stands still until its timeout.
+    is_frozen: bool,
+}
+
+impl Death {
+    fn draw(world: &mut World, timeout: Duration) -> Self {
+        let kills = world.weather.kills;
+        if world.dice.u32(0..100) >= kills {
+            return Self::default();
+        }
+        let is_frozen = world.dice.bool();
+        if world.dice.bool() {
+            return Self { at: Some(Instant::now() + timeout.mul_f64(world.dice.f64())), at_poll: None, is_frozen };
+        }
+        // Early ones as often as late ones.
+        let poll = 2_u32.pow(world.dice.u32(0..9));
+        Self { at: None, at_poll: Some(world.dice.u32(poll..=2 * poll)), is_frozen }
+    }
+
+    fn is_planned(&self) -> bool {
+        self.at.is_some() || self.at_poll.is_some()
+    }
+}
+
 impl Lambda {
     fn new(world: &mut World) -> Self {
         let (scene, dice) = (&world.scene, &mut world.dice);
         let mut pick = |from: &[u32]| dice.choice(from).map_or(0, |choice| *choice).to_string();
         let mut settings = vec![
-            ("ERASE_TARGETS", TARGETS.to_owned()),
             ("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase".to_owned()),
             ("MAX_DELETES_PER_SECOND", pick(&[0, 100, 1_000, 3_500])),
             ("MAX_IN_FLIGHT_BATCHES", pick(&[1, 2, 8])),
@@ -116,16 +139,24 @@ impl Lambda {
         Self { timeout: Duration::from_secs(dice.u64(4..20)), settings }
     }
 
-    fn cold_start(&self, world: &Shared, environment: usize) -> Function {
-        let lookup = |name: &str| self.settings.iter().find(|(n, _)| *n == name).map(|(_, value)| value.clone());
-        let config = Config::from_vars(lookup).expect("the simulated settings are right");
-        let (seed, has_receipts) = {
+    fn cold_start(&self, world: &Shared, environment: usize, (release, is_new): (Release, bool)) -> Function {
+        let (seed, scene) = {
             let mut world = locked(world);
-            (world.dice.u64(..), world.scene.has_receipts)
+            (world.dice.u64(..), world.scene.clone())
         };
+        let mut targets = TARGETS;
+        if is_new && scene.deployment.is_some_and(|deployment| deployment.turns_targets) {
+            locked(world).reach("targets turned");
+            targets.reverse();
+        }
+        let lookup = |name: &str| match name {
+            "ERASE_TARGETS" => Some(targets.join(",")),
+            _ => self.settings.iter().find(|(setting, _)| *setting == name).map(|(_, value)| value.clone()),
+        };
+        let config = Config::from_vars(lookup).expect("the simulated settings are right");
         let shared = || Arc::clone(world);
-        let queue = Sqs { world: shared(), environment };
-        let receipts = has_receipts.then(|| Archive { world: shared(), environment });
+        let queue = Sqs { world: shared(), environment, release };
+        let receipts = scene.has_receipts.then(|| Archive { world: shared(), environment });
         if config.dry_run {
             Function::Surveys(Handler::new(config, Survey(ReadOnly(Store(shared()))), queue, receipts, seed))
         } else {
@@ -135,7 +166,8 @@ impl Lambda {
 
     /// One execution environment: receives and works until the queue is empty and nobody else is working.
     async fn environment(&self, world: &Shared, logs: &Logs, number: usize) {
-        let mut function = self.cold_start(world, number);
+        let mut release = locked(world).release_of(number);
+        let mut function = self.cold_start(world, number, release);
         loop {
             let messages = {
                 let mut world = locked(world);
@@ -147,44 +179,67 @@ impl Lambda {
             if messages.is_empty() {
                 let next = {
                     let world = locked(world);
-                    if world.queue.is_empty() && world.invocations.iter().all(Option::is_none) {
+                    if world.mail.queue().is_empty() && world.invocations.iter().all(Option::is_none) {
                         return;
                     }
-                    world.queue.iter().map(Message::visible_at).min()
+                    world.mail.queue().iter().map(|message| message.visible_at).min()
                 };
                 let poll = Instant::now() + Duration::from_millis(100);
                 sleep_until(next.unwrap_or(poll).max(poll)).await;
                 continue;
             }
-            let is_alive = self.invoke(&function, world, &messages, number).await;
+            let newest = locked(world).release_of(number);
+            if newest != release {
+                locked(world).reach("deployed in the middle");
+                release = newest;
+                function = self.cold_start(world, number, release);
+            }
+            let is_alive = self.invoke(&function, world, (&messages, release.0), number).await;
             for line in logs.take().lines() {
                 check_log(&mut locked(world), line);
             }
             if !is_alive {
-                function = self.cold_start(world, number);
+                function = self.cold_start(world, number, release);
             }
         }
     }
 
     /// One invocation. `false`: the environment did not survive it.
-    async fn invoke(&self, function: &Function, world: &Shared, messages: &[Message], number: usize) -> bool {
+    async fn invoke(
+        &self,
+        function: &Function,
+        world: &Shared,
+        (messages, release): (&[Message], Release),
+        number: usize,
+    ) -> bool {
         let start = Instant::now();
         let end = start + self.timeout;
-        let (announced, killed_at, is_frozen) = self.announce(&mut locked(world), messages.len(), number);
+        let (announced, death) = self.announce(&mut locked(world), messages, number);
+        let mut handled = pin!(function.handle(event(messages, release), announced));
+        let mut polls = 0;
+        let lives = poll_fn(|context| {
+            polls += 1;
+            let is_over = death.at_poll.is_some_and(|last| polls > last);
+            if is_over { Poll::Ready(None) } else { handled.as_mut().poll(context).map(Some) }
+        });
         let answer = tokio::select! {
             biased;
-            () = sleep_until(killed_at.unwrap_or(end)) => None,
-            answer = function.handle(event(messages), announced) => Some(answer),
+            () = sleep_until(death.at.unwrap_or(end).min(end)) => None,
+            answer = lives => answer,
         };
-        if answer.is_none() && is_frozen {
+        if answer.is_none() && death.is_frozen {
             // It stands still until Lambda ends it.
             sleep_until(end).await;
         }
         let mut world = locked(world);
         world.invocations[number] = None;
         let Some(answer) = answer else {
-            world.reach(if is_frozen { "killed at the timeout" } else { "killed" });
-            if killed_at.is_none() {
+            world.reach(if death.is_frozen { "killed at the timeout" } else { "killed" });
+            if death.at_poll.is_some() {
+                world.reach("killed at an await");
+            }
+            // Who reads a wrong clock cannot know when the time is up.
+            if !death.is_planned() && world.weather.clock_skew_ms == 0 {
                 world.broken("the function did not answer before its deadline".to_owned());
             }
             return false;
@@ -202,33 +257,38 @@ impl Lambda {
         true
     }
 
-    /// What the function is told of its deadline; when it is killed, if it is; whether it then stands still first.
-    fn announce(&self, world: &mut World, messages: usize, number: usize) -> (Announced, Option<Instant>, bool) {
-        let start = Instant::now();
-        world.invocations[number] = Some(start);
-        if world.invocations.iter().all(Option::is_some) {
-            world.reach("two at once");
+    /// What the function is told of its deadline, on a clock that may be wrong; and whether it is killed.
+    fn announce(&self, world: &mut World, messages: &[Message], number: usize) -> (Announced, Death) {
+        world.invocations[number] = Some(Instant::now());
+        match world.invocations.iter().flatten().count() {
+            0 | 1 => {}
+            2 => world.reach("two at once"),
+            _ => world.reach("three at once"),
         }
-        world.event(&format!("environment {} begins with {messages} messages", number + 1));
-        let now = world.wall_clock();
-        let since_1970 = (now + self.timeout).duration_since(UNIX_EPOCH).unwrap_or_default();
-        let deadline_epoch_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        let kills = world.weather.kills;
-        let is_killed = world.dice.u32(0..100) < kills;
-        let killed_at = is_killed.then(|| start + self.timeout.mul_f64(world.dice.f64()));
-        (Announced { deadline_epoch_ms, now, fallback: Duration::from_secs(60) }, killed_at, world.dice.bool())
+        let names = messages.iter().map(|message| format!("m{}", message.id)).collect::<Vec<_>>().join(", ");
+        world.event(format_args!("environment {} begins with {names}", number + 1));
+        let in_ms = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let (now, deadline) = (world.clock_of_the_function(), world.wall_clock() + self.timeout);
+        match in_ms(now).cmp(&in_ms(world.wall_clock())) {
+            std::cmp::Ordering::Less => world.reach("clock behind"),
+            std::cmp::Ordering::Equal => {}
+            std::cmp::Ordering::Greater if now < deadline => world.reach("clock ahead"),
+            std::cmp::Ordering::Greater => world.reach("deadline not believed"),
+        }
+        let deadline_epoch_ms = u64::try_from(in_ms(deadline)).unwrap_or(u64::MAX);
+        (Announced { deadline_epoch_ms, now, fallback: FALLBACK }, Death::draw(world, self.timeout))
     }
 }
 
 /// `RECEIPT_HASH_KEY`.
 pub(crate) const HASH_KEY: &str = "a key of the simulation";
 
-fn event(messages: &[Message]) -> SqsEvent {
+fn event(messages: &[Message], release: Release) -> SqsEvent {
     let records = messages.iter().map(|message| {
         let mut record = SqsMessage::default();
         record.message_id = Some(format!("m{}", message.id));
         record.receipt_handle = Some(format!("m{}", message.id));
-        record.body = Some(message.body.clone());
+        record.body = Some(release.reads(&message.body));
         record.attributes.insert("ApproximateReceiveCount".to_owned(), message.receives.to_string());
         let sent_at = (Duration::from_secs(START) + message.sent_at).as_millis();
         record.attributes.insert("SentTimestamp".to_owned(), sent_at.to_string());

@@ -1,5 +1,7 @@
 //! Who is in a world, and what they have stored before it begins.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use erase_user_files::bucket::{Hold, Retention};
@@ -9,7 +11,7 @@ use crate::fake::model::{S3, Versioning};
 use crate::weather::{START, Scene};
 
 pub(crate) const BUCKETS: [&str; 2] = ["photos", "exports"];
-pub(crate) const TARGETS: &str = "s3://photos/{user_id}/,s3://exports/users/{user_id}/";
+pub(crate) const TARGETS: [&str; 2] = ["s3://photos/{user_id}/", "s3://exports/users/{user_id}/"];
 
 /// Users that are withdrawn, and neighbours that are not: chosen to be mixed up.
 pub(crate) const WITHDRAWN: [&str; 3] = ["u1-zebra", "u1-zebra.bak", "U1-zebra"];
@@ -22,15 +24,30 @@ pub(crate) const PERSONAL: [&str; 7] =
 /// A bucket and a prefix.
 pub(crate) type Folder = (&'static str, String);
 
-/// The user's folders under [`TARGETS`], written down a second time on purpose.
-pub(crate) fn folders(user: &str) -> [Folder; 2] {
-    [("photos", format!("{user}/")), ("exports", format!("users/{user}/"))]
+/// Everybody's folders under [`TARGETS`], written down a second time on purpose.
+static FOLDERS: LazyLock<BTreeMap<&'static str, [Folder; 2]>> = LazyLock::new(|| {
+    let users = WITHDRAWN.into_iter().chain(NEIGHBOURS);
+    users.map(|user| (user, [("photos", format!("{user}/")), ("exports", format!("users/{user}/"))])).collect()
+});
+
+/// This user's folders.
+pub(crate) fn folders(user: &str) -> &'static [Folder; 2] {
+    &FOLDERS[user]
 }
 
 /// Whose folder this is.
 pub(crate) fn owner(bucket: &str, prefix: &str) -> Option<&'static str> {
     WITHDRAWN.into_iter().find(|user| folders(user).iter().any(|(b, p)| *b == bucket && p == prefix))
 }
+
+/// Whether this key belongs to nobody who is to be erased.
+pub(crate) fn is_foreign(bucket: &str, key: &str) -> bool {
+    let mut withdrawn = WITHDRAWN.into_iter().flat_map(folders);
+    !withdrawn.any(|(name, prefix)| *name == bucket && key.starts_with(prefix))
+}
+
+/// What a neighbour does at most at each time, in each bucket.
+const MOST_OF_NEIGHBOURS: u32 = 5;
 
 /// The time that all these things were stored in.
 const PAST: Duration = Duration::from_secs(7_200);
@@ -54,7 +71,8 @@ pub(crate) fn populate(scene: &Scene, most: u32, dice: &mut fastrand::Rng) -> S3
                 s3.set_versioning(bucket, *versioning);
             }
             for (user, keys) in users().zip(&mut keys) {
-                let writes = dice.u32(0..=most);
+                // Neighbours only have to be there: most of the time goes to who is erased.
+                let writes = dice.u32(0..=if NEIGHBOURS.contains(&user) { most.min(MOST_OF_NEIGHBOURS) } else { most });
                 for write in 0..writes {
                     let passed = (f64::from(age) + f64::from(write) / f64::from(writes)) / f64::from(ages);
                     s3.set_now(start - PAST + PAST.mul_f64(passed));
@@ -109,7 +127,7 @@ fn lock_some(s3: &mut S3, user: &str, locks_end: bool, dice: &mut fastrand::Rng)
         if s3.versioning(bucket) != Some(Versioning::Enabled) {
             continue;
         }
-        for (key, version) in s3.inventory(bucket, &prefix).data {
+        for (key, version) in s3.inventory(bucket, prefix).data {
             let holds_for = if locks_end { dice.u64(1..120) } else { 315_360_000 + dice.u64(0..100) };
             let until = Some(start + Duration::from_secs(holds_for));
             let lock = match dice.u32(0..20) {

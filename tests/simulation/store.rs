@@ -30,7 +30,7 @@ impl Store {
     /// Takes a request's time, and sometimes more than there is.
     async fn latency(&self, limit: Duration, hangs_percent: u32, what: &'static str) -> Result<(), Fault> {
         let hangs = locked(&self.0).happens(hangs_percent, what);
-        let took = Duration::from_millis(locked(&self.0).dice.u64(5..300));
+        let took = locked(&self.0).latency(5..300);
         let took = if hangs { Duration::MAX } else { took };
         let answered = timeout(limit, sleep(took)).await;
         answered.map_err(|_elapsed| Fault::Unavailable("no answer in time".to_owned()))
@@ -107,7 +107,7 @@ fn list_now(world: &mut World, prefix: &Prefix, kind: Kind, token: Option<&str>)
         page.entries.push(foreign);
     }
     world.dice.shuffle(&mut page.entries);
-    world.event(&format!("listed {} {kind:?} of {bucket}, more: {}", page.entries.len(), page.next.is_some()));
+    world.event(format_args!("listed {} {kind:?} of {bucket}, more: {}", page.entries.len(), page.next.is_some()));
     Ok(page)
 }
 
@@ -126,7 +126,11 @@ impl Deletes for Store {
         if locked(&self.0).is_malformed(prefix, items) {
             return Err(Fault::Malformed("simulated".to_owned()));
         }
-        let failures = delete_now(&mut locked(&self.0), prefix, kind, items);
+        let Some(taken) = locked(&self.0).keys_taken(prefix.bucket(), items.len()) else {
+            return Err(Fault::Throttled("simulated".to_owned()));
+        };
+        let mut failures = delete_now(&mut locked(&self.0), prefix, kind, &items[..taken]);
+        failures.extend((taken..items.len()).map(slow_down));
         if locked(&self.0).happens(weather.delete_answer_lost, "delete's answer lost") {
             // Reset soon, or never answered.
             let left = limit.saturating_sub(start.elapsed());
@@ -165,7 +169,32 @@ impl Bucket for ReadOnly {
     }
 }
 
+/// The partition has had enough of keys for now.
+fn slow_down(index: usize) -> KeyFailure {
+    KeyFailure { index, code: "SlowDown".to_owned(), is_retryable: true, is_throttle: true }
+}
+
 impl World {
+    /// How many of these keys the bucket's partition takes now; `None`: it refuses the whole request.
+    fn keys_taken(&mut self, bucket: &str, keys: usize) -> Option<usize> {
+        /// A partition that has rested takes one page at once.
+        const BURST: u32 = 25;
+        let limit = self.weather.partition_limit;
+        let bucket = BUCKETS.into_iter().find(|name| limit > 0 && *name == bucket);
+        let Some(bucket) = bucket else { return Some(keys) };
+        let (now, most) = (Instant::now(), f64::from(limit.max(BURST)));
+        let (left, since) = self.partitions.get(bucket).copied().unwrap_or((most, now));
+        let left = (left + (now - since).as_secs_f64() * f64::from(limit)).min(most);
+        let taken = (0..keys).take_while(|taken| (*taken as f64) < left.floor()).count();
+        let is_refused = taken < keys && self.dice.bool();
+        let spent = if is_refused { 0.0 } else { taken as f64 };
+        self.partitions.insert(bucket, (left - spent, now));
+        if taken < keys {
+            self.reach(if is_refused { "partition refuses a request" } else { "partition refuses keys" });
+        }
+        (!is_refused).then_some(taken)
+    }
+
     fn is_malformed(&mut self, prefix: &Prefix, items: &[Item]) -> bool {
         let key = |item: &Item| (prefix.bucket().to_owned(), item.key.as_str().to_owned());
         let is_malformed =
@@ -190,8 +219,7 @@ fn delete_now(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) ->
             world.reach_silently("key refused");
             failures.push(refusal(index, "AccessDenied"));
         } else if world.happens(throttled, "key throttled") {
-            let code = "SlowDown".to_owned();
-            failures.push(KeyFailure { index, code, is_retryable: true, is_throttle: true });
+            failures.push(slow_down(index));
         } else if world.weather.is_liar {
             world.reach_silently("deletion only said");
         } else if kind != Kind::Uploads || !world.happens(outlive, "upload outlived its abort") {
@@ -210,6 +238,6 @@ fn delete_now(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) ->
             }
         }
     }
-    world.event(&format!("deleted {} of {} {kind:?}", items.len() - failures.len(), items.len()));
+    world.event(format_args!("deleted {} of {} {kind:?}", items.len() - failures.len(), items.len()));
     failures
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use crate::fake::model::Versioning;
+use crate::releases::Deployment;
 
 /// When every world begins, in seconds since 1970.
 pub(crate) const START: u64 = 1_800_000_000;
@@ -27,6 +28,10 @@ pub(crate) struct Scene {
     pub(crate) erase_before: Option<OffsetDateTime>,
     pub(crate) max_objects: Option<u64>,
     pub(crate) request_ids: RequestIds,
+    /// Another release or setting comes while the world goes on.
+    pub(crate) deployment: Option<Deployment>,
+    /// In the end somebody mends what was wrong, and redrives the dead letters.
+    pub(crate) is_redriven: bool,
 }
 
 /// How the user service names its requests.
@@ -67,6 +72,7 @@ impl Scene {
         } else {
             start + Duration::from_millis(dice.u64(0..20_000))
         };
+        let is_plain = versioning == [Versioning::Never; 2] && !is_dry_run && !has_sweep && !has_fuse;
         Self {
             versioning,
             has_locks,
@@ -78,6 +84,8 @@ impl Scene {
             erase_before: has_limit.then_some(limit),
             max_objects: has_fuse.then(|| dice.u64(1..100)),
             request_ids,
+            deployment: Deployment::draw(&mut dice, is_plain),
+            is_redriven: dice.u32(0..100) < 40,
         }
     }
 }
@@ -87,6 +95,7 @@ impl Scene {
 pub(crate) struct Weather {
     pub(crate) list_fails: u32,
     pub(crate) list_hangs: u32,
+    pub(crate) slow: u32,
     pub(crate) short_pages: u32,
     pub(crate) tokens_refused: u32,
     pub(crate) foreign_keys: u32,
@@ -94,6 +103,8 @@ pub(crate) struct Weather {
     pub(crate) delete_answer_lost: u32,
     pub(crate) throttled: u32,
     pub(crate) keys_throttled: u32,
+    /// How many keys a second each bucket's partition takes; 0: as many as come.
+    pub(crate) partition_limit: u32,
     pub(crate) keys_refused: u32,
     /// In a thousand.
     pub(crate) poison_keys: u32,
@@ -109,6 +120,9 @@ pub(crate) struct Weather {
     pub(crate) queue_answer_lost: u32,
     pub(crate) kills: u32,
     pub(crate) duplicates: u32,
+    pub(crate) reorders: u32,
+    /// How far the function's clock is ahead of Lambda's, or behind it.
+    pub(crate) clock_skew_ms: i64,
     pub(crate) late_writes: u32,
     pub(crate) garbage_messages: u32,
     /// A bucket without versioning gets it while the world goes on.
@@ -140,6 +154,7 @@ impl Weather {
         Self {
             list_fails: sometimes(40),
             list_hangs: sometimes(10),
+            slow: sometimes(20),
             short_pages: sometimes(50),
             tokens_refused: sometimes(50),
             foreign_keys: sometimes(100) / 90,
@@ -147,6 +162,7 @@ impl Weather {
             delete_answer_lost: sometimes(40),
             throttled: sometimes(60),
             keys_throttled: sometimes(30),
+            partition_limit: sometimes(100),
             keys_refused: sometimes(20),
             poison_keys: sometimes(20),
             uploads_outlive: sometimes(50),
@@ -159,6 +175,14 @@ impl Weather {
             queue_answer_lost: sometimes(60),
             kills: sometimes(50),
             duplicates: sometimes(50),
+            reorders: sometimes(100),
+            clock_skew_ms: match sometimes(40) {
+                0 => 0,
+                1 => 3_600_000,
+                2 => -3_600_000,
+                by @ 3..=21 => i64::from(by) * 100,
+                by => i64::from(by) * -80,
+            },
             late_writes: sometimes(20),
             garbage_messages: sometimes(100),
             switches_versioning: sometimes(1) == 1,

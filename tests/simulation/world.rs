@@ -1,7 +1,9 @@
 //! One world: the state that all its services share, and what it leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::io;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -10,14 +12,15 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::fake::model::S3;
+use crate::fake::model::{S3, Version};
+use crate::invariants::{self, Checked};
+use crate::mail::Mail;
 use crate::people::{BUCKETS, folders, populate};
-use crate::sqs::Message;
 use crate::weather::{START, Scene, Weather};
 use crate::{ending, lambda};
 
 /// No world takes longer; one that is wedged fails instead of running for ever.
-pub(crate) const LONGEST_WORLD: Duration = Duration::from_secs(6 * 3_600);
+pub(crate) const LONGEST_WORLD: Duration = Duration::from_secs(48 * 3_600);
 
 /// What is counted apart: uploads, objects and data versions, delete markers.
 pub(crate) const PARTS: [Kind; 3] = [Kind::Uploads, Kind::Versions, Kind::DeleteMarkers];
@@ -35,31 +38,37 @@ pub(crate) struct Report {
 pub(crate) struct World {
     pub(crate) scene: Scene,
     pub(crate) weather: Weather,
+    /// How it was before anything was mended.
+    pub(crate) weather_at_first: Weather,
     pub(crate) dice: fastrand::Rng,
-    pub(crate) s3: S3,
+    pub(crate) s3: Watched,
     /// How it was when the world began.
     pub(crate) s3_at_first: S3,
+    /// What Object Lock held then: the bucket, the key, the version.
+    pub(crate) locked_at_first: Vec<(&'static str, String, Version)>,
     pub(crate) refused_keys: BTreeSet<(String, String)>,
     /// Keys that make any request malformed.
     pub(crate) poison_keys: BTreeSet<(String, String)>,
     /// The receipts by name.
     pub(crate) receipts: BTreeMap<String, String>,
-    pub(crate) queue: Vec<Message>,
-    pub(crate) dead_letters: Vec<Message>,
+    pub(crate) mail: Mail,
     /// Entries listed on a page at most.
     pub(crate) page_size: usize,
     pub(crate) writes: u64,
     pub(crate) has_switched: bool,
     /// It would go on for ever, and is not played to its end.
     pub(crate) is_given_up: bool,
+    /// Somebody has mended all that was wrong, and redriven the dead letters.
+    pub(crate) is_mended: bool,
     pub(crate) tokens: u64,
-    pub(crate) ids: u64,
+    /// How many keys each bucket's partition takes now, and since when.
+    pub(crate) partitions: BTreeMap<&'static str, (f64, Instant)>,
     /// Each second delivery and each lost answer doubles a chain: without an end to them, chains outgrow any queue.
     pub(crate) doublings_left: u32,
     /// Continuations that are or were in the queue: the erasure, its user and its hop.
     pub(crate) continued: BTreeSet<(String, String, u64)>,
     /// When the invocation that each environment is at began.
-    pub(crate) invocations: [Option<Instant>; 2],
+    pub(crate) invocations: Vec<Option<Instant>>,
     /// When a part of a folder that is not empty now was empty last.
     last_empty: BTreeMap<(&'static str, String, Kind), Instant>,
     /// Users who were written to after the world began.
@@ -68,66 +77,123 @@ pub(crate) struct World {
     pub(crate) done: BTreeSet<&'static str>,
     /// How many requests each user's withdrawal came with.
     pub(crate) requests: BTreeMap<&'static str, u32>,
+    /// Erasures that were asked for: the id and the user.
+    pub(crate) asked: BTreeSet<(String, String)>,
+    /// Those of them that were proven done.
+    pub(crate) proven: BTreeSet<(String, String)>,
+    pub(crate) checked: Checked,
+    /// How wrong the function's clock has ever been.
+    pub(crate) longest_skew: Duration,
     start: Instant,
+    /// Whether anybody will read the events.
+    is_told: bool,
     report: Report,
 }
 
 /// A handle that every service holds.
 pub(crate) type Shared = Arc<Mutex<World>>;
 
-pub(crate) fn locked(world: &Shared) -> MutexGuard<'_, World> {
+/// The world for the time of one event. When it is over, the invariants are checked.
+pub(crate) struct Event<'a>(MutexGuard<'a, World>);
+
+pub(crate) fn locked(world: &Shared) -> Event<'_> {
     let mut world = world.lock().unwrap_or_else(PoisonError::into_inner);
     let now = world.wall_clock();
-    world.s3.set_now(now.into());
-    world
+    world.s3.s3.set_now(now.into());
+    Event(world)
+}
+
+impl Deref for Event<'_> {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.0
+    }
+}
+
+impl DerefMut for Event<'_> {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.0
+    }
+}
+
+impl Drop for Event<'_> {
+    fn drop(&mut self) {
+        invariants::check(&mut self.0);
+    }
+}
+
+/// A store that knows how often somebody had it in hand to change something.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    s3: S3,
+    changes: u64,
+}
+
+impl Watched {
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+}
+
+impl Deref for Watched {
+    type Target = S3;
+
+    fn deref(&self) -> &S3 {
+        &self.s3
+    }
+}
+
+impl DerefMut for Watched {
+    fn deref_mut(&mut self) -> &mut S3 {
+        self.changes += 1;
+        &mut self.s3
+    }
 }
 
 impl World {
-    fn new(seed: u64, weather: Weather) -> Self {
+    fn new(seed: u64, weather: Weather, is_told: bool) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed);
         let scene = Scene::of_seed(seed);
         // Where nothing is ever deleted, twenty rounds see everything.
-        let sizes: &[u32] = if weather.is_liar { &[3, 10] } else { &[0, 3, 30, 120] };
+        let sizes: &[u32] = if weather.is_liar { &[3, 10] } else { &[0, 1, 3, 8, 20, 50] };
         let most = *dice.choice(sizes).unwrap_or(&3);
         let s3 = populate(&scene, most, &mut dice);
-        let (mut refused_keys, mut poison_keys) = (BTreeSet::new(), BTreeSet::new());
-        for bucket in BUCKETS {
-            let things = s3.inventory(bucket, "");
-            let versions = things.data.iter().chain(&things.markers).map(|(key, _)| key);
-            let keys: BTreeSet<&String> = versions.chain(things.uploads.iter().map(|(key, _)| key)).collect();
-            for key in keys {
-                if dice.u32(0..100) < weather.keys_refused {
-                    refused_keys.insert((bucket.to_owned(), key.clone()));
-                } else if dice.u32(0..1_000) < weather.poison_keys {
-                    poison_keys.insert((bucket.to_owned(), key.clone()));
-                }
-            }
-        }
+        let [refused_keys, poison_keys] = difficult_keys(&s3, &weather, &mut dice);
+        let locked_at_first = locked_versions(&s3);
+        let environments = dice.usize(1..=4);
         Self {
+            longest_skew: Duration::from_millis(weather.clock_skew_ms.unsigned_abs()),
             scene,
+            weather_at_first: weather.clone(),
             weather,
             page_size: dice.usize(1..=25),
             dice,
             s3_at_first: s3.clone(),
-            s3,
+            s3: Watched { s3, changes: 0 },
+            locked_at_first,
             refused_keys,
             poison_keys,
             receipts: BTreeMap::new(),
-            queue: Vec::new(),
-            dead_letters: Vec::new(),
+            mail: Mail::default(),
             writes: 0,
             has_switched: false,
             is_given_up: false,
+            is_mended: false,
             tokens: 0,
-            ids: 0,
+            partitions: BTreeMap::new(),
             doublings_left: 20,
             continued: BTreeSet::new(),
-            invocations: [None; 2],
+            invocations: vec![None; environments],
             last_empty: BTreeMap::new(),
             rewritten: BTreeSet::new(),
             done: BTreeSet::new(),
             requests: BTreeMap::new(),
+            asked: BTreeSet::new(),
+            proven: BTreeSet::new(),
+            checked: Checked::default(),
             start: Instant::now(),
+            is_told,
             report: Report::default(),
         }
     }
@@ -143,7 +209,7 @@ impl World {
 
     pub(crate) fn reach(&mut self, what: &'static str) {
         self.report.reached.insert(what);
-        self.event(what);
+        self.event(format_args!("{what}"));
     }
 
     /// As [`World::reach`], for what happens too often to be told each time.
@@ -151,19 +217,44 @@ impl World {
         self.report.reached.insert(what);
     }
 
-    pub(crate) fn event(&mut self, text: &str) {
-        let at = self.start.elapsed().as_millis();
-        self.report.events.push(format!("{at:>9} ms  {text}"));
+    /// Tells of something, if anybody listens.
+    pub(crate) fn event(&mut self, text: fmt::Arguments<'_>) {
+        if self.is_told {
+            let at = self.start.elapsed().as_millis();
+            self.report.events.push(format!("{at:>9} ms  {text}"));
+        }
     }
 
     pub(crate) fn broken(&mut self, invariant: String) {
-        self.event(&format!("BROKEN: {invariant}"));
+        self.event(format_args!("BROKEN: {invariant}"));
         self.report.broken_invariants.push(invariant);
     }
 
     /// The wall clock of this world.
     pub(crate) fn wall_clock(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(START) + self.start.elapsed()
+    }
+
+    /// What the function takes for the wall clock.
+    pub(crate) fn clock_of_the_function(&self) -> SystemTime {
+        let now = self.wall_clock();
+        if self.weather.clock_skew_ms < 0 { now - self.skew() } else { now + self.skew() }
+    }
+
+    /// How wrong that is, one way or the other.
+    pub(crate) fn skew(&self) -> Duration {
+        Duration::from_millis(self.weather.clock_skew_ms.unsigned_abs())
+    }
+
+    /// How long a request takes, in milliseconds; sometimes much longer.
+    pub(crate) fn latency(&mut self, usual_ms: Range<u64>) -> Duration {
+        let is_slow = self.happens(self.weather.slow, "slow answer");
+        Duration::from_millis(self.dice.u64(if is_slow { 1_000..6_000 } else { usual_ms }))
+    }
+
+    /// Whether nobody but the function has changed anything.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.writes == 0 && !self.has_switched
     }
 
     pub(crate) fn age(&self) -> Duration {
@@ -186,8 +277,7 @@ impl World {
 
     /// Whether anything of this user is left that is to be erased.
     pub(crate) fn has_something(&self, user: &str) -> bool {
-        let folders = folders(user);
-        !folders.iter().all(|(bucket, prefix)| PARTS.into_iter().all(|part| self.is_empty(bucket, prefix, part)))
+        !folders(user).iter().all(|(bucket, prefix)| PARTS.into_iter().all(|part| self.is_empty(bucket, prefix, part)))
     }
 
     /// To be called before anything is written: from now on the folder may not be empty.
@@ -202,28 +292,55 @@ impl World {
     /// Whether each part of each of the user's folders was empty at some moment since then. A listing is no moment,
     /// and there are several: this is all that listings can prove.
     pub(crate) fn was_empty_since(&self, user: &str, since: Instant) -> bool {
-        folders(user).into_iter().all(|(bucket, prefix)| {
+        folders(user).iter().all(|(bucket, prefix)| {
             PARTS.into_iter().all(|part| {
-                let was_empty = self.last_empty.get(&(bucket, prefix.clone(), part)).is_some_and(|at| *at >= since);
-                was_empty || self.is_empty(bucket, &prefix, part)
+                let was_empty = self.last_empty.get(&(*bucket, prefix.clone(), part)).is_some_and(|at| *at >= since);
+                was_empty || self.is_empty(bucket, prefix, part)
             })
         })
     }
 }
 
-/// Runs one world to its end.
-pub(crate) fn run(seed: u64, weather: Weather) -> Report {
+/// Keys that are refused for ever, and keys that make any request malformed.
+fn difficult_keys(s3: &S3, weather: &Weather, dice: &mut fastrand::Rng) -> [BTreeSet<(String, String)>; 2] {
+    let [mut refused, mut poison] = [BTreeSet::new(), BTreeSet::new()];
+    if weather.keys_refused == 0 && weather.poison_keys == 0 {
+        return [refused, poison];
+    }
+    for bucket in BUCKETS {
+        let things = s3.inventory(bucket, "");
+        let versions = things.data.iter().chain(&things.markers).map(|(key, _)| key);
+        let keys: BTreeSet<&String> = versions.chain(things.uploads.iter().map(|(key, _)| key)).collect();
+        for key in keys {
+            if dice.u32(0..100) < weather.keys_refused {
+                refused.insert((bucket.to_owned(), key.clone()));
+            } else if dice.u32(0..1_000) < weather.poison_keys {
+                poison.insert((bucket.to_owned(), key.clone()));
+            }
+        }
+    }
+    [refused, poison]
+}
+
+fn locked_versions(s3: &S3) -> Vec<(&'static str, String, Version)> {
+    let versions = |bucket| s3.versions_under(bucket, "").map(move |(key, version)| (bucket, key, version));
+    let locked = BUCKETS.into_iter().flat_map(versions).filter(|(.., version)| version.lock.is_some());
+    locked.map(|(bucket, key, version)| (bucket, key.to_owned(), version.clone())).collect()
+}
+
+/// Runs one world to its end. `is_told`: its report has the events.
+pub(crate) fn run(seed: u64, weather: Weather, is_told: bool) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let logs = Logs::default();
     let subscriber = tracing_subscriber::fmt().json().flatten_event(true).without_time().with_writer(logs.clone());
     let _logging = tracing::subscriber::set_default(subscriber.finish());
     runtime.expect("a runtime can be built").block_on(async {
-        let world = Arc::new(Mutex::new(World::new(seed, weather)));
+        let world = Arc::new(Mutex::new(World::new(seed, weather, is_told)));
         {
             let mut world = locked(&world);
-            let (scene, weather) = (format!("{:?}", world.scene), format!("{:?}", world.weather));
-            world.event(&scene);
-            world.event(&weather);
+            let (scene, weather) = (world.scene.clone(), world.weather.clone());
+            world.event(format_args!("{scene:?}"));
+            world.event(format_args!("{weather:?}"));
         }
         lambda::live(&world, &logs).await;
         let mut world = locked(&world);

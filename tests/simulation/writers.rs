@@ -14,14 +14,14 @@ pub(crate) fn late_write(world: &mut World) {
         return;
     }
     let user = WITHDRAWN[world.dice.usize(0..WITHDRAWN.len())];
-    let (bucket, prefix) = folders(user)[world.dice.usize(0..BUCKETS.len())].clone();
+    let (bucket, prefix) = &folders(user)[world.dice.usize(0..BUCKETS.len())];
     world.writes += 1;
     world.rewritten.insert(user);
-    world.note_if_empty(bucket, &prefix);
+    world.note_if_empty(bucket, prefix);
     let fresh = format!("{prefix}secret-late-{}", world.writes);
-    let known = world.s3.versions_under(bucket, &prefix).map(|(key, _)| key.to_owned()).collect::<Vec<_>>();
+    let known = world.s3.versions_under(bucket, prefix).map(|(key, _)| key.to_owned()).collect::<Vec<_>>();
     let known = world.dice.choice(&known).cloned();
-    let uploads = world.s3.uploads_under(bucket, &prefix);
+    let uploads = world.s3.uploads_under(bucket, prefix);
     let uploads = uploads.map(|(key, upload)| (key.to_owned(), upload.id.clone())).collect::<Vec<_>>();
     let upload = world.dice.choice(&uploads).cloned();
     let keeps_versions = world.s3.versioning(bucket).is_some_and(Versioning::has_versions);
