@@ -30,6 +30,9 @@ use crate::world::{LONGEST_WORLD, Logs, Shared, World, locked};
 /// What the function takes instead of a deadline that it cannot believe. Longer than any timeout here.
 const FALLBACK: Duration = Duration::from_secs(60);
 
+/// Longer than the function remembers anything that could have changed.
+const LONG_REST: Duration = Duration::from_secs(3_601);
+
 /// Plays the world: requests arrive, environments work, and perhaps somebody mends what was wrong and redrives.
 pub(crate) async fn live(world: &Shared, logs: &Logs) {
     let (lambda, environments) = {
@@ -38,8 +41,9 @@ pub(crate) async fn live(world: &Shared, logs: &Logs) {
         requests::send_all(&mut world);
         (lambda, world.invocations.len())
     };
+    let mut environments: Vec<Environment> = (0..environments).map(|number| lambda.environment(world, number)).collect();
     loop {
-        join_all((0..environments).map(|number| lambda.environment(world, logs, number))).await;
+        join_all(environments.iter_mut().map(|environment| lambda.live_in(environment, world, logs))).await;
         if !is_redriven(world).await {
             return;
         }
@@ -88,6 +92,15 @@ impl Function {
             Self::Surveys(handler) => handler.handle_until(event, announced).await,
         }
     }
+}
+
+/// An execution environment: frozen between its invocations, with all that its function knows.
+struct Environment {
+    number: usize,
+    /// What it runs, and whether that is the new setting.
+    release: (Release, bool),
+    function: Function,
+    last_answer: Option<Instant>,
 }
 
 /// When an invocation dies, if it does.
@@ -164,10 +177,13 @@ impl Lambda {
         }
     }
 
-    /// One execution environment: receives and works until the queue is empty and nobody else is working.
-    async fn environment(&self, world: &Shared, logs: &Logs, number: usize) {
-        let mut release = locked(world).release_of(number);
-        let mut function = self.cold_start(world, number, release);
+    fn environment(&self, world: &Shared, number: usize) -> Environment {
+        let release = locked(world).release_of(number);
+        Environment { number, release, function: self.cold_start(world, number, release), last_answer: None }
+    }
+
+    /// Receives and works until the queue is empty and nobody else is working.
+    async fn live_in(&self, environment: &mut Environment, world: &Shared, logs: &Logs) {
         loop {
             let messages = {
                 let mut world = locked(world);
@@ -188,30 +204,28 @@ impl Lambda {
                 sleep_until(next.unwrap_or(poll).max(poll)).await;
                 continue;
             }
-            let newest = locked(world).release_of(number);
-            if newest != release {
+            let newest = locked(world).release_of(environment.number);
+            if newest != environment.release {
                 locked(world).reach("deployed in the middle");
-                release = newest;
-                function = self.cold_start(world, number, release);
+                *environment = self.environment(world, environment.number);
             }
-            let is_alive = self.invoke(&function, world, (&messages, release.0), number).await;
+            if environment.last_answer.is_some_and(|last| last.elapsed() > LONG_REST) {
+                locked(world).reach("thawed after more than an hour");
+            }
+            let is_alive = self.invoke(environment, world, &messages).await;
             for line in logs.take().lines() {
                 check_log(&mut locked(world), line);
             }
+            environment.last_answer = Some(Instant::now());
             if !is_alive {
-                function = self.cold_start(world, number, release);
+                *environment = self.environment(world, environment.number);
             }
         }
     }
 
     /// One invocation. `false`: the environment did not survive it.
-    async fn invoke(
-        &self,
-        function: &Function,
-        world: &Shared,
-        (messages, release): (&[Message], Release),
-        number: usize,
-    ) -> bool {
+    async fn invoke(&self, environment: &Environment, world: &Shared, messages: &[Message]) -> bool {
+        let Environment { number, release: (release, _), ref function, .. } = *environment;
         let start = Instant::now();
         let end = start + self.timeout;
         let (announced, death) = self.announce(&mut locked(world), messages, number);

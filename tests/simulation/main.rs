@@ -36,7 +36,7 @@ use world::{Report, run};
 const SEEDS: u64 = 2_000;
 
 /// What the seeds together must have shown.
-const EVERYTHING: [&str; 86] = [
+const EVERYTHING: [&str; 87] = [
     // What becomes of messages.
     "outcome erased",
     "outcome swept",
@@ -116,6 +116,7 @@ const EVERYTHING: [&str; 86] = [
     "several messages at once",
     "two at once",
     "three at once",
+    "thawed after more than an hour",
     "clock ahead",
     "clock behind",
     "deadline not believed",
