@@ -114,23 +114,23 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
         (false, true) => "swept",
         (false, false) => "erased",
     };
+    let is_due = !is_sweep || sweep_at.is_some_and(|due| due <= world.clock_of_the_function());
+    let needs_sweep = outcome == "erased" && world.scene.sweep_seconds > 0;
     if !world.scene.is_dry_run && !world.was_empty_since(user, start) {
         world.broken(format!("{user} was called {outcome}, but was not empty at any moment of the invocation"));
-    }
-    if world.scene.has_receipts && !has_receipt(world, &erasure, user, outcome) {
+    } else if world.scene.has_receipts && !has_receipt(world, &erasure, user, outcome) {
         world.broken(format!("{user} was called {outcome} without a receipt"));
-    }
-    if is_sweep && sweep_at.is_none_or(|due| due > world.clock_of_the_function()) {
+    } else if !is_due {
         world.broken(format!("{user} was swept too early"));
-    }
-    if outcome == "erased" && world.scene.sweep_seconds > 0 {
+    } else if needs_sweep {
         world.broken(format!("{user} was called erased without a sweep to follow"));
+    } else {
+        if world.is_mended {
+            world.reach("done after a redrive");
+        }
+        world.done.insert(user);
+        world.proven.insert((erasure, id));
     }
-    if world.is_mended {
-        world.reach("done after a redrive");
-    }
-    world.done.insert(user);
-    world.proven.insert((erasure, id));
     world.mail.delete(message.id);
 }
 
