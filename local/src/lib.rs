@@ -12,16 +12,21 @@
 //! | `versions` | versions, delete markers, uploads and locks: make them, and list everything |
 //! | `receipts` | what the function says of an erasure, for good |
 //! | `client` | the AWS clients, and plain HTTP for what they do not cover |
+//! | `fault_proxy`, `http1` | a network that resets, delays, truncates and is busy |
+//! | `processes` | what a server has started, and how to kill or stop it |
 //!
 //! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
 
 mod client;
 mod error;
+mod fault_proxy;
+mod http1;
 mod install;
 mod logs;
 mod ministack;
 mod moto;
 mod objects;
+mod processes;
 mod project;
 mod receipts;
 mod s3_server;
@@ -31,11 +36,13 @@ mod versions;
 mod vessel;
 
 pub use error::Error;
+pub use fault_proxy::{Fault, FaultCounts, FaultProxy, Operation, Weather};
 pub use install::{Package, install};
 pub use logs::Hop;
 pub use ministack::Ministack;
 pub use moto::Moto;
-pub use objects::{list_keys, put_objects, read_object, read_objects};
+pub use objects::{list_keys, put_objects, read_object, read_objects, read_version};
+pub use processes::{Signal, signal};
 pub use project::{function_binary, project_root};
 pub use receipts::{Receipt, ReceiptsFolder, ReceiptsFound, user_hash};
 pub use s3_server::S3Server;

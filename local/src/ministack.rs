@@ -7,8 +7,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::client::{self, Call, Plain};
 use crate::install::{Package, install};
+use crate::processes::{Signal, children, signal};
 use crate::vessel::{Vessel, free_ports};
-use crate::{Error, Hop, Stack, logs};
+use crate::{Error, FaultProxy, Hop, Stack, logs};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// Between choosing a free port and listening on it, somebody else may take it.
@@ -34,22 +35,31 @@ impl Ministack {
     ///
     /// Its policies' wildcards do not match a newline: a function there may not touch a key that has one.
     pub async fn start() -> Result<Self, Error> {
-        Self::start_with(true).await
+        Self::start_with(true, None).await
     }
 
     /// The same, but everybody may do everything.
     pub async fn start_without_policies() -> Result<Self, Error> {
-        Self::start_with(false).await
+        Self::start_with(false, None).await
     }
 
-    async fn start_with(policies: bool) -> Result<Self, Error> {
+    /// As [`Self::start`], with a fault proxy between its functions and everything that they ask for. Its own clients
+    /// speak with it directly.
+    pub async fn start_behind(proxy: &FaultProxy) -> Result<Self, Error> {
+        let cloud = Self::start_with(true, Some(proxy.endpoint())).await?;
+        proxy.lead_to(cloud.endpoint());
+        Ok(cloud)
+    }
+
+    async fn start_with(policies: bool, functions_endpoint: Option<&str>) -> Result<Self, Error> {
         let python = install(Package::Ministack).await?.join("python");
         let mut failure = None;
         for _ in 0..START_ATTEMPTS {
             let [port] = free_ports()?;
             let arguments = ["-m", "ministack"].map(str::to_owned);
-            let mut vessel = Vessel::start("ministack", &python, &arguments, &environment(port, policies))?;
             let endpoint = format!("http://127.0.0.1:{port}");
+            let variables = environment(port, policies, functions_endpoint.unwrap_or(&endpoint));
+            let mut vessel = Vessel::start("ministack", &python, &arguments, &variables)?;
             if wait_until_ready(&mut vessel, &endpoint).await {
                 return Ok(Self { vessel: Some(vessel), ..Self::at(&endpoint) });
             }
@@ -150,6 +160,22 @@ impl Ministack {
         self.vessel.as_ref().map(Vessel::last_words).unwrap_or_default()
     }
 
+    /// Everything that ministack itself printed: among other things, how invocations ended that had no answer.
+    pub fn words(&self) -> String {
+        self.vessel.as_ref().map(Vessel::words).unwrap_or_default()
+    }
+
+    /// The processes in which functions run at this moment, busy or not. Only on Linux.
+    pub fn function_processes(&self) -> Result<Vec<u32>, Error> {
+        self.vessel.as_ref().map_or(Ok(Vec::new()), |vessel| children(vessel.id(), "bootstrap"))
+    }
+
+    /// Stops all of it but its functions, or lets it go on. What is asked of it meanwhile waits.
+    pub async fn send_signal(&self, what: Signal) -> Result<(), Error> {
+        let Some(vessel) = &self.vessel else { return Ok(()) };
+        if signal(vessel.id(), what).await? { Ok(()) } else { Err(vessel.failure("it has ended")) }
+    }
+
     pub(crate) fn plain(&self) -> &Plain {
         &self.plain
     }
@@ -159,8 +185,7 @@ impl Ministack {
     }
 }
 
-fn environment(port: u16, policies: bool) -> Vec<(String, String)> {
-    let endpoint = format!("http://127.0.0.1:{port}");
+fn environment(port: u16, policies: bool, functions_endpoint: &str) -> Vec<(String, String)> {
     let variables = [
         ("GATEWAY_PORT", port.to_string()),
         // Its default is every interface.
@@ -172,7 +197,7 @@ fn environment(port: u16, policies: bool) -> Vec<(String, String)> {
         // Policies count: the function may do what the template's role allows, and no more.
         ("AUTH", policies.to_string()),
         // What follows is for the functions, which inherit it.
-        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ENDPOINT_URL", functions_endpoint.to_owned()),
         // Lambda sets these from the template's LoggingConfig; ministack does not.
         ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
         ("AWS_LAMBDA_LOG_LEVEL", "INFO".to_owned()),

@@ -42,8 +42,13 @@ pub async fn list_keys(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<St
 
 /// The content of one object.
 pub async fn read_object(s3: &Client, bucket: &str, key: &str) -> Result<Vec<u8>, Error> {
+    read_version(s3, bucket, key, None).await
+}
+
+/// The content of one version, or of the newest.
+pub async fn read_version(s3: &Client, bucket: &str, key: &str, version: Option<&str>) -> Result<Vec<u8>, Error> {
     let doing = || format!("read {key:?}");
-    let answer = s3.get_object().bucket(bucket).key(key).send().await;
+    let answer = s3.get_object().bucket(bucket).key(key).set_version_id(version.map(str::to_owned)).send().await;
     let body = answer.map_err(|error| Error::sdk(doing(), error))?.body.collect().await;
     Ok(body.map_err(|error| Error::sdk(doing(), error))?.to_vec())
 }

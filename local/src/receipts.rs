@@ -43,13 +43,19 @@ impl ReceiptsFolder {
 
     /// The receipts of one user, named by [`user_hash`], the oldest first.
     pub async fn of_user(&self, s3: &Client, user_hash: &str) -> Result<ReceiptsFound, Error> {
+        let mut found = self.of_everybody(s3).await?;
+        found.receipts.retain(|receipt| receipt.user == user_hash);
+        Ok(found)
+    }
+
+    /// All receipts, the oldest first.
+    pub async fn of_everybody(&self, s3: &Client) -> Result<ReceiptsFound, Error> {
         let listed = self.list(s3).await?;
         let count = listed.len();
         let reads = listed.into_iter().map(|object| self.read(s3, object));
         let read: Vec<Option<Receipt>> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
         let mut receipts: Vec<Receipt> = read.into_iter().flatten().collect();
         let read = receipts.len();
-        receipts.retain(|receipt| receipt.user == user_hash);
         receipts.sort_by(|one, other| (one.finished_at, &one.key).cmp(&(other.finished_at, &other.key)));
         Ok(ReceiptsFound { receipts, read, strange: count - read })
     }
@@ -108,7 +114,7 @@ impl fmt::Display for ReceiptsFolder {
 /// What was found in a folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReceiptsFound {
-    /// The user's, the oldest first.
+    /// Those that were asked for, the oldest first.
     pub receipts: Vec<Receipt>,
     /// How many of all users were read.
     pub read: usize,

@@ -70,10 +70,19 @@ impl Vessel {
         &self.folder.path
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything that it printed.
+    pub fn words(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.folder.log()).unwrap_or_default()).into_owned()
+    }
+
     /// The end of what it printed.
     pub fn last_words(&self) -> String {
-        let text = fs::read(self.folder.log()).unwrap_or_default();
-        last_lines(&String::from_utf8_lossy(&text), 30)
+        last_lines(&self.words(), 30)
     }
 
     pub(crate) fn failure(&self, message: &str) -> Error {

@@ -19,6 +19,8 @@ Usage: local COMMAND
   left [PREFIX]       (while up) list what is stored
   logs                (while up) print the function's log
   receipt USER_ID     print the receipts of a user's erasures, here or on AWS (see `make receipt`)
+  chaos [users=N] [seed=N] [seconds=N]
+                      erase hundreds of users in a storm of faults, kills and stand-stills, and check everything
   invoke [EVENT_FILE] run the function under cargo lambda, without a queue
   install cargo-lambda only install cargo lambda and its linker, for `make build`";
 
@@ -57,6 +59,7 @@ async fn obey(words: &[&str]) -> Result<(), Failure> {
         ["left", prefix] => command::left(prefix).await,
         ["logs"] => command::logs().await,
         ["receipt", user] => Box::pin(command::receipt(user)).await,
+        ["chaos", settings @ ..] => Box::pin(command::chaos(settings)).await,
         ["invoke"] => Box::pin(command::invoke("events/user-withdrawn.json")).await,
         ["invoke", event] => Box::pin(command::invoke(event)).await,
         ["install", "cargo-lambda"] => command::install_cargo_lambda().await,

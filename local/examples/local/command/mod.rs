@@ -1,5 +1,6 @@
 //! The subcommands of `local`.
 
+mod chaos;
 mod invoke;
 mod receipt;
 mod run;
@@ -7,6 +8,7 @@ mod seed;
 mod show;
 mod up;
 
+pub(crate) use chaos::chaos;
 pub(crate) use invoke::{install_cargo_lambda, invoke};
 pub(crate) use receipt::receipt;
 pub(crate) use run::run;
@@ -48,4 +50,14 @@ pub(crate) enum Failure {
     /// Unknown command.
     #[error("{0}")]
     Usage(&'static str),
+}
+
+impl Failure {
+    /// The same with a note behind it.
+    fn and(self, note: &str) -> Self {
+        match self {
+            Self::Check(text) => Self::Check(format!("{text}\n{note}")),
+            Self::Local(_) | Self::Nothing(_) | Self::Usage(_) => Self::Check(format!("{self}\n{note}")),
+        }
+    }
 }

@@ -49,7 +49,8 @@ pub(crate) fn neighbours() -> Vec<Object> {
     objects
 }
 
-fn object(key: String) -> Object {
+/// An object whose content is known by its key.
+pub(crate) fn object(key: String) -> Object {
     let body = format!("the content of {key}").into_bytes();
     (key, body)
 }

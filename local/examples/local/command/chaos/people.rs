@@ -1,0 +1,239 @@
+//! Who is there: users that withdraw, from nothing to 20,000 objects, and neighbours whose folders look like theirs.
+
+use std::collections::{BTreeMap, HashMap};
+
+use futures::stream::{self, StreamExt, TryStreamExt};
+use local::{
+    Lock, Ministack, Stored, StoredKind, create_bucket_with_object_lock, inventory, lift_legal_hold, lock_version,
+    put_object, start_upload,
+};
+
+use super::super::{DOCUMENTS, Failure, PHOTOS, USERS, seed};
+
+/// A bucket with Object Lock.
+pub(super) const ARCHIVE: &str = "archive";
+/// Where users' folders are: a bucket, and what stands before their id.
+pub(super) const TARGETS: [(&str, &str); 3] = [(PHOTOS, ""), (DOCUMENTS, USERS), (ARCHIVE, "")];
+
+const LARGEST: usize = 20_000;
+const SECOND: usize = 5_000;
+/// These have a version that Object Lock holds: they can only end in the dead-letter queue.
+const HELD: usize = 3;
+const READS_AT_ONCE: usize = 16;
+
+/// One user that withdraws.
+#[derive(Debug)]
+pub(super) struct Person {
+    pub(super) id: String,
+    pub(super) objects: usize,
+    /// Keys with versions.
+    documents: usize,
+    uploads: usize,
+    pub(super) is_held: bool,
+}
+
+/// Everybody that withdraws.
+#[derive(Debug)]
+pub(super) struct People {
+    pub(super) users: Vec<Person>,
+    numbers: HashMap<String, usize>,
+}
+
+/// What lies in which bucket.
+pub(super) type Item = (&'static str, Stored);
+
+/// All that is stored, by our own listings.
+#[derive(Debug)]
+pub(super) struct Stock {
+    /// By the user's number; those that have nothing are missing.
+    pub(super) users: BTreeMap<usize, Vec<Item>>,
+    /// Everybody else's.
+    pub(super) neighbours: Vec<Item>,
+    /// What the neighbours' objects and versions hold, in the same order.
+    pub(super) contents: Vec<Option<Vec<u8>>>,
+}
+
+impl People {
+    /// The same for the same seed.
+    pub(super) fn new(count: usize, seed: u64) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let users: Vec<Person> = (0..count).map(|number| Person::new(number, &mut random)).collect();
+        let numbers = users.iter().enumerate().map(|(number, person)| (person.id.clone(), number)).collect();
+        Self { users, numbers }
+    }
+
+    pub(super) fn number(&self, id: &str) -> Option<usize> {
+        self.numbers.get(id).copied()
+    }
+
+    /// Whose folder a key lies in.
+    fn owner(&self, bucket: &str, key: &str) -> Option<usize> {
+        let (_, before) = TARGETS.iter().find(|(target, _)| *target == bucket)?;
+        let (id, _) = key.strip_prefix(before)?.split_once('/')?;
+        self.number(id)
+    }
+
+    /// Stores everything, and takes stock of it.
+    pub(super) async fn store(&self, cloud: &Ministack) -> Result<Stock, Failure> {
+        seed::make_buckets(cloud).await?;
+        create_bucket_with_object_lock(&cloud.s3(), ARCHIVE).await?;
+        seed::store(cloud, PHOTOS, "neighbours' objects", neighbours("")).await?;
+        seed::store(cloud, DOCUMENTS, "neighbours' versions", [neighbours(USERS), neighbours(USERS)].concat()).await?;
+        seed::store(cloud, ARCHIVE, "neighbours' archives", neighbours("")).await?;
+        for (bucket, before) in TARGETS {
+            for folder in ["u10000/", "u1.bak/", "U1/"] {
+                seed::leave_uploads(cloud, bucket, &format!("{before}{folder}"), 1).await?;
+            }
+            let hidden = ["u1-old/hidden.txt", "u10000/keep-0.txt"].map(|key| format!("{before}{key}"));
+            if bucket != PHOTOS {
+                cloud.delete_plainly(bucket, hidden).await?;
+            }
+        }
+
+        let objects: Vec<_> = self.users.iter().flat_map(Person::plain_objects).collect();
+        let what = format!("{} objects of {} users", objects.len(), self.users.len());
+        seed::store(cloud, PHOTOS, &what, objects).await?;
+        let keys: Vec<String> = self.users.iter().flat_map(Person::document_keys).collect();
+        let hidden: Vec<String> = keys.iter().step_by(4).cloned().collect();
+        let versions: Vec<_> = (0..3).flat_map(|_| keys.clone()).map(seed::object).collect();
+        seed::store(cloud, DOCUMENTS, &format!("{} versions", versions.len()), versions).await?;
+        cloud.delete_plainly(DOCUMENTS, hidden).await?;
+        self.start_uploads(cloud).await?;
+        for person in self.users.iter().filter(|person| person.is_held) {
+            person.fill_archive(cloud).await?;
+        }
+        Stock::take(cloud, self).await
+    }
+
+    /// Lifts every legal hold, as somebody has to before the redrive.
+    pub(super) async fn lift_holds(&self, cloud: &Ministack) -> Result<(), Failure> {
+        let s3 = cloud.s3();
+        for person in self.users.iter().filter(|person| person.is_held) {
+            for stored in inventory(&s3, ARCHIVE, &format!("{}/", person.id)).await? {
+                lift_legal_hold(&s3, ARCHIVE, &stored.key, stored.id.as_deref().unwrap_or_default()).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn start_uploads(&self, cloud: &Ministack) -> Result<(), Failure> {
+        let s3 = &cloud.s3();
+        let uploads = self.users.iter().flat_map(|person| {
+            let (bucket, before) = TARGETS[person.uploads % 2];
+            (0..person.uploads).map(move |n| (bucket, format!("{before}{}/unfinished {n}.mov", person.id)))
+        });
+        let starts = uploads.map(|(bucket, key)| async move { start_upload(s3, bucket, &key, b"a part").await });
+        let started = stream::iter(starts).buffer_unordered(READS_AT_ONCE).try_collect::<Vec<_>>().await;
+        Ok(started.map(|_| ())?)
+    }
+}
+
+impl Person {
+    fn new(number: usize, random: &mut fastrand::Rng) -> Self {
+        let objects = match number {
+            0 => LARGEST,
+            1 => SECOND,
+            _ => match random.u32(0..10) {
+                0 => 0,
+                1..5 => random.usize(1..10),
+                5..8 => random.usize(10..100),
+                _ => random.usize(100..1_000),
+            },
+        };
+        let documents = if random.u32(0..3) == 0 { random.usize(1..30) } else { 0 };
+        let uploads = if random.u32(0..4) == 0 { random.usize(1..5) } else { 0 };
+        Self { id: format!("u{number}"), objects, documents, uploads, is_held: (2..2 + HELD).contains(&number) }
+    }
+
+    fn plain_objects(&self) -> Vec<seed::Object> {
+        let odd = if self.objects % 10 == 1 { seed::odd_objects(&self.id) } else { Vec::new() };
+        [odd, seed::plain_objects(&self.id, self.objects)].concat()
+    }
+
+    fn document_keys(&self) -> Vec<String> {
+        (0..self.documents).map(|n| format!("{USERS}{}/{n:04} of +100%.txt", self.id)).collect()
+    }
+
+    async fn fill_archive(&self, cloud: &Ministack) -> Result<(), Failure> {
+        for n in 0..3 {
+            let (key, body) = seed::object(format!("{}/contract {n}.pdf", self.id));
+            let version = put_object(&cloud.s3(), ARCHIVE, &key, &body).await?.unwrap_or_default();
+            if n == 1 {
+                lock_version(&cloud.s3(), ARCHIVE, &key, &version, Lock::LegalHold).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Folders that a careless prefix or decoding would take for those of `u1`, `u7` and `u19`.
+fn neighbours(before: &str) -> Vec<seed::Object> {
+    let around = |id: &str| {
+        let upper = id.to_uppercase();
+        let folders = [
+            format!("{before}{id}0000/"),
+            format!("{before}{id}.bak/"),
+            format!("{before}{id}-old/"),
+            format!("{before}{id}+/"),
+            format!("{before} {id}/"),
+            format!("{before}{id}%2F"),
+            format!("{before}/{id}/"),
+            format!("{before}{upper}/"),
+            format!("{before}other/{id}/"),
+            // The user's folder in another target, not in this one.
+            if before.is_empty() { format!("{USERS}{id}/") } else { format!("{id}/") },
+        ];
+        let mut keys: Vec<String> =
+            folders.iter().flat_map(|f| (0..3).map(move |n| format!("{f}keep-{n}.txt"))).collect();
+        keys.push(format!("{before}{id}"));
+        keys
+    };
+    ["u1", "u7", "u19"].into_iter().flat_map(around).map(seed::object).collect()
+}
+
+impl Stock {
+    pub(super) async fn take(cloud: &Ministack, people: &People) -> Result<Self, Failure> {
+        let s3 = cloud.s3();
+        let (mut users, mut neighbours) = (BTreeMap::<usize, Vec<Item>>::new(), Vec::new());
+        for (bucket, _) in TARGETS {
+            for stored in inventory(&s3, bucket, "").await? {
+                match people.owner(bucket, &stored.key) {
+                    Some(user) => users.entry(user).or_default().push((bucket, stored)),
+                    None => neighbours.push((bucket, stored)),
+                }
+            }
+        }
+        let reads = neighbours.iter().map(|(bucket, stored)| read(cloud, bucket, stored));
+        let contents = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
+        Ok(Self { users, neighbours, contents })
+    }
+
+    /// How much of each kind a user has in a bucket, as [`super::super::show::counts`], and how many bytes.
+    pub(super) fn of(&self, user: usize, bucket: &str) -> ([u64; 4], u64) {
+        let items = self.users.get(&user).into_iter().flatten().filter(|(of, _)| *of == bucket);
+        let mut sum = ([0; 4], 0);
+        for (_, stored) in items {
+            let place = match stored.kind {
+                StoredKind::Object => 0,
+                StoredKind::Version => 1,
+                StoredKind::DeleteMarker => 2,
+                StoredKind::Upload => 3,
+            };
+            sum.0[place] += 1;
+            if place < 2 {
+                sum.1 += seed::object(stored.key.clone()).1.len() as u64;
+            }
+        }
+        sum
+    }
+}
+
+async fn read(cloud: &Ministack, bucket: &str, stored: &Stored) -> Result<Option<Vec<u8>>, Failure> {
+    match stored.kind {
+        StoredKind::Object | StoredKind::Version => {
+            let content = local::read_version(&cloud.s3(), bucket, &stored.key, stored.id.as_deref()).await?;
+            Ok(Some(content))
+        }
+        StoredKind::DeleteMarker | StoredKind::Upload => Ok(None),
+    }
+}

@@ -1,0 +1,358 @@
+//! What happens to the function: weather, kills, stand-stills; and the messages that it gets meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use local::{
+    Fault, FaultProxy, Ministack, Operation, Signal, Stack, Weather, inventory, list_keys, read_object, signal,
+    user_hash,
+};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::super::{Failure, HASH_KEY, RECEIPTS, show};
+use super::Settings;
+use super::people::{People, Person, TARGETS};
+
+/// A user with that many objects takes many hops.
+const LONG: usize = 5_000;
+const SEND_ATTEMPTS: usize = 3;
+const LOOK_EVERY: Duration = Duration::from_millis(700);
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
+/// What somebody may send by mistake or malice. Each must arrive in the dead-letter queue, byte for byte.
+const GARBAGE: [&str; 7] = [
+    "not JSON",
+    "{\"type\":\"user-withdrawn\"}",
+    "{\"type\":\"user-withdrawn\",\"userId\":\"\"}",
+    "{\"type\":\"user-withdrawn\",\"userId\":\"../u1\"}",
+    "{\"type\":\"user-withdrawn\",\"userId\":\"u1/\"}",
+    "{\"type\":\"user-withdrawn\",\"userId\":\"u1\",\"userId\":\"u10000\"}",
+    "{\"type\":\"erasure-continuation\",\"version\":1,\"erasureId\":\"x\",\"userId\":\"*\",\"hop\":1}",
+];
+
+/// What was done, counted.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Deeds {
+    pub(super) requests: u64,
+    pub(super) duplicates: u64,
+    pub(super) garbage: u64,
+    pub(super) kills: u64,
+    /// Kills of everything that runs, at the instant at which such a request has taken effect.
+    pub(super) strikes: BTreeMap<Operation, u64>,
+    pub(super) frozen: u64,
+    pub(super) pauses: u64,
+    pub(super) paused: Duration,
+}
+
+/// Everything that the storm can reach.
+#[derive(Debug)]
+pub(super) struct Storm<'a> {
+    pub(super) cloud: &'a Ministack,
+    pub(super) proxy: &'a FaultProxy,
+    pub(super) stack: &'a Stack,
+    pub(super) people: &'a People,
+    settings: Settings,
+    begin: Instant,
+    end: Instant,
+    deeds: Mutex<Deeds>,
+}
+
+impl<'a> Storm<'a> {
+    /// It begins now.
+    pub(super) fn new(
+        (cloud, proxy, stack): (&'a Ministack, &'a FaultProxy, &'a Stack),
+        people: &'a People,
+        settings: Settings,
+    ) -> Self {
+        let begin = Instant::now();
+        let end = begin + Duration::from_secs(settings.seconds);
+        Self { cloud, proxy, stack, people, settings, begin, end, deeds: Mutex::default() }
+    }
+
+    pub(super) fn deeds(&self) -> MutexGuard<'_, Deeds> {
+        self.deeds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_garbage(&self, body: &str) -> bool {
+        GARBAGE.contains(&body)
+    }
+
+    /// Lets everything happen at once until the end, and then lets the weather clear.
+    pub(super) async fn rage(&self) -> Result<(), Failure> {
+        let deeds = async {
+            tokio::try_join!(
+                self.send(),
+                self.kill(),
+                self.strike(),
+                self.freeze(),
+                self.pause(),
+                self.change_weather()
+            )
+        };
+        let result = Box::pin(deeds).await;
+        self.proxy.set_weather(Weather::CALM);
+        result.map(|_| ())
+    }
+
+    fn random(&self, number: u64) -> Chance {
+        Chance(fastrand::Rng::with_seed(self.settings.seed.wrapping_mul(31).wrapping_add(number)))
+    }
+
+    /// `false` if the storm is over.
+    async fn wait(&self, time: Duration) -> bool {
+        sleep_until((Instant::now() + time).min(self.end)).await;
+        Instant::now() < self.end
+    }
+
+    /// Short calms, squalls, and now and then nothing gets through.
+    async fn change_weather(&self) -> Result<(), Failure> {
+        const CALM: Weather = Weather { faults: &Fault::WEATHER, per_mille: |operation| rate(operation, 40, 200) };
+        const SQUALL: Weather = Weather { faults: &Fault::WEATHER, per_mille: |operation| rate(operation, 150, 450) };
+        const BLACKOUT: Weather = Weather { faults: &Fault::WEATHER, per_mille: |_| 900 };
+        let mut chance = self.random(1);
+        loop {
+            for (weather, time) in [(CALM, 3.0..8.0), (SQUALL, 2.0..6.0)] {
+                self.proxy.set_weather(weather);
+                if !self.wait(chance.seconds(time)).await {
+                    return Ok(());
+                }
+            }
+            if chance.one_in(4) {
+                self.proxy.set_weather(BLACKOUT);
+                if !self.wait(chance.seconds(1.0..4.0)).await {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// Kills one of the function's processes, at any instant.
+    async fn kill(&self) -> Result<(), Failure> {
+        let mut chance = self.random(2);
+        while self.wait(chance.seconds(2.0..10.0)).await {
+            let processes = self.cloud.function_processes()?;
+            if let Some(process) = chance.one_of(&processes)
+                && signal(process, Signal::Kill).await?
+            {
+                self.deeds().kills += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Kills all that run at the worst instants: something has taken effect, and nobody knows it yet.
+    async fn strike(&self) -> Result<(), Failure> {
+        let mut chance = self.random(3);
+        let operations = [Operation::StoreReceipt, Operation::Continue, Operation::Delete];
+        for operation in operations.into_iter().cycle() {
+            if !self.wait(chance.seconds(5.0..15.0)).await {
+                break;
+            }
+            tokio::select! {
+                () = self.proxy.withhold_next(operation) => {}
+                () = sleep_until(self.end) => break,
+            }
+            for process in self.cloud.function_processes()? {
+                signal(process, Signal::Kill).await?;
+            }
+            *self.deeds().strikes.entry(operation).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// Lets one of the function's processes stand still, as Lambda does between invocations, but in the middle of one.
+    async fn freeze(&self) -> Result<(), Failure> {
+        let mut chance = self.random(4);
+        while self.wait(chance.seconds(3.0..9.0)).await {
+            let processes = self.cloud.function_processes()?;
+            if let Some(process) = chance.one_of(&processes)
+                && signal(process, Signal::Stop).await?
+            {
+                // Now and then for longer than its invocation may take.
+                let time = if chance.one_in(3) { 8.0..12.0 } else { 0.3..4.0 };
+                sleep(chance.seconds(time)).await;
+                // If it has been ended meanwhile, that is as good.
+                signal(process, Signal::Continue).await?;
+                self.deeds().frozen += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the whole cloud stand still.
+    async fn pause(&self) -> Result<(), Failure> {
+        let mut chance = self.random(5);
+        while self.wait(chance.seconds(10.0..22.0)).await {
+            let time = chance.seconds(1.0..5.0);
+            self.cloud.send_signal(Signal::Stop).await?;
+            sleep(time).await;
+            self.cloud.send_signal(Signal::Continue).await?;
+            let mut deeds = self.deeds();
+            deeds.pauses += 1;
+            deeds.paused += time;
+        }
+        Ok(())
+    }
+
+    /// Sends everybody's request, every fourth twice, and garbage between them.
+    async fn send(&self) -> Result<(), Failure> {
+        for (time, body) in self.messages() {
+            sleep_until(self.begin + time).await;
+            let mut attempt = 1;
+            while let Err(error) = self.cloud.send_message(&self.stack.queue_url, &body).await {
+                attempt += 1;
+                if attempt > SEND_ATTEMPTS {
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All messages with their times, in order.
+    fn messages(&self) -> Vec<(Duration, String)> {
+        let mut chance = self.random(6);
+        let length = self.end - self.begin;
+        let mut messages = Vec::new();
+        let mut deeds = self.deeds();
+        for (number, person) in self.people.users.iter().enumerate() {
+            let mut message = json!({ "type": "user-withdrawn", "userId": person.id });
+            // The others are known by the id of the message: sent twice, they are two erasures.
+            if !chance.one_in(3) {
+                message["requestId"] = Value::from(request_id(number));
+            }
+            // What takes longest comes first.
+            let time = match person {
+                Person { is_held: true, .. } => Duration::ZERO,
+                Person { objects: LONG.., .. } => length.mul_f64(0.02),
+                Person { .. } => length.mul_f64(0.6 * chance.0.f64()),
+            };
+            messages.push((time, message.to_string()));
+            deeds.requests += 1;
+            if chance.one_in(4) {
+                // At once, or much later.
+                let later = if chance.one_in(2) { 0.0 } else { chance.0.f64() * 0.3 };
+                messages.push((time + length.mul_f64(later), message.to_string()));
+                deeds.duplicates += 1;
+            }
+        }
+        for body in GARBAGE {
+            messages.push((length.mul_f64(chance.0.f64() * 0.6), body.to_owned()));
+            deeds.garbage += 1;
+        }
+        messages.sort();
+        messages
+    }
+}
+
+/// The id that a caller gives to a user's erasure.
+pub(super) fn request_id(user: usize) -> String {
+    format!("withdrawal-{user:04}")
+}
+
+/// The user of such an id.
+pub(super) fn user_of_request(id: &str) -> Option<usize> {
+    id.strip_prefix("withdrawal-")?.parse().ok()
+}
+
+/// Lists and deletions are many; of the other requests there are few, and each counts.
+fn rate(operation: Operation, many: u32, few: u32) -> u32 {
+    match operation {
+        Operation::List | Operation::Delete | Operation::Look => many,
+        Operation::StoreReceipt | Operation::Continue | Operation::GiveBack => few,
+    }
+}
+
+/// Decisions that a seed makes.
+struct Chance(fastrand::Rng);
+
+impl Chance {
+    fn seconds(&mut self, range: Range<f64>) -> Duration {
+        Duration::from_secs_f64(range.start + self.0.f64() * (range.end - range.start))
+    }
+
+    fn one_in(&mut self, count: u32) -> bool {
+        self.0.u32(0..count) == 0
+    }
+
+    fn one_of(&mut self, processes: &[u32]) -> Option<u32> {
+        self.0.choice(processes).copied()
+    }
+}
+
+/// Looks after every receipt at the moment when it appears: nobody writes late here, so that what is not empty then has
+/// never been proven empty.
+#[derive(Debug)]
+pub(super) struct Watch<'a> {
+    storm: &'a Storm<'a>,
+    hashes: BTreeMap<String, usize>,
+    seen: BTreeSet<String>,
+    told: Instant,
+}
+
+impl<'a> Watch<'a> {
+    pub(super) fn new(storm: &'a Storm<'a>) -> Self {
+        let users = storm.people.users.iter().enumerate();
+        let hashes = users.map(|(number, person)| (user_hash(HASH_KEY, &person.id), number)).collect();
+        Self { storm, hashes, seen: BTreeSet::new(), told: Instant::now() }
+    }
+
+    /// Watches, and tells how it goes, until something is as it must not be.
+    pub(super) async fn stand(&mut self) -> Failure {
+        loop {
+            if let Err(failure) = self.look().await {
+                return failure;
+            }
+            if self.told.elapsed() > TELL_EVERY {
+                self.told = Instant::now();
+                if let Err(failure) = self.tell().await {
+                    return failure;
+                }
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Checks every receipt of the outcome "erased" that is new.
+    pub(super) async fn look(&mut self) -> Result<(), Failure> {
+        let s3 = self.storm.cloud.s3();
+        for key in list_keys(&s3, RECEIPTS, "").await? {
+            if !key.ends_with("/erased.json") || !self.seen.insert(key.clone()) {
+                continue;
+            }
+            let document: Value = serde_json::from_slice(&read_object(&s3, RECEIPTS, &key).await?).unwrap_or_default();
+            let user = document["user"].as_str().and_then(|hash| self.hashes.get(hash));
+            let user = user.ok_or_else(|| Failure::Check(format!("the receipt {key} is of nobody: {document}")))?;
+            let id = &self.storm.people.users[*user].id;
+            for (bucket, before) in TARGETS {
+                let left = inventory(&s3, bucket, &format!("{before}{id}/")).await?;
+                if !left.is_empty() {
+                    let left = show::kinds(show::counts(&left));
+                    return Err(Failure::Check(format!(
+                        "the receipt {key} says that {id} is erased, but s3://{bucket} still has {left}:\n{document}"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell(&self) -> Result<(), Failure> {
+        let (cloud, stack) = (self.storm.cloud, self.storm.stack);
+        let queue = cloud.queue_depth(&stack.queue_url).await?;
+        let dead = cloud.queue_depth(&stack.dead_letter_queue_url).await?;
+        let faults: u64 = self.storm.proxy.counts().iter().filter_map(|((_, fault), n)| fault.map(|_| *n)).sum();
+        let deeds = self.storm.deeds().clone();
+        let (seconds, receipts) = (self.storm.begin.elapsed().as_secs(), self.seen.len());
+        let strikes: u64 = deeds.strikes.values().sum();
+        println!(
+            "  {seconds:>3} s  {receipts} receipts, {queue} messages in the queue, {dead} dead; \
+             {faults} faults, {} kills, {strikes} strikes, {} pauses",
+            deeds.kills, deeds.pauses,
+        );
+        Ok(())
+    }
+}
