@@ -12,7 +12,7 @@ use crate::deadline::left_until;
 use crate::pace::Pace;
 use crate::tally::{Counters, Counts, Left};
 use crate::tour::{Disposal, Ground, Outcome, RoundEnd, Tour};
-use crate::work::{End, Job, Judgement, Obstacle, Report, Round, Stuck, Work};
+use crate::work::{End, Job, Judgement, MAX_ROUNDS, Obstacle, Report, Round, Stuck, Work};
 
 /// The code for what may not be deleted, a locked version among them.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
@@ -35,10 +35,12 @@ impl<B: Deletes> Work for Eraser<B> {
         let start = bookmark.clone();
         let tour = Tour::new(&self.0, pace, counters, job);
         loop {
-            let is_fresh = bookmark.is_at_start_of_round();
+            let (is_fresh, number) = (bookmark.is_at_start_of_round(), bookmark.round);
             let (mut round, mut faults) = (Round::default(), Vec::new());
             let erasing = Erasing::default();
             let end = match tour.round(&erasing, bookmark, &mut round, &mut faults).await {
+                // One more, for the proof, is not carried on: a store that does not delete would have no end.
+                RoundEnd::OutOfTime if is_fresh && number > MAX_ROUNDS => End::Stuck(Stuck::Rounds),
                 RoundEnd::OutOfTime => {
                     faults.extend(tour.reason_of_idleness());
                     End::Unfinished { has_advanced: *bookmark != start, faults }
@@ -51,7 +53,7 @@ impl<B: Deletes> Work for Eraser<B> {
                     }
                 },
                 RoundEnd::Complete if !faults.is_empty() => End::Failed(faults),
-                RoundEnd::Complete => match round.judge(is_fresh, bookmark.round) {
+                RoundEnd::Complete => match round.judge(is_fresh, number) {
                     Judgement::Erased => End::Erased,
                     Judgement::Stuck(stuck) => End::Stuck(stuck),
                     Judgement::NextRound => {

@@ -133,6 +133,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                 return outcome;
             }
         };
+        self.log_redelivery(record, &erasure);
         let now = deadline.time_of_day();
         erasure.requested_at = erasure.requested_at.or_else(|| sent_at(record)).or(Some(now));
         let mut hop = Hop { tally: Tally::default(), round: Round::default(), is_idle: true, deadline };
@@ -334,6 +335,15 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                 return Err(fault);
             }
             sleep(wait).await;
+        }
+    }
+
+    /// Of deliveries that were cut short, by a crash or by Lambda, nothing else would tell.
+    fn log_redelivery(&self, record: &SqsMessage, erasure: &Erasure) {
+        let receive_count = receive_count(record);
+        if receive_count > 1 {
+            let user = self.config.hash_key.hash(&erasure.user);
+            info!(user, erasure = erasure.public_name(), hop = erasure.hop, receive_count, "message came again");
         }
     }
 

@@ -1,28 +1,44 @@
 //! JSON in which no field stands twice: who checks a message before us may have read the other one.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
+
+/// Most values of a text, however small: an object takes more than 600 bytes of memory, even one of 7 bytes of text.
+const MAX_VALUES: usize = 10_000;
 
 /// Reads JSON and refuses an object, however deep, with a field that stands in it twice.
 ///
-/// The error tells a position and never repeats the text. Nesting ends at 128 levels, as everywhere in `serde_json`.
+/// The error tells a position and never repeats the text. Nesting ends at 128 levels, as everywhere in `serde_json`, and
+/// no text has more than 10,000 values.
 pub fn parse(text: &str) -> Result<Value, String> {
-    serde_json::from_str(text).map(|Unique(value)| value).map_err(|error| error.to_string())
+    let left = Cell::new(MAX_VALUES);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = Unique { left: &left }.deserialize(&mut deserializer);
+    value.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| error.to_string())
 }
 
-struct Unique(Value);
+/// Reads one value, as long as any may follow.
+#[derive(Clone, Copy)]
+struct Unique<'a> {
+    left: &'a Cell<usize>,
+}
 
-impl<'de> Deserialize<'de> for Unique {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UniqueVisitor).map(Self)
+impl<'de> DeserializeSeed<'de> for Unique<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let Some(left) = self.left.get().checked_sub(1) else {
+            return Err(D::Error::custom(format_args!("it has more than {MAX_VALUES} values")));
+        };
+        self.left.set(left);
+        deserializer.deserialize_any(self)
     }
 }
 
-struct UniqueVisitor;
-
-impl<'de> Visitor<'de> for UniqueVisitor {
+impl<'de> Visitor<'de> for Unique<'_> {
     type Value = Value;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,7 +71,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Value, A::Error> {
         let mut array = Vec::new();
-        while let Some(Unique(element)) = elements.next_element()? {
+        while let Some(element) = elements.next_element_seed(self)? {
             array.push(element);
         }
         Ok(Value::Array(array))
@@ -63,8 +79,8 @@ impl<'de> Visitor<'de> for UniqueVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
-        while let Some((name, Unique(value))) = fields.next_entry::<String, _>()? {
-            if object.insert(name, value).is_some() {
+        while let Some(name) = fields.next_key::<String>()? {
+            if object.insert(name, fields.next_value_seed(self)?).is_some() {
                 return Err(A::Error::custom("a field stands in it twice"));
             }
         }
@@ -83,6 +99,18 @@ mod tests {
         for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"a":3}}]"#, r#"{"a":1,"\u0061":2}"#] {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with("a field stands in it twice at line 1"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_values_is_bounded_wherever_they_stand() {
+        let array = |values: usize| format!("[{}0]", "0,".repeat(values - 2));
+        assert!(parse(&array(MAX_VALUES)).is_ok());
+        let objects = format!("[{}0]", r#"{"":0},"#.repeat(MAX_VALUES / 2));
+        let nested = format!(r#"{{"a":{},"b":{}}}"#, array(MAX_VALUES / 2), array(MAX_VALUES / 2));
+        for text in [array(MAX_VALUES + 1), objects, nested] {
+            let error = parse(&text).unwrap_err();
+            assert!(error.starts_with("it has more than 10000 values at line 1 column "), "{error}");
         }
     }
 

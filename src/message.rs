@@ -20,6 +20,14 @@ const CONTINUATION: &str = "erasure-continuation";
 /// The newest continuation format that this code understands.
 const VERSION: u32 = 1;
 
+/// Largest body, in bytes: more than this no queue carries.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
+const MAX_BODY_BYTES: usize = 1_048_576;
+
+/// Largest continuation that is read, in bytes: what a hop adds to it still fits into a message. Ours are smaller,
+/// whatever the store says: its token and its targets have their own limits.
+const MAX_CONTINUATION_BYTES: usize = MAX_BODY_BYTES / 2;
+
 /// Longest request id, and longest SQS deduplication id, in bytes.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 const MAX_ID_BYTES: usize = 128;
@@ -98,6 +106,14 @@ pub struct Erasure {
 /// Why a body is no message for this function. Never repeats what the body says.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
+    /// Too large: what no queue would carry, or no continuation of ours.
+    #[error("the body has {bytes} bytes, expected at most {max}")]
+    Size {
+        /// How large it is.
+        bytes: usize,
+        /// How large it may be.
+        max: usize,
+    },
     /// Not JSON, or a field that stands in it twice.
     #[error("the body is not valid JSON: {0}")]
     Json(String),
@@ -170,11 +186,14 @@ struct Continuation {
 impl Erasure {
     /// Reads a message's body. Unknown fields are ignored; whoever may send decides who is erased, never where.
     pub fn parse(body: &str, message_id: Option<&str>, config: &Config) -> Result<Self, MessageError> {
+        // Before it is read: what is read takes up to a hundred times as much memory.
+        check_size(body, MAX_BODY_BYTES)?;
         let message = json::parse(body).map_err(MessageError::Json)?;
         if !message.is_object() {
             return Err(MessageError::NotAnObject);
         }
         let erasure = if message["type"] == CONTINUATION {
+            check_size(body, MAX_CONTINUATION_BYTES)?;
             Self::from_continuation(body, &message["version"])?
         } else {
             let id = ErasureId::of_message(message_id, body);
@@ -237,7 +256,12 @@ impl Erasure {
 
     /// The same erasure for the hop after this one, unless too many in a row were idle.
     pub fn next_hop(&self, was_idle: bool, max_idle_hops: NonZeroU32) -> Result<Self, ChainEnd> {
-        let idle_hops = if was_idle { self.idle_hops.saturating_add(1) } else { 0 };
+        let idle_hops = match was_idle {
+            true => self.idle_hops.saturating_add(1),
+            // A dry run whose receipt cannot be stored counts everything anew each time, which is no progress.
+            false if self.is_dry_run => self.idle_hops,
+            false => 0,
+        };
         if idle_hops >= max_idle_hops.get() {
             return Err(ChainEnd::IdleHops(idle_hops));
         }
@@ -301,7 +325,12 @@ impl Erasure {
     }
 }
 
-/// Takes the message out of the envelopes that it may have come in.
+fn check_size(body: &str, max: usize) -> Result<(), MessageError> {
+    let bytes = body.len();
+    if bytes > max { Err(MessageError::Size { bytes, max }) } else { Ok(()) }
+}
+
+/// Takes the message out of the envelopes that it may have come in: of each service one, at most.
 /// <https://docs.aws.amazon.com/sns/latest/dg/sns-sqs-as-subscriber.html>,
 /// <https://docs.aws.amazon.com/eventbridge/latest/ref/overview-event-structure.html>
 fn unwrap(message: Value) -> Result<Value, MessageError> {

@@ -39,7 +39,8 @@ pub(crate) enum Incomplete {
 pub(crate) enum Failure {
     #[error("{}", join(.0))]
     Targets(Vec<TargetFault>),
-    #[error("nothing could be listed or deleted before the time was over ({})", join(.0))]
+    /// No fault, no answer either.
+    #[error("nothing could be listed or deleted before the time was over: {}", if .0.is_empty() { "S3 was too slow".to_owned() } else { join(.0) })]
     NoProgress(Vec<TargetFault>),
     #[error("failed to send the continuation: failed to {0}")]
     Continuation(#[source] QueueFault),
@@ -70,7 +71,8 @@ impl From<MessageError> for Outcome {
     fn from(error: MessageError) -> Self {
         match error {
             MessageError::NewerVersion(_) => Self::Failed(Failure::NewerVersion(error)),
-            MessageError::Json(_)
+            MessageError::Size { .. }
+            | MessageError::Json(_)
             | MessageError::NotAnObject
             | MessageError::Type
             | MessageError::NotAString(_)

@@ -13,6 +13,10 @@ use crate::bucket::{Hold, Kind, Retention};
 /// How many different error codes are told apart; the rest are counted as `other`.
 const MAX_CODES: usize = 20;
 
+/// Longest error code that is told apart, in bytes. S3's longest have about 40.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+const MAX_CODE_BYTES: usize = 64;
+
 /// How much there was of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -198,7 +202,8 @@ impl Counters {
     }
 }
 
-/// How many keys failed with which code. Codes come from the store, so their number is bounded.
+/// How many keys failed with which code. Codes come from the store, and end in receipts: their number is bounded, and
+/// so is their length.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Codes(BTreeMap<String, u64>);
 
@@ -206,7 +211,7 @@ impl Codes {
     /// Counts keys under a code.
     pub fn add(&mut self, code: &str, keys: u64) {
         let has_room = self.0.len() < MAX_CODES || self.0.contains_key(code);
-        let code = if has_room { code } else { "other" };
+        let code = if has_room && code.len() <= MAX_CODE_BYTES { code } else { "other" };
         let count = self.0.entry(code.to_owned()).or_default();
         *count = count.saturating_add(keys);
     }
@@ -306,6 +311,12 @@ mod tests {
         assert_eq!(codes.total(), 101);
         assert_eq!(codes.0["Code0"], 2);
         assert_eq!(codes.0["other"], 80);
+        codes.add(&"x".repeat(MAX_CODE_BYTES + 1), 1);
+        assert_eq!((codes.0.len(), codes.0["other"]), (MAX_CODES + 1, 81));
+        let mut long = Codes::default();
+        long.add(&"x".repeat(MAX_CODE_BYTES), 1);
+        long.add(&"x".repeat(1_000_000), 1);
+        assert_eq!(long.iter().map(|(code, _)| code.len()).collect::<Vec<_>>(), ["other".len(), MAX_CODE_BYTES]);
     }
 
     #[test]

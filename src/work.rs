@@ -148,9 +148,9 @@ impl Round {
             Judgement::Erased
         } else if is_fresh && self.gone == 0 && lasting > 0 {
             Judgement::Stuck(Stuck::Refused(self.left.clone()))
-        } else if number >= MAX_ROUNDS && (is_fresh || self.gone > 0) && !found_nothing {
-            // The rest of a round that found nothing to delete is followed by one more: a dead letter that is redriven
-            // when all is mended has to come to its proof.
+        } else if is_fresh && number >= MAX_ROUNDS {
+            // The rest of a round is followed by one more: a dead letter that is redriven when all is mended has to come
+            // to its proof.
             Judgement::Stuck(Stuck::Rounds)
         } else {
             Judgement::NextRound

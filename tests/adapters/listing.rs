@@ -206,6 +206,10 @@ async fn both_markers_go_back_to_the_store_as_they_came() {
     }
 }
 
+fn continuation_token(bytes: usize) -> String {
+    format!("<NextContinuationToken>{}</NextContinuationToken>", "t".repeat(bytes))
+}
+
 #[tokio::test]
 async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
     for (name, rest) in [
@@ -213,6 +217,8 @@ async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
         ("more without a token", TRUNCATED.to_owned()),
         ("more with an empty token", format!("{TRUNCATED}<NextContinuationToken></NextContinuationToken>")),
         ("the same token again", format!("{TRUNCATED}<NextContinuationToken>t1</NextContinuationToken>")),
+        ("a token of 2 MB", format!("{TRUNCATED}{}", continuation_token(2_000_000))),
+        ("a token that is just too long", format!("{TRUNCATED}{}", continuation_token(16_385))),
         ("fewer keys than it says", format!("<KeyCount>2</KeyCount>{LAST}<Contents><Key>u1/a</Key></Contents>")),
         ("another prefix", format!("<Prefix>u10/</Prefix>{LAST}")),
         ("an object without a key", format!("{LAST}<Contents><Size>1</Size></Contents>")),
@@ -250,6 +256,8 @@ async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
             ("an empty id marker", format!("{TRUNCATED}{}", markers("u1/k2", ""))),
             ("the same markers again", format!("{TRUNCATED}{}", markers("u1/k 1", "i1"))),
             ("the same markers again, encoded", format!("{TRUNCATED}{ENCODED}{}", markers("u1/k%201", "i1"))),
+            ("a key marker of 2 MB", format!("{TRUNCATED}{}", markers(&format!("u1/{}", "k".repeat(2_000_000)), "i2"))),
+            ("an id marker of 2 MB", format!("{TRUNCATED}{}", markers("u1/k2", &"i".repeat(2_000_000)))),
             ("a key marker of another user", format!("{TRUNCATED}{}", markers("u10/k", "i2"))),
             ("a broken escape in the key marker", format!("{TRUNCATED}{ENCODED}{}", markers("u1/%zz", "i2"))),
             ("another prefix", format!("<Prefix>u10/</Prefix>{LAST}")),
@@ -278,6 +286,41 @@ async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
     }
 }
 
+/// The SDK's reader ends at what it cannot read, without a word, and takes what came before for all there is.
+#[tokio::test]
+async fn what_stands_behind_damage_is_never_missed() {
+    for kind in LISTINGS {
+        let hidden = "<Contents><Key>u1/a</Key></Contents>".to_owned() + &entries("<Key>u1/a</Key>", "<Id>i</Id>");
+        for (name, damage) in [
+            ("a control character", "\u{1}"),
+            ("a control character in an element that nobody reads", "<Owner>\u{1}</Owner>"),
+            ("an element that is not closed", "<Owner>"),
+            ("an element that is closed by another", "<Owner></Other>"),
+            ("an element that is closed twice", "</Owner>"),
+            ("a lost bracket", "<Owner</Owner>"),
+            ("a quote that is not closed", "<Owner a=\"></Owner>"),
+            ("a comment", "<!-- -->"),
+            ("CDATA", "<![CDATA[x]]>"),
+            ("an instruction", "<?x?>"),
+        ] {
+            let page = list(kind, listing(kind, &format!("{LAST}{damage}{hidden}")), None).await;
+            assert!(matches!(page, Err(Fault::Unavailable(_))), "{kind:?}, {name}: {page:?}");
+        }
+        let whole = list(kind, listing(kind, &format!("{LAST}<Owner></Owner>{hidden}")), None).await;
+        assert_eq!(whole.map(|page| page.entries.len()), Ok(1), "{kind:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_with_a_comment_or_cdata_in_it_is_not_half_a_key() {
+    for key in ["u1/a<!-- -->b", "u1/a<![CDATA[b]]>", "u1/a<?x?>b"] {
+        let page =
+            list(Kind::Objects, listing(Kind::Objects, &format!("{LAST}<Contents><Key>{key}</Key></Contents>")), None)
+                .await;
+        assert!(matches!(page, Err(Fault::Unavailable(_))), "{key}: {page:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_short_or_empty_page_with_a_token_is_not_the_end() {
     let answer = listing(
@@ -286,6 +329,9 @@ async fn a_short_or_empty_page_with_a_token_is_not_the_end() {
     );
     let page = list(Kind::Objects, answer, Some("t1")).await.unwrap();
     assert_eq!((page.entries.len(), page.next.as_deref()), (0, Some("t2")));
+    let longest = listing(Kind::Objects, &format!("{TRUNCATED}{}", continuation_token(16_384)));
+    let page = list(Kind::Objects, longest, Some("t1")).await.unwrap();
+    assert_eq!(page.next.map(|token| token.len()), Some(16_384));
     for kind in [Kind::Versions, Kind::Uploads] {
         let (first, second) = (token_of(kind, "u1/a", "1").await, token_of(kind, "u1/a", "2").await);
         let answer = listing(kind, &format!("{TRUNCATED}{}", markers("u1/a", "2")));

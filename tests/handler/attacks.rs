@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
+use erase_user_files::bookmark::Bookmark;
+use erase_user_files::bucket::{Hold, Kind, Retention};
+use erase_user_files::message::Erasure;
+use erase_user_files::receipt::{self, Verdict};
+use erase_user_files::tally::{Counts, Left, Tally};
+use erase_user_files::target::{MAX_TARGETS, Targets};
+use erase_user_files::work::{Round, Stuck};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::scene::{Event, Letters, NOBODY, Scene, Store, locked, record};
 
@@ -34,6 +42,19 @@ async fn rejection(body: &str) -> Option<String> {
 
 fn with_id(id: &Value) -> String {
     json!({"type": "user-withdrawn", "userId": id}).to_string()
+}
+
+fn by_sns(message: &str) -> String {
+    json!({"Type": "Notification", "Message": message}).to_string()
+}
+
+fn by_eventbridge(detail: &Value) -> String {
+    json!({"detail-type": "user-withdrawn", "detail": detail}).to_string()
+}
+
+/// A forged continuation with this id.
+fn continued(id: &Value) -> String {
+    json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": id, "hop": 1}).to_string()
 }
 
 #[tokio::test(start_paused = true)]
@@ -78,9 +99,11 @@ async fn every_attack_by_an_id_has_its_outcome() {
         (json!("\u{ff55}1"), character(0)),
         (json!("\u{57d}1"), character(0)),
         (json!("u\u{661}"), character(1)),
+        (json!("\u{430}lice"), character(0)),
+        (json!("\u{3c5}1"), character(0)),
         (json!("u1\u{301}"), character(2)),
         (json!("x".repeat(129)), length(129)),
-        (json!("x".repeat(10_000_000)), length(10_000_000)),
+        (json!("x".repeat(500_000)), length(500_000)),
         (json!("\u{1f600}".repeat(40)), length(160)),
         (json!(1), not_a_string()),
         (json!(1.5), not_a_string()),
@@ -90,11 +113,29 @@ async fn every_attack_by_an_id_has_its_outcome() {
         (json!({"id": "u1"}), not_a_string()),
     ];
     for (id, expected) in attacks {
-        assert_eq!(rejection(&with_id(&id)).await, Some(expected), "{:.60}", id.to_string());
+        let plain = with_id(&id);
+        for body in [&plain, &by_sns(&plain), &by_eventbridge(&json!({"userId": id}))] {
+            assert_eq!(rejection(body).await.as_ref(), Some(&expected), "{body:.200}");
+        }
+        let forged = rejection(&continued(&id)).await.expect("refused as a continuation, too");
+        assert!(
+            forged == expected || !id.is_string() && forged.starts_with("the continuation cannot be read"),
+            "{forged}"
+        );
     }
+    assert_eq!(rejection(r#"{"type":"user-withdrawn"}"#).await, Some(not_a_string()));
     // What is allowed is taken literally, and touches its own folder alone.
     for id in ["u1", "null", "u1.bak", "x".repeat(128).as_str(), "..a", "-", "a:b@c+d=e_f"] {
         assert_eq!(rejection(&with_id(&json!(id))).await, None, "{id}");
+    }
+}
+
+/// More than any queue carries.
+#[tokio::test(start_paused = true)]
+async fn ten_megabytes_are_no_message_whatever_they_say() {
+    for body in [with_id(&json!("x".repeat(10_000_000))), with_id(&json!("u1")) + &" ".repeat(10_000_000)] {
+        let expected = format!("the body has {} bytes, expected at most 1048576", body.len());
+        assert_eq!(rejection(&body).await, Some(expected));
     }
 }
 
@@ -103,6 +144,9 @@ async fn every_attack_by_a_message_has_its_outcome() {
     let json_fault = "the body is not valid JSON: ";
     let twice = "a field stands in it twice at line 1 column ";
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    let no_type = || "\"type\" is not \"user-withdrawn\", nor is it wrapped by SNS or EventBridge as such".to_owned();
+    let no_id = || "\"/userId\" is missing or not a JSON string".to_owned();
+    let no_message = || "\"Message\" is missing or not a JSON string".to_owned();
     let attacks = [
         (r#"{"type":"user-withdrawn","userId":"u1","userId":"u2"}"#.to_owned(), format!("{json_fault}{twice}53")),
         (r#"{"type":"user-withdrawn","userId":"u1","\u0075serId":"u2"}"#.to_owned(), format!("{json_fault}{twice}58")),
@@ -112,7 +156,23 @@ async fn every_attack_by_a_message_has_its_outcome() {
             format!(r#"{{"type":"user-withdrawn","userId":"u1","x":{deep}}}"#),
             format!("{json_fault}recursion limit exceeded at line 1 column 170"),
         ),
+        (
+            by_sns(&format!(r#"{{"type":"user-withdrawn","userId":"u1","x":{deep}}}"#)),
+            format!("{json_fault}recursion limit exceeded at line 1 column 170"),
+        ),
         ("[".repeat(1_000_000), format!("{json_fault}recursion limit exceeded at line 1 column 128")),
+        (
+            format!(r#"{{"type":"user-withdrawn","userId":"u1","x":[{}0]}}"#, r#"{"":0},"#.repeat(100_000)),
+            format!("{json_fault}it has more than 10000 values at line 1 column 35030"),
+        ),
+        (by_sns(r#"{"type":"user-withdrawn","userId":"u1","userId":"u2"}"#), format!("{json_fault}{twice}53")),
+        // One envelope of each kind, SNS's outside; and nobody sends continuations but the function itself.
+        (by_sns(&by_sns(&with_id(&json!("u1")))), no_type()),
+        (by_eventbridge(&json!({"Type": "Notification", "Message": with_id(&json!("u1"))})), no_id()),
+        (by_eventbridge(&json!({"detail-type": "user-withdrawn", "detail": {"userId": "u1"}})), no_id()),
+        (by_sns(&continued(&json!("u1"))), no_type()),
+        (by_sns("u1"), format!("{json_fault}expected value at line 1 column 1")),
+        (r#"{"Type":"Notification","Message":{"type":"user-withdrawn","userId":"u1"}}"#.to_owned(), no_message()),
         (
             r#"{"type":"user-withdrawn","userId":"u1"} "u2""#.to_owned(),
             format!("{json_fault}trailing characters at line 1 column 41"),
@@ -123,10 +183,7 @@ async fn every_attack_by_a_message_has_its_outcome() {
         ),
         (r#"["user-withdrawn","u1"]"#.to_owned(), "the body is not a JSON object".to_owned()),
         ("null".to_owned(), "the body is not a JSON object".to_owned()),
-        (
-            r#"{"type":"USER-WITHDRAWN","userId":"u1"}"#.to_owned(),
-            "\"type\" is not \"user-withdrawn\", nor is it wrapped by SNS or EventBridge as such".to_owned(),
-        ),
+        (r#"{"type":"USER-WITHDRAWN","userId":"u1"}"#.to_owned(), no_type()),
         (
             r#"{"type":"user-withdrawn","userId":"u1","requestId":"../x"}"#.to_owned(),
             "the request id is not 1 to 128 of A-Z a-z 0-9 . _ : -".to_owned(),
@@ -165,4 +222,72 @@ async fn a_forged_bookmark_leads_nowhere_else() {
         }
         assert!(failed.is_empty() || bookmark["round"].is_number(), "{bookmark}");
     }
+}
+
+/// What 100 targets of the longest names leave behind, when the store has a new code of 1 MB for each of a thousand
+/// keys, and when its codes are as long as they may be.
+#[tokio::test]
+async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
+    // Quotes, because JSON makes two characters of each.
+    let longest = |number: usize| format!("s3://{number:0>63}/{}/{{user_id}}/", "\"".repeat(896 - "/{user_id}/".len()));
+    let targets: Vec<_> = (0..MAX_TARGETS).map(longest).collect();
+    assert!(Targets::parse(&[&targets[..], &[longest(MAX_TARGETS)]].concat().join(",")).is_err(), "one target more");
+    let most =
+        Counts { kept_newer: u64::MAX, bytes: u64::MAX, uploads: u64::MAX, ..Counts::of(Kind::Objects, u64::MAX, 0) };
+    let most = Counts { versions: u64::MAX, delete_markers: u64::MAX, ..most };
+    let mut left = Left { kept_newer: u64::MAX, markers_kept: u64::MAX, ..Left::default() };
+    for number in 0..1_000 {
+        left.refused.add(&format!("{number:C>64}"), u64::MAX / 10_000);
+        left.refused.add(&format!("{number}{}", "C".repeat(1_000_000)), u64::MAX / 10_000);
+    }
+    for hold in [Hold::Compliance, Hold::Governance, Hold::LegalHold] {
+        left.retain(Retention { hold, until: Some(OffsetDateTime::UNIX_EPOCH) });
+    }
+
+    let body = json!({"type": "user-withdrawn", "userId": "u".repeat(128), "requestId": "r".repeat(128),
+        "withdrawnAt": "2026-01-31T12:00:00.123456789+23:59", "eraseBefore": "2026-01-31T12:00:00.123456789+23:59"});
+    let scene = Scene::new(Store::default(), Letters::default(), &[("ERASE_TARGETS", &targets.join(","))]);
+    let config = scene.config();
+    let mut erasure = Erasure::parse(&body.to_string(), None, &config).expect("a withdrawal");
+    (erasure.requested_at, erasure.started_at, erasure.sweep_at) =
+        (erasure.withdrawn_at, erasure.withdrawn_at, erasure.withdrawn_at);
+    // A token that JSON makes six times as long.
+    let token = Some("\u{1}".repeat(16_384));
+    erasure.bookmark = Bookmark {
+        round: u32::MAX,
+        targets: Some(config.targets.mark().to_owned()),
+        target: targets.last().cloned(),
+        kind: Some(Kind::DeleteMarkers),
+        token,
+    };
+    let of_targets = targets.iter().map(|target| (target.clone(), most)).collect();
+    erasure.tally =
+        Tally { gone: most, targets: of_targets, requests: u64::MAX, throttles: u64::MAX, retries: u64::MAX };
+    erasure.has_begun = true;
+
+    let continuation = erasure.continuation();
+    assert!((262_144..524_288).contains(&continuation.len()), "{} bytes", continuation.len());
+    assert_eq!(Erasure::parse(&continuation, None, &config).as_ref(), Ok(&erasure));
+    let round = Round { gone: 0, left: targets.iter().map(|target| (target.clone(), left.clone())).collect() };
+    let reason = Stuck::Refused(round.left.clone()).to_string();
+    let verdict = Verdict::Incomplete { delivery: u32::MAX, reason };
+    let user = config.hash_key.hash(&erasure.user);
+    let now = OffsetDateTime::UNIX_EPOCH;
+    let receipt = receipt::document(&verdict, &erasure, &user, (&config.targets, &round), now);
+    assert!((524_288..1_048_576).contains(&receipt.len()), "{} bytes", receipt.len());
+}
+
+/// One more than the largest continuation of ours can be: whoever sends that is not this function.
+#[tokio::test(start_paused = true)]
+async fn a_continuation_that_is_none_of_ours_by_its_size_is_rejected() {
+    let with_token = |bytes: usize| {
+        let bookmark =
+            json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "token": "t".repeat(bytes)});
+        json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark})
+            .to_string()
+    };
+    let rest = with_token(0).len();
+    assert_eq!(rejection(&with_token(524_288 - rest)).await, None, "the store refuses the token, and it begins again");
+    let too_large = "the body has 524289 bytes, expected at most 524288".to_owned();
+    assert_eq!(rejection(&with_token(524_289 - rest)).await, Some(too_large));
 }

@@ -75,6 +75,22 @@ async fn a_dry_run_whose_receipt_cannot_be_stored_counts_anew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dry_run_whose_receipt_can_never_be_stored_ends_however_many_hops_it_counts() {
+    let shelf = Shelf { refuses: true, ..Shelf::default() };
+    let settings = [("DRY_RUN", "true"), ("MAX_IDLE_HOPS", "2")];
+    let scene = Scene::new(Store::of(&[("u1", 100_500)]), Letters::default(), &settings).with_shelf(shelf);
+    let mut message = withdrawal("u1");
+    let mut hops = 0;
+    while scene.invoke(Duration::from_secs(3), vec![message.clone()]).await == Ok(NOBODY) {
+        message = record("m", &locked(&scene.letters.sent).pop().expect("a continuation").body);
+        hops += 1;
+        assert!(hops < 20, "it counts everything for the third time");
+    }
+    assert!(hops > 4, "{hops}: it was to take several hops to count everything twice");
+    assert!(locked(&scene.letters.sent).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn switching_dry_run_on_or_off_neither_erases_by_mistake_nor_loses_a_request() {
     let mut scene = Scene::new(Store::of(&[("u1", 100_500)]), Letters::default(), &[("DRY_RUN", "true")]);
     scene.invoke(Duration::from_secs(3), vec![withdrawal("u1")]).await.unwrap();

@@ -8,7 +8,7 @@ use erase_user_files::handler::EventError;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::scene::{Event, Letters, NOBODY, Scene, Store, bookmarked, locked, record, withdrawal};
+use crate::scene::{Event, Letters, Logs, NOBODY, Scene, Store, bookmarked, locked, record, withdrawal};
 
 async fn time_spent_deleting(timeout: Duration, rate: &str, objects: u32) -> f64 {
     let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_DELETES_PER_SECOND", rate)]);
@@ -173,15 +173,29 @@ async fn a_token_that_the_store_refuses_means_begin_again_at_the_prefix() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_log_tells_of_deliveries_that_were_cut_short() {
+    let logs = Logs::default();
+    let _listening = logs.listen();
+    for (receive_count, is_told) in [("1", false), ("2", true), ("5", true)] {
+        let scene = Scene::new(Store::of(&[("user-7", 1)]), Letters::default(), &[]);
+        let mut message = withdrawal("user-7");
+        message.attributes.insert("ApproximateReceiveCount".to_owned(), receive_count.to_owned());
+        // Its time is over before anything is done.
+        let cut_short = scene.invoke(Duration::from_secs(30), vec![message]);
+        assert!(tokio::time::timeout(Duration::from_millis(1), cut_short).await.is_err());
+        let log = logs.take();
+        assert_eq!(log.contains("message came again"), is_told, "{log}");
+        assert!(!log.contains("hop finished") && !log.contains("user-7"), "{log}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_redriven_dead_letter_of_too_many_rounds_comes_to_its_proof() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
     let letter = || vec![bookmarked("s3://photos/{user_id}/", "2000", 20)];
-    let given_back = Ok(vec!["m".to_owned()]);
-    // The rest of the round it stopped in, and then the whole of the next one, find objects once more.
-    for left in [2_000, 0] {
-        assert_eq!(scene.invoke(Duration::from_secs(30), letter()).await, given_back);
-        assert_eq!(scene.store.left("u1"), left);
-    }
+    // The rest of the round it stopped in, and the whole of the next one, find objects once more.
+    assert_eq!(scene.invoke(Duration::from_secs(30), letter()).await, Ok(vec!["m".to_owned()]));
+    assert_eq!(scene.store.left("u1"), 0);
     assert_eq!(scene.invoke(Duration::from_secs(30), letter()).await, Ok(NOBODY));
     assert!(locked(&scene.letters.sent).is_empty());
 }

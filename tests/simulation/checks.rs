@@ -86,8 +86,8 @@ pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) 
     if world.scene.has_receipts && !has_receipt(world, &erasure, &user, "erased") {
         world.broken("a sweep was arranged before the receipt of the erasure was stored".to_owned());
     }
-    let is_before = |other: &Step| (&other.erasure, &other.user, other.hop + 1) == (&erasure, &user, hop);
-    let is_first = !world.mail.queue().iter().any(|other| other.step.is_sweep && is_before(&other.step));
+    let is_first = hop == 0 || !world.sweeps.contains(&(erasure.clone(), user.clone(), hop - 1));
+    world.sweeps.insert((erasure.clone(), user.clone(), hop));
     if is_first && !world.was_empty_since(&user, since) {
         world.broken(format!("a sweep was arranged for {user}, who was not empty at any moment of the invocation"));
     }

@@ -41,7 +41,8 @@ pub(crate) async fn live(world: &Shared, logs: &Logs) {
         requests::send_all(&mut world);
         (lambda, world.invocations.len())
     };
-    let mut environments: Vec<Environment> = (0..environments).map(|number| lambda.environment(world, number)).collect();
+    let mut environments: Vec<Environment> =
+        (0..environments).map(|number| lambda.environment(world, number)).collect();
     loop {
         join_all(environments.iter_mut().map(|environment| lambda.live_in(environment, world, logs))).await;
         if !is_redriven(world).await {

@@ -67,6 +67,8 @@ pub(crate) struct World {
     pub(crate) doublings_left: u32,
     /// Continuations that are or were in the queue: the erasure, its user and its hop.
     pub(crate) continued: BTreeSet<(String, String, u64)>,
+    /// Those of them that ask for a sweep.
+    pub(crate) sweeps: BTreeSet<(String, String, u64)>,
     /// When the invocation that each environment is at began.
     pub(crate) invocations: Vec<Option<Instant>>,
     /// When a part of a folder that is not empty now was empty last.
@@ -184,6 +186,7 @@ impl World {
             partitions: BTreeMap::new(),
             doublings_left: 20,
             continued: BTreeSet::new(),
+            sweeps: BTreeSet::new(),
             invocations: vec![None; environments],
             last_empty: BTreeMap::new(),
             rewritten: BTreeSet::new(),

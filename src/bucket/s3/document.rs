@@ -3,11 +3,13 @@
 use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
+use xmlparser::{ElementEnd, Token, Tokenizer};
 
-/// Takes an XML answer only if its root element is closed.
+/// Takes an XML answer only if it is a document from its first tag to its last.
 ///
-/// The SDK's parser takes the end of the text for the end of every element: a listing that was cut off somewhere, with
-/// intact HTTP around it, would look like a short and last page, and an empty one like a proof.
+/// The SDK's reader takes an error in the text, and the end of the text, for the end of every element: of a listing
+/// that was cut off or damaged somewhere, with intact HTTP around it, the rest would be missing without a word. It would
+/// look like a short and last page, and an empty one like a proof.
 #[derive(Debug)]
 pub(super) struct WholeDocument;
 
@@ -24,20 +26,46 @@ impl Intercept for WholeDocument {
     ) -> Result<(), BoxError> {
         let body = context.response().body().bytes().unwrap_or_default();
         if context.response().status().is_success() && !is_whole_document(body) {
-            return Err("the answer is cut off".into());
+            return Err("the answer is cut off or damaged".into());
         }
         Ok(())
     }
 }
 
-/// Whether a body is empty, or an XML document whose last tag closes its first.
+/// Whether a body is empty, or an XML document in which every tag is closed by its own.
+///
+/// Comments, CDATA and the like are refused, too: S3 sends none, and of a text with one in it the SDK reads a part.
 fn is_whole_document(body: &[u8]) -> bool {
-    let body = body.trim_ascii();
-    // The prolog's tags begin with <? and <!.
-    let root = body.windows(2).position(|two| two[0] == b'<' && two[1].is_ascii_alphabetic());
-    let Some(root) = root.map(|start| &body[start + 1..]) else { return body.is_empty() };
-    let name_ends = root.iter().position(|byte| !byte.is_ascii_alphanumeric()).unwrap_or(root.len());
-    let closing = [b"</", &root[..name_ends], b">"].concat();
-    let is_single_tag = root.ends_with(b"/>") && root.iter().position(|byte| *byte == b'>') == Some(root.len() - 1);
-    body.ends_with(&closing) || is_single_tag
+    let Ok(text) = std::str::from_utf8(body) else { return false };
+    let mut open = Vec::new();
+    for token in Tokenizer::from(text) {
+        match token {
+            Ok(Token::ElementStart { prefix, local, .. }) => open.push((prefix.as_str(), local.as_str())),
+            Ok(Token::ElementEnd { end: ElementEnd::Close(prefix, local), .. }) => {
+                if open.pop() != Some((prefix.as_str(), local.as_str())) {
+                    return false;
+                }
+            }
+            Ok(Token::ElementEnd { end: ElementEnd::Empty, .. }) => {
+                open.pop();
+            }
+            Ok(
+                Token::Declaration { .. }
+                | Token::Attribute { .. }
+                | Token::ElementEnd { end: ElementEnd::Open, .. }
+                | Token::Text { .. },
+            ) => {}
+            Ok(
+                Token::ProcessingInstruction { .. }
+                | Token::Comment { .. }
+                | Token::Cdata { .. }
+                | Token::DtdStart { .. }
+                | Token::EmptyDtd { .. }
+                | Token::EntityDeclaration { .. }
+                | Token::DtdEnd { .. },
+            )
+            | Err(_) => return false,
+        }
+    }
+    open.is_empty()
 }

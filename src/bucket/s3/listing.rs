@@ -19,6 +19,11 @@ use crate::bucket::s3::codes::{not_malformed, sort, status, within};
 use crate::bucket::{Entry, Fault, Kind, Page};
 use crate::target::Prefix;
 
+/// Longest token of a next page, in bytes: it goes through the queue. Two markers have 6 KiB at most, because a key and an
+/// id have 1,024 bytes each and URL encoding makes three of one; S3's own tokens are shorter.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
+const MAX_TOKEN_BYTES: usize = 16_384;
+
 // All of them ask for EncodingType=url: without it, a control character in one key would make a whole page unreadable.
 impl S3Reader {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
@@ -112,7 +117,7 @@ fn page_of_objects(prefix: &Prefix, token: Option<&str>, answer: &ListObjectsV2O
         (false, _) => None,
         (true, None | Some("")) => return Err(reading.distrust("more follows, but there is no continuation token")),
         (true, next) if next == token => return Err(reading.distrust("the continuation token did not move")),
-        (true, next) => next.map(str::to_owned),
+        (true, Some(next)) => Some(reading.bounded(next.to_owned())?),
     };
     let entries = contents.iter().map(|object| {
         let size_and_time = (object.size(), object.last_modified());
@@ -128,11 +133,12 @@ fn page_of_versions(
     answer: &ListObjectVersionsOutput,
 ) -> Result<Page, Fault> {
     let reading = Reading::new("ListObjectVersions", prefix, answer.encoding_type(), answer.prefix())?;
-    let next = if reading.is_truncated(answer.is_truncated())? {
+    let (next, cut_at) = if reading.is_truncated(answer.is_truncated())? {
         let markers = (answer.next_key_marker(), answer.next_version_id_marker());
-        Some(reading.next_markers(prefix, asked, markers)?)
+        let next = reading.next_markers(prefix, asked, markers)?;
+        (Some(reading.bounded(next.write())?), Some(next.key))
     } else {
-        None
+        (None, None)
     };
     let versions = answer.versions().iter().map(|version| {
         let id = reading.id(version.version_id())?;
@@ -143,7 +149,7 @@ fn page_of_versions(
         reading.entry(Kind::DeleteMarkers, marker.key(), Some(id), (None, marker.last_modified()))
     });
     let entries = versions.chain(markers).collect::<Result<_, _>>()?;
-    Ok(Page { entries, next: next.as_ref().map(Markers::write), cut_at: next.map(|markers| markers.key) })
+    Ok(Page { entries, next, cut_at })
 }
 
 fn page_of_uploads(
@@ -154,7 +160,7 @@ fn page_of_uploads(
     let reading = Reading::new("ListMultipartUploads", prefix, answer.encoding_type(), answer.prefix())?;
     let next = if reading.is_truncated(answer.is_truncated())? {
         let markers = (answer.next_key_marker(), answer.next_upload_id_marker());
-        Some(reading.next_markers(prefix, asked, markers)?.write())
+        Some(reading.bounded(reading.next_markers(prefix, asked, markers)?.write())?)
     } else {
         None
     };
@@ -241,6 +247,14 @@ impl Reading {
         }
         let next = Markers { key, id };
         if asked == Some(&next) { Err(self.distrust("the markers did not move")) } else { Ok(next) }
+    }
+
+    /// A token that the queue could not carry is no place to go on from.
+    fn bounded(self, token: String) -> Result<String, Fault> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(self.distrust("the token of the next page is longer than any of S3"));
+        }
+        Ok(token)
     }
 
     fn id(self, id: Option<&str>) -> Result<String, Fault> {
