@@ -1,7 +1,7 @@
 //! What must be true after every event, whoever caused it.
 
 use crate::fake::model::{S3, Upload, Version};
-use crate::people::{BUCKETS, is_foreign};
+use crate::people::{BUCKETS, withdrawn_prefixes};
 use crate::world::World;
 
 /// The state that was looked at last.
@@ -38,11 +38,13 @@ fn nobody_else_is_touched(world: &mut World) {
 }
 
 fn versions_of_others<'a>(s3: &'a S3, bucket: &'a str) -> impl Iterator<Item = (&'a str, &'a Version)> {
-    s3.versions_under(bucket, "").filter(move |(key, _)| is_foreign(bucket, key))
+    let withdrawn = withdrawn_prefixes(bucket);
+    s3.versions_under(bucket, "").filter(move |(key, _)| !withdrawn.iter().any(|prefix| key.starts_with(prefix)))
 }
 
 fn uploads_of_others<'a>(s3: &'a S3, bucket: &'a str) -> impl Iterator<Item = (&'a str, &'a Upload)> {
-    s3.uploads_under(bucket, "").filter(move |(key, _)| is_foreign(bucket, key))
+    let withdrawn = withdrawn_prefixes(bucket);
+    s3.uploads_under(bucket, "").filter(move |(key, _)| !withdrawn.iter().any(|prefix| key.starts_with(prefix)))
 }
 
 /// Versions that are locked until now are there, with their locks as they were.

@@ -40,10 +40,10 @@ pub(crate) fn owner(bucket: &str, prefix: &str) -> Option<&'static str> {
     WITHDRAWN.into_iter().find(|user| folders(user).iter().any(|(b, p)| *b == bucket && p == prefix))
 }
 
-/// Whether this key belongs to nobody who is to be erased.
-pub(crate) fn is_foreign(bucket: &str, key: &str) -> bool {
-    let mut withdrawn = WITHDRAWN.into_iter().flat_map(folders);
-    !withdrawn.any(|(name, prefix)| *name == bucket && key.starts_with(prefix))
+/// Whose folders in a bucket are to be erased: looked up once for all of its keys.
+pub(crate) fn withdrawn_prefixes(bucket: &str) -> Vec<&'static str> {
+    let folders = WITHDRAWN.into_iter().flat_map(folders).filter(|(name, _)| *name == bucket);
+    folders.map(|(_, prefix)| prefix.as_str()).collect()
 }
 
 /// What a neighbour does at most at each time, in each bucket.
