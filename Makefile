@@ -9,9 +9,10 @@ FROM ?=
 # Optimised where it counts; `dev` shares what `make test` has built.
 PROFILE ?= fast
 EVENT ?= events/user-withdrawn.json
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim model local invoke receipt build lint validate check function
+.PHONY: help run test sim chaos model fuzz whale crowd local invoke receipt build lint validate check function measured
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,19 +41,57 @@ function:
 	@cargo build --quiet -p erase-user-files -p local --bins --examples
 
 test: ## Run all tests (starts local servers by itself)
-	cargo test --workspace
+	cargo test --workspace --exclude bench
 
 sim: ## Replay a world (make sim SEED=42), or play many (make sim SEEDS=100000, from FROM on)
 	@test -n "$(SEED)$(SEEDS)" || { echo "Which seed? For example: make sim SEED=42, or make sim SEEDS=100000"; exit 2; }
 ifneq ($(SEEDS),)
-	SEEDS=$(SEEDS) FROM=$(FROM) cargo test --profile $(PROFILE) --workspace --test simulation -- \
+	SEEDS=$(SEEDS) FROM=$(FROM) cargo test --profile $(PROFILE) --workspace --exclude bench --test simulation -- \
 		--ignored --exact many_worlds --nocapture
 else
-	SEED=$(SEED) cargo test --workspace --test simulation -- --exact replay --nocapture
+	SEED=$(SEED) cargo test --workspace --exclude bench --test simulation -- --exact replay --nocapture
 endif
 
+# Without a seed it takes a new one, and says which. The time is that of the storm; the whole takes some minutes more.
+chaos: SECONDS = 120
+chaos: function ## Erase USERS=200 in SECONDS=120 of faults, kills and stand-stills, and check all (SEED=42 for the same)
+	@$(LOCAL) chaos users=$(USERS) seed=$(SEED) seconds=$(SECONDS)
+
 model: ## Check the hand-off protocol in larger worlds than `make test` does (minutes)
-	cargo test --profile $(PROFILE) --workspace --test model -- --include-ignored --nocapture --test-threads 1
+	cargo test --profile $(PROFILE) --workspace --exclude bench --test model -- --include-ignored --nocapture --test-threads 1
+
+# New inputs are kept below the target folder; the committed ones are only read. No sanitizer: there is no unsafe code.
+FUZZ := $(TARGET)/fuzz
+CARGO_FUZZ := .local/cargo-fuzz-0.13.2
+FUZZ_TARGETS := continuation keys listing message template user_id
+fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Look for inputs that break a promise, SECONDS=60 for each of 6 targets (needs nightly)
+	@cargo +nightly --version >/dev/null 2>&1 || { echo "This needs the nightly toolchain: rustup toolchain install nightly"; exit 2; }
+	PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz build --sanitizer none --target-dir $(FUZZ)
+	@for target in $(FUZZ_TARGETS); do \
+		echo "== $$target: $(SECONDS) seconds"; \
+		mkdir -p $(FUZZ)/corpus/$$target fuzz/findings/$$target; \
+		PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz run --sanitizer none --target-dir $(FUZZ) $$target \
+			$(FUZZ)/corpus/$$target fuzz/corpus/$$target fuzz/findings/$$target -- \
+			-dict=fuzz/dictionaries/$$target.dict -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
+	done
+
+$(CARGO_FUZZ)/bin/cargo-fuzz:
+	cargo install --root $(CARGO_FUZZ) --version 0.13.2 --locked cargo-fuzz
+
+# Both are long runs of the function as it is shipped, on models of S3, SQS and Lambda; reports go to target/bench/.
+# WITH="spread=0.2 partition_limit=3000 plant=keep" and the like: `target/measure/examples/bench` shows all of them.
+BENCH := $(TARGET)/measure/examples/bench
+whale: measured ## Erase a user of KEYS=2000000 objects in hops of TIMEOUT=20 seconds (RATE=525: in 200 hops), and measure
+	@$(BENCH) whale keys=$(or $(KEYS),2000000) timeout=$(TIMEOUT) rate=$(RATE) $(WITH)
+
+crowd: measured ## Erase USERS=1000 at once, one of them with WHALE=500000 objects, and measure who waits how long
+	@$(BENCH) crowd users=$(USERS) whale=$(WHALE) timeout=$(TIMEOUT) rate=$(RATE) $(WITH)
+
+# One by one: together, the function would be built with features that only the models need.
+measured:
+	@test -x $(BENCH) || echo "Building the function and the models; the first time takes some minutes."
+	@cargo build --quiet --profile measure -p erase-user-files --bin erase-user-files
+	@cargo build --quiet --profile measure -p bench --example bench
 
 build: function ## Build the function for Lambda (arm64) into target/lambda/
 	@$(LOCAL) install cargo-lambda

@@ -12,8 +12,8 @@ use crate::bucket::Kind;
 pub struct Bookmark {
     /// The round, from 1: one pass over all targets and kinds.
     pub round: u32,
-    /// Which setting this is a place in: the mark of [`Targets`](crate::target::Targets). Under another setting, other
-    /// targets come before it. Releases that did not say so had the same.
+    /// The mark of the setting that this is a place in: under another one, other targets come before it. A release that
+    /// did not say it had the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub targets: Option<String>,
     /// The target being erased, as its setting names it; `None` is the first.

@@ -1,0 +1,130 @@
+//! `bench`: long runs of the function's real binary against models of S3, SQS and Lambda.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this program is for")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bench::{Error, Latency, Plant, Report, Settings, crowd, whale};
+
+const USAGE: &str = "\
+Usage: bench whale|crowd [NAME=VALUE ...]
+
+  whale    one user in one environment
+    keys=200000        objects
+  crowd    many users at once, in two environments
+    users=1000
+    whale=500000       objects of one of them; 0 is none
+
+  timeout=20           of the function, in seconds
+  rate=3500            MAX_DELETES_PER_SECOND
+  concurrency=2        MaximumConcurrency (crowd)
+  listing_ms=60        S3's time for a page of 1,000 keys
+  deletion_ms=250      S3's time for a DeleteObjects of 1,000 keys
+  least_ms=20          S3's time for everything else
+  spread=0             by how much of itself each of these times varies: 0 to 1
+  partition_limit=0    keys per second that S3 takes; 0 is as many as come
+  plant=nothing        a fault that the checks must find: keep, steal
+  seed=1";
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let Some((command, values)) = words.split_first() else {
+        println!("{USAGE}");
+        return ExitCode::FAILURE;
+    };
+    match Box::pin(obey(command, values)).await {
+        Ok(report) if report.is_good() => ExitCode::SUCCESS,
+        Ok(_) => {
+            eprintln!("Not everything was as it should be: see NO above.");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("failed to {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn obey(command: &str, words: &[String]) -> Result<Report, Error> {
+    let mut values = Values::read(words)?;
+    let settings = settings(&mut values)?;
+    let report = match command {
+        "whale" => {
+            let keys = values.take("keys", 200_000)?;
+            values.end()?;
+            Box::pin(whale::run(&settings, keys)).await?
+        }
+        "crowd" => {
+            let (users, objects) = (values.take("users", 1_000)?, values.take("whale", 500_000)?);
+            values.end()?;
+            Box::pin(crowd::run(&settings, users, objects)).await?
+        }
+        other => return Err(Error::Setting(format!("{other:?}: expected whale or crowd\n\n{USAGE}"))),
+    };
+    let text = format!("{report}\n`bench {command} {}`\n", words.join(" "));
+    println!("{text}");
+    let path = settings.folder.join(format!("{command}-{}.md", std::process::id()));
+    fs::write(&path, text).map_err(|source| Error::File { doing: "write", path: path.clone(), source })?;
+    println!("Kept in {}", path.display());
+    Ok(report)
+}
+
+fn settings(values: &mut Values) -> Result<Settings, Error> {
+    let milliseconds = |values: &mut Values, name, default| values.take(name, default).map(Duration::from_millis);
+    let latency = Latency {
+        listing: milliseconds(values, "listing_ms", 60)?,
+        deletion: milliseconds(values, "deletion_ms", 250)?,
+        least: milliseconds(values, "least_ms", 20)?,
+        spread: values.take("spread", 0.0)?,
+    };
+    let program = std::env::current_exe().map_err(|source| Error::File {
+        doing: "find",
+        path: PathBuf::from("this program"),
+        source,
+    })?;
+    // target/PROFILE/examples/bench beside target/PROFILE/erase-user-files
+    let built = program.parent().and_then(Path::parent).unwrap_or(Path::new(""));
+    let partition_limit = values.take("partition_limit", 0)?;
+    Ok(Settings {
+        binary: built.join("erase-user-files"),
+        folder: built.parent().unwrap_or(built).join("bench"),
+        timeout: Duration::from_secs(values.take("timeout", 20)?),
+        rate: values.take("rate", 3_500)?,
+        concurrency: values.take("concurrency", 2)?,
+        latency,
+        partition_limit: Some(partition_limit).filter(|limit| *limit > 0),
+        plant: values.take("plant", Plant::Nothing)?,
+        seed: values.take("seed", 1)?,
+    })
+}
+
+/// What the command line says: `NAME=VALUE`.
+struct Values(BTreeMap<String, String>);
+
+impl Values {
+    fn read(words: &[String]) -> Result<Self, Error> {
+        let pair = |word: &String| {
+            let pair = word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+            pair.ok_or_else(|| Error::Setting(format!("{word:?}: expected NAME=VALUE\n\n{USAGE}")))
+        };
+        words.iter().map(pair).collect::<Result<_, _>>().map(Self)
+    }
+
+    fn take<T: FromStr>(&mut self, name: &str, default: T) -> Result<T, Error> {
+        let Some(text) = self.0.remove(name).filter(|text| !text.is_empty()) else { return Ok(default) };
+        text.parse().map_err(|_unreadable| Error::Setting(format!("{name} is {text:?}\n\n{USAGE}")))
+    }
+
+    fn end(&self) -> Result<(), Error> {
+        match self.0.keys().next() {
+            Some(name) => Err(Error::Setting(format!("{name:?} is unknown here\n\n{USAGE}"))),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! One run's world: the models, the function's environments, and the wait until all is done.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use futures::future::try_join_all;
+use hyper::service::service_fn;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::environment::{Environment, Hop};
+use crate::mapping::{Invocation, Invocations, feed};
+use crate::model::{Latency, Model, Plant};
+use crate::queue::Queue;
+use crate::store::Store;
+use crate::trace::{Request, Trace};
+use crate::{Error, http};
+
+/// Where the users' files are, each user's folder at the bucket's root.
+pub(crate) const PHOTOS: &str = "photos";
+/// Where receipts go.
+pub(crate) const RECEIPTS: &str = "receipts";
+/// The time that a cold start may take.
+pub(crate) const START_LIMIT: Duration = Duration::from_secs(10);
+
+const KEY: &str = "test";
+/// The time between two looks at the queue.
+const POLL: Duration = Duration::from_millis(50);
+/// The time between two lines about how far it is.
+const TELL: Duration = Duration::from_secs(60);
+
+/// What is the same for every run.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The function's binary.
+    pub binary: PathBuf,
+    /// Where reports and logs go.
+    pub folder: PathBuf,
+    /// The function's timeout.
+    pub timeout: Duration,
+    /// `MAX_DELETES_PER_SECOND`.
+    pub rate: u32,
+    /// `MaximumConcurrency`: environments, each of them with its own process.
+    pub concurrency: usize,
+    /// What S3 takes.
+    pub latency: Latency,
+    /// Keys per second that S3 lets a partition take; `None`: as many as come.
+    pub partition_limit: Option<u32>,
+    /// A fault of S3 that the run's checks must find.
+    pub plant: Plant,
+    /// Decides what is left to chance here.
+    pub seed: u64,
+}
+
+/// What a run left to look at.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// When the environments began to take messages.
+    pub(crate) begin: Instant,
+    pub(crate) end: Instant,
+    /// In the order of their ends.
+    pub(crate) invocations: Vec<Invocation>,
+    /// By invocation.
+    pub(crate) hops: HashMap<String, Vec<Hop>>,
+    pub(crate) requests: Vec<Request>,
+    /// Messages that are left: in the queue, and in the dead-letter queue.
+    pub(crate) depth: (usize, usize),
+}
+
+/// Models and environments. Dropping it ends them all.
+#[derive(Debug)]
+pub(crate) struct World {
+    pub(crate) store: Arc<Store>,
+    queue: Queue,
+    trace: Trace,
+    environments: Vec<Environment>,
+    _servers: JoinSet<()>,
+}
+
+impl World {
+    pub(crate) async fn start(settings: &Settings) -> Result<Self, Error> {
+        let store = Arc::new(Store::new(&[PHOTOS, RECEIPTS]));
+        let trace = Trace::default();
+        // Six times the timeout, as in `template.yaml`.
+        let queue = Queue::new(settings.timeout * 6, settings.seed);
+        let mut servers = JoinSet::new();
+        let (s3_listener, s3_address) = http::listen().await?;
+        let mut s3 = S3ServiceBuilder::new(Model::new(Arc::clone(&store), trace.clone(), settings));
+        s3.set_auth(SimpleAuth::from_single(KEY, KEY));
+        let s3 = s3.build();
+        servers.spawn(async move { match http::serve(s3_listener, s3).await {} });
+        let (sqs_listener, sqs_address) = http::listen().await?;
+        let answering = queue.clone();
+        servers.spawn(async move {
+            let service = service_fn(move |request| answering.clone().answer(request));
+            match http::serve(sqs_listener, service).await {}
+        });
+        fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
+        let variables = variables(settings, &s3_address, &sqs_address);
+        let mut environments = Vec::new();
+        for number in 0..settings.concurrency {
+            let log = settings.folder.join(format!("function-{}-{number}.log", std::process::id()));
+            environments.push(Environment::start(&settings.binary, &variables, settings.timeout, log).await?);
+        }
+        Ok(Self { store, queue, trace, environments, _servers: servers })
+    }
+
+    /// Sends the message that a user has withdrawn. The request's id must not hold the user's: logs would hide it.
+    pub(crate) fn withdraw(&self, user: &str, request: &str) {
+        let message = json!({ "type": "user-withdrawn", "userId": user, "requestId": request });
+        self.queue.send(message.to_string(), Duration::ZERO);
+    }
+
+    /// Feeds all environments until the queue is empty.
+    pub(crate) async fn run(&mut self) -> Result<Outcome, Error> {
+        let begin = Instant::now();
+        let invocations = Invocations::default();
+        let (queue, store) = (&self.queue, &self.store);
+        let lanes = self.environments.iter_mut().enumerate();
+        let lanes = try_join_all(lanes.map(|(lane, environment)| feed(queue, lane, environment, &invocations)));
+        tokio::select! {
+            failed = lanes => failed.map(|_| ())?,
+            () = until_empty(queue, store, begin) => {}
+        }
+        let end = Instant::now();
+        // The last log lines are on their way through a pipe.
+        sleep(POLL).await;
+        let mut hops: HashMap<String, Vec<Hop>> = HashMap::new();
+        for hop in self.environments.iter().flat_map(Environment::hops) {
+            hops.entry(hop.span.request_id.clone()).or_default().push(hop);
+        }
+        let invocations = invocations.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(Outcome { begin, end, invocations, hops, requests: self.trace.requests(), depth: self.queue.depth() })
+    }
+
+    /// The receipt that proves the end of a user's files.
+    pub(crate) fn receipt(&self, request: &str) -> Option<Value> {
+        serde_json::from_slice(&self.store.get(RECEIPTS, &receipt_key(request))?).ok()
+    }
+}
+
+/// Where the receipt of a request stands.
+pub(crate) fn receipt_key(request: &str) -> String {
+    format!("{request}/erased.json")
+}
+
+#[expect(clippy::print_stderr, reason = "for whoever waits an hour")]
+async fn until_empty(queue: &Queue, store: &Store, begin: Instant) {
+    let mut told = begin;
+    while queue.depth().0 > 0 {
+        sleep(POLL).await;
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            let (waiting, dead) = queue.depth();
+            let left = store.count(PHOTOS, "");
+            eprintln!("{:>6} s: {left} objects left, {waiting} messages, {dead} dead", begin.elapsed().as_secs());
+        }
+    }
+}
+
+/// What Lambda and the template would set.
+fn variables(settings: &Settings, s3_address: &str, sqs_address: &str) -> Vec<(String, String)> {
+    let variables = [
+        ("AWS_LAMBDA_FUNCTION_NAME", "bench".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_VERSION", "1".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256".to_owned()),
+        ("AWS_LAMBDA_FUNCTION_TIMEOUT", settings.timeout.as_secs().to_string()),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", "bench".to_owned()),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", "bench".to_owned()),
+        ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
+        ("AWS_LAMBDA_LOG_LEVEL", "INFO".to_owned()),
+        ("AWS_REGION", "us-east-1".to_owned()),
+        ("AWS_ACCESS_KEY_ID", KEY.to_owned()),
+        ("AWS_SECRET_ACCESS_KEY", KEY.to_owned()),
+        ("AWS_ENDPOINT_URL_S3", format!("http://{s3_address}")),
+        ("AWS_ENDPOINT_URL_SQS", format!("http://{sqs_address}")),
+        ("S3_FORCE_PATH_STYLE", "true".to_owned()),
+        ("ERASE_TARGETS", format!("s3://{PHOTOS}/{{user_id}}/")),
+        ("CONTINUATION_QUEUE_URL", format!("http://{sqs_address}/000000000000/erase")),
+        ("RECEIPTS_URI", format!("s3://{RECEIPTS}/")),
+        ("RECEIPT_HASH_KEY", "no-secret-in-a-benchmark".to_owned()),
+        ("MAX_DELETES_PER_SECOND", settings.rate.to_string()),
+    ];
+    variables.map(|(name, value)| (name.to_owned(), value)).into()
+}
