@@ -223,7 +223,7 @@ async fn request<B: Deletes>(
     tour.counters.requested(1);
     let deletion = tour.bucket.delete(ground.prefix, ground.kind, items, tour.limit()).await?;
     tour.counters.requested(deletion.requests.saturating_sub(1));
-    tour.pace.batch_took(start.elapsed());
+    tour.pace.batch_took(items.len(), start.elapsed());
     Ok(Some(deletion.failures))
 }
 

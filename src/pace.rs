@@ -1,8 +1,7 @@
 //! How fast keys are deleted: one turnstile for all erasures of an execution environment.
 
 use std::num::NonZeroU32;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
@@ -32,7 +31,7 @@ pub struct Pace {
     reads: Semaphore,
     /// When the next batch may start.
     next_start: Mutex<Option<Instant>>,
-    batch_time: BatchTime,
+    batch_time: std::sync::Mutex<BatchTime>,
     jitter: std::sync::Mutex<fastrand::Rng>,
 }
 
@@ -46,7 +45,7 @@ impl Pace {
             slots: Semaphore::new(max_in_flight),
             reads: Semaphore::new(READS_AT_ONCE),
             next_start: Mutex::new(None),
-            batch_time: BatchTime::default(),
+            batch_time: std::sync::Mutex::default(),
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
         }
     }
@@ -84,14 +83,19 @@ impl Pace {
         self.reads.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// How long a delete request usually takes; zero before the first was measured.
-    pub fn usual_batch_time(&self) -> Duration {
-        self.batch_time.usual()
+    /// How long a full delete request takes at most, all but seldom; zero before the first was measured.
+    pub fn longest_batch_time(&self) -> Duration {
+        self.batch_time().longest()
     }
 
-    /// Notes how long a successful delete request took.
-    pub fn batch_took(&self, took: Duration) {
-        self.batch_time.note(took);
+    /// Notes how long a successful delete request of so many keys took.
+    pub fn batch_took(&self, keys: usize, took: Duration) {
+        let is_full = keys * 2 > self.batch_keys();
+        self.batch_time().note(is_full, took);
+    }
+
+    fn batch_time(&self) -> MutexGuard<'_, BatchTime> {
+        self.batch_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The wait before repetition number `attempt` (from 1): 100 ms doubling to 5 s, less a random part of up to half.
@@ -111,25 +115,28 @@ fn seconds_for(keys: usize, rate: NonZeroU32) -> Duration {
     Duration::from_secs_f64(f64::from(keys) / f64::from(rate.get()))
 }
 
-/// A smoothed measure of how long batches take, so that none is launched that could not end in time.
+/// A smoothed measure of how long full batches take, so that none is launched that could not end in time: what is dropped
+/// may be deleted all the same, and is in no count.
 #[derive(Debug, Default)]
 struct BatchTime {
-    smoothed_micros: AtomicU64,
+    smoothed: Duration,
+    deviation: Duration,
 }
 
 impl BatchTime {
-    fn usual(&self) -> Duration {
-        Duration::from_micros(self.smoothed_micros.load(Ordering::Relaxed))
+    /// As TCP waits for an answer: the smoothed time, and four times what it deviates. RFC 6298.
+    fn longest(&self) -> Duration {
+        self.smoothed + 4 * self.deviation
     }
 
-    fn note(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let smoothed = match self.smoothed_micros.load(Ordering::Relaxed) {
-            0 => micros,
-            // TCP's round-trip smoothing, RFC 6298: an eighth of each new measure.
-            before => before - before / 8 + micros / 8,
-        };
-        self.smoothed_micros.store(smoothed.max(1), Ordering::Relaxed);
+    fn note(&mut self, is_full: bool, took: Duration) {
+        if self.smoothed.is_zero() {
+            (self.smoothed, self.deviation) = (took, took / 2);
+        } else if is_full || took > self.longest() {
+            // The small batches of small users are fast, and say nothing of the others.
+            self.deviation = self.deviation * 3 / 4 + self.smoothed.abs_diff(took) / 4;
+            self.smoothed = self.smoothed * 7 / 8 + took / 8;
+        }
     }
 }
 
@@ -181,13 +188,28 @@ mod tests {
         }
     }
 
+    fn longest_after(pace: &Pace, keys: usize, measures_ms: impl IntoIterator<Item = u64>) -> u128 {
+        measures_ms.into_iter().for_each(|took| pace.batch_took(keys, Duration::from_millis(took)));
+        pace.longest_batch_time().as_millis()
+    }
+
     #[test]
-    fn learns_how_long_a_batch_takes() {
+    fn learns_how_long_a_batch_takes_at_most() {
+        assert_eq!(longest_after(&pace(0, 1), 1_000, []), 0);
+        assert_eq!(longest_after(&pace(0, 1), 1_000, [200]), 600, "RFC 6298: half of the first measure deviates");
+        assert_eq!(longest_after(&pace(0, 1), 1_000, [200; 100]), 200);
+        let uneven = longest_after(&pace(0, 1), 1_000, (0..100).map(|n| 150 + n % 5 * 25));
+        assert!((250..400).contains(&uneven), "{uneven} ms, of measures from 150 to 250");
+        let slower = longest_after(&pace(0, 1), 1_000, [[200; 20], [400; 20]].concat());
+        assert!((390..500).contains(&slower), "{slower}");
+    }
+
+    #[test]
+    fn fast_batches_of_few_keys_do_not_hide_how_slow_the_others_are() {
         let pace = pace(0, 1);
-        assert_eq!(pace.usual_batch_time(), Duration::ZERO);
-        for _ in 0..100 {
-            pace.batch_took(Duration::from_millis(200));
-        }
-        assert_eq!(pace.usual_batch_time().as_millis(), 200);
+        assert_eq!(longest_after(&pace, 1_000, [250; 100]), 250);
+        assert_eq!(longest_after(&pace, 500, [20; 100]), 250);
+        assert!(longest_after(&pace, 3, [400]) > 300, "slower than any full one");
+        assert!(longest_after(&pace, 501, [20; 100]) < 50, "more than half full is full");
     }
 }

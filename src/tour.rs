@@ -389,9 +389,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
         Instant::now() < self.launch_end()
     }
 
-    /// A batch that is launched later than this would probably be dropped at the stop time.
+    /// A batch that is launched later than this may well be dropped at the stop time.
     pub(crate) fn launch_end(&self) -> Instant {
-        self.job.stop - self.pace.usual_batch_time().min(self.longest_launch)
+        self.job.stop - self.pace.longest_batch_time().min(self.longest_launch)
     }
 
     /// Ends when nothing more should be launched.

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use aws_lambda_events::event::sqs::SqsEvent;
 use erase_user_files::deadline::Announced;
 use erase_user_files::handler::EventError;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::scene::{Event, Letters, Logs, NOBODY, Scene, Store, bookmarked, locked, record, withdrawal};
@@ -26,6 +26,27 @@ async fn a_hop_of_10_s_deletes_for_85_percent_of_it_and_one_of_300_s_for_97() {
     assert!(short >= 0.85, "{short}");
     let long = time_spent_deleting(Duration::from_secs(300), "300", 100_000).await;
     assert!(long >= 0.97, "{long}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tally_is_exact_over_many_hops_though_no_two_deletes_take_as_long() {
+    let store = Store { is_uneven: true, ..Store::of(&[("u1", 400_000), ("u2", 3)]) };
+    let scene = Scene::new(store, Letters::default(), &[("MAX_DELETES_PER_SECOND", "0")]);
+    let mut messages = vec![withdrawal("u1")];
+    let mut hops = 0;
+    loop {
+        // A small user in each batch, whose deletes are fast.
+        messages.push(withdrawal("u2"));
+        assert_eq!(scene.invoke(Duration::from_secs(3), messages).await, Ok(NOBODY));
+        locked(&scene.store.objects).insert("u2/".to_owned(), (0..3).collect());
+        hops += 1;
+        let Some(next) = locked(&scene.letters.sent).pop() else { break };
+        messages = vec![record("m", &next.body)];
+    }
+    assert!(hops > 10, "{hops}");
+    let receipts = locked(&scene.shelf.documents);
+    let receipt: Value = serde_json::from_str(&receipts["u1/erased.json"]).expect("JSON");
+    assert_eq!((&receipt["objects"], &receipt["bytes"]), (&json!(400_000), &json!(400_000)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -46,6 +46,8 @@ pub(crate) struct Store {
     pub(crate) log: Mutex<Vec<(Instant, Event)>>,
     pub(crate) refuses: bool,
     pub(crate) hangs: bool,
+    /// It deletes when the request arrives, and takes 175 to 325 ms for the answer.
+    pub(crate) is_uneven: bool,
     /// The page, by its first key, whose deletes never end.
     pub(crate) stuck_from: Option<u32>,
 }
@@ -65,6 +67,12 @@ impl Store {
     pub(crate) fn of(users: &[(&str, u32)]) -> Self {
         let objects = users.iter().map(|(user, count)| (format!("{user}/"), (0..*count).collect())).collect();
         Self { objects: Mutex::new(objects), ..Self::default() }
+    }
+
+    fn remove(&self, folder: &str, numbers: impl Iterator<Item = u32>) {
+        let mut objects = locked(&self.objects);
+        let all = objects.get_mut(folder).expect("a listed user");
+        numbers.for_each(|number| _ = all.remove(&number));
     }
 
     pub(crate) fn left(&self, user: &str) -> usize {
@@ -117,18 +125,19 @@ impl Deletes for Shared<Store> {
         if self.stuck_from == items.first().map(number) {
             std::future::pending::<()>().await;
         }
-        sleep(Duration::from_millis(250)).await;
+        if !self.is_uneven {
+            sleep(Duration::from_millis(250)).await;
+        }
         if self.refuses {
             let failure =
                 |index| KeyFailure { index, code: "AccessDenied".to_owned(), is_retryable: false, is_throttle: false };
             return Ok(Deletion { requests: 1, failures: (0..items.len()).map(failure).collect() });
         }
-        let mut objects = locked(&self.objects);
-        let all = objects.get_mut(prefix.as_str()).expect("a listed user");
-        for item in items {
-            all.remove(&number(item));
+        self.remove(prefix.as_str(), items.iter().map(number));
+        if self.is_uneven {
+            let spread = items.first().map_or(0, number) / 1_000 * 61 % 150;
+            sleep(Duration::from_millis(175 + u64::from(spread))).await;
         }
-        drop(objects);
         self.note(Event::Deleted(items.len()));
         Ok(Deletion { requests: 1, failures: Vec::new() })
     }
