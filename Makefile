@@ -10,9 +10,10 @@ FROM ?=
 PROFILE ?= fast
 EVENT ?= events/user-withdrawn.json
 SECONDS ?= 60
+FILE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim chaos model fuzz whale crowd local invoke receipt build lint validate check function measured
+.PHONY: help run test sim chaos model fuzz mutants whale crowd local invoke receipt build lint validate check function measured
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -77,6 +78,13 @@ fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Look for inputs that break a promise, SECO
 
 $(CARGO_FUZZ)/bin/cargo-fuzz:
 	cargo install --root $(CARGO_FUZZ) --version 0.13.2 --locked cargo-fuzz
+
+CARGO_MUTANTS := .local/cargo-mutants-27.1.0
+mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Change src/ in a thousand ways, each of which a test should notice (hours; FILE=src/pace.rs for one)
+	SEEDS=200 PATH="$(CURDIR)/$(CARGO_MUTANTS)/bin:$$PATH" cargo mutants --output $(TARGET) $(addprefix --file ,$(FILE))
+
+$(CARGO_MUTANTS)/bin/cargo-mutants:
+	cargo install --root $(CARGO_MUTANTS) --version 27.1.0 --locked cargo-mutants
 
 # Both are long runs of the function as it is shipped, on models of S3, SQS and Lambda; reports go to target/bench/.
 # WITH="spread=0.2 partition_limit=3000 plant=keep" and the like: `target/measure/examples/bench` shows all of them.
