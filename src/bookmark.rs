@@ -15,7 +15,7 @@ pub struct Bookmark {
     /// The mark of the setting that this is a place in: under another one, other targets come before it. A release that
     /// did not say it had the same.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub targets: Option<String>,
+    pub setting: Option<String>,
     /// The target being erased, as its setting names it; `None` is the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
@@ -29,7 +29,7 @@ pub struct Bookmark {
 
 impl Default for Bookmark {
     fn default() -> Self {
-        Self { round: 1, targets: None, target: None, kind: None, token: None }
+        Self { round: 1, setting: None, target: None, kind: None, token: None }
     }
 }
 

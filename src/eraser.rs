@@ -39,10 +39,13 @@ impl<B: Deletes> Work for Eraser<B> {
             let (mut round, mut faults) = (Round::default(), Vec::new());
             let erasing = Erasing::default();
             let end = match tour.round(&erasing, bookmark, &mut round, &mut faults).await {
-                // One more, for the proof, is not carried on: a store that does not delete would have no end.
-                RoundEnd::OutOfTime if is_fresh && number > MAX_ROUNDS => End::Stuck(Stuck::Rounds),
                 RoundEnd::OutOfTime => {
                     faults.extend(tour.reason_of_idleness());
+                    // One more, for the proof, is not carried on: a store that does not delete would have no end.
+                    if is_fresh && number > MAX_ROUNDS {
+                        let end = if faults.is_empty() { End::Stuck(Stuck::LastRound) } else { End::Failed(faults) };
+                        return Report { end, round };
+                    }
                     End::Unfinished { has_advanced: *bookmark != start, faults }
                 }
                 RoundEnd::Halted(fault) => match fault.obstacle {
@@ -89,6 +92,10 @@ impl<B: Deletes> Disposal<B> for Erasing {
 
     /// What is gone is not found again; what is not will be counted once more.
     fn begin_again(&self, _tour: &Tour<'_, B>, _target: &str) {
+        self.open.store(0, Ordering::Relaxed);
+    }
+
+    fn begin_everything_again(&self, _tour: &Tour<'_, B>) {
         self.open.store(0, Ordering::Relaxed);
     }
 

@@ -193,7 +193,6 @@ impl Erasure {
             return Err(MessageError::NotAnObject);
         }
         let erasure = if message["type"] == CONTINUATION {
-            check_size(body, MAX_CONTINUATION_BYTES)?;
             Self::from_continuation(body, &message["version"])?
         } else {
             let id = ErasureId::of_message(message_id, body);
@@ -235,6 +234,7 @@ impl Erasure {
         {
             return Err(MessageError::NewerVersion(version));
         }
+        check_size(body, MAX_CONTINUATION_BYTES)?;
         let wire: Continuation = serde_json::from_str(body)
             .map_err(|error| MessageError::Continuation { line: error.line(), column: error.column() })?;
         Ok(Self {

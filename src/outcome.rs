@@ -39,8 +39,8 @@ pub(crate) enum Incomplete {
 pub(crate) enum Failure {
     #[error("{}", join(.0))]
     Targets(Vec<TargetFault>),
-    /// No fault, no answer either.
-    #[error("nothing could be listed or deleted before the time was over: {}", if .0.is_empty() { "S3 was too slow".to_owned() } else { join(.0) })]
+    /// Without a fault, too, where nothing was answered.
+    #[error("nothing could be listed or deleted before the time was over: {}", if .0.is_empty() { "no answer came, or no turn at the pace".to_owned() } else { join(.0) })]
     NoProgress(Vec<TargetFault>),
     #[error("failed to send the continuation: failed to {0}")]
     Continuation(#[source] QueueFault),

@@ -121,7 +121,11 @@ fn seconds_for(keys: usize, rate: NonZeroU32) -> Duration {
 struct BatchTime {
     smoothed: Duration,
     deviation: Duration,
+    last_full: Option<Instant>,
 }
+
+/// How long full batches are believed that no other has followed.
+const MEMORY: Duration = Duration::from_secs(60);
 
 impl BatchTime {
     /// As TCP waits for an answer: the smoothed time, and four times what it deviates. RFC 6298.
@@ -130,10 +134,13 @@ impl BatchTime {
     }
 
     fn note(&mut self, is_full: bool, took: Duration) {
+        if is_full {
+            self.last_full = Some(Instant::now());
+        }
+        // While there are full batches, those of small users say nothing: they are fast.
         if self.smoothed.is_zero() {
             (self.smoothed, self.deviation) = (took, took / 2);
-        } else if is_full || took > self.longest() {
-            // The small batches of small users are fast, and say nothing of the others.
+        } else if is_full || took > self.longest() || self.last_full.is_none_or(|at| at.elapsed() > MEMORY) {
             self.deviation = self.deviation * 3 / 4 + self.smoothed.abs_diff(took) / 4;
             self.smoothed = self.smoothed * 7 / 8 + took / 8;
         }
@@ -204,12 +211,24 @@ mod tests {
         assert!((390..500).contains(&slower), "{slower}");
     }
 
-    #[test]
-    fn fast_batches_of_few_keys_do_not_hide_how_slow_the_others_are() {
+    #[tokio::test(start_paused = true)]
+    async fn fast_batches_of_few_keys_do_not_hide_how_slow_the_others_are() {
         let pace = pace(0, 1);
         assert_eq!(longest_after(&pace, 1_000, [250; 100]), 250);
         assert_eq!(longest_after(&pace, 500, [20; 100]), 250);
         assert!(longest_after(&pace, 3, [400]) > 300, "slower than any full one");
         assert!(longest_after(&pace, 501, [20; 100]) < 50, "more than half full is full");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_slow_batch_is_forgotten_where_all_others_are_small() {
+        let pace = pace(0, 1);
+        assert!(longest_after(&pace, 9, [20; 9]) < 60);
+        assert!(longest_after(&pace, 9, [15_000]) > 15_000);
+        assert!(longest_after(&pace, 9, [20; 200]) < 60);
+        let full = longest_after(&pace, 1_000, [[250; 50], [15_000; 50]].concat());
+        assert_eq!(longest_after(&pace, 9, [20; 200]), full);
+        tokio::time::advance(MEMORY + Duration::from_secs(1)).await;
+        assert!(longest_after(&pace, 9, [20; 200]) < 60);
     }
 }

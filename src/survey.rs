@@ -47,6 +47,10 @@ impl<B: Bucket> Disposal<B> for Counting {
         tour.counters.forget(target);
     }
 
+    fn begin_everything_again(&self, tour: &Tour<'_, B>) {
+        tour.counters.forget_everything();
+    }
+
     async fn dispose(
         &self,
         _tour: &Tour<'_, B>,

@@ -145,6 +145,15 @@ impl Counters {
         self.has_forgotten.store(true, Ordering::Relaxed);
     }
 
+    /// Forgets what was counted of all targets, of those that are none any more, too.
+    pub fn forget_everything(&self) {
+        for tally in [&self.before, &self.hop] {
+            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+            (tally.gone, tally.targets) = (Counts::default(), BTreeMap::new());
+        }
+        self.has_forgotten.store(true, Ordering::Relaxed);
+    }
+
     /// Whether anything was forgotten: then counting is no progress.
     pub fn has_forgotten(&self) -> bool {
         self.has_forgotten.load(Ordering::Relaxed)

@@ -41,6 +41,9 @@ pub(crate) trait Disposal<B>: Sync {
 
     /// Hears that a target is gone over anew, from its start.
     fn begin_again(&self, tour: &Tour<'_, B>, target: &str);
+
+    /// Hears that everything is gone over anew; there may be other targets now.
+    fn begin_everything_again(&self, tour: &Tour<'_, B>);
 }
 
 /// What a batch leaves to be counted once the low-water mark has passed it.
@@ -146,14 +149,14 @@ impl<'a, B: Bucket> Tour<'a, B> {
     ) -> RoundEnd {
         let targets = self.job.targets.as_slice();
         // A place in another setting is none in this one: what comes before it there may come after it here.
-        let is_same_setting = bookmark.targets.take().is_none_or(|mark| mark == self.job.targets.mark());
+        let is_same_setting = bookmark.setting.take().is_none_or(|mark| mark == self.job.targets.mark());
         let is_here = |target: &Target| is_same_setting && bookmark.target.as_deref() == Some(&*target.to_string());
         let resumed = targets.iter().position(is_here);
         let mut place = Place { kind: bookmark.kind.take(), token: bookmark.token.take() };
         // A token without a kind, as releases before kinds sent it, belongs to none.
         if resumed.is_none() || place.kind.is_none() {
             if bookmark.target.is_some() {
-                targets.iter().for_each(|target| disposal.begin_again(self, &target.to_string()));
+                disposal.begin_everything_again(self);
             }
             place = Place::default();
         }
@@ -192,7 +195,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
             }
             if let Some(place) = stopped_at {
                 let is_at_start = target == &targets[0] && place.token.is_none() && place.kind == Some(Kind::Uploads);
-                bookmark.targets = (!is_at_start).then(|| self.job.targets.mark().to_owned());
+                bookmark.setting = (!is_at_start).then(|| self.job.targets.mark().to_owned());
                 bookmark.target = (!is_at_start).then_some(name);
                 bookmark.kind = place.kind.filter(|_| !is_at_start);
                 bookmark.token = place.token;

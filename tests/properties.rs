@@ -85,7 +85,7 @@ proptest! {
         erasure.hop = hop;
         erasure.idle_hops = idle_hops;
         erasure.bookmark = Bookmark {
-            targets: Some("0123456789abcdef".to_owned()),
+            setting: Some("0123456789abcdef".to_owned()),
             target: Some("s3://photos/{user_id}/".to_owned()),
             kind: [None, Some(Kind::Uploads), Some(Kind::DeleteMarkers)][hop as usize % 3],
             token,

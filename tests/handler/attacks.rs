@@ -255,7 +255,7 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
     let token = Some("\u{1}".repeat(16_384));
     erasure.bookmark = Bookmark {
         round: u32::MAX,
-        targets: Some(config.targets.mark().to_owned()),
+        setting: Some(config.targets.mark().to_owned()),
         target: targets.last().cloned(),
         kind: Some(Kind::DeleteMarkers),
         token,

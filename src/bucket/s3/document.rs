@@ -49,6 +49,8 @@ fn is_whole_document(body: &[u8]) -> bool {
             Ok(Token::ElementEnd { end: ElementEnd::Empty, .. }) => {
                 open.pop();
             }
+            // Of a reference in an attribute that it does not know, the SDK's reader makes the end of the text.
+            Ok(Token::Attribute { value, .. }) if value.as_str().contains('&') => return false,
             Ok(
                 Token::Declaration { .. }
                 | Token::Attribute { .. }
