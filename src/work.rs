@@ -89,7 +89,9 @@ pub enum Stuck {
     #[error("{MAX_ROUNDS} rounds found objects: something keeps writing, or the store does not delete")]
     Rounds,
     /// The round after those is not over.
-    #[error("after {MAX_ROUNDS} rounds, one more did not fit into a hop: something keeps writing, the store does not delete, or a hop is too short to list what stays")]
+    #[error(
+        "after {MAX_ROUNDS} rounds, one more did not fit into a hop: something keeps writing, the store does not delete, or a hop is too short to list what stays"
+    )]
     LastRound,
     /// More than `MAX_OBJECTS` were met.
     #[error("the fuse blew: this user has more than MAX_OBJECTS ({0}) objects")]

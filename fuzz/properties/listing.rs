@@ -81,7 +81,6 @@ fn check_versioning(store: &Store, body: &[u8]) {
         assert_ne!(text(root, "MfaDelete").as_deref(), Some("Enabled"));
     }
     for end in cuts(body) {
-        // Nothing at all is how a bucket says that it has no versioning.
         let cut = store.is_versioned(&body[..end]);
         assert!(cut.is_err(), "cut off at {end}, it is taken as {cut:?}");
     }

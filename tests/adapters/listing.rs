@@ -299,6 +299,7 @@ async fn what_stands_behind_damage_is_never_missed() {
             ("an element that is closed twice", "</Owner>"),
             ("a lost bracket", "<Owner</Owner>"),
             ("a quote that is not closed", "<Owner a=\"></Owner>"),
+            ("a reference in an attribute that nobody knows", "<Owner a=\"&x\"></Owner>"),
             ("a comment", "<!-- -->"),
             ("CDATA", "<![CDATA[x]]>"),
             ("an instruction", "<?x?>"),

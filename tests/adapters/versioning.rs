@@ -29,7 +29,10 @@ async fn a_bucket_is_versioned_from_the_first_time_that_it_was_switched_on() {
     // A store that knows no versioning has none.
     assert_eq!(is_versioned(error(501, "NotImplemented")).await, Ok(false));
     // A state that was cut off is no state.
-    assert!(matches!(is_versioned(full("<VersioningConfiguration>")).await, Err(Fault::Unavailable(_))));
+    for damaged in ["", "<Status a=\"&\">Enabled</Status></VersioningConfiguration>"] {
+        let answer = is_versioned(full(&format!("<VersioningConfiguration>{damaged}"))).await;
+        assert!(matches!(answer, Err(Fault::Unavailable(_))), "{answer:?}");
+    }
     assert!(matches!(is_versioned(error(500, "InternalError")).await, Err(Fault::Unavailable(_))));
     assert!(matches!(is_versioned(error(400, "InvalidRequest")).await, Err(Fault::Refused(_))));
     let fault = is_versioned(error(403, "AccessDenied")).await.unwrap_err();

@@ -8,7 +8,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::claims::has_receipt;
+use crate::claims::{has_receipt, hash};
 use crate::fake::model::Version;
 use crate::mail::{Message, Step};
 use crate::people::{PERSONAL, WITHDRAWN, owner};
@@ -134,12 +134,17 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
     world.mail.delete(message.id);
 }
 
-/// A line of the log: notes the outcome, and that nothing personal is in it.
-pub(crate) fn check_log(world: &mut World, line: &str) {
+/// A line of the log, of an invocation that began then or later: it is true, and nothing personal is in it.
+pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
     world.event(format_args!("log: {line}"));
     let fields: Value = serde_json::from_str(line).unwrap_or_default();
     let (outcome, reason) = (fields["outcome"].as_str(), fields["reason"].as_str().unwrap_or_default());
     let count = |name: &str| fields[name].as_u64().unwrap_or(0);
+    let user = WITHDRAWN.into_iter().find(|user| fields["user"] == hash(user));
+    let is_claim = matches!(outcome, Some("erased" | "swept"));
+    if is_claim && !user.is_some_and(|user| world.was_empty_since(user, since)) {
+        world.broken(format!("the log says what is not true of {user:?}: {line}"));
+    }
     match outcome {
         Some("erased") => world.reach("outcome erased"),
         Some("swept") => world.reach("outcome swept"),

@@ -23,7 +23,7 @@ static HASHES: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
     WITHDRAWN.into_iter().map(|user| (user, hash(user))).collect()
 });
 
-fn hash(user: &str) -> &'static str {
+pub(crate) fn hash(user: &str) -> &'static str {
     HASHES.get(user).map_or("nobody", String::as_str)
 }
 

@@ -1,5 +1,7 @@
 //! What must be true after every event, whoever caused it.
 
+use erase_user_files::bucket::Hold;
+
 use crate::fake::model::{S3, Upload, Version};
 use crate::people::{BUCKETS, withdrawn_prefixes};
 use crate::world::World;
@@ -51,7 +53,8 @@ fn uploads_of_others<'a>(s3: &'a S3, bucket: &'a str) -> impl Iterator<Item = (&
 fn what_is_locked_stays(world: &mut World) {
     let now = world.s3.now();
     let is_kept = |bucket, key, version: &Version| {
-        let may_be_gone = world.scene.bypasses_governance || !version.is_locked(now);
+        let is_governance = version.lock.is_some_and(|lock| lock.hold == Hold::Governance);
+        let may_be_gone = world.scene.bypasses_governance && is_governance || !version.is_locked(now);
         may_be_gone || world.s3.version(bucket, key, &version.id).is_some_and(|kept| kept.lock == version.lock)
     };
     let mut locked = world.locked_at_first.iter();

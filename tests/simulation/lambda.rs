@@ -68,9 +68,16 @@ async fn is_redriven(world: &Shared) -> bool {
     world.refused_keys.clear();
     world.poison_keys.clear();
     world.is_mended = true;
-    let letters = world.mail.redrive();
+    let age = world.age();
+    for (before, now) in world.mail.redrive(age) {
+        world.event(format_args!("redriven: {before:?} as {now:?}"));
+        let [before, now] = [before, now].map(|step| (step.erasure, step.user));
+        // What names no erasure has become another one.
+        if before != now && world.asked.remove(&before) {
+            world.asked.insert(now);
+        }
+    }
     world.reach("dead letters redriven");
-    world.event(format_args!("{letters} letters"));
     true
 }
 
@@ -213,9 +220,11 @@ impl Lambda {
             if environment.last_answer.is_some_and(|last| last.elapsed() > LONG_REST) {
                 locked(world).reach("thawed after more than an hour");
             }
+            // Lines of other environments may be among them: they are held against what these began with.
+            let since = locked(world).invocations.iter().flatten().min().copied().unwrap_or_else(Instant::now);
             let is_alive = self.invoke(environment, world, &messages).await;
             for line in logs.take().lines() {
-                check_log(&mut locked(world), line);
+                check_log(&mut locked(world), line, since);
             }
             environment.last_answer = Some(Instant::now());
             if !is_alive {

@@ -132,15 +132,14 @@ impl Mail {
         is_any
     }
 
-    /// Moves everything back from the dead-letter queue, but what nobody would send.
-    pub(crate) fn redrive(&mut self) -> usize {
+    /// Moves everything back from the dead-letter queue, but what nobody would send. Tells what each message asked for
+    /// before, and asks for now: to SQS it is a new one, with a new id.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html>
+    pub(crate) fn redrive(&mut self, sent_at: Duration) -> Vec<(Step, Step)> {
         let (dead, alive): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.dead_letters).into_iter().partition(|message| message.is_garbage);
-        self.changes += 1;
         self.dead_letters = dead;
-        let redriven = alive.len();
-        let now = Instant::now();
-        self.queue.extend(alive.into_iter().map(|message| Message { visible_at: now, receives: 0, ..message }));
-        redriven
+        let redrive = |letter: Message| (letter.step, self.add(letter.body, sent_at, Duration::ZERO, false).step);
+        alive.into_iter().map(redrive).collect()
     }
 }

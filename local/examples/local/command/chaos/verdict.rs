@@ -23,8 +23,6 @@ pub(super) struct DeadLetter {
 /// How an invocation ended that had no answer, in the local cloud's own log.
 const ENDED: &str = ": Runtime exited before returning a response";
 const TIMED_OUT: &str = ": Task timed out after";
-/// So many deliveries has a message; see `template.yaml`.
-const DELIVERIES: usize = 5;
 
 /// How many invocations had no answer: because their process ended, and because time ran out.
 pub(super) fn cut_short(cloud: &Ministack) -> (usize, usize) {
@@ -147,14 +145,12 @@ impl Verdict {
             let hops = log.iter().filter_map(|line| Hop::parse(line));
             let mut hops = hops.filter(|hop| hop.user == hash && hop.erasure == erasure && gives_a_reason(hop));
             let reason = hops.next_back().map(|hop| format!("{}: {}", hop.outcome, hop.reason));
+            if reason.is_none() && !log.iter().any(|line| came_again(line, &hash, erasure)) {
+                let id = &storm.people.users[user].id;
+                self.violations.push(format!("the log does not say why {id} is in the dead-letter queue"));
+            }
             let known = self.dead.entry(user).or_default();
             *known = reason.or(known.take());
-        }
-        let (ended, timed_out) = cut_short(storm.cloud);
-        let silent = self.dead.iter().find(|(_, reason)| reason.is_none());
-        if let Some((user, _)) = silent.filter(|_| ended + timed_out < DELIVERIES) {
-            let id = &storm.people.users[*user].id;
-            self.violations.push(format!("the log does not say why {id} is in the dead-letter queue"));
         }
         let sent = storm.deeds().garbage;
         if garbage != sent {
@@ -184,6 +180,12 @@ impl Verdict {
 /// Whether a hop says why its message comes again.
 fn gives_a_reason(hop: &Hop) -> bool {
     matches!(hop.outcome.as_str(), "failed" | "incomplete") && !hop.reason.is_empty()
+}
+
+/// Whether a line tells of another delivery of this erasure's message: one before it was cut short, or gave a reason.
+fn came_again(line: &str, user: &str, erasure: &str) -> bool {
+    let line: Value = serde_json::from_str(line).unwrap_or_default();
+    line["message"] == "message came again" && line["user"] == user && line["erasure"] == erasure
 }
 
 /// The message that a log line rejects.
