@@ -46,7 +46,7 @@ pub async fn run(settings: &Settings, users: usize, whale: u64) -> Result<Report
     let title = format!("A crowd: {users} users, {huge}, timeout {} s", settings.timeout.as_secs());
     let mut report = Report::new(title);
     describe(&mut report, settings, &outcome, &crowd);
-    check(&mut report, &world, &outcome, &crowd);
+    check(&mut report, settings, &world, &outcome, &crowd);
     Ok(report)
 }
 
@@ -128,7 +128,7 @@ fn describe(report: &mut Report, settings: &Settings, outcome: &Outcome, crowd: 
     }
 }
 
-fn check(report: &mut Report, world: &World, outcome: &Outcome, crowd: &[User]) {
+fn check(report: &mut Report, settings: &Settings, world: &World, outcome: &Outcome, crowd: &[User]) {
     let done = crowd.iter().filter(|user| user.done_after.is_some()).count();
     report.check(done == crowd.len(), format!("all are done: {done} of {} have their receipt", crowd.len()));
     let left = world.store.count(PHOTOS, "");
@@ -138,10 +138,28 @@ fn check(report: &mut Report, world: &World, outcome: &Outcome, crowd: &[User]) 
     report.check(wrong == 0, format!("every tally is exact ({wrong} are not)"));
     let given_back: usize = outcome.invocations.iter().map(|invocation| invocation.given_back).sum();
     report.check(outcome.depth == (0, 0) && given_back == 0, "every message was done at its first delivery");
-    let whale = crowd.iter().find(|user| user.id == WHALE).and_then(|user| user.done_after);
-    let last_other = crowd.iter().filter(|user| user.id != WHALE).filter_map(|user| user.done_after).max();
-    if let (Some(whale), Some(last_other)) = (whale, last_other) {
-        let text = format!("nobody waited for the whale: the last other was done after {}", seconds(last_other));
-        report.check(last_other < whale, text);
-    }
+    let has_whale = crowd.iter().any(|user| user.id == WHALE);
+    let others = || crowd.iter().filter(|user| user.id != WHALE);
+    let last = others().filter_map(|user| user.done_after).max().unwrap_or_default();
+    let longest = longest_wait(settings, others().map(|user| user.objects).sum(), has_whale);
+    let text = format!(
+        "nobody starved: the last of all others was done after {}, {} at most",
+        seconds(last),
+        seconds(longest)
+    );
+    report.check(last <= longest, text);
+}
+
+/// What users with so many keys in all have to wait at most: the whale takes one environment from them, or half of the
+/// only one, and two timeouts are for batches that it is in.
+fn longest_wait(settings: &Settings, keys: u64, has_whale: bool) -> Duration {
+    let environments = u32::try_from(settings.concurrency).unwrap_or(u32::MAX);
+    let share = match (has_whale, environments) {
+        (false, all) => f64::from(all),
+        (true, 0 | 1) => 0.5,
+        (true, all) => f64::from(all - 1),
+    };
+    let deleting = if settings.rate == 0 { 0.0 } else { rough(keys) / (f64::from(settings.rate) * share) };
+    // Most users are small, and wait for answers more than for the pace.
+    Duration::from_secs_f64(deleting * 1.5) + settings.timeout * 2
 }
