@@ -128,6 +128,19 @@ mod tests {
     }
 
     #[test]
+    fn a_round_begins_nowhere_but_at_the_start_of_its_first_target() {
+        let start = Bookmark { round: 7, ..Bookmark::default() };
+        assert!(start.is_at_start_of_round());
+        for bookmark in [
+            Bookmark { target: Some("s3://exports/{user_id}/".to_owned()), ..start.clone() },
+            Bookmark { kind: Some(Kind::Objects), ..start.clone() },
+            Bookmark { token: Some("1000".to_owned()), ..start },
+        ] {
+            assert!(!bookmark.is_at_start_of_round(), "{bookmark:?}");
+        }
+    }
+
+    #[test]
     fn stays_before_the_first_page_with_a_batch_without_outcome() {
         let mut mark = LowWaterMark::new(Some("resume".to_owned()));
         assert!(mark.batch_done(page(1, 1, Some("c")), "1").is_empty());
