@@ -357,19 +357,22 @@ async fn an_empty_event_is_answered_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deadline_in_the_past_is_not_believed() {
-    let scene = Scene::new(Store::of(&[("u1", 500_000)]), Letters::default(), &[("AWS_LAMBDA_FUNCTION_TIMEOUT", "20")]);
-    let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    // What cargo lambda watch 1.9.2 sends.
-    let announced = Announced { deadline_epoch_ms: 600_000, now, fallback: Duration::from_secs(20) };
-    let mut event = SqsEvent::default();
-    event.records = vec![withdrawal("u1")];
-    let start = Instant::now();
-    let response = scene.handle_until(event, announced).await.unwrap();
-    assert!(response.batch_item_failures.is_empty());
-    let seconds = start.elapsed().as_secs();
-    assert!((18..20).contains(&seconds), "{seconds}");
-    assert_eq!(scene.letters.continuation()["hop"], 1);
+async fn a_deadline_that_has_passed_is_not_believed() {
+    // What cargo lambda watch 1.9.2 sends, and this very moment.
+    for deadline_epoch_ms in [600_000, 1_800_000_000_000] {
+        let settings = [("AWS_LAMBDA_FUNCTION_TIMEOUT", "20")];
+        let scene = Scene::new(Store::of(&[("u1", 500_000)]), Letters::default(), &settings);
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let announced = Announced { deadline_epoch_ms, now, fallback: Duration::from_secs(20) };
+        let mut event = SqsEvent::default();
+        event.records = vec![withdrawal("u1")];
+        let start = Instant::now();
+        let response = scene.handle_until(event, announced).await.unwrap();
+        assert!(response.batch_item_failures.is_empty());
+        let seconds = start.elapsed().as_secs();
+        assert!((18..20).contains(&seconds), "{seconds}");
+        assert_eq!(scene.letters.continuation()["hop"], 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
