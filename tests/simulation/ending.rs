@@ -38,7 +38,8 @@ fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
     let is_done = world.done.contains(user);
     // A proof has to list all that is kept within one invocation.
     let kept: u64 = censuses.iter().map(|census| census["keptNewer"]).sum();
-    let has_much_to_keep = kept > world.page_size as u64;
+    // A redriven letter first goes through the rest of its round, and may have no idle hop left for another.
+    let has_much_to_keep = kept > world.page_size as u64 || kept > 0 && world.is_mended;
     // A dry run that has to count anew has no hop to lose, if it has only one.
     let counts_anew = world.scene.is_dry_run && world.scene.deployment.is_some_and(|it| it.turns_targets);
     // A lock that ends may have ended in time, and a second request may find little enough for the fuse.
