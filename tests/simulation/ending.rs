@@ -1,5 +1,6 @@
 //! What must be true when a world has ended.
 
+use crate::mail::Message;
 use crate::people::{WITHDRAWN, folders};
 use crate::releases::Release;
 use crate::weather::RequestIds;
@@ -38,12 +39,16 @@ fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
     let is_done = world.done.contains(user);
     // A proof has to list all that is kept within one invocation.
     let kept: u64 = censuses.iter().map(|census| census["keptNewer"]).sum();
-    // A redriven letter first goes through the rest of its round, and may have no idle hop left for another.
-    let has_much_to_keep = kept > world.page_size as u64 || kept > 0 && world.is_mended;
+    let has_much_to_keep = kept > world.page_size as u64;
+    // A redriven letter first goes through the rest of its round, and may have no idle hop left for its proof.
+    let mut letters = world.mail.dead_letters().iter().filter(|letter| letter.is_about(user));
+    let is_worn_out = |letter: &Message| letter.step.hop > 0 && !letter.body.contains(r#""idleHops":0"#);
+    let has_no_idle_hops = world.is_mended && letters.any(is_worn_out);
     // A dry run that has to count anew has no hop to lose, if it has only one.
     let counts_anew = world.scene.is_dry_run && world.scene.deployment.is_some_and(|it| it.turns_targets);
     // A lock that ends may have ended in time, and a second request may find little enough for the fuse.
-    let is_undecided = has_fuse_in_the_way || has_much_to_keep || counts_anew || world.scene.locks_end;
+    let is_undecided =
+        has_fuse_in_the_way || has_much_to_keep || has_no_idle_hops || counts_anew || world.scene.locks_end;
     if !is_undecided && is_done == is_held {
         world.broken(format!("{user} is done: {is_done}, is held: {is_held}, in a world where nothing goes wrong"));
     }
