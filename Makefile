@@ -10,6 +10,8 @@ FROM ?=
 PROFILE ?= fast
 EVENT ?= events/user-withdrawn.json
 SECONDS ?= 60
+# Nobody who runs the tests waits for what only the long runs need.
+TESTED := --workspace --exclude bench
 FILE ?=
 
 .DEFAULT_GOAL := help
@@ -42,15 +44,15 @@ function:
 	@cargo build --quiet -p erase-user-files -p local --bins --examples
 
 test: ## Run all tests (starts local servers by itself)
-	cargo test --workspace --exclude bench
+	cargo test $(TESTED)
 
 sim: ## Replay a world (make sim SEED=42), or play many (make sim SEEDS=100000, from FROM on)
 	@test -n "$(SEED)$(SEEDS)" || { echo "Which seed? For example: make sim SEED=42, or make sim SEEDS=100000"; exit 2; }
 ifneq ($(SEEDS),)
-	SEEDS=$(SEEDS) FROM=$(FROM) cargo test --profile $(PROFILE) --workspace --exclude bench --test simulation -- \
+	SEEDS=$(SEEDS) FROM=$(FROM) cargo test --profile $(PROFILE) $(TESTED) --test simulation -- \
 		--ignored --exact many_worlds --nocapture
 else
-	SEED=$(SEED) cargo test --workspace --exclude bench --test simulation -- --exact replay --nocapture
+	SEED=$(SEED) cargo test $(TESTED) --test simulation -- --exact replay --nocapture
 endif
 
 # Without a seed it takes a new one, and says which. The time is that of the storm; the whole takes some minutes more.
@@ -59,7 +61,7 @@ chaos: function ## Erase USERS=200 in SECONDS=120 of faults, kills and stand-sti
 	@$(LOCAL) chaos users=$(USERS) seed=$(SEED) seconds=$(SECONDS)
 
 model: ## Check the hand-off protocol in larger worlds than `make test` does (minutes)
-	cargo test --profile $(PROFILE) --workspace --exclude bench --test model -- --include-ignored --nocapture --test-threads 1
+	cargo test --profile $(PROFILE) $(TESTED) --test model -- --include-ignored --nocapture --test-threads 1
 
 # New inputs are kept below the target folder; the committed ones are only read. No sanitizer: there is no unsafe code.
 FUZZ := $(TARGET)/fuzz

@@ -108,6 +108,10 @@ pub struct Deletion {
     pub failures: Vec<KeyFailure>,
 }
 
+/// Longest error code that is told as it is, in bytes. S3's longest have about 40.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+pub const MAX_CODE_BYTES: usize = 64;
+
 /// The code of an object that a delete has only hidden, because its bucket has got versioning since: the next round
 /// finds its version.
 pub const ONLY_HIDDEN: &str = "OnlyHidden";

@@ -91,11 +91,7 @@ impl<B: Deletes> Disposal<B> for Erasing {
     const DELETES: bool = true;
 
     /// What is gone is not found again; what is not will be counted once more.
-    fn begin_again(&self, _tour: &Tour<'_, B>, _target: &str) {
-        self.open.store(0, Ordering::Relaxed);
-    }
-
-    fn begin_everything_again(&self, _tour: &Tour<'_, B>) {
+    fn begin_again(&self, _tour: &Tour<'_, B>, _target: Option<&str>) {
         self.open.store(0, Ordering::Relaxed);
     }
 

@@ -256,11 +256,13 @@ impl Erasure {
 
     /// The same erasure for the hop after this one, unless too many in a row were idle.
     pub fn next_hop(&self, was_idle: bool, max_idle_hops: NonZeroU32) -> Result<Self, ChainEnd> {
-        let idle_hops = match was_idle {
-            true => self.idle_hops.saturating_add(1),
-            // A dry run whose receipt cannot be stored counts everything anew each time, which is no progress.
-            false if self.is_dry_run => self.idle_hops,
-            false => 0,
+        let idle_hops = if was_idle {
+            self.idle_hops.saturating_add(1)
+        } else if self.is_dry_run {
+            // One whose receipt cannot be stored counts everything anew each time, which is no progress.
+            self.idle_hops
+        } else {
+            0
         };
         if idle_hops >= max_idle_hops.get() {
             return Err(ChainEnd::IdleHops(idle_hops));

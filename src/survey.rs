@@ -43,12 +43,11 @@ struct Counting;
 impl<B: Bucket> Disposal<B> for Counting {
     const DELETES: bool = false;
 
-    fn begin_again(&self, tour: &Tour<'_, B>, target: &str) {
-        tour.counters.forget(target);
-    }
-
-    fn begin_everything_again(&self, tour: &Tour<'_, B>) {
-        tour.counters.forget_everything();
+    fn begin_again(&self, tour: &Tour<'_, B>, target: Option<&str>) {
+        match target {
+            Some(target) => tour.counters.forget(target),
+            None => tour.counters.forget_everything(),
+        }
     }
 
     async fn dispose(

@@ -8,14 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::bucket::{Hold, Kind, Retention};
+use crate::bucket::{Hold, Kind, MAX_CODE_BYTES, Retention};
 
 /// How many different error codes are told apart; the rest are counted as `other`.
 const MAX_CODES: usize = 20;
-
-/// Longest error code that is told apart, in bytes. S3's longest have about 40.
-/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
-const MAX_CODE_BYTES: usize = 64;
 
 /// How much there was of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -147,8 +143,7 @@ impl Counters {
 
     /// Forgets what was counted of all targets, of those that are none any more, too.
     pub fn forget_everything(&self) {
-        for tally in [&self.before, &self.hop] {
-            let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+        for mut tally in [self.before(), self.locked()] {
             (tally.gone, tally.targets) = (Counts::default(), BTreeMap::new());
         }
         self.has_forgotten.store(true, Ordering::Relaxed);

@@ -39,11 +39,8 @@ pub(crate) trait Disposal<B>: Sync {
         items: Vec<Item>,
     ) -> impl Future<Output = Result<Option<Outcome>, Obstacle>> + Send;
 
-    /// Hears that a target is gone over anew, from its start.
-    fn begin_again(&self, tour: &Tour<'_, B>, target: &str);
-
-    /// Hears that everything is gone over anew; there may be other targets now.
-    fn begin_everything_again(&self, tour: &Tour<'_, B>);
+    /// Hears that a target is gone over anew, from its start. `None`: everything is, and there may be other targets now.
+    fn begin_again(&self, tour: &Tour<'_, B>, target: Option<&str>);
 }
 
 /// What a batch leaves to be counted once the low-water mark has passed it.
@@ -156,7 +153,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         // A token without a kind, as releases before kinds sent it, belongs to none.
         if resumed.is_none() || place.kind.is_none() {
             if bookmark.target.is_some() {
-                disposal.begin_everything_again(self);
+                disposal.begin_again(self, None);
             }
             place = Place::default();
         }
@@ -179,7 +176,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
                         }
                         // What was counted there will be found again.
                         round.left.remove(&name);
-                        disposal.begin_again(self, &name);
+                        disposal.begin_again(self, Some(&name));
                         from = Place::default();
                     }
                 }
@@ -255,7 +252,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
                     // that has no versioning after the listing had none during it.
                     match self.ask_for_versioning(&ground).await {
                         None => {
-                            disposal.begin_again(self, uploads.target);
+                            disposal.begin_again(self, Some(uploads.target));
                             return Visit::OutOfTime(obstacles, Place { kind: Some(Kind::Uploads), token: None });
                         }
                         Some(Err(fault)) => obstacles.push(fault.into()),

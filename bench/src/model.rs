@@ -108,6 +108,13 @@ impl Model {
         sleep(self.latency.of(full, keys, chance)).await;
     }
 
+    /// A request of no account.
+    async fn pass(&self) {
+        let pending = self.trace.begin(Operation::Other);
+        self.take(self.latency.least, 0).await;
+        pending.answered();
+    }
+
     /// Whether the partition takes so many keys now. It takes a request as a whole, or nothing of it.
     fn admits(&self, bucket: &str, keys: usize) -> bool {
         let Some(limit) = self.keys_per_second.map(f64::from) else { return true };
@@ -228,9 +235,7 @@ impl S3 for Model {
         &self,
         _request: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-        let pending = self.trace.begin(Operation::Other);
-        self.take(self.latency.least, 0).await;
-        pending.answered();
+        self.pass().await;
         Ok(S3Response::new(GetBucketVersioningOutput::default()))
     }
 
@@ -239,9 +244,7 @@ impl S3 for Model {
         &self,
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        let pending = self.trace.begin(Operation::Other);
-        self.take(self.latency.least, 0).await;
-        pending.answered();
+        self.pass().await;
         let output = ListMultipartUploadsOutput {
             bucket: Some(request.input.bucket),
             prefix: request.input.prefix.as_deref().map(encoded),

@@ -58,8 +58,7 @@ impl Store {
             Some(after) => Bound::Excluded(after),
             None => Bound::Included(prefix),
         };
-        let mut following =
-            keys.range::<str, _>((start, Bound::Unbounded)).take_while(|(key, _)| key.starts_with(prefix));
+        let mut following = below(keys, prefix, start);
         let listed = following.by_ref().take(max).map(|(key, content)| (key.to_string(), content.bytes())).collect();
         Some(Page { keys: listed, is_truncated: following.next().is_some() })
     }
@@ -67,9 +66,7 @@ impl Store {
     /// The last key below a prefix.
     pub(crate) fn last(&self, bucket: &str, prefix: &str) -> Option<String> {
         let buckets = self.locked();
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        let following = buckets.get(bucket)?.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix));
-        following.last().map(|(key, _)| key.to_string())
+        below(buckets.get(bucket)?, prefix, Bound::Included(prefix)).last().map(|(key, _)| key.to_string())
     }
 
     /// Removes keys and says how many were there.
@@ -97,10 +94,17 @@ impl Store {
     /// How many objects a bucket holds below a prefix.
     pub(crate) fn count(&self, bucket: &str, prefix: &str) -> usize {
         let buckets = self.locked();
-        let Some(keys) = buckets.get(bucket) else { return 0 };
-        let from = (Bound::Included(prefix), Bound::Unbounded);
-        keys.range::<str, _>(from).take_while(|(key, _)| key.starts_with(prefix)).count()
+        buckets.get(bucket).map_or(0, |keys| below(keys, prefix, Bound::Included(prefix)).count())
     }
+}
+
+/// What is below a prefix from a place there on.
+fn below<'k>(
+    keys: &'k Keys,
+    prefix: &'k str,
+    from: Bound<&'k str>,
+) -> impl Iterator<Item = (&'k Box<str>, &'k Content)> {
+    keys.range::<str, _>((from, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(prefix))
 }
 
 impl Content {

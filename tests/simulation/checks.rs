@@ -86,8 +86,8 @@ pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) 
     if world.scene.has_receipts && !has_receipt(world, &erasure, &user, "erased") {
         world.broken("a sweep was arranged before the receipt of the erasure was stored".to_owned());
     }
-    let is_first = hop == 0 || !world.sweeps.contains(&(erasure.clone(), user.clone(), hop - 1));
-    world.sweeps.insert((erasure.clone(), user.clone(), hop));
+    // The first hop of an erasure asks for no sweep.
+    let is_first = !world.continued.contains(&(erasure, user.clone(), hop.saturating_sub(1), true));
     if is_first && !world.was_empty_since(&user, since) {
         world.broken(format!("a sweep was arranged for {user}, who was not empty at any moment of the invocation"));
     }
@@ -105,7 +105,8 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
         world.mail.delete(message.id);
         return;
     };
-    if world.continued.contains(&(erasure.clone(), id.clone(), hop + 1)) {
+    let is_continued = |is_sweep| world.continued.contains(&(erasure.clone(), id.clone(), hop + 1, is_sweep));
+    if is_continued(true) || is_continued(false) {
         world.mail.delete(message.id);
         return;
     }
@@ -128,7 +129,6 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
         if world.is_mended {
             world.reach("done after a redrive");
         }
-        world.done.insert(user);
         world.proven.insert((erasure, id));
     }
     world.mail.delete(message.id);

@@ -148,7 +148,7 @@ fn check_times(world: &mut World, receipt: &Value, since: Instant) {
     let begun = now - since.elapsed();
     let (requested, started, finished) = (time("requestedAt"), time("startedAt"), time("finishedAt"));
     // Between two hops the clock may have been mended.
-    let longest = world.longest_skew;
+    let longest = world.weather_at_first.skew();
     let is_after_request = requested <= started.map(|started| started + longest);
     let is_in_order = is_after_request && started <= finished.map(|at| at + longest) && finished <= Some(now);
     let is_complete = requested.is_some() && receipt["withdrawnAt"] == "2027-01-01T00:00:00Z";

@@ -9,7 +9,7 @@ use crate::world::{LONGEST_WORLD, World};
 pub(crate) fn check_the_end(world: &mut World) {
     for user in WITHDRAWN {
         let is_told_of = world.mail.everywhere().any(|message| message.is_about(user));
-        let is_done = world.done.contains(user);
+        let is_done = world.is_done(user);
         let may_have_more = world.scene.is_dry_run || world.rewritten.contains(user);
         if world.has_something(user) && !is_told_of && !(is_done && may_have_more) {
             world.broken(format!("{user} has something left, and no message tells of it"));
@@ -36,7 +36,7 @@ fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
     let data: u64 = censuses.iter().map(|census| census["objects"] + census["versions"]).sum();
     let is_blown = |max| data > max || !world.is_quiet() || world.weather_at_first.is_liar;
     let has_fuse_in_the_way = world.scene.max_objects.is_some_and(is_blown) && !world.scene.is_dry_run;
-    let is_done = world.done.contains(user);
+    let is_done = world.is_done(user);
     // A proof has to list all that is kept within one invocation.
     let kept: u64 = censuses.iter().map(|census| census["keptNewer"]).sum();
     let has_much_to_keep = kept > world.page_size as u64;

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
@@ -289,17 +289,17 @@ impl Lambda {
             2 => world.reach("two at once"),
             _ => world.reach("three at once"),
         }
-        let names = messages.iter().map(|message| format!("m{}", message.id)).collect::<Vec<_>>().join(", ");
-        world.event(format_args!("environment {} begins with {names}", number + 1));
-        let in_ms = |time: SystemTime| time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let ids = messages.iter().map(|message| message.id).collect::<Vec<_>>();
+        world.event(format_args!("environment {} begins with messages {ids:?}", number + 1));
         let (now, deadline) = (world.clock_of_the_function(), world.wall_clock() + self.timeout);
-        match in_ms(now).cmp(&in_ms(world.wall_clock())) {
-            std::cmp::Ordering::Less => world.reach("clock behind"),
-            std::cmp::Ordering::Equal => {}
-            std::cmp::Ordering::Greater if now < deadline => world.reach("clock ahead"),
-            std::cmp::Ordering::Greater => world.reach("deadline not believed"),
+        match world.weather.clock_skew_ms {
+            0 => {}
+            ..0 => world.reach("clock behind"),
+            1.. if now < deadline => world.reach("clock ahead"),
+            1.. => world.reach("deadline not believed"),
         }
-        let deadline_epoch_ms = u64::try_from(in_ms(deadline)).unwrap_or(u64::MAX);
+        let since_1970 = deadline.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let deadline_epoch_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
         (Announced { deadline_epoch_ms, now, fallback: FALLBACK }, Death::draw(world, self.timeout))
     }
 }

@@ -112,7 +112,7 @@ impl Queue for Sqs {
         }
         check_sweep(&mut world, &message, since);
         let step = message.step;
-        world.continued.insert((step.erasure, step.user, step.hop));
+        world.continued.insert((step.erasure, step.user, step.hop, step.is_sweep));
         answer
     }
 

@@ -136,6 +136,11 @@ impl Weather {
         Self::default()
     }
 
+    /// How wrong the function's clock is, one way or the other.
+    pub(crate) fn skew(&self) -> Duration {
+        Duration::from_millis(self.clock_skew_ms.unsigned_abs())
+    }
+
     pub(crate) fn is_calm(&self) -> bool {
         *self == Self::calm()
     }

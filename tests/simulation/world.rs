@@ -65,27 +65,21 @@ pub(crate) struct World {
     pub(crate) partitions: BTreeMap<&'static str, (f64, Instant)>,
     /// Each second delivery and each lost answer doubles a chain: without an end to them, chains outgrow any queue.
     pub(crate) doublings_left: u32,
-    /// Continuations that are or were in the queue: the erasure, its user and its hop.
-    pub(crate) continued: BTreeSet<(String, String, u64)>,
-    /// Those of them that ask for a sweep.
-    pub(crate) sweeps: BTreeSet<(String, String, u64)>,
+    /// Continuations that are or were in the queue: the erasure, its user, its hop, and whether it asks for a sweep.
+    pub(crate) continued: BTreeSet<(String, String, u64, bool)>,
     /// When the invocation that each environment is at began.
     pub(crate) invocations: Vec<Option<Instant>>,
     /// When a part of a folder that is not empty now was empty last.
     last_empty: BTreeMap<(&'static str, String, Kind), Instant>,
     /// Users who were written to after the world began.
     pub(crate) rewritten: BTreeSet<&'static str>,
-    /// Users whose erasure, or dry run, was said to be done.
-    pub(crate) done: BTreeSet<&'static str>,
     /// How many requests each user's withdrawal came with.
     pub(crate) requests: BTreeMap<&'static str, u32>,
     /// Erasures that were asked for: the id and the user.
     pub(crate) asked: BTreeSet<(String, String)>,
-    /// Those of them that were proven done.
+    /// Those of them that were said to be done, or surveyed, and were.
     pub(crate) proven: BTreeSet<(String, String)>,
     pub(crate) checked: Checked,
-    /// How wrong the function's clock has ever been.
-    pub(crate) longest_skew: Duration,
     start: Instant,
     /// Whether anybody will read the events.
     is_told: bool,
@@ -165,7 +159,6 @@ impl World {
         let locked_at_first = locked_versions(&s3);
         let environments = dice.usize(1..=4);
         Self {
-            longest_skew: Duration::from_millis(weather.clock_skew_ms.unsigned_abs()),
             scene,
             weather_at_first: weather.clone(),
             weather,
@@ -186,11 +179,9 @@ impl World {
             partitions: BTreeMap::new(),
             doublings_left: 20,
             continued: BTreeSet::new(),
-            sweeps: BTreeSet::new(),
             invocations: vec![None; environments],
             last_empty: BTreeMap::new(),
             rewritten: BTreeSet::new(),
-            done: BTreeSet::new(),
             requests: BTreeMap::new(),
             asked: BTreeSet::new(),
             proven: BTreeSet::new(),
@@ -240,19 +231,19 @@ impl World {
 
     /// What the function takes for the wall clock.
     pub(crate) fn clock_of_the_function(&self) -> SystemTime {
-        let now = self.wall_clock();
-        if self.weather.clock_skew_ms < 0 { now - self.skew() } else { now + self.skew() }
-    }
-
-    /// How wrong that is, one way or the other.
-    pub(crate) fn skew(&self) -> Duration {
-        Duration::from_millis(self.weather.clock_skew_ms.unsigned_abs())
+        let (now, skew) = (self.wall_clock(), self.weather.skew());
+        if self.weather.clock_skew_ms < 0 { now - skew } else { now + skew }
     }
 
     /// How long a request takes, in milliseconds; sometimes much longer.
     pub(crate) fn latency(&mut self, usual_ms: Range<u64>) -> Duration {
         let is_slow = self.happens(self.weather.slow, "slow answer");
         Duration::from_millis(self.dice.u64(if is_slow { 1_000..6_000 } else { usual_ms }))
+    }
+
+    /// Whether an erasure, or a dry run, of this user was done.
+    pub(crate) fn is_done(&self, user: &str) -> bool {
+        self.proven.iter().any(|(_, proven)| proven == user)
     }
 
     /// Whether nobody but the function has changed anything.

@@ -10,7 +10,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 
-use crate::bucket::{Fault, KeyFailure};
+use crate::bucket::{Fault, KeyFailure, MAX_CODE_BYTES};
 use crate::deadline::CONNECT_TIMEOUT;
 
 /// Codes of a key, in an answer of 200, that another try may cure.
@@ -93,10 +93,14 @@ pub(super) fn own_failure(index: usize, (code, fault): (String, Fault)) -> Resul
 /// S3's codes are single words. Anything else could be anything, and has no place in logs.
 pub(super) fn plain_code(code: Option<&str>) -> &str {
     match code {
-        Some(code) if (1..=64).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric()) => code,
+        Some(code) if is_plain(code) => code,
         Some(_) => "OddCode",
         None => "NoCode",
     }
+}
+
+fn is_plain(code: &str) -> bool {
+    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
 fn sort_by_code(code: &str, status: u16) -> fn(String) -> Fault {
