@@ -1,6 +1,7 @@
 //! Deleting in batches and one by one, and aborting uploads.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::OnceCell;
+use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
@@ -256,58 +257,75 @@ fn only_hidden(index: usize) -> KeyFailure {
     KeyFailure { index, code: ONLY_HIDDEN.to_owned(), is_retryable: false, is_throttle: false }
 }
 
-/// What was asked, by key and id: one key may have many versions in one batch.
-struct Asked<'a>(HashMap<&'a str, HashMap<Option<&'a str>, usize>>);
+/// What was asked, in its order. Positions in it stand for its items.
+struct Asked<'a> {
+    items: &'a [(usize, &'a Item)],
+    /// Where the answer is expected to go on.
+    next: usize,
+    /// By key, where the answer has another order: one key may have many versions in one batch.
+    by_key: OnceCell<HashMap<&'a str, Vec<usize>>>,
+}
 
 impl<'a> Asked<'a> {
-    fn new(items: &[(usize, &'a Item)]) -> Self {
-        let mut asked = Self(HashMap::new());
-        for (index, item) in items {
-            asked.0.entry(item.key.as_str()).or_default().insert(item.id.as_deref(), *index);
-        }
-        asked
+    fn new(items: &'a [(usize, &'a Item)]) -> Self {
+        Self { items, next: 0, by_key: OnceCell::new() }
     }
 
     /// The item that an answer is about. Of an object, the answer may name an id that nobody asked for, such as that
     /// of a new delete marker; where it names none, a key that was asked once needs none.
-    fn find(&self, key: Option<&str>, id: Option<&str>) -> Option<usize> {
-        let ids = self.0.get(key?)?;
-        let only = || ids.values().next().filter(|_| id.is_none() && ids.len() == 1);
-        ids.get(&id).or_else(|| ids.get(&None)).or_else(only).copied()
+    fn find(&mut self, key: Option<&str>, id: Option<&str>) -> Option<usize> {
+        let is_it = |(_, item): &&(usize, &Item)| Some(item.key.as_str()) == key && item.id.as_deref() == id;
+        // S3 keeps the order of the request, and names every key: a map of them would cost more than all else here.
+        let position =
+            if self.items.get(self.next).filter(is_it).is_some() { self.next } else { self.search(key?, id)? };
+        self.next = position + 1;
+        Some(position)
     }
 
-    fn indices(&self) -> HashSet<usize> {
-        self.0.values().flat_map(HashMap::values).copied().collect()
+    fn search(&self, key: &str, id: Option<&str>) -> Option<usize> {
+        let by_key = self.by_key.get_or_init(|| {
+            let mut by_key: HashMap<&str, Vec<usize>> = HashMap::new();
+            for (position, (_, item)) in self.items.iter().enumerate() {
+                by_key.entry(item.key.as_str()).or_default().push(position);
+            }
+            by_key
+        });
+        let positions = by_key.get(key)?;
+        let with = |id: Option<&str>| positions.iter().find(|position| self.items[**position].1.id.as_deref() == id);
+        let only = || positions.first().filter(|_| id.is_none() && positions.len() == 1);
+        with(id).or_else(|| with(None)).or_else(only).copied()
     }
 }
 
 /// Holds the answer against the request: every item must be accounted for, and no other may appear.
 fn match_answer(items: &[(usize, &Item)], answer: &DeleteObjectsOutput) -> Result<Vec<KeyFailure>, Fault> {
     let distrust = |what: &str| Fault::Untrustworthy(format!("DeleteObjects: {what}"));
-    let asked = Asked::new(items);
-    let mut open = asked.indices();
+    let mut asked = Asked::new(items);
+    let mut is_open = vec![true; items.len()];
     let mut failures = Vec::new();
     for error in answer.errors() {
-        let index = asked.find(error.key(), error.version_id());
-        let index = index.ok_or_else(|| distrust("it has an error about something that was not asked"))?;
+        let position = asked.find(error.key(), error.version_id());
+        let position = position.ok_or_else(|| distrust("it has an error about something that was not asked"))?;
         let code = plain_code(error.code());
         // What is reported twice counts once.
-        if open.remove(&index) && !GONE_CODES.contains(&code) {
-            failures.push(key_failure(index, code));
+        if std::mem::take(&mut is_open[position]) && !GONE_CODES.contains(&code) {
+            failures.push(key_failure(items[position].0, code));
         }
     }
     let is_object = items.first().is_some_and(|(_, item)| item.id.is_none());
+    asked.next = 0;
     for deleted in answer.deleted() {
         // Of a delete marker that was deleted, some stores give the id as that of the delete marker alone.
         let id = deleted.version_id().or(deleted.delete_marker_version_id());
-        let index = asked.find(deleted.key(), id);
-        let index = index.ok_or_else(|| distrust("it has deleted something that was not asked"))?;
-        if open.remove(&index) && is_object && deleted.delete_marker() == Some(true) {
-            failures.push(only_hidden(index));
+        let position = asked.find(deleted.key(), id);
+        let position = position.ok_or_else(|| distrust("it has deleted something that was not asked"))?;
+        if std::mem::take(&mut is_open[position]) && is_object && deleted.delete_marker() == Some(true) {
+            failures.push(only_hidden(items[position].0));
         }
     }
     let unanswered = |index| KeyFailure { index, code: UNANSWERED.to_owned(), is_retryable: true, is_throttle: false };
-    failures.extend(open.into_iter().map(unanswered));
+    let open = items.iter().zip(is_open).filter(|(_, is_open)| *is_open);
+    failures.extend(open.map(|((index, _), _)| unanswered(*index)));
     Ok(failures)
 }
 
