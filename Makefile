@@ -15,7 +15,7 @@ TESTED := --workspace --exclude bench
 FILE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim chaos model fuzz mutants whale crowd local invoke receipt build lint validate check function measured
+.PHONY: help run test sim chaos model pace fuzz mutants whale crowd local invoke receipt build lint validate check function measured
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ chaos: function ## Erase USERS=200 in SECONDS=120 of faults, kills and stand-sti
 
 model: ## Check the hand-off protocol in larger worlds than `make test` does (minutes)
 	cargo test --profile $(PROFILE) $(TESTED) --test model -- --include-ignored --nocapture --test-threads 1
+
+pace: ## Measure the pace against other ways to keep one, in virtual time; draws the plots of docs/pace.md
+	cargo test -p erase-user-files --test pace -- --ignored --nocapture figures
 
 # New inputs are kept below the target folder; the committed ones are only read. No sanitizer: there is no unsafe code.
 FUZZ := $(TARGET)/fuzz

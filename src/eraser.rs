@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use crate::bookmark::Bookmark;
 use crate::bucket::{Deletes, Fault, Item, KeyFailure, Kind};
 use crate::deadline::left_until;
-use crate::pace::Pace;
+use crate::pace::{Pace, Pass};
 use crate::tally::{Counters, Counts, Left};
 use crate::tour::{Disposal, Ground, Outcome, RoundEnd, Tour};
 use crate::work::{End, Job, Judgement, MAX_ROUNDS, Obstacle, Report, Round, Stuck, Work};
@@ -20,6 +20,9 @@ const ACCESS_DENIED: &str = "AccessDenied";
 
 /// Our own code for what may be locked, where S3 does not tell: a permission to ask is missing.
 const LOCK_NOT_READABLE: &str = "LockNotReadable";
+
+/// So often in a row the refusal of a key says that the pace is too high. One that always fails must not slow down all.
+const SIGNALS: u32 = 3;
 
 /// Questions about refused versions of one batch at once.
 const RETENTIONS_AT_ONCE: usize = 8;
@@ -105,7 +108,7 @@ impl<B: Deletes> Disposal<B> for Erasing {
         self.check_fuse(tour, ground, items.len())?;
         let (mut left, mut denied) = (Left::default(), Vec::new());
         let mut parts = vec![Part { items, attempt: 0, wait: Duration::ZERO }];
-        while let Some(Part { items, attempt, wait }) = parts.pop() {
+        while let Some(Part { mut items, attempt, wait }) = parts.pop() {
             if items.is_empty() {
                 continue;
             }
@@ -117,14 +120,20 @@ impl<B: Deletes> Disposal<B> for Erasing {
             }
             sleep(wait).await;
             let later = |items| Part { items, attempt: attempt + 1, wait: tour.pace.backoff(attempt + 1) };
-            match request(tour, ground, &items).await {
-                Ok(Some(failures)) => {
+            let Some(pass) = admit(tour, ground, items.len()).await else { return Ok(None) };
+            let rest = items.split_off(pass.keys());
+            parts.push(Part { items: rest, attempt, wait: Duration::ZERO });
+            // The pace knows of the first refusals, and makes all wait.
+            let wait = if attempt < SIGNALS { Duration::ZERO } else { tour.pace.backoff(attempt) };
+            let paced = |items| Part { items, attempt: attempt + 1, wait };
+            match request(tour, ground, &items, &pass, attempt).await {
+                Ok(failures) => {
                     let settled = self.settle(tour, ground, items, &failures);
                     settled.refused.into_iter().for_each(|code| left.refused.add(&code, 1));
                     denied.extend(settled.denied);
                     parts.push(later(settled.again));
+                    parts.push(paced(settled.throttled));
                 }
-                Ok(None) => return Ok(None),
                 // Half as many, until the key that the store cannot take stands alone.
                 Err(Fault::Malformed(_)) if items.len() > 1 => {
                     let halves = halves(items).map(|items| Part { items, attempt: attempt + 1, wait: Duration::ZERO });
@@ -133,7 +142,7 @@ impl<B: Deletes> Disposal<B> for Erasing {
                 Err(Fault::Malformed(_)) => left.refused.add("Malformed", 1),
                 Err(fault @ Fault::Throttled(_)) => {
                     tour.note(ground.target, fault);
-                    parts.extend(halves(items).map(later));
+                    parts.push(paced(items));
                 }
                 Err(fault) if fault.is_temporary() => {
                     tour.note(ground.target, fault);
@@ -152,6 +161,8 @@ impl<B: Deletes> Disposal<B> for Erasing {
 struct Settled {
     /// Worth another try.
     again: Vec<Item>,
+    /// Worth another try, at a lower pace.
+    throttled: Vec<Item>,
     /// Refused versions, which something may hold.
     denied: Vec<Item>,
     /// The codes of the rest that is not gone.
@@ -184,14 +195,12 @@ impl Erasing {
         for failure in failures {
             by_index[failure.index] = Some(failure);
         }
-        let (mut settled, mut gone, mut throttles) = (Settled::default(), Counts::default(), 0);
+        let (mut settled, mut gone) = (Settled::default(), Counts::default());
         for (item, failure) in items.into_iter().zip(by_index) {
             match failure {
                 None => gone += Counts::of(ground.kind, 1, item.bytes),
-                Some(failure) if failure.is_throttle || failure.is_retryable => {
-                    throttles += u64::from(failure.is_throttle);
-                    settled.again.push(item);
-                }
+                Some(failure) if failure.is_throttle => settled.throttled.push(item),
+                Some(failure) if failure.is_retryable => settled.again.push(item),
                 Some(failure) if failure.code == ACCESS_DENIED && ground.kind == Kind::Versions => {
                     settled.denied.push(item);
                 }
@@ -201,38 +210,49 @@ impl Erasing {
         // First out of the open ones: the fuse must not count anything twice.
         self.open.fetch_sub(gone.data(), Ordering::Relaxed);
         tour.counters.gone(ground.target, gone);
-        tour.counters.throttled(throttles);
-        if let Some(failure) = failures.iter().find(|failure| failure.is_retryable) {
-            let text = format!("the deletion: {} for {} keys", failure.code, settled.again.len());
+        tour.counters.throttled(settled.throttled.len() as u64);
+        if let Some(failure) = failures.iter().find(|failure| failure.is_throttle || failure.is_retryable) {
+            let keys = settled.throttled.len() + settled.again.len();
+            let text = format!("the deletion: {} for {keys} keys", failure.code);
             tour.note(ground.target, Fault::Unavailable(text));
         }
         settled
     }
 }
 
-/// One delete request, when its turn comes. `None`: too late.
+/// Waits for the turn of one delete request. `None`: too late.
+async fn admit<'t, B: Deletes>(tour: &'t Tour<'_, B>, ground: &Ground<'_>, wanted: usize) -> Option<Pass<'t>> {
+    let turn = tour.turn.lock().await;
+    let pass = tour.pace.admit(ground.prefix.bucket(), wanted).await;
+    drop(turn);
+    tour.may_launch().then_some(pass)
+}
+
+/// One delete request.
 async fn request<B: Deletes>(
     tour: &Tour<'_, B>,
     ground: &Ground<'_>,
     items: &[Item],
-) -> Result<Option<Vec<KeyFailure>>, Fault> {
-    let turn = tour.turn.lock().await;
-    let _permit = tour.pace.admit(items.len()).await;
-    drop(turn);
-    if !tour.may_launch() {
-        return Ok(None);
-    }
-    let start = Instant::now();
+    pass: &Pass<'_>,
+    attempt: u32,
+) -> Result<Vec<KeyFailure>, Fault> {
     tour.counters.requested(1);
-    let deletion = tour.bucket.delete(ground.prefix, ground.kind, items, tour.limit()).await?;
+    let deletion = tour.bucket.delete(ground.prefix, ground.kind, items, tour.limit()).await;
+    let throttled = match &deletion {
+        Ok(deletion) => deletion.failures.iter().filter(|failure| failure.is_throttle && attempt < SIGNALS).count(),
+        Err(Fault::Throttled(_)) => items.len(),
+        // It says nothing of the pace.
+        Err(_) => return deletion.map(|deletion| deletion.failures),
+    };
+    pass.answered(throttled);
+    let deletion = deletion?;
     tour.counters.requested(deletion.requests.saturating_sub(1));
-    tour.pace.batch_took(items.len(), start.elapsed());
-    Ok(Some(deletion.failures))
+    Ok(deletion.failures)
 }
 
 /// Asks what holds each refused version. Where nothing does, it counts as refused.
 async fn explain<B: Deletes>(tour: &Tour<'_, B>, ground: &Ground<'_>, denied: &[Item], left: &mut Left) {
-    let ask = |item| tour.until_answered(ground.target, move |limit| tour.bucket.retention(ground.prefix, item, limit));
+    let ask = |item| tour.until_answered(ground, move |limit| tour.bucket.retention(ground.prefix, item, limit));
     let questions: Vec<_> = denied.iter().map(ask).collect();
     let mut answers = stream::iter(questions).buffer_unordered(RETENTIONS_AT_ONCE);
     while let Some(answer) = answers.next().await {

@@ -203,9 +203,9 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
     }
 
-    /// Continues at once, where there is more to do.
+    /// Continues where there is more to do: at once, unless the hop was mostly refused.
     async fn go_on(&self, erasure: &Erasure, hop: &Hop<'_>, reason: Option<String>) -> Outcome {
-        let sent = self.hand_on(erasure, hop.is_idle, hop, Duration::ZERO).await;
+        let sent = self.hand_on(erasure, hop.is_idle, hop, self.pace.rest()).await;
         sent.err().unwrap_or(Outcome::Continued(reason))
     }
 

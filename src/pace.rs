@@ -1,11 +1,17 @@
-//! How fast keys are deleted: one turnstile for all erasures of an execution environment.
+//! How fast keys are deleted: one turnstile for each bucket, and one for all of them, shared by all erasures of an
+//! execution environment.
 
+mod congestion;
+
+use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
+
+use self::congestion::Congestion;
 
 /// The most keys that one DeleteObjects may carry.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
@@ -14,46 +20,97 @@ pub const MAX_BATCH_KEYS: usize = 1_000;
 /// Listings at once, over all erasures of an event, which may have up to 10,000: each is a socket.
 const READS_AT_ONCE: usize = 32;
 
-/// How late a batch may pass without the next one having to wait for it. Tokio's timers have 1 ms.
-const TIMER_SLACK: Duration = Duration::from_millis(20);
+/// How late a batch may pass without the next one having to wait for it: after a moment of leisure, what was not used
+/// is made up for. At the documented rate, that is a batch.
+const CREDIT: Duration = Duration::from_millis(250);
 
-/// Lets batches pass so that, one batch aside, no span of time sees more keys than the rate allows for it, and no moment
+/// The same where there is no ceiling and nothing was refused yet: small users need not wait at all.
+const FREE_CREDIT: Duration = Duration::from_secs(2);
+
+/// Lets batches pass so that no span of time sees more keys than the rate allows for it and for the credit, and no moment
 /// more requests than the slots.
 ///
-/// S3 counts every key of a DeleteObjects as one write against about 3,500 per second and partition, so the rate
-/// is in keys. Waiting erasures pass in the order in which they came.
+/// S3 counts every key of a DeleteObjects as one write against about 3,500 per second and partition, so rates are in
+/// keys. What a bucket takes is learned from it; the ceiling is for all buckets together. Waiting erasures pass in the
+/// order in which they came.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
 #[derive(Debug)]
 pub struct Pace {
-    keys_per_second: Option<NonZeroU32>,
+    ceiling: Option<NonZeroU32>,
     max_in_flight: usize,
     slots: Semaphore,
     reads: Semaphore,
-    /// When the next batch may start.
+    gates: std::sync::Mutex<HashMap<String, Arc<Gate>>>,
+    /// When the next batch may start, to whichever bucket.
     next_start: Mutex<Option<Instant>>,
     batch_time: std::sync::Mutex<BatchTime>,
     jitter: std::sync::Mutex<fastrand::Rng>,
 }
 
+/// The turnstile of one bucket.
+#[derive(Debug)]
+struct Gate {
+    /// What was let through last.
+    last: Mutex<Last>,
+    congestion: std::sync::Mutex<Congestion>,
+    reading: std::sync::Mutex<Reading>,
+}
+
+/// A batch that was let through: the next one has to wait as long as it takes at the rate of then.
+#[derive(Debug)]
+struct Last {
+    start: Instant,
+    keys: usize,
+}
+
+/// How long listings have to wait that the bucket has refused.
+#[derive(Debug)]
+struct Reading {
+    resume: Instant,
+    /// What was sent before the last refusal says nothing new.
+    refused_at: Option<Instant>,
+    attempt: u32,
+}
+
+/// A batch that may be sent now. Its slot is free again when this is dropped.
+#[derive(Debug)]
+pub struct Pass<'p> {
+    pace: &'p Pace,
+    gate: Arc<Gate>,
+    _slot: SemaphorePermit<'p>,
+    sent: Instant,
+    keys: usize,
+    was_limited: bool,
+}
+
+/// A reading request that may be sent now.
+#[derive(Debug)]
+pub struct ReadPass<'p> {
+    pace: &'p Pace,
+    gate: Arc<Gate>,
+    _slot: SemaphorePermit<'p>,
+    sent: Instant,
+}
+
 impl Pace {
-    /// `keys_per_second`: `None` is no limit. `seed` decides the jitter of all waits.
-    pub fn new(keys_per_second: Option<NonZeroU32>, max_in_flight: NonZeroU32, seed: u64) -> Self {
+    /// `ceiling`: keys per second, to all buckets together; `None` is none. `seed` decides the jitter of all waits.
+    pub fn new(ceiling: Option<NonZeroU32>, max_in_flight: NonZeroU32, seed: u64) -> Self {
         let max_in_flight = usize::try_from(max_in_flight.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self {
-            keys_per_second,
+            ceiling,
             max_in_flight,
             slots: Semaphore::new(max_in_flight),
             reads: Semaphore::new(READS_AT_ONCE),
+            gates: std::sync::Mutex::default(),
             next_start: Mutex::new(None),
             batch_time: std::sync::Mutex::default(),
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
         }
     }
 
-    /// How many keys one batch may have: at most a second's worth.
-    pub fn batch_keys(&self) -> usize {
-        let rate = self.keys_per_second.and_then(|rate| usize::try_from(rate.get()).ok());
-        rate.unwrap_or(MAX_BATCH_KEYS).min(MAX_BATCH_KEYS)
+    /// How many keys one request to a bucket may have now.
+    pub fn batch_keys(&self, bucket: &str) -> usize {
+        self.gate(bucket).congestion().batch_keys()
     }
 
     /// How many requests may be in flight at once.
@@ -61,37 +118,80 @@ impl Pace {
         self.max_in_flight
     }
 
-    /// Waits for a free slot and for the time that `keys` more keys may be sent.
+    /// Waits for a free slot and for the time that more keys may be sent to a bucket: as many as are wanted, or fewer.
     ///
-    /// The slot is free again when the permit is dropped. Dropping the wait costs nothing.
-    pub async fn admit(&self, keys: usize) -> SemaphorePermit<'_> {
-        let mut next_start = self.next_start.lock().await;
+    /// Dropping the wait costs nothing.
+    pub async fn admit(&self, bucket: &str, wanted: usize) -> Pass<'_> {
+        let gate = self.gate(bucket);
+        let mut last = gate.last.lock().await;
         // The slot before the time: time that is taken early and used late would let batches through in a bunch.
-        let permit = self.slots.acquire().await.expect("the semaphore is never closed");
-        if let Some(rate) = self.keys_per_second {
-            let now = Instant::now();
-            // A timer that wakes a little late must not cost throughput.
-            let start = next_start.unwrap_or(now).max(now.checked_sub(TIMER_SLACK).unwrap_or(now));
+        let slot = self.slots.acquire().await.expect("the semaphore is never closed");
+        let asked = Instant::now();
+        let credit = if self.ceiling.is_none() && gate.congestion().is_free() { FREE_CREDIT } else { CREDIT };
+        let earliest = asked.checked_sub(credit).unwrap_or(asked);
+        // The rate may have become another meanwhile.
+        let start = loop {
+            let start = earliest.max(last.start + gate.congestion().time_for(last.keys));
+            if start <= Instant::now() {
+                break start;
+            }
             sleep_until(start).await;
-            *next_start = Some(start + seconds_for(keys, rate));
+        };
+        let keys = wanted.min(gate.congestion().batch_keys());
+        if let Some(ceiling) = self.ceiling {
+            let mut next_start = self.next_start.lock().await;
+            let start = next_start.map_or(earliest, |next| earliest.max(next));
+            sleep_until(start).await;
+            *next_start = Some(start + Duration::from_secs(1).mul_f64(keys as f64 / f64::from(ceiling.get())));
         }
-        permit
+        *last = Last { start, keys };
+        drop(last);
+        let sent = Instant::now();
+        Pass { pace: self, gate, _slot: slot, sent, keys, was_limited: sent > asked }
     }
 
-    /// Waits until one more reading request may be sent; it is over when the permit is dropped.
-    pub async fn admit_read(&self) -> SemaphorePermit<'_> {
-        self.reads.acquire().await.expect("the semaphore is never closed")
+    /// Waits until one more reading request may be sent to a bucket.
+    pub async fn admit_read(&self, bucket: &str) -> ReadPass<'_> {
+        let gate = self.gate(bucket);
+        loop {
+            let resume = gate.reading().resume;
+            sleep_until(resume).await;
+            let slot = self.reads.acquire().await.expect("the semaphore is never closed");
+            if gate.reading().resume <= Instant::now() {
+                return ReadPass { pace: self, gate, _slot: slot, sent: Instant::now() };
+            }
+        }
+    }
+
+    /// How long to leave the buckets alone, where one of them refuses most of what is sent. Else zero.
+    pub fn rest(&self) -> Duration {
+        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        gates.values().map(|gate| gate.congestion().rest()).max().unwrap_or_default()
+    }
+
+    fn gate(&self, bucket: &str) -> Arc<Gate> {
+        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if let Some(gate) = gates.get(bucket) {
+            let mut congestion = gate.congestion();
+            if congestion.is_outdated(now) {
+                *congestion = Congestion::new(self.ceiling, now);
+            }
+            drop(congestion);
+            return Arc::clone(gate);
+        }
+        let gate = Arc::new(Gate {
+            last: Mutex::new(Last { start: now.checked_sub(FREE_CREDIT).unwrap_or(now), keys: 0 }),
+            congestion: std::sync::Mutex::new(Congestion::new(self.ceiling, now)),
+            reading: std::sync::Mutex::new(Reading { resume: now, refused_at: None, attempt: 0 }),
+        });
+        gates.insert(bucket.to_owned(), Arc::clone(&gate));
+        gate
     }
 
     /// How long a full delete request takes at most, all but seldom; zero before the first was measured.
     pub fn longest_batch_time(&self) -> Duration {
         self.batch_time().longest()
-    }
-
-    /// Notes how long a successful delete request of so many keys took.
-    pub fn batch_took(&self, keys: usize, took: Duration) {
-        let is_full = keys * 2 > self.batch_keys();
-        self.batch_time().note(is_full, took);
     }
 
     fn batch_time(&self) -> MutexGuard<'_, BatchTime> {
@@ -110,9 +210,54 @@ impl Pace {
     }
 }
 
-fn seconds_for(keys: usize, rate: NonZeroU32) -> Duration {
-    let keys = u32::try_from(keys).unwrap_or(u32::MAX);
-    Duration::from_secs_f64(f64::from(keys) / f64::from(rate.get()))
+impl Gate {
+    fn congestion(&self) -> MutexGuard<'_, Congestion> {
+        self.congestion.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reading(&self) -> MutexGuard<'_, Reading> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Pass<'_> {
+    /// How many keys may be sent: as many as were wanted, or fewer.
+    pub fn keys(&self) -> usize {
+        self.keys
+    }
+
+    /// Notes that the batch was answered, and how many of its keys were refused because they were too many.
+    pub fn answered(&self, throttled: usize) {
+        let now = Instant::now();
+        let passed = self.keys.saturating_sub(throttled);
+        let mut congestion = self.gate.congestion();
+        let is_full = self.keys * 2 > congestion.batch_keys();
+        if passed > 0 {
+            congestion.passed(self.sent, now, passed, self.was_limited);
+            self.pace.batch_time().note(is_full, now - self.sent);
+        }
+        if throttled > 0 {
+            congestion.throttled(self.sent, now);
+        }
+    }
+}
+
+impl ReadPass<'_> {
+    /// Notes whether the bucket refused the request because there were too many.
+    pub fn answered(&self, is_throttled: bool) {
+        let now = Instant::now();
+        let mut reading = self.gate.reading();
+        if reading.refused_at.is_some_and(|refused_at| self.sent <= refused_at) {
+            return;
+        }
+        if is_throttled {
+            reading.attempt = reading.attempt.saturating_add(1);
+            reading.resume = now + self.pace.backoff(reading.attempt);
+            reading.refused_at = Some(now);
+        } else {
+            reading.attempt /= 2;
+        }
+    }
 }
 
 /// A smoothed measure of how long full batches take, so that none is launched that could not end in time: what is dropped
@@ -160,28 +305,30 @@ mod tests {
         let pace = pace(1_000, 8);
         let start = Instant::now();
         for _ in 0..4 {
-            let _permit = pace.admit(500).await;
+            let _pass = pace.admit("photos", 500).await;
         }
-        assert_eq!(start.elapsed().as_millis() / 10, 150, "four batches of 500 at 1,000 keys a second");
+        // Four batches of 500 at 1,000 keys a second, less the credit.
+        assert_eq!(start.elapsed().as_millis() / 10, 125);
     }
 
     #[tokio::test(start_paused = true)]
     async fn never_has_more_requests_than_slots() {
         let pace = pace(0, 2);
-        let first = pace.admit(1).await;
-        let _second = pace.admit(1).await;
-        let third = tokio::time::timeout(Duration::from_secs(9), pace.admit(1));
+        let first = pace.admit("photos", 1).await;
+        let _second = pace.admit("exports", 1).await;
+        let third = tokio::time::timeout(Duration::from_secs(9), pace.admit("photos", 1));
         assert!(third.await.is_err());
         drop(first);
-        let fourth = tokio::time::timeout(Duration::from_secs(9), pace.admit(1));
+        let fourth = tokio::time::timeout(Duration::from_secs(9), pace.admit("photos", 1));
         assert!(fourth.await.is_ok());
     }
 
     #[test]
-    fn batches_hold_at_most_a_second_of_the_rate() {
-        assert_eq!(pace(0, 1).batch_keys(), 1_000);
-        assert_eq!(pace(3_500, 1).batch_keys(), 1_000);
-        assert_eq!(pace(10, 1).batch_keys(), 10);
+    fn batches_hold_at_most_half_a_second_of_the_rate() {
+        assert_eq!(pace(0, 1).batch_keys("photos"), 1_000);
+        assert_eq!(pace(3_500, 1).batch_keys("photos"), 1_000);
+        assert_eq!(pace(10, 1).batch_keys("photos"), 5);
+        assert_eq!(pace(1, 1).batch_keys("photos"), 1);
     }
 
     #[test]
@@ -195,40 +342,56 @@ mod tests {
         }
     }
 
-    fn longest_after(pace: &Pace, keys: usize, measures_ms: impl IntoIterator<Item = u64>) -> u128 {
-        measures_ms.into_iter().for_each(|took| pace.batch_took(keys, Duration::from_millis(took)));
-        pace.longest_batch_time().as_millis()
+    const FULL: bool = true;
+    const SMALL: bool = false;
+
+    fn longest_after(time: &mut BatchTime, is_full: bool, measures_ms: impl IntoIterator<Item = u64>) -> u128 {
+        measures_ms.into_iter().for_each(|took| time.note(is_full, Duration::from_millis(took)));
+        time.longest().as_millis()
     }
 
     #[test]
     fn learns_how_long_a_batch_takes_at_most() {
-        assert_eq!(longest_after(&pace(0, 1), 1_000, []), 0);
-        assert_eq!(longest_after(&pace(0, 1), 1_000, [200]), 600, "RFC 6298: half of the first measure deviates");
-        assert_eq!(longest_after(&pace(0, 1), 1_000, [200; 100]), 200);
-        let uneven = longest_after(&pace(0, 1), 1_000, (0..100).map(|n| 150 + n % 5 * 25));
+        let after = |measures_ms: Vec<u64>| longest_after(&mut BatchTime::default(), FULL, measures_ms);
+        assert_eq!(after(vec![]), 0);
+        assert_eq!(after(vec![200]), 600, "RFC 6298: half of the first measure deviates");
+        assert_eq!(after(vec![200; 100]), 200);
+        let uneven = after((0..100).map(|n| 150 + n % 5 * 25).collect());
         assert!((250..400).contains(&uneven), "{uneven} ms, of measures from 150 to 250");
-        let slower = longest_after(&pace(0, 1), 1_000, [[200; 20], [400; 20]].concat());
+        let slower = after([[200; 20], [400; 20]].concat());
         assert!((390..500).contains(&slower), "{slower}");
     }
 
     #[tokio::test(start_paused = true)]
     async fn fast_batches_of_few_keys_do_not_hide_how_slow_the_others_are() {
+        let mut time = BatchTime::default();
+        assert_eq!(longest_after(&mut time, FULL, [250; 100]), 250);
+        assert_eq!(longest_after(&mut time, SMALL, [20; 100]), 250);
+        assert!(longest_after(&mut time, SMALL, [400]) > 300, "slower than any full one");
+        assert!(longest_after(&mut time, FULL, [20; 100]) < 50);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_than_half_full_is_full() {
         let pace = pace(0, 1);
-        assert_eq!(longest_after(&pace, 1_000, [250; 100]), 250);
-        assert_eq!(longest_after(&pace, 500, [20; 100]), 250);
-        assert!(longest_after(&pace, 3, [400]) > 300, "slower than any full one");
-        assert!(longest_after(&pace, 501, [20; 100]) < 50, "more than half full is full");
+        for (keys, wait_ms) in [(1_000, 250), (500, 20), (501, 1_000)] {
+            let pass = pace.admit("photos", keys).await;
+            sleep_until(Instant::now() + Duration::from_millis(wait_ms)).await;
+            let before = pace.longest_batch_time();
+            pass.answered(0);
+            assert_eq!(pace.longest_batch_time() == before, keys == 500, "{keys}");
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_slow_batch_is_forgotten_where_all_others_are_small() {
-        let pace = pace(0, 1);
-        assert!(longest_after(&pace, 9, [20; 9]) < 60);
-        assert!(longest_after(&pace, 9, [15_000]) > 15_000);
-        assert!(longest_after(&pace, 9, [20; 200]) < 60);
-        let full = longest_after(&pace, 1_000, [[250; 50], [15_000; 50]].concat());
-        assert_eq!(longest_after(&pace, 9, [20; 200]), full);
+        let mut time = BatchTime::default();
+        assert!(longest_after(&mut time, SMALL, [20; 9]) < 60);
+        assert!(longest_after(&mut time, SMALL, [15_000]) > 15_000);
+        assert!(longest_after(&mut time, SMALL, [20; 200]) < 60);
+        let full = longest_after(&mut time, FULL, [[250; 50], [15_000; 50]].concat());
+        assert_eq!(longest_after(&mut time, SMALL, [20; 200]), full);
         tokio::time::advance(MEMORY + Duration::from_secs(1)).await;
-        assert!(longest_after(&pace, 9, [20; 200]) < 60);
+        assert!(longest_after(&mut time, SMALL, [20; 200]) < 60);
     }
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::bookmark::{Bookmark, LowWaterMark, PageMark};
 use crate::bucket::{Bucket, Fault, Item, Kind, Page};
 use crate::deadline::left_until;
-use crate::pace::Pace;
+use crate::pace::{MAX_BATCH_KEYS, Pace};
 use crate::sieve::Sieve;
 use crate::tally::{Counters, Counts, Left};
 use crate::target::{Prefix, Target};
@@ -275,7 +275,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
     /// Whether the target's bucket has versioning. `None`: the stop time came first.
     async fn ask_for_versioning(&self, ground: &Ground<'_>) -> Option<Result<bool, Fault>> {
         let request = |limit| self.bucket.is_versioned(ground.prefix.bucket(), limit);
-        self.before_stop(self.until_answered(ground.target, request)).await
+        self.before_stop(self.until_answered(ground, request)).await
     }
 
     /// Lists one kind at one target from a token on, and disposes of what it lists.
@@ -338,7 +338,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
     /// Repeats a reading request until it is answered, or until that is hopeless. The stop time ends the rest.
     pub(crate) async fn until_answered<T, Answer>(
         &self,
-        target: &str,
+        ground: &Ground<'_>,
         request: impl Fn(Duration) -> Answer,
     ) -> Result<T, Fault>
     where
@@ -346,19 +346,22 @@ impl<'a, B: Bucket> Tour<'a, B> {
     {
         let mut attempt = 0;
         loop {
-            let permit = self.pace.admit_read().await;
+            let pass = self.pace.admit_read(ground.prefix.bucket()).await;
             self.counters.requested(1);
-            let fault = match request(self.limit()).await {
+            let answer = request(self.limit()).await;
+            let is_throttled = matches!(answer, Err(Fault::Throttled(_)));
+            pass.answered(is_throttled);
+            drop(pass);
+            match answer {
                 Ok(answer) => return Ok(answer),
-                Err(fault) => fault,
-            };
-            drop(permit);
-            if !fault.is_temporary() {
-                return Err(fault);
+                Err(fault) if fault.is_temporary() => self.note(ground.target, fault),
+                Err(fault) => return Err(fault),
             }
-            self.note(target, fault);
-            attempt += 1;
-            sleep(self.pace.backoff(attempt)).await;
+            // Where there were too many requests, the pace makes all of them wait.
+            if !is_throttled {
+                attempt += 1;
+                sleep(self.pace.backoff(attempt)).await;
+            }
             self.counters.retried();
         }
     }
@@ -419,14 +422,14 @@ impl<B: Bucket> Listing<'_, '_, B> {
     /// Fetches one page and cuts it into batches; returns what comes after it. `None`: there is no further page.
     async fn next_page(&self, next: Option<Next>) -> Result<Option<(Vec<Batch>, Option<Next>)>, Obstacle> {
         let Some(Next { token, number, mut sieve }) = next else { return Ok(None) };
-        let Self { tour, ground, .. } = self;
+        let ground = self.ground;
         let page = self.list(token.as_deref()).await?;
         let following = page.next.clone();
         let sifted = sieve.sift(ground.prefix, token.as_deref(), page)?;
         self.may_have_markers.fetch_or(sifted.has_markers, Ordering::Relaxed);
         let size = match ground.kind {
-            Kind::Uploads => tour.pace.batch_keys().min(UPLOADS_IN_A_BATCH),
-            Kind::Objects | Kind::Versions | Kind::DeleteMarkers => tour.pace.batch_keys(),
+            Kind::Uploads => UPLOADS_IN_A_BATCH,
+            Kind::Objects | Kind::Versions | Kind::DeleteMarkers => MAX_BATCH_KEYS,
         };
         let page = PageMark {
             number,
@@ -443,7 +446,7 @@ impl<B: Bucket> Listing<'_, '_, B> {
     async fn list(&self, token: Option<&str>) -> Result<Page, Fault> {
         let Self { tour, ground, .. } = self;
         let request = |limit| tour.bucket.list(ground.prefix, ground.kind, token, limit);
-        tour.until_answered(ground.target, request).await
+        tour.until_answered(ground, request).await
     }
 }
 

@@ -39,7 +39,7 @@ async fn errors_inside_a_200_are_read_key_by_key() {
         ["u1/gone", "u1/slow", "u1/internal", "u1/denied", "u1/never-there", "u1/news", "u1/unmentioned", "u1/odd"];
     let expected = failures([
         (1, "SlowDown", true, true),
-        (2, "InternalError", true, false),
+        (2, "InternalError", true, true),
         (3, "AccessDenied", false, false),
         (5, "CodeOf2030", false, false),
         (6, "Unanswered", true, false),

@@ -26,16 +26,18 @@ fn server(script: Vec<Answer>) -> Server {
 
 #[tokio::test]
 async fn a_throttled_batch_comes_back_in_two_halves() {
-    let page = |keys: &[&str]| {
-        let contents: String = keys.iter().map(|key| format!("<Contents><Key>u1/{key}</Key></Contents>")).collect();
+    let keys: Vec<String> = (0..1_000).map(|number| format!("u1/{number:04}")).collect();
+    let page = |keys: &[String]| {
+        let contents: String = keys.iter().map(|key| format!("<Contents><Key>{key}</Key></Contents>")).collect();
         full(&format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"))
     };
-    let deleted = |keys: [&str; 2]| {
-        let deleted = keys.map(|key| format!("<Deleted><Key>u1/{key}</Key></Deleted>")).concat();
+    let deleted = |keys: &[String]| {
+        let deleted: String = keys.iter().map(|key| format!("<Deleted><Key>{key}</Key></Deleted>")).collect();
         full(&format!("<DeleteResult>{deleted}</DeleteResult>"))
     };
-    let listed = page(&["a", "b", "c", "d"]);
-    let server = server(vec![listed, error(503, "SlowDown"), deleted(["a", "b"]), deleted(["c", "d"]), page(&[])]);
+    let (first, second) = keys.split_at(500);
+    let slow = error(503, "SlowDown");
+    let server = server(vec![page(&keys), slow, deleted(first), deleted(second), page(&[])]);
     let (targets, user) = (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
     let (pace, counters) = (Pace::new(None, NonZeroU32::MIN, 1), Counters::default());
     let stop = Instant::now() + LIMIT;
@@ -47,6 +49,6 @@ async fn a_throttled_batch_comes_back_in_two_halves() {
     let requests = server.requests();
     let batches = requests.iter().filter(|request| request.starts_with("POST"));
     let batch_sizes: Vec<usize> = batches.map(|request| request.matches("<Key>").count()).collect();
-    assert_eq!(batch_sizes, [4, 2, 2]);
+    assert_eq!(batch_sizes, [1_000, 500, 500]);
     assert_eq!(hop.requests, requests.len() as u64);
 }

@@ -46,6 +46,8 @@ pub(crate) struct Store {
     pub(crate) log: Mutex<Vec<(Instant, Event)>>,
     pub(crate) refuses: bool,
     pub(crate) hangs: bool,
+    /// Each second delete request, whatever the pace.
+    pub(crate) throttles_half: bool,
     /// It deletes when the request arrives, and takes 175 to 325 ms for the answer.
     pub(crate) is_uneven: bool,
     /// The page, by its first key, whose deletes never end.
@@ -125,6 +127,12 @@ impl Deletes for Shared<Store> {
         if self.stuck_from == items.first().map(number) {
             std::future::pending::<()>().await;
         }
+        let is_even =
+            locked(&self.log).iter().filter(|(_, event)| matches!(event, Event::Deleting(_))).count() % 2 == 0;
+        if self.throttles_half && is_even {
+            sleep(Duration::from_millis(20)).await;
+            return Err(Fault::Throttled("SlowDown".to_owned()));
+        }
         if !self.is_uneven {
             sleep(Duration::from_millis(250)).await;
         }
@@ -184,6 +192,9 @@ impl Queue for Shared<Letters> {
     }
 }
 
+/// What the shelf takes for a receipt.
+pub(crate) const STORING: Duration = Duration::from_millis(30);
+
 /// A place for receipts that fails as often as it is told.
 #[derive(Debug, Default)]
 pub(crate) struct Shelf {
@@ -210,7 +221,7 @@ fn take(from: &AtomicU32) -> bool {
 
 impl Receipts for Shared<Shelf> {
     async fn store(&self, name: &str, document: &str, _limit: Duration) -> Result<Stored, ReceiptFault> {
-        sleep(Duration::from_millis(30)).await;
+        sleep(STORING).await;
         if self.refuses {
             return Err(ReceiptFault::Refused("AccessDenied".to_owned()));
         }

@@ -72,7 +72,8 @@ pub(super) fn not_malformed(fault: Fault) -> Fault {
 
 /// The failure of one item, by the code that the answer to many has for it.
 pub(super) fn key_failure(index: usize, code: &str) -> KeyFailure {
-    let is_throttle = THROTTLE_CODES.contains(&code);
+    // S3 says so of single keys when it has too many at once.
+    let is_throttle = THROTTLE_CODES.contains(&code) || code == "InternalError";
     let is_retryable = is_throttle || RETRYABLE_CODES.contains(&code);
     KeyFailure { index, code: code.to_owned(), is_retryable, is_throttle }
 }

@@ -1,0 +1,192 @@
+//! The pace against a model of an S3 partition, in virtual time: what it makes of a limit that it does not know.
+
+#![expect(clippy::future_not_send, reason = "a test has one thread")]
+
+#[path = "../fake/partition.rs"]
+mod partition;
+
+mod others;
+mod table;
+mod world;
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use erase_user_files::pace::Pace;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::world::{FULL, LEAST, No, SLOTS, Shared};
+
+fn partition(keys_per_second: u32, no: No) -> Shared {
+    Shared::new(keys_per_second, no)
+}
+
+fn pace(ceiling: u32) -> Pace {
+    Pace::new(NonZeroU32::new(ceiling), SLOTS, 1)
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_the_limit_that_is_documented_nothing_is_refused_and_no_time_is_lost() {
+    for no in [No::Request(0.0), No::Request(0.1), No::Keys] {
+        let run = partition(3_500, no).erase(&pace(3_500), 100_000).await;
+        assert!(run.over_the_bound(3_500) < 1.04, "{no:?}: {run:?}");
+        assert_eq!((run.requests, run.refused), (100, 0), "{no:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lower_limit_is_found_by_few_refusals() {
+    for (limit, most_time, most_refused) in [(1_200, 1.10, 8.0), (300, 1.20, 15.0), (3_000, 1.10, 8.0)] {
+        for no in [No::Request(0.0), No::Request(0.1), No::Keys] {
+            let keys = usize::try_from(limit).unwrap() * 80;
+            let run = partition(limit, no).erase(&pace(3_500), keys).await;
+            let (time, refused) = (run.over_the_bound(limit), run.refused_percent());
+            assert!(time < most_time && refused < most_refused, "{limit} {no:?}: {run:?}, {time:.3}, {refused:.1} %");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_higher_limit_is_used_where_there_is_no_ceiling() {
+    for (limit, most_time) in [(3_500, 1.10), (7_000, 1.15), (20_000, 1.25)] {
+        let keys = usize::try_from(limit).unwrap() * 60;
+        let run = partition(limit, No::Request(0.0)).erase(&pace(0), keys).await;
+        assert!(run.over_the_bound(limit) < most_time, "{limit}: {run:?}, {:.3}", run.over_the_bound(limit));
+        assert!(run.refused_percent() < 5.0, "{limit}: {run:?}");
+    }
+    // Only the number of requests at once is a limit here: eight full ones take 250 ms.
+    let unlimited = partition(1_000_000_000, No::Request(0.0)).erase(&pace(0), 100_000).await;
+    assert!(unlimited.seconds < 4.0 && unlimited.refused == 0, "{unlimited:?}");
+    let small = partition(1_000_000_000, No::Request(0.0)).erase(&pace(0), 5_000).await;
+    assert_eq!(small.seconds, (LEAST + FULL).as_secs_f64(), "a small user need not wait");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_that_changes_is_followed() {
+    for (before, after) in [(3_500, 7_000), (7_000, 3_500), (3_500, 700)] {
+        let partition = partition(before, No::Request(0.0));
+        let half = Duration::from_secs(95);
+        let keys = usize::try_from(before + after).unwrap() * 95;
+        let change = async {
+            sleep(half).await;
+            partition.0.borrow_mut().set_limit(after, Instant::now());
+        };
+        let pace = pace(0);
+        let (run, ()) = tokio::join!(partition.erase(&pace, keys), change);
+        let late = run.seconds - half.as_secs_f64();
+        let area = f64::from(before) * (half.as_secs_f64() + 1.0) + f64::from(after) * late;
+        let used = keys as f64 / area;
+        assert!(used > 0.90, "from {before} to {after}: {used:.3} of what would have passed, {run:?}");
+    }
+}
+
+/// Somebody else who always sends so many keys a second, in requests of 100, and repeats nothing.
+async fn other(partition: &Shared, keys_per_second: u32, until: Instant) -> f64 {
+    let (mut taken, mut sent) = (0, 0);
+    let begin = Instant::now();
+    while Instant::now() < until {
+        taken += partition.takes(100);
+        sent += 100;
+        sleep_until(begin + Duration::from_secs(1).mul_f64(f64::from(sent) / f64::from(keys_per_second))).await;
+    }
+    taken as f64 / f64::from(sent)
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_uses_half_of_the_partition_keeps_it() {
+    for (others, ours) in [(1_750, 1_750.0), (3_000, 500.0)] {
+        let partition = partition(3_500, No::Request(0.1));
+        let until = Instant::now() + Duration::from_secs(60);
+        let pace = pace(3_500);
+        let erase = partition.erase(&pace, 20_000);
+        let (run, share) = tokio::join!(erase, other(&partition, others, until));
+        assert!(share > 0.98, "of {others} keys a second, so much passed: {share:.3}");
+        assert!(run.keys_per_second() > ours * 0.9, "{others}: {run:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_environments_share_a_partition() {
+    let partition = partition(3_500, No::Request(0.1));
+    let (first, second) = (pace(3_500), pace(3_500));
+    let late = async {
+        sleep(Duration::from_secs(20)).await;
+        partition.erase(&second, 200_000).await
+    };
+    let (first, second) = tokio::join!(partition.erase(&first, 200_000), late);
+    for run in [&first, &second] {
+        assert!(run.keys_per_second() > 1_400.0, "{first:?} {second:?}");
+        assert!(run.refused_percent() < 5.0, "{first:?} {second:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_on() {
+    let pace = pace(3_500);
+    let (mut passed, start) = (0, Instant::now());
+    for number in 0..400 {
+        let keys = pace.batch_keys("photos");
+        let pass = pace.admit("photos", keys).await;
+        sleep(LEAST).await;
+        pass.answered(if number % 2 == 0 { keys } else { 0 });
+        passed += if number % 2 == 0 { 0 } else { keys };
+    }
+    let rate = passed as f64 / start.elapsed().as_secs_f64();
+    assert!((10.0..350.0).contains(&rate), "{rate} keys a second");
+    assert!(pace.rest() >= Duration::from_secs(1), "the rest is for later");
+    for _ in 0..100 {
+        let pass = pace.admit("photos", pace.batch_keys("photos")).await;
+        pass.answered(0);
+    }
+    assert_eq!(pace.rest(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn buckets_are_paced_apart_but_share_the_ceiling() {
+    let pace = pace(1_000);
+    let pass = pace.admit("slow", 500).await;
+    pass.answered(500);
+    drop(pass);
+    assert!(pace.batch_keys("slow") < 500);
+    assert_eq!(pace.batch_keys("fast"), 500);
+    let start = Instant::now();
+    for bucket in ["a", "b", "c", "d"].repeat(3) {
+        drop(pace.admit(bucket, 250).await);
+    }
+    let took = start.elapsed().as_secs_f64();
+    assert!((2.4..3.3).contains(&took), "3,000 keys at 1,000 a second: {took} s");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_learned_is_forgotten_when_nothing_was_sent_for_long() {
+    let pace = pace(3_500);
+    for _ in 0..9 {
+        let pass = pace.admit("photos", 100).await;
+        sleep(LEAST).await;
+        pass.answered(100);
+    }
+    assert!(pace.batch_keys("photos") < 200);
+    sleep(Duration::from_secs(59)).await;
+    assert!(pace.batch_keys("photos") < 200);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(pace.batch_keys("photos"), 1_000);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_is_refused_makes_all_listings_wait() {
+    let pace = pace(3_500);
+    let (first, second) = (pace.admit_read("photos").await, pace.admit_read("photos").await);
+    first.answered(true);
+    // It was on its way: one event.
+    second.answered(true);
+    let start = Instant::now();
+    let third = pace.admit_read("photos").await;
+    assert!((50..=100).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+    third.answered(true);
+    let other = Instant::now();
+    pace.admit_read("exports").await.answered(false);
+    assert_eq!(other.elapsed(), Duration::ZERO, "another bucket knows nothing of it");
+    let start = Instant::now();
+    pace.admit_read("photos").await.answered(false);
+    assert!((100..=200).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
+}

@@ -1,0 +1,148 @@
+//! An erasure of many keys from one partition, at the pace that somebody keeps.
+
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
+use std::rc::Rc;
+use std::time::Duration;
+
+use erase_user_files::pace::{Pace, Pass};
+use futures::future::join_all;
+use tokio::time::{Instant, sleep};
+
+use crate::partition::Partition;
+
+/// What S3 takes for a DeleteObjects: so long, and so much more for 1,000 keys.
+pub(crate) const LEAST: Duration = Duration::from_millis(20);
+pub(crate) const FULL: Duration = Duration::from_millis(230);
+
+/// Requests at once, as the function's default.
+pub(crate) const SLOTS: NonZeroU32 = NonZeroU32::new(8).unwrap();
+
+/// How a partition says no.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum No {
+    /// To the request, which costs so much of what it would have cost.
+    Request(f64),
+    /// To the keys that are too many.
+    Keys,
+}
+
+/// What keeps a pace.
+pub(crate) trait Keeper {
+    /// A request that may be sent now.
+    type Pass<'k>: Sent
+    where
+        Self: 'k;
+
+    /// Waits until some of the wanted keys may be sent.
+    async fn admit(&self, wanted: usize) -> Self::Pass<'_>;
+}
+
+/// A request on its way.
+pub(crate) trait Sent {
+    fn keys(&self) -> usize;
+
+    /// Hears how many of its keys were refused.
+    fn answered(&self, refused: usize);
+}
+
+impl Keeper for Pace {
+    type Pass<'k> = Pass<'k>;
+
+    async fn admit(&self, wanted: usize) -> Pass<'_> {
+        self.admit("photos", wanted).await
+    }
+}
+
+impl Sent for Pass<'_> {
+    fn keys(&self) -> usize {
+        self.keys()
+    }
+
+    fn answered(&self, refused: usize) {
+        self.answered(refused);
+    }
+}
+
+/// What an erasure came to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Run {
+    pub(crate) seconds: f64,
+    pub(crate) keys: usize,
+    pub(crate) requests: u32,
+    pub(crate) refused: u32,
+    /// When, in seconds, how many keys passed.
+    pub(crate) passed: Vec<(f64, usize)>,
+}
+
+impl Run {
+    pub(crate) fn keys_per_second(&self) -> f64 {
+        self.keys as f64 / self.seconds
+    }
+
+    /// How much longer than if every key had passed at the limit, with what the partition had in store at the start.
+    pub(crate) fn over_the_bound(&self, keys_per_second: u32) -> f64 {
+        let limit = f64::from(keys_per_second);
+        self.seconds / ((self.keys as f64 - limit) / limit)
+    }
+
+    pub(crate) fn refused_percent(&self) -> f64 {
+        f64::from(self.refused) / f64::from(self.requests) * 100.0
+    }
+}
+
+/// A partition that may be shared.
+#[derive(Debug, Clone)]
+pub(crate) struct Shared(pub(crate) Rc<RefCell<Partition>>, No);
+
+impl Shared {
+    pub(crate) fn new(keys_per_second: u32, no: No) -> Self {
+        let cost = if let No::Request(cost) = no { cost } else { 0.0 };
+        Self(Rc::new(RefCell::new(Partition::new(keys_per_second, cost, Instant::now()))), no)
+    }
+
+    /// How many of the keys are taken.
+    pub(crate) fn takes(&self, keys: usize) -> usize {
+        let mut partition = self.0.borrow_mut();
+        match self.1 {
+            No::Request(_) if partition.takes(keys, Instant::now()) => keys,
+            No::Request(_) => 0,
+            No::Keys => partition.takes_of(keys, Instant::now()),
+        }
+    }
+
+    /// Deletes so many keys at this pace, as many requests at once as there are slots, for at most an hour.
+    pub(crate) async fn erase(&self, keeper: &impl Keeper, keys: usize) -> Run {
+        let (start, left, run) = (Instant::now(), Cell::new(keys), RefCell::new(Run::default()));
+        // As in the function, one at a time waits at the pace.
+        let turn = tokio::sync::Mutex::new(());
+        let work = async || {
+            let mut open = 0;
+            while start.elapsed() < Duration::from_secs(3_600) {
+                let pass = {
+                    let _turn = turn.lock().await;
+                    if open == 0 {
+                        open = left.get().min(1_000);
+                        left.set(left.get() - open);
+                    }
+                    if open == 0 {
+                        return;
+                    }
+                    keeper.admit(open).await
+                };
+                let taken = self.takes(pass.keys());
+                let full = if taken > 0 { FULL.mul_f64(pass.keys() as f64 / 1_000.0) } else { Duration::ZERO };
+                sleep(LEAST + full).await;
+                pass.answered(pass.keys() - taken);
+                open -= taken;
+                let mut run = run.borrow_mut();
+                run.requests += 1;
+                run.refused += u32::from(taken < pass.keys());
+                run.keys += taken;
+                run.passed.push((start.elapsed().as_secs_f64(), taken));
+            }
+        };
+        join_all((0..SLOTS.get()).map(|_| work())).await;
+        Run { seconds: start.elapsed().as_secs_f64(), ..run.into_inner() }
+    }
+}
