@@ -205,6 +205,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
 
     /// Goes over the kinds of one target: uploads, then data, then what may only go when the data is gone.
     async fn visit<D: Disposal<B>>(&self, disposal: &D, uploads: Ground<'_>, from: Place, round: &mut Round) -> Visit {
+        let gone_before = self.counters.gone_in_hop().things();
         let mut obstacles = Vec::new();
         let mut from = Some(from);
         let ask = self.ask_for_versioning(&uploads);
@@ -247,7 +248,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
             let ground = Ground { kind: *kind, ..uploads };
             match self.pass(disposal, &ground, token.take(), round).await {
                 PassEnd::Complete { may_have_markers: false } if *kind == Kind::Versions => break,
-                PassEnd::Complete { .. } if *kind == Kind::Objects => {
+                PassEnd::Complete { .. } if *kind == Kind::Objects && self.may_be_last::<D>(round, gone_before) => {
                     // Asked before, it may have become another since, and what was deleted then is only hidden. A bucket
                     // that has no versioning after the listing had none during it.
                     match self.ask_for_versioning(&ground).await {
@@ -270,6 +271,11 @@ impl<'a, B: Bucket> Tour<'a, B> {
             }
         }
         Visit::Ended(obstacles)
+    }
+
+    /// Whether this round may be the last one. One that deleted something proves nothing: the next asks for all anew.
+    fn may_be_last<D: Disposal<B>>(&self, round: &Round, gone_before: u64) -> bool {
+        !D::DELETES || (round.gone == 0 && self.counters.gone_in_hop().things() == gone_before)
     }
 
     /// Whether the target's bucket has versioning. `None`: the stop time came first.

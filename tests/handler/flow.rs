@@ -8,7 +8,7 @@ use erase_user_files::handler::EventError;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::scene::{Event, Letters, Logs, NOBODY, Scene, Store, bookmarked, locked, record, withdrawal};
+use crate::scene::{Event, Letters, Logs, NOBODY, STORING, Scene, Store, bookmarked, locked, record, withdrawal};
 
 async fn time_spent_deleting(timeout: Duration, rate: &str, objects: u32) -> f64 {
     let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_DELETES_PER_SECOND", rate)]);
@@ -157,6 +157,37 @@ async fn an_erasure_of_which_every_second_request_is_throttled_ends_and_rests_be
     }
     assert_eq!(scene.store.left("u1"), 0);
     assert!(rests > 0);
+}
+
+/// So that nobody adds a round trip unseen.
+#[tokio::test(start_paused = true)]
+async fn an_erasure_takes_so_many_requests_and_round_trips_and_no_more() {
+    // A proof: versioning and uploads, objects, versioning. The fake takes no time for versioning, 60 ms for a listing,
+    // 250 ms for a deletion.
+    const PROOF: (u64, u64) = (4, 120);
+    for (objects, requests, milliseconds) in [
+        (0, PROOF.0, PROOF.1),
+        (1, 4 + PROOF.0, 120 + 250 + PROOF.1),
+        (1_000, 4 + PROOF.0, 120 + 250 + PROOF.1),
+        (1_001, 6 + PROOF.0, 180 + 250 + PROOF.1),
+        (5_000, 12 + PROOF.0, 60 + 300 + 250 + PROOF.1),
+    ] {
+        let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_DELETES_PER_SECOND", "0")]);
+        let start = Instant::now();
+        assert_eq!(scene.invoke(Duration::from_secs(60), vec![withdrawal("u1")]).await, Ok(NOBODY));
+        let took = start.elapsed() - STORING;
+        assert_eq!(scene.shelf.receipt().1["requests"], requests, "{objects}");
+        assert_eq!(u64::try_from(took.as_millis()).unwrap(), milliseconds, "{objects}");
+    }
+    // Ten users at once take hardly longer than one.
+    let users: Vec<String> = (0..10).map(|number| format!("u{number}")).collect();
+    let files: Vec<(&str, u32)> = users.iter().map(|user| (user.as_str(), 300)).collect();
+    let scene = Scene::new(Store::of(&files), Letters::default(), &[]);
+    let start = Instant::now();
+    let messages = users.iter().map(|user| withdrawal(user)).collect();
+    assert_eq!(scene.invoke(Duration::from_secs(60), messages).await, Ok(NOBODY));
+    let took = start.elapsed() - STORING;
+    assert!(took.as_millis() < 1_200, "3,000 objects at 3,500 a second: {took:?}");
 }
 
 #[tokio::test(start_paused = true)]
