@@ -1,7 +1,7 @@
 //! The figures and the plot of `docs/pace.md`: `make pace`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
@@ -35,6 +35,11 @@ const SCENES: [Scene; 5] = [
 ];
 
 impl Scene {
+    /// Where the limit grows above what is documented, a ceiling would be in the way.
+    fn ceiling(&self) -> u32 {
+        if self.change.is_some() { 0 } else { 3_500 }
+    }
+
     async fn play(&self, keeper: &impl Keeper) -> Run {
         let partition = partition(self.limit, self.no);
         let change = async {
@@ -65,8 +70,7 @@ impl Scene {
 }
 
 async fn runs(scene: &Scene) -> Vec<(&'static str, Run)> {
-    // Where the limit grows above what is documented, a ceiling would be in the way.
-    let ceiling = if scene.change.is_some() { 0 } else { 3_500 };
+    let ceiling = scene.ceiling();
     vec![
         ("ours", scene.play(&pace(ceiling)).await),
         ("fixed at 3,500/s", scene.play(&Kept::new(Fixed, ceiling)).await),
@@ -74,6 +78,17 @@ async fn runs(scene: &Scene) -> Vec<(&'static str, Run)> {
         ("CUBIC", scene.play(&Kept::new(Cubic::new(), ceiling)).await),
         ("the SDKs' adaptive mode", scene.play(&Kept::new(Adaptive::new(), ceiling)).await),
     ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_page_says_what_ours_comes_to() {
+    let mut told = Vec::new();
+    for scene in &SCENES {
+        told.push(scene.told(&scene.play(&pace(scene.ceiling())).await));
+    }
+    let page = fs::read_to_string(docs().join("pace.md")).expect("a page of the docs");
+    let row = format!("| ours | {} |", told.join(" | "));
+    assert!(page.contains(&row), "make pace prints the table anew: {row}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -93,8 +108,12 @@ async fn figures() {
     let unknown = plot(&columns[1], &[(0.0, 1_200.0)], (100.0, 2_000.0));
     let growing = plot(&columns[4], &[(0.0, 3_500.0), (95.0, 7_000.0)], (210.0, 9_000.0));
     for (name, drawing) in [("pace-unknown.svg", unknown), ("pace-growing.svg", growing)] {
-        fs::write(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(name), drawing).expect("docs can be written");
+        fs::write(docs().join(name), drawing).expect("docs can be written");
     }
+}
+
+fn docs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")
 }
 
 /// The keys per second of three of the runs, over time, and the limit.
