@@ -146,6 +146,10 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
 
         let counters = Counters::on_top_of(std::mem::take(&mut erasure.tally));
         let mut bookmark = std::mem::take(&mut erasure.bookmark);
+        if self.is_last_try(&erasure) && receive_count(record) > 1 {
+            // From the bookmark on, it has been tried. What is left of the time is for a proof.
+            bookmark.begin_next_round();
+        }
         let job = Job {
             targets: &self.config.targets,
             user: &erasure.user,
@@ -163,6 +167,11 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         self.tell_what_is_left(&erasure, &outcome, &hop, receive_count(record)).await;
         self.log_hop(record, &erasure, &hop, &outcome);
         outcome
+    }
+
+    /// Whether one more hop that deletes nothing would be one too many.
+    fn is_last_try(&self, erasure: &Erasure) -> bool {
+        !erasure.is_dry_run && erasure.next_hop(true, self.config.max_idle_hops).is_err()
     }
 
     fn read(&self, record: &SqsMessage) -> Result<Erasure, Outcome> {

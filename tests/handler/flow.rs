@@ -52,7 +52,8 @@ async fn the_tally_is_exact_over_many_hops_though_no_two_deletes_take_as_long() 
 #[tokio::test(start_paused = true)]
 async fn the_next_page_is_listed_while_this_one_is_deleted_but_not_many_pages_ahead() {
     let settings = [("MAX_IN_FLIGHT_BATCHES", "2"), ("MAX_DELETES_PER_SECOND", "0")];
-    let scene = Scene::new(Store::of(&[("u1", 50_000)]), Letters::default(), &settings);
+    let store = Store { ..Store::of(&[("u1", 50_000)]) };
+    let scene = Scene::new(store, Letters::default(), &settings);
     scene.invoke(Duration::from_secs(900), vec![withdrawal("u1")]).await.unwrap();
     assert_eq!(scene.store.left("u1"), 0);
     let (mut ahead, mut most_ahead, mut in_flight, mut most_in_flight, mut overlaps) = (0_i32, 0, 0, 0, 0);
@@ -188,6 +189,19 @@ async fn an_erasure_takes_so_many_requests_and_round_trips_and_no_more() {
     assert_eq!(scene.invoke(Duration::from_secs(60), messages).await, Ok(NOBODY));
     let took = start.elapsed() - STORING;
     assert!(took.as_millis() < 1_200, "3,000 objects at 3,500 a second: {took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_try_of_a_chain_goes_on_at_first_and_begins_with_a_proof_when_it_comes_again() {
+    for (idle_hops, delivery, listings) in [(2, "1", 2), (2, "2", 1), (1, "2", 2)] {
+        let scene = Scene::new(Store::default(), Letters::default(), &[]);
+        let mut message = bookmarked("s3://photos/{user_id}/", "7", 3);
+        message.body = message.body.map(|body| body.replacen('{', &format!("{{\"idleHops\": {idle_hops},"), 1));
+        message.attributes.insert("ApproximateReceiveCount".to_owned(), delivery.to_owned());
+        assert_eq!(scene.invoke(Duration::from_secs(60), vec![message]).await, Ok(NOBODY));
+        assert_eq!(locked(&scene.store.log).len(), listings, "{idle_hops} idle hops, delivery {delivery}");
+        assert_eq!(scene.shelf.receipt().1["outcome"], "erased");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! What must be true when a world has ended.
 
-use crate::mail::Message;
+use crate::claims::Census;
+use crate::fake::model::S3;
 use crate::people::{WITHDRAWN, folders};
 use crate::releases::Release;
 use crate::weather::RequestIds;
@@ -32,23 +33,21 @@ fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
         return;
     }
     let is_held = world.is_held_for_good(user) && !world.scene.is_dry_run;
-    let censuses = folders(user).each_ref().map(|(bucket, prefix)| world.census(&world.s3_at_first, bucket, prefix));
+    let count = |s3: &S3| folders(user).each_ref().map(|(bucket, prefix)| world.census(s3, bucket, prefix));
+    let (censuses, at_the_end) = (count(&world.s3_at_first), count(&world.s3));
     let data: u64 = censuses.iter().map(|census| census["objects"] + census["versions"]).sum();
     let is_blown = |max| data > max || !world.is_quiet() || world.weather_at_first.is_liar;
     let has_fuse_in_the_way = world.scene.max_objects.is_some_and(is_blown) && !world.scene.is_dry_run;
     let is_done = world.is_done(user);
-    // A proof has to list all that is kept within one invocation.
-    let kept: u64 = censuses.iter().map(|census| census["keptNewer"]).sum();
-    let has_much_to_keep = kept > world.page_size as u64;
-    // A redriven letter first goes through the rest of its round, and may have no idle hop left for its proof.
-    let mut letters = world.mail.dead_letters().iter().filter(|letter| letter.is_about(user));
-    let is_worn_out = |letter: &Message| letter.step.hop > 0 && !letter.body.contains(r#""idleHops":0"#);
-    let has_no_idle_hops = world.is_mended && letters.any(is_worn_out);
+    // A proof has to list all that is kept within one invocation; what is hidden in the middle is kept, too.
+    let kept = |censuses: &[Census]| censuses.iter().map(|census| census["keptNewer"]).sum::<u64>();
+    let has_much_to_keep = kept(&censuses).max(kept(&at_the_end)) > world.page_size as u64;
     // A dry run that has to count anew has no hop to lose, if it has only one.
-    let counts_anew = world.scene.is_dry_run && world.scene.deployment.is_some_and(|it| it.turns_targets);
+    let is_another = world.weather_at_first.switches_versioning;
+    let is_another = is_another || world.scene.deployment.is_some_and(|it| it.turns_targets);
+    let counts_anew = world.scene.is_dry_run && is_another;
     // A lock that ends may have ended in time, and a second request may find little enough for the fuse.
-    let is_undecided =
-        has_fuse_in_the_way || has_much_to_keep || has_no_idle_hops || counts_anew || world.scene.locks_end;
+    let is_undecided = has_fuse_in_the_way || has_much_to_keep || counts_anew || world.scene.locks_end;
     if !is_undecided && is_done == is_held {
         world.broken(format!("{user} is done: {is_done}, is held: {is_held}, in a world where nothing goes wrong"));
     }

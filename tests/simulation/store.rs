@@ -206,6 +206,15 @@ impl World {
     }
 }
 
+/// A plain delete that a slow invocation of a doubled message sent before the versioning was switched on, and that comes
+/// after the proof, leaves a marker: a late write, of our own.
+fn note_a_late_marker(world: &mut World, prefix: &Prefix, code: &str) {
+    let user = owner(prefix.bucket(), prefix.as_str()).filter(|_| code != "AccessDenied");
+    if let Some(user) = user.filter(|user| world.is_done(user)) {
+        world.rewritten.insert(user);
+    }
+}
+
 fn delete_now(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) -> Vec<KeyFailure> {
     let (throttled, outlive) = (world.weather.keys_throttled, world.weather.uploads_outlive);
     let bucket = prefix.bucket();
@@ -233,6 +242,7 @@ fn delete_now(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) ->
                 }),
                 Err(code) => {
                     world.reach_silently(if code == "AccessDenied" { "version locked" } else { "object only hidden" });
+                    note_a_late_marker(world, prefix, code);
                     failures.push(refusal(index, code));
                 }
             }
