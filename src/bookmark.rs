@@ -25,18 +25,49 @@ pub struct Bookmark {
     /// The token of the first page without all its outcomes; `None` is the kind's first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
+    /// Where the kind was listed in parts: those that are not done. Then there is no `token`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<Lane>,
+}
+
+/// A part of a listing that is listed on its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Lane {
+    /// The token of its first page without all its outcomes; `None` is the listing's first page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// Its last possible key, in letters that every queue takes; `None`: it goes to the end of the listing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
 impl Default for Bookmark {
     fn default() -> Self {
-        Self { round: 1, setting: None, target: None, kind: None, token: None }
+        Self { round: 1, setting: None, target: None, kind: None, token: None, lanes: Vec::new() }
     }
 }
 
 impl Bookmark {
     /// Whether a round begins here, at its first target's first page.
     pub fn is_at_start_of_round(&self) -> bool {
-        self.target.is_none() && self.kind.is_none() && self.token.is_none()
+        self.target.is_none() && self.kind.is_none() && self.token.is_none() && self.lanes.is_empty()
+    }
+
+    /// Takes the places out that a kind is to be gone on with from; none: from its start.
+    pub(crate) fn take_lanes(&mut self) -> Vec<Lane> {
+        let whole = self.token.take().map(|token| Lane { token: Some(token), until: None });
+        let lanes = std::mem::take(&mut self.lanes);
+        if lanes.is_empty() { whole.into_iter().collect() } else { lanes }
+    }
+
+    /// Notes these places. One part that goes to the end is written as releases before parts did.
+    pub(crate) fn put_lanes(&mut self, mut lanes: Vec<Lane>) {
+        if let [Lane { token, until: None }] = lanes.as_mut_slice() {
+            self.token = token.take();
+        } else {
+            self.lanes = lanes;
+        }
     }
 
     /// Goes to the start of the next round.

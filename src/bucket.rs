@@ -25,6 +25,10 @@ pub trait Bucket: Sync {
         token: Option<&str>,
         limit: Duration,
     ) -> impl Future<Output = Result<Page, Fault>> + Send;
+
+    /// The token of a page that begins behind a key. `None`: the store does not list in the order of keys, or cannot begin
+    /// a listing of this kind anywhere.
+    fn token_after(&self, kind: Kind, key: &str) -> Option<String>;
 }
 
 /// An object store to delete from. What only has a [`Bucket`], such as a dry run, has no way to delete.

@@ -21,6 +21,7 @@ pub mod deadline;
 pub mod eraser;
 pub mod handler;
 pub mod json;
+mod lanes;
 pub mod message;
 mod outcome;
 pub mod pace;

@@ -113,6 +113,11 @@ impl Pace {
         self.gate(bucket).congestion().batch_keys()
     }
 
+    /// Whether nothing but the slots holds requests to this bucket back: there is no ceiling, and nothing was refused.
+    pub fn is_free(&self, bucket: &str) -> bool {
+        self.ceiling.is_none() && self.gate(bucket).congestion().is_free()
+    }
+
     /// How many requests may be in flight at once.
     pub fn max_in_flight(&self) -> usize {
         self.max_in_flight

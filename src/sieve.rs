@@ -18,6 +18,8 @@ pub(crate) struct Sieve {
     kind: Kind,
     erase_before: Option<OffsetDateTime>,
     holds_markers_back: bool,
+    /// The last key that is looked for.
+    until: Option<String>,
     open: Option<OpenKey>,
 }
 
@@ -42,19 +44,30 @@ pub(crate) struct Sifted {
     pub(crate) has_markers: bool,
     /// From where to list again should the hop end when all pages up to this one are done.
     pub(crate) resume: Option<String>,
+    /// The token of the page that follows; `None` behind the last, and behind the last key that is looked for.
+    pub(crate) next: Option<String>,
 }
 
 impl Sieve {
     pub(crate) fn new(kind: Kind, erase_before: Option<OffsetDateTime>, holds_markers_back: bool) -> Self {
-        Self { kind, erase_before, holds_markers_back, open: None }
+        Self { kind, erase_before, holds_markers_back, until: None, open: None }
+    }
+
+    /// Looks for no key behind this one.
+    pub(crate) fn until(self, key: Option<String>) -> Self {
+        Self { until: key, ..self }
     }
 
     /// Takes the page that `token` listed.
     pub(crate) fn sift(&mut self, prefix: &Prefix, token: Option<&str>, page: Page) -> Result<Sifted, OutsidePrefix> {
-        let mut sifted = Sifted { resume: page.next, ..Sifted::default() };
+        let mut sifted = Sifted { next: page.next, ..Sifted::default() };
         let mut with_data = HashSet::new();
         for Entry { kind, key, id, bytes, last_modified } in page.entries {
             let key = prefix.own(key)?;
+            if self.until.as_deref().is_some_and(|until| key.as_str() > until) {
+                sifted.next = None;
+                continue;
+            }
             sifted.has_markers |= kind == Kind::DeleteMarkers;
             let is_newer = self.is_newer(last_modified);
             if self.kind == Kind::DeleteMarkers && kind == Kind::Versions && !is_newer {
@@ -68,6 +81,7 @@ impl Sieve {
                 }
             }
         }
+        sifted.resume.clone_from(&sifted.next);
         if self.kind == Kind::DeleteMarkers && self.holds_markers_back {
             self.hold_back(&mut sifted, with_data, page.cut_at, token);
         }

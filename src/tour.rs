@@ -2,18 +2,20 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::future::join;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{self, Stream, StreamExt, TryStreamExt};
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::bookmark::{Bookmark, LowWaterMark, PageMark};
+use crate::bookmark::{Bookmark, Lane, LowWaterMark, PageMark};
 use crate::bucket::{Bucket, Fault, Item, Kind, Page};
 use crate::deadline::left_until;
+use crate::lanes::{HEAD_PAGES, MAX_LANES, Sample};
 use crate::pace::{MAX_BATCH_KEYS, Pace};
 use crate::sieve::Sieve;
 use crate::tally::{Counters, Counts, Left};
@@ -25,6 +27,9 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(15);
 
 /// Each upload is aborted by a request of its own, and all of a batch have to fit into the time of one.
 const UPLOADS_IN_A_BATCH: usize = 100;
+
+/// The longest list of lanes that a continuation carries, in bytes of JSON: as long as the longest token may become in it.
+const MAX_LANES_BYTES: usize = 6 * 16_384;
 
 /// What is done with the batches of a round.
 pub(crate) trait Disposal<B>: Sync {
@@ -83,11 +88,18 @@ pub(crate) enum RoundEnd {
     Halted(TargetFault),
 }
 
-/// Where a target's share of a round begins: a kind, or `None` for the first, and the token of a page of it.
+/// Where a target's share of a round begins: a kind, or `None` for the first, and what of it is not done; nothing means
+/// all of it.
 #[derive(Debug, Default)]
 struct Place {
     kind: Option<Kind>,
-    token: Option<String>,
+    lanes: Vec<Lane>,
+}
+
+impl Place {
+    fn start_of(kind: Kind) -> Self {
+        Self { kind: Some(kind), lanes: Vec::new() }
+    }
 }
 
 /// How the visit of one target ended, and what stood in the way.
@@ -113,18 +125,22 @@ enum PassEnd {
 /// Items of one page that go together.
 #[derive(Debug)]
 struct Batch {
+    lane: usize,
     page: PageMark,
     items: Vec<Item>,
     left: Left,
 }
 
-/// Where the listing of a pass goes on.
+/// Where a lane goes on.
 #[derive(Debug)]
 struct Next {
+    lane: usize,
     token: Option<String>,
-    /// The page's number in the pass.
+    /// The page's number in the lane.
     number: u64,
     sieve: Sieve,
+    /// Of the page before, where that was the first.
+    sample: Option<Sample>,
 }
 
 impl<'a, B: Bucket> Tour<'a, B> {
@@ -149,9 +165,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let is_same_setting = bookmark.setting.take().is_none_or(|mark| mark == self.job.targets.mark());
         let is_here = |target: &Target| is_same_setting && bookmark.target.as_deref() == Some(&*target.to_string());
         let resumed = targets.iter().position(is_here);
-        let mut place = Place { kind: bookmark.kind.take(), token: bookmark.token.take() };
+        let mut place = Place { kind: bookmark.kind.take(), lanes: bookmark.take_lanes() };
         // A token without a kind, as releases before kinds sent it, belongs to none.
-        if resumed.is_none() || place.kind.is_none() {
+        if resumed.is_none() || place.kind.is_none() || place.lanes.len() > MAX_LANES {
             if bookmark.target.is_some() {
                 disposal.begin_again(self, None);
             }
@@ -191,11 +207,11 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 faults.push(fault);
             }
             if let Some(place) = stopped_at {
-                let is_at_start = target == &targets[0] && place.token.is_none() && place.kind == Some(Kind::Uploads);
+                let is_at_start = target == &targets[0] && place.lanes.is_empty() && place.kind == Some(Kind::Uploads);
                 bookmark.setting = (!is_at_start).then(|| self.job.targets.mark().to_owned());
                 bookmark.target = (!is_at_start).then_some(name);
                 bookmark.kind = place.kind.filter(|_| !is_at_start);
-                bookmark.token = place.token;
+                bookmark.put_lanes(place.lanes);
                 return RoundEnd::OutOfTime;
             }
         }
@@ -211,7 +227,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let ask = self.ask_for_versioning(&uploads);
         // Uploads first: one that is completed meanwhile becomes an object, and has to be seen as one.
         let is_versioned = if let Some(place) = from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads))) {
-            let (is_versioned, end) = join(ask, self.pass(disposal, &uploads, place.token, round)).await;
+            let (is_versioned, end) = join(ask, self.pass(disposal, &uploads, place.lanes, round)).await;
             match end {
                 PassEnd::Complete { .. } => {}
                 PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
@@ -226,8 +242,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         };
         let kinds = match is_versioned {
             None => {
-                let data = Place { kind: Some(Kind::Objects), token: None };
-                return Visit::OutOfTime(obstacles, from.unwrap_or(data));
+                return Visit::OutOfTime(obstacles, from.unwrap_or(Place::start_of(Kind::Objects)));
             }
             Some(Err(fault)) => {
                 obstacles.push(fault.into());
@@ -238,15 +253,15 @@ impl<'a, B: Bucket> Tour<'a, B> {
         };
         let at = from.as_ref().and_then(|from| from.kind);
         // Where time ran out before it was known what kind of data there is, the bookmark says objects.
-        let is_start_of_data = from.as_ref().is_some_and(|from| from.token.is_none() && at == Some(Kind::Objects));
+        let is_start_of_data = from.as_ref().is_some_and(|from| from.lanes.is_empty() && at == Some(Kind::Objects));
         let known = if is_start_of_data { Some(0) } else { kinds.iter().position(|kind| at == Some(*kind)) };
         if at.is_some() && known.is_none() {
             return Visit::BeginAgain(None);
         }
-        let mut token = from.and_then(|from| from.token);
+        let mut lanes = from.map(|from| from.lanes).unwrap_or_default();
         for kind in kinds.iter().skip(known.unwrap_or(0)) {
             let ground = Ground { kind: *kind, ..uploads };
-            match self.pass(disposal, &ground, token.take(), round).await {
+            match self.pass(disposal, &ground, std::mem::take(&mut lanes), round).await {
                 PassEnd::Complete { may_have_markers: false } if *kind == Kind::Versions => break,
                 PassEnd::Complete { .. } if *kind == Kind::Objects && self.may_be_last::<D>(round, gone_before) => {
                     // Asked before, it may have become another since, and what was deleted then is only hidden. A bucket
@@ -254,7 +269,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
                     match self.ask_for_versioning(&ground).await {
                         None => {
                             disposal.begin_again(self, Some(uploads.target));
-                            return Visit::OutOfTime(obstacles, Place { kind: Some(Kind::Uploads), token: None });
+                            return Visit::OutOfTime(obstacles, Place::start_of(Kind::Uploads));
                         }
                         Some(Err(fault)) => obstacles.push(fault.into()),
                         Some(Ok(true)) => return Visit::BeginAgain(None),
@@ -284,26 +299,22 @@ impl<'a, B: Bucket> Tour<'a, B> {
         self.before_stop(self.until_answered(ground, request)).await
     }
 
-    /// Lists one kind at one target from a token on, and disposes of what it lists.
+    /// Lists what is left of one kind at one target, and disposes of what it lists.
     async fn pass<D: Disposal<B>>(
         &self,
         disposal: &D,
         ground: &Ground<'_>,
-        token: Option<String>,
+        lanes: Vec<Lane>,
         round: &mut Round,
     ) -> PassEnd {
-        let listing = Listing { tour: self, ground, may_have_markers: AtomicBool::new(token.is_some()) };
-        let mut mark = LowWaterMark::new(token.clone());
-        let sieve = Sieve::new(ground.kind, self.job.erase_before, D::DELETES);
-        let first = Some(Next { token, number: 0, sieve });
-        let batches = stream::try_unfold(first, |next| listing.next_page(next))
-            .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
-            .try_flatten()
+        let listing = Listing::new(self, ground, D::DELETES, lanes);
+        let batches = listing
+            .batches()
             .take_until(self.launch_window())
             .map(|batch: Result<Batch, Obstacle>| async {
-                let Batch { page, items, left } = batch?;
+                let Batch { lane, page, items, left } = batch?;
                 let outcome = disposal.dispose(self, ground, items).await?;
-                Ok(outcome.map(|outcome| (page, left, outcome)))
+                Ok(outcome.map(|outcome| (lane, page, left, outcome)))
             })
             // One more than may be in flight: the next page is fetched while this one is deleted.
             .buffer_unordered(self.pace.max_in_flight().saturating_add(1));
@@ -311,8 +322,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let mut refused = None;
         let is_complete = loop {
             match self.before_stop(batches.next()).await {
-                Some(Some(Ok(Some((page, left, outcome))))) => {
-                    for (left, outcome) in mark.batch_done(page, (left, outcome)) {
+                Some(Some(Ok(Some((lane, page, left, outcome))))) => {
+                    for (left, outcome) in listing.batch_done(lane, page, (left, outcome)) {
                         let all_left = round.left.entry(ground.target.to_owned()).or_default();
                         all_left.merge(&left);
                         all_left.merge(&outcome.left);
@@ -328,7 +339,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 // The listing is over. What is on its way still comes in, so that nothing is listed and counted twice.
                 Some(Some(Err(Obstacle::Fault(fault @ Fault::TokenRefused(_))))) => refused = Some(fault),
                 Some(Some(Err(obstacle))) => return PassEnd::Obstacle(obstacle),
-                Some(None) => break mark.is_complete(),
+                Some(None) => break listing.is_complete(),
                 None => break false,
             }
         };
@@ -337,7 +348,13 @@ impl<'a, B: Bucket> Tour<'a, B> {
         } else if is_complete {
             PassEnd::Complete { may_have_markers: listing.may_have_markers.load(Ordering::Relaxed) }
         } else {
-            PassEnd::OutOfTime(Place { kind: Some(ground.kind), token: mark.token().map(str::to_owned) })
+            let lanes = listing.left();
+            if serde_json::to_string(&lanes).is_ok_and(|text| text.len() <= MAX_LANES_BYTES) {
+                return PassEnd::OutOfTime(Place { kind: Some(ground.kind), lanes });
+            }
+            // No store of ours has such tokens. Nothing is lost but time.
+            disposal.begin_again(self, Some(ground.target));
+            PassEnd::OutOfTime(Place::start_of(Kind::Uploads))
         }
     }
 
@@ -416,21 +433,94 @@ impl<'a, B: Bucket> Tour<'a, B> {
     }
 }
 
-/// The pages of one pass.
+/// The pages of one pass, in as many lanes as they are listed in.
 #[derive(Debug)]
 struct Listing<'l, 'a, B> {
     tour: &'l Tour<'a, B>,
     ground: &'l Ground<'l>,
+    deletes: bool,
+    is_at_start: bool,
     may_have_markers: AtomicBool,
+    lanes: std::sync::Mutex<Vec<OpenLane>>,
+    /// Where the listing goes on behind its head.
+    behind: std::sync::Mutex<Option<Next>>,
 }
 
-impl<B: Bucket> Listing<'_, '_, B> {
+/// A lane on its way.
+#[derive(Debug)]
+struct OpenLane {
+    mark: LowWaterMark<(Left, Outcome)>,
+    /// The last key of the lane.
+    until: Option<String>,
+}
+
+impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
+    /// No lanes: the listing is at its start.
+    fn new(tour: &'l Tour<'a, B>, ground: &'l Ground<'l>, deletes: bool, lanes: Vec<Lane>) -> Self {
+        let is_at_start = lanes.is_empty();
+        let open = |Lane { token, until }| OpenLane {
+            mark: LowWaterMark::new(token),
+            until: until.map(|until| percent_decode_str(&until).decode_utf8_lossy().into_owned()),
+        };
+        let lanes = if is_at_start { vec![Lane::default()] } else { lanes };
+        let lanes = std::sync::Mutex::new(lanes.into_iter().map(open).collect());
+        let may_have_markers = AtomicBool::new(!is_at_start);
+        Self { tour, ground, deletes, is_at_start, may_have_markers, lanes, behind: std::sync::Mutex::default() }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Vec<OpenLane>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that a batch has its outcome; returns those that may be counted now.
+    fn batch_done(&self, lane: usize, page: PageMark, outcome: (Left, Outcome)) -> Vec<(Left, Outcome)> {
+        self.lanes().get_mut(lane).map(|lane| lane.mark.batch_done(page, outcome)).unwrap_or_default()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.lanes().iter().all(|lane| lane.mark.is_complete())
+    }
+
+    /// What is not done. Nothing: all of it, from the start.
+    fn left(&self) -> Vec<Lane> {
+        let lane = |lane: &OpenLane| Lane {
+            token: lane.mark.token().map(str::to_owned),
+            until: lane.until.as_deref().map(|key| utf8_percent_encode(key, NON_ALPHANUMERIC).to_string()),
+        };
+        let lanes: Vec<Lane> = self.lanes().iter().filter(|lane| !lane.mark.is_complete()).map(lane).collect();
+        if lanes == [Lane::default()] { Vec::new() } else { lanes }
+    }
+
+    /// All batches. Where there are many pages, what is behind the first ones is split.
+    fn batches(&self) -> impl Stream<Item = Result<Batch, Obstacle>> + Send {
+        let mut rest: Vec<Next> = self.lanes().iter().enumerate().map(|(lane, open)| self.start(lane, open)).collect();
+        let head = if self.is_at_start { rest.pop() } else { None };
+        let behind = stream::once(self.split(rest))
+            .map_ok(|lanes| stream::select_all(lanes.into_iter().map(|lane| self.pages(Some(lane)).boxed())))
+            .try_flatten();
+        self.pages(head).chain(behind)
+    }
+
+    fn start(&self, lane: usize, open: &OpenLane) -> Next {
+        let sieve = Sieve::new(self.ground.kind, self.tour.job.erase_before, self.deletes).until(open.until.clone());
+        Next { lane, token: open.mark.token().map(str::to_owned), number: 0, sieve, sample: None }
+    }
+
+    /// The batches of one lane, of the listing's head until there is something to split.
+    fn pages(&self, next: Option<Next>) -> impl Stream<Item = Result<Batch, Obstacle>> + Send {
+        stream::try_unfold(next, |next| self.next_page(next))
+            .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
+            .try_flatten()
+    }
+
     /// Fetches one page and cuts it into batches; returns what comes after it. `None`: there is no further page.
     async fn next_page(&self, next: Option<Next>) -> Result<Option<(Vec<Batch>, Option<Next>)>, Obstacle> {
-        let Some(Next { token, number, mut sieve }) = next else { return Ok(None) };
+        let Some(Next { lane, token, number, mut sieve, .. }) = next else { return Ok(None) };
         let ground = self.ground;
         let page = self.list(token.as_deref()).await?;
-        let following = page.next.clone();
+        let keys = page.entries.iter().map(|entry| entry.key.as_str());
+        let is_head = self.is_at_start && lane == 0 && number + 1 == HEAD_PAGES;
+        let sample = if is_head { Sample::of(keys) } else { None };
         let sifted = sieve.sift(ground.prefix, token.as_deref(), page)?;
         self.may_have_markers.fetch_or(sifted.has_markers, Ordering::Relaxed);
         let size = match ground.kind {
@@ -442,11 +532,49 @@ impl<B: Bucket> Listing<'_, '_, B> {
             // An empty page is one empty batch, so that the low-water mark can pass it.
             batches: sifted.items.len().div_ceil(size).max(1),
             resume: sifted.resume,
-            is_last: following.is_none(),
+            is_last: sifted.next.is_none(),
         };
-        let batches = cut(sifted.items, size, &page, sifted.left);
-        let next = following.map(|token| Next { token: Some(token), number: number + 1, sieve });
+        let batches = cut(sifted.items, size, &page, sifted.left, lane);
+        let mut next = sifted.next.map(|token| Next { lane, token: Some(token), number: number + 1, sieve, sample });
+        if is_head {
+            *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = next.take();
+        }
         Ok(Some((batches, next)))
+    }
+
+    /// Splits what is behind the head into lanes, where listing could be slower than what is done with it.
+    async fn split(&self, mut lanes: Vec<Next>) -> Result<Vec<Next>, Obstacle> {
+        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut next) = behind else { return Ok(lanes) };
+        let Ground { kind, prefix, .. } = *self.ground;
+        let is_slower = !self.deletes || self.tour.pace.is_free(prefix.bucket());
+        let cuts = match next.sample.take() {
+            Some(sample) if is_slower => sample.cuts(prefix, |key| self.is_any_behind(key)).await,
+            Some(_) | None => Vec::new(),
+        };
+        let starts: Option<Vec<String>> = cuts.iter().map(|cut| self.tour.bucket.token_after(kind, cut)).collect();
+        // A store without order has one lane.
+        let starts = starts.unwrap_or_default();
+        let mut cuts = cuts.into_iter().take(starts.len()).map(Some).chain([None]);
+        let until = cuts.next().flatten();
+        let mut open = self.lanes();
+        if let Some(first) = open.first_mut() {
+            first.until.clone_from(&until);
+        }
+        next.sieve = next.sieve.until(until);
+        lanes.push(next);
+        for (token, until) in starts.into_iter().zip(cuts) {
+            let lane = OpenLane { mark: LowWaterMark::new(Some(token)), until };
+            lanes.push(self.start(open.len(), &lane));
+            open.push(lane);
+        }
+        Ok(lanes)
+    }
+
+    /// Whether anything is listed behind a key. What cannot be listed from there counts as nothing.
+    async fn is_any_behind(&self, key: String) -> bool {
+        let Some(token) = self.tour.bucket.token_after(self.ground.kind, &key) else { return false };
+        self.list(Some(&token)).await.is_ok_and(|page| !page.entries.is_empty() || page.next.is_some())
     }
 
     async fn list(&self, token: Option<&str>) -> Result<Page, Fault> {
@@ -476,12 +604,12 @@ impl Fault {
 }
 
 /// Cuts the items of a page into its batches; what the page leaves goes with the first.
-fn cut(mut items: Vec<Item>, size: usize, page: &PageMark, left: Left) -> Vec<Batch> {
+fn cut(mut items: Vec<Item>, size: usize, page: &PageMark, left: Left, lane: usize) -> Vec<Batch> {
     let mut batches = Vec::with_capacity(page.batches);
     let mut left = Some(left);
     for _ in 0..page.batches {
         let rest = items.split_off(size.min(items.len()));
-        batches.push(Batch { page: page.clone(), items, left: left.take().unwrap_or_default() });
+        batches.push(Batch { lane, page: page.clone(), items, left: left.take().unwrap_or_default() });
         items = rest;
     }
     batches

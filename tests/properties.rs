@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use erase_user_files::bookmark::Bookmark;
+use erase_user_files::bookmark::{Bookmark, Lane};
 use erase_user_files::bucket::Kind;
 use erase_user_files::config::Config;
 use erase_user_files::message::{Erasure, MessageError};
@@ -88,6 +88,7 @@ proptest! {
             setting: Some("0123456789abcdef".to_owned()),
             target: Some("s3://photos/{user_id}/".to_owned()),
             kind: [None, Some(Kind::Uploads), Some(Kind::DeleteMarkers)][hop as usize % 3],
+            lanes: token.iter().map(|until| Lane { token: None, until: Some(until.clone()) }).collect(),
             token,
             round: 7,
         };

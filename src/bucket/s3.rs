@@ -85,6 +85,11 @@ impl Bucket for S3Reader {
             Kind::Versions | Kind::DeleteMarkers => self.list_versions(prefix, token, limit).await,
         }
     }
+
+    /// Directory buckets, which have no order, are refused at the start.
+    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
+        listing::token_after(kind, key)
+    }
 }
 
 /// S3 to delete from.
@@ -110,6 +115,10 @@ impl Bucket for S3 {
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
         self.reader.list(prefix, kind, token, limit).await
+    }
+
+    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
+        self.reader.token_after(kind, key)
     }
 }
 

@@ -371,7 +371,6 @@ async fn a_token_that_is_none_of_this_listing_is_refused_without_a_request() {
             "",
             "&",
             "u1/k",
-            "u1%2Fk&",
             "&id",
             "u10%2Fk&id",
             "u1%2&id",
@@ -385,5 +384,39 @@ async fn a_token_that_is_none_of_this_listing_is_refused_without_a_request() {
             assert!(!page.unwrap_err().to_string().contains("u1"), "a token may hold a key");
         }
     }
+    for (kind, token) in [(Kind::Uploads, "u1%2Fk&"), (Kind::Objects, "&u10%2Fk"), (Kind::Objects, "&u1%2")] {
+        let page = reader.list(&prefix(), kind, Some(token), LIMIT).await;
+        assert!(matches!(page, Err(Fault::TokenRefused(_))), "{token}: {page:?}");
+    }
     server.requests();
+}
+
+#[tokio::test]
+async fn a_listing_can_begin_behind_a_key() {
+    for (kind, parameter) in [(Kind::Objects, "start-after=u1%2Fk%20%2B"), (Kind::Versions, "key-marker=u1%2Fk%20%2B")]
+    {
+        let server = Server::start(vec![listing(kind, LAST)]);
+        let reader = server.reader();
+        let token = reader.token_after(kind, "u1/k +").expect("a place");
+        reader.list(&prefix(), kind, Some(&token), LIMIT).await.expect("a page");
+        let request = server.requests().remove(0);
+        let line = request.lines().next().unwrap_or_default();
+        assert!(line.contains(parameter), "{line}");
+        for other in ["continuation-token", "version-id-marker"] {
+            assert!(!line.contains(other), "{line}");
+        }
+    }
+    let reader = Server::start(vec![]).reader();
+    assert_eq!([Kind::Uploads, Kind::DeleteMarkers].map(|kind| reader.token_after(kind, "u1/k")), [None, None]);
+}
+
+/// Whatever a store's tokens look like, they come back to it as they were.
+#[tokio::test]
+async fn a_token_that_looks_like_one_of_ours_goes_back_to_the_store() {
+    let next = format!("{TRUNCATED}<NextContinuationToken>&amp;u1%2Fk</NextContinuationToken>");
+    let page = list(Kind::Objects, listing(Kind::Objects, &next), None).await.expect("a page");
+    let server = Server::start(vec![listing(Kind::Objects, LAST)]);
+    server.reader().list(&prefix(), Kind::Objects, page.next.as_deref(), LIMIT).await.expect("a page");
+    let request = server.requests().remove(0);
+    assert!(request.contains("continuation-token=%26u1%252Fk"), "{request}");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use erase_user_files::bucket::{Bucket, Deletes, Deletion, Fault, Item, KeyFailure, Kind, Page, Retention};
 use erase_user_files::target::Prefix;
 
+use super::listing::token_after;
 use super::model::S3;
 
 /// A handle on a [`S3`] that the function and its test share.
@@ -37,6 +38,10 @@ impl Bucket for Fake {
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
         self.store().list((prefix.bucket(), prefix.as_str()), kind, token, self.page_size)
+    }
+
+    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
+        token_after(kind, key)
     }
 }
 

@@ -25,6 +25,12 @@ impl Place {
     }
 }
 
+/// The token of what comes behind a key.
+pub(crate) fn token_after(kind: Kind, key: &str) -> Option<String> {
+    let has_place = matches!(kind, Kind::Objects | Kind::Versions);
+    has_place.then(|| Place { key: key.to_owned(), rank: u64::MAX }.token(kind))
+}
+
 impl S3 {
     /// One page of at most so many entries behind a token of the same listing; without a token, the first.
     ///

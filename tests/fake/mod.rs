@@ -6,5 +6,5 @@
 //! fails but what S3 refuses by its own rules.
 
 pub(crate) mod handle;
-mod listing;
+pub(crate) mod listing;
 pub(crate) mod model;

@@ -259,6 +259,7 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
         target: targets.last().cloned(),
         kind: Some(Kind::DeleteMarkers),
         token,
+        lanes: Vec::new(),
     };
     let of_targets = targets.iter().map(|target| (target.clone(), most)).collect();
     erasure.tally =

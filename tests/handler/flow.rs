@@ -30,7 +30,7 @@ async fn a_hop_of_10_s_deletes_for_85_percent_of_it_and_one_of_300_s_for_97() {
 
 #[tokio::test(start_paused = true)]
 async fn the_tally_is_exact_over_many_hops_though_no_two_deletes_take_as_long() {
-    let store = Store { is_uneven: true, ..Store::of(&[("u1", 400_000), ("u2", 3)]) };
+    let store = Store { is_uneven: true, has_no_order: true, ..Store::of(&[("u1", 400_000), ("u2", 3)]) };
     let scene = Scene::new(store, Letters::default(), &[("MAX_DELETES_PER_SECOND", "0")]);
     let mut messages = vec![withdrawal("u1")];
     let mut hops = 0;
@@ -52,7 +52,7 @@ async fn the_tally_is_exact_over_many_hops_though_no_two_deletes_take_as_long() 
 #[tokio::test(start_paused = true)]
 async fn the_next_page_is_listed_while_this_one_is_deleted_but_not_many_pages_ahead() {
     let settings = [("MAX_IN_FLIGHT_BATCHES", "2"), ("MAX_DELETES_PER_SECOND", "0")];
-    let store = Store { ..Store::of(&[("u1", 50_000)]) };
+    let store = Store { has_no_order: true, ..Store::of(&[("u1", 50_000)]) };
     let scene = Scene::new(store, Letters::default(), &settings);
     scene.invoke(Duration::from_secs(900), vec![withdrawal("u1")]).await.unwrap();
     assert_eq!(scene.store.left("u1"), 0);
@@ -158,6 +158,69 @@ async fn an_erasure_of_which_every_second_request_is_throttled_ends_and_rests_be
     }
     assert_eq!(scene.store.left("u1"), 0);
     assert!(rests > 0);
+}
+
+/// Without a ceiling, only the number of requests at once holds it back.
+const NO_CEILING: [(&str, &str); 2] = [("MAX_DELETES_PER_SECOND", "0"), ("MAX_IN_FLIGHT_BATCHES", "64")];
+
+#[tokio::test(start_paused = true)]
+async fn without_a_ceiling_a_long_listing_is_split_into_lanes() {
+    let mut took = Vec::new();
+    for has_no_order in [false, true] {
+        let store = Store { has_no_order, ..Store::of(&[("u1", 200_000), ("u10", 5)]) };
+        let scene = Scene::new(store, Letters::default(), &NO_CEILING);
+        let start = Instant::now();
+        assert_eq!(scene.invoke(Duration::from_secs(60), vec![withdrawal("u1")]).await, Ok(NOBODY));
+        assert_eq!((scene.store.left("u1"), scene.store.left("u10")), (0, 5));
+        assert_eq!(scene.shelf.receipt().1["objects"], 200_000);
+        took.push(start.elapsed().as_secs_f64());
+    }
+    assert!(took[1] > 12.0, "200 pages of 60 ms, one after the other: {took:?}");
+    assert!(took[0] < 4.0, "{took:?}");
+    // A dry run does nothing but list.
+    let scene = Scene::new(Store::of(&[("u1", 200_000)]), Letters::default(), &[("DRY_RUN", "true")]);
+    let start = Instant::now();
+    assert_eq!(scene.invoke(Duration::from_secs(60), vec![withdrawal("u1")]).await, Ok(NOBODY));
+    assert_eq!(scene.shelf.receipt().1["objects"], 200_000);
+    assert!(start.elapsed().as_secs_f64() < 4.0, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_go_on_in_the_next_hop_where_each_of_them_was() {
+    for dry_run in ["false", "true"] {
+        let store = Store { is_uneven: true, ..Store::of(&[("u1", 400_000)]) };
+        let settings: Vec<_> = NO_CEILING.into_iter().chain([("DRY_RUN", dry_run)]).collect();
+        let scene = Scene::new(store, Letters::default(), &settings);
+        let (mut message, mut parts, mut hops) = (withdrawal("u1"), 0, 0);
+        loop {
+            assert_eq!(scene.invoke(Duration::from_millis(2_200), vec![message]).await, Ok(NOBODY), "hop {hops}");
+            let Some(next) = locked(&scene.letters.sent).pop() else { break };
+            let fields: Value = serde_json::from_str(&next.body).expect("a continuation is JSON");
+            parts = parts.max(fields["bookmark"]["lanes"].as_array().map_or(0, Vec::len));
+            message = record("m", &next.body);
+            hops += 1;
+            assert!(hops < 30, "{fields}");
+        }
+        assert!(hops > 1 && parts > 4, "{hops} hops, {parts} lanes");
+        assert_eq!(scene.store.left("u1"), if dry_run == "true" { 400_000 } else { 0 });
+        let receipt = scene.shelf.receipt().1;
+        let counted = receipt["objects"].as_u64().unwrap();
+        assert!(counted == 400_000, "dry run {dry_run}, {hops} hops: {counted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn lanes_whose_tokens_no_continuation_could_carry_begin_again() {
+    for dry_run in ["false", "true"] {
+        let store = Store { zeros: 16_000, ..Store::of(&[("u1", 150_000)]) };
+        let settings: Vec<_> = NO_CEILING.into_iter().chain([("DRY_RUN", dry_run)]).collect();
+        let scene = Scene::new(store, Letters::default(), &settings);
+        assert_eq!(scene.invoke(Duration::from_millis(1_200), vec![withdrawal("u1")]).await, Ok(NOBODY));
+        let next = locked(&scene.letters.sent).pop().expect("a continuation");
+        assert!(next.body.len() < 20_000, "{} bytes", next.body.len());
+        assert_eq!(scene.invoke(Duration::from_secs(60), vec![record("m", &next.body)]).await, Ok(NOBODY));
+        assert_eq!(scene.shelf.receipt().1["objects"], 150_000);
+    }
 }
 
 /// So that nobody adds a round trip unseen.

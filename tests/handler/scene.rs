@@ -48,6 +48,10 @@ pub(crate) struct Store {
     pub(crate) hangs: bool,
     /// Each second delete request, whatever the pace.
     pub(crate) throttles_half: bool,
+    /// How many zeros its tokens begin with.
+    pub(crate) zeros: usize,
+    /// It can begin a listing nowhere but where another one ended.
+    pub(crate) has_no_order: bool,
     /// It deletes when the request arrives, and takes 175 to 325 ms for the answer.
     pub(crate) is_uneven: bool,
     /// The page, by its first key, whose deletes never end.
@@ -108,7 +112,7 @@ impl Bucket for Shared<Store> {
         let objects = locked(&self.objects);
         let mut rest = objects.get(prefix.as_str()).into_iter().flat_map(|all| all.range(from..));
         let page: Vec<u32> = rest.by_ref().take(1_000).copied().collect();
-        let next = rest.next().map(u32::to_string);
+        let next = rest.next().map(|number| format!("{}{number}", "0".repeat(self.zeros)));
         let listed = |number: &u32| Entry {
             kind,
             key: format!("{}{number:09}", prefix.as_str()),
@@ -117,6 +121,17 @@ impl Bucket for Shared<Store> {
             last_modified: UNIX_EPOCH.checked_add(Duration::from_secs((*number).into())).map(Into::into),
         };
         Ok(Page { entries: page.iter().map(listed).collect(), next, cut_at: None })
+    }
+
+    /// The number of the first key behind this one.
+    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
+        let (_, name) = key.split_once('/').filter(|_| kind == Kind::Objects && !self.has_no_order)?;
+        let (mut low, mut high) = (0, 1_000_000_000_u32);
+        while low < high {
+            let middle = low.midpoint(high);
+            (low, high) = if format!("{middle:09}").as_str() > name { (low, middle) } else { (middle + 1, high) };
+        }
+        Some(low.to_string())
     }
 }
 

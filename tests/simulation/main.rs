@@ -40,7 +40,7 @@ const SEEDS: u64 = 3_000;
 const PROGRESS: u64 = 50_000;
 
 /// What the seeds together must have shown.
-const EVERYTHING: [&str; 87] = [
+const EVERYTHING: [&str; 89] = [
     // What becomes of messages.
     "outcome erased",
     "outcome swept",
@@ -91,6 +91,7 @@ const EVERYTHING: [&str; 87] = [
     "short page",
     "empty page",
     "page cut behind a marker",
+    "listing split into lanes",
     "token refused",
     "key outside the prefix listed",
     "delete failed",
@@ -130,6 +131,7 @@ const EVERYTHING: [&str; 87] = [
     "format of a later release",
     "targets turned",
     "continuation delayed",
+    "continuation of several lanes",
     "continuation lost",
     "continuation's answer lost",
     "visibility lost",

@@ -29,7 +29,7 @@ impl Release {
                         object.retain(|name, _| !names.contains(&name.as_str()));
                     }
                 };
-                remove(&mut fields["bookmark"], &["kind"]);
+                remove(&mut fields["bookmark"], &["kind", "lanes"]);
                 remove(&mut fields["tally"], &["versions", "deleteMarkers", "uploads", "keptNewer", "targets"]);
             }
             Self::Later => {

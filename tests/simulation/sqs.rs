@@ -95,6 +95,9 @@ impl Queue for Sqs {
         if !delay.is_zero() {
             world.reach("continuation delayed");
         }
+        if body.contains("\"lanes\"") {
+            world.reach("continuation of several lanes");
+        }
         match self.release {
             Release::First => world.reach("continuation of the first release"),
             Release::Current => {}

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::checks::check_delete;
 use crate::fake::handle::refusal;
+use crate::fake::listing::token_after;
 use crate::fake::model::Versioning;
 use crate::people::{BUCKETS, owner};
 use crate::weather::Weather;
@@ -76,6 +77,10 @@ impl Bucket for Store {
         }
         list_now(&mut world, prefix, kind, token)
     }
+
+    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
+        token_after(kind, key).map(|token| format!("0|{token}"))
+    }
 }
 
 /// One page, whose token is never used twice, and whose entries have no order.
@@ -88,6 +93,9 @@ fn list_now(world: &mut World, prefix: &Prefix, kind: Kind, token: Option<&str>)
     let mut most = world.page_size;
     if world.happens(short_pages, "short page") {
         most = world.dice.usize(0..=most);
+    }
+    if token.is_some_and(|token| token.starts_with("0|")) {
+        world.reach("listing split into lanes");
     }
     let token = token.map(|token| token.split_once('|').map_or("", |(_, token)| token));
     let mut page = world.s3.list((bucket, prefix), kind, token, most).inspect_err(|_refused| {
@@ -166,6 +174,10 @@ impl Bucket for ReadOnly {
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
         self.0.list(prefix, kind, token, limit).await
+    }
+
+    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
+        self.0.token_after(kind, key)
     }
 }
 

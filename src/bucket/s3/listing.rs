@@ -33,13 +33,20 @@ impl S3Reader {
         token: Option<&str>,
         limit: Duration,
     ) -> Result<Page, Fault> {
+        let place = token.map(|token| Place::read(prefix, token)).transpose()?;
+        let (token_of_s3, start_after) = match place {
+            None => (None, None),
+            Some(Place::Token(token)) => (Some(token), None),
+            Some(Place::After(key)) => (None, Some(key)),
+        };
         let answer = self
             .client
             .list_objects_v2()
             .bucket(prefix.bucket())
             .prefix(prefix.as_str())
             .encoding_type(EncodingType::Url)
-            .set_continuation_token(token.map(str::to_owned))
+            .set_continuation_token(token_of_s3)
+            .set_start_after(start_after)
             .set_expected_bucket_owner(self.owner())
             .customize()
             .config_override(within(limit))
@@ -64,7 +71,7 @@ impl S3Reader {
             .prefix(prefix.as_str())
             .encoding_type(EncodingType::Url)
             .set_key_marker(asked.as_ref().map(|markers| markers.key.clone()))
-            .set_version_id_marker(asked.as_ref().map(|markers| markers.id.clone()))
+            .set_version_id_marker(asked.as_ref().map(|markers| markers.id.clone()).filter(|id| !id.is_empty()))
             .set_expected_bucket_owner(self.owner())
             .customize()
             .config_override(within(limit))
@@ -83,6 +90,9 @@ impl S3Reader {
         limit: Duration,
     ) -> Result<Page, Fault> {
         let asked = Markers::read(prefix, token)?;
+        if asked.as_ref().is_some_and(|markers| markers.id.is_empty()) {
+            return Err(none_of_this_listing());
+        }
         let answer = self
             .client
             .list_multipart_uploads()
@@ -116,9 +126,11 @@ fn page_of_objects(prefix: &Prefix, token: Option<&str>, answer: &ListObjectsV2O
     let next = match (reading.is_truncated(answer.is_truncated())?, answer.next_continuation_token()) {
         (false, _) => None,
         (true, None | Some("")) => return Err(reading.distrust("more follows, but there is no continuation token")),
-        (true, next) if next == token => return Err(reading.distrust("the continuation token did not move")),
-        (true, Some(next)) => Some(reading.bounded(next.to_owned())?),
+        (true, Some(next)) => Some(reading.bounded(Place::of(next))?),
     };
+    if next.is_some() && next.as_deref() == token {
+        return Err(reading.distrust("the continuation token did not move"));
+    }
     let entries = contents.iter().map(|object| {
         let size_and_time = (object.size(), object.last_modified());
         reading.entry(Kind::Objects, object.key(), None, size_and_time)
@@ -171,7 +183,47 @@ fn page_of_uploads(
     Ok(Page { entries: entries.collect::<Result<_, _>>()?, next, cut_at: None })
 }
 
-/// Where a listing goes on: at a key, and at a version or an upload of it.
+/// The token of a page that begins behind a key, in letters that every queue takes. Uploads are seldom many, and delete
+/// markers must be seen with the data of their keys.
+pub(super) fn token_after(kind: Kind, key: &str) -> Option<String> {
+    match kind {
+        Kind::Objects => Some(Place::after(key)),
+        Kind::Versions => Some(Markers { key: key.to_owned(), id: String::new() }.write()),
+        Kind::Uploads | Kind::DeleteMarkers => None,
+    }
+}
+
+/// Where a listing of objects goes on: at a token of S3, or behind a key. A token is written as it is, so that releases
+/// that knew nothing else understand it.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Token(String),
+    After(String),
+}
+
+impl Place {
+    const MARK: char = '&';
+
+    fn after(key: &str) -> String {
+        format!("{}{}", Self::MARK, utf8_percent_encode(key, NON_ALPHANUMERIC))
+    }
+
+    fn of(token: &str) -> String {
+        if token.starts_with(Self::MARK) { format!("{}{token}", Self::MARK) } else { token.to_owned() }
+    }
+
+    fn read(prefix: &Prefix, text: &str) -> Result<Self, Fault> {
+        let Some(rest) = text.strip_prefix(Self::MARK) else { return Ok(Self::Token(text.to_owned())) };
+        if rest.starts_with(Self::MARK) {
+            return Ok(Self::Token(rest.to_owned()));
+        }
+        let key = decode(rest, true).filter(|key| key.starts_with(prefix.as_str()));
+        let key = key.ok_or_else(none_of_this_listing)?;
+        Ok(Self::After(key.into_owned()))
+    }
+}
+
+/// Where a listing goes on: at a key, and at a version or an upload of it. Without an id, it goes on behind the key.
 #[derive(Debug, PartialEq, Eq)]
 struct Markers {
     key: String,
@@ -191,11 +243,15 @@ impl Markers {
         let Some(token) = token else { return Ok(None) };
         let read = |(key, id)| {
             let markers = Self { key: decode(key, true)?.into_owned(), id: decode(id, true)?.into_owned() };
-            (markers.key.starts_with(prefix.as_str()) && !markers.id.is_empty()).then_some(markers)
+            markers.key.starts_with(prefix.as_str()).then_some(markers)
         };
         let markers = token.split_once('&').and_then(read);
-        markers.map(Some).ok_or_else(|| Fault::TokenRefused("the token is none of this listing".to_owned()))
+        markers.map(Some).ok_or_else(none_of_this_listing)
     }
+}
+
+fn none_of_this_listing() -> Fault {
+    Fault::TokenRefused("the token is none of this listing".to_owned())
 }
 
 /// How one answer is read: of which operation it is, and whether its keys are encoded.
@@ -357,6 +413,15 @@ mod tests {
         fn any_text_as_a_token_is_read_or_refused(text in any::<String>()) {
             let read = Markers::read(&prefix(), Some(&text));
             prop_assert!(matches!(read, Err(Fault::TokenRefused(_))), "{:?}", read);
+        }
+
+        #[test]
+        fn a_place_is_read_as_it_was_written(text in "&{0,3}.*", name in any::<String>()) {
+            prop_assert_eq!(Place::read(&prefix(), &Place::of(&text)), Ok(Place::Token(text)));
+            let key = format!("u1/{name}");
+            let after = token_after(Kind::Objects, &key).unwrap();
+            prop_assert!(after.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%&".contains(&byte)), "{}", after);
+            prop_assert_eq!(Place::read(&prefix(), &after), Ok(Place::After(key)));
         }
     }
 }

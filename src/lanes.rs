@@ -1,0 +1,186 @@
+//! Into what parts a long listing is split, so that they can be listed at once.
+//!
+//! S3 lists in the order of keys, and knows no more of a prefix than its next 1,000 of them. Where the keys behind a
+//! page differ is found by asking whether there are any behind a place, and the alphabet of the page says where to cut.
+//! A cut in the wrong place costs an empty listing and some balance, never a key: the lanes together are the whole.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+
+use futures::future::join_all;
+
+use crate::target::Prefix;
+
+/// At most so many parts: at 60 ms a page, they list more than 200,000 keys a second.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// A listing of so many pages is not split: what it takes to find out where is not worth it.
+pub(crate) const HEAD_PAGES: u64 = 8;
+
+/// Questions at once about what is behind a place.
+const QUESTIONS_AT_ONCE: usize = 15;
+
+/// What a page tells of the keys behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Sample {
+    last: String,
+    /// The characters by which its keys differ.
+    alphabet: BTreeSet<char>,
+}
+
+impl Sample {
+    /// `None`: there are no keys.
+    pub(crate) fn of<'k>(keys: impl Iterator<Item = &'k str> + Clone) -> Option<Self> {
+        let (first, last) = (keys.clone().min()?, keys.clone().max()?);
+        let same = first.chars().zip(last.chars()).take_while(|(one, other)| one == other).count();
+        let alphabet = keys.flat_map(|key| key.chars().skip(same).take(4)).collect();
+        Some(Self { last: last.to_owned(), alphabet })
+    }
+
+    /// The keys at which to cut what is behind the page, in their order. `is_any_behind` says whether there are keys
+    /// behind one.
+    pub(crate) async fn cuts<Answer>(
+        &self,
+        prefix: &Prefix,
+        is_any_behind: impl Fn(String) -> Answer + Sync,
+    ) -> Vec<String>
+    where
+        Answer: Future<Output = bool> + Send,
+    {
+        // Behind all keys that begin as the last one does, the fewer the longer that beginning is: where the first are, the
+        // character before is the one by which they differ.
+        let start = prefix.as_str().len();
+        let positions = self.last.char_indices().map(|(position, _)| position).filter(|position| *position >= start);
+        let positions: Vec<usize> = positions.collect();
+        let beginnings: Vec<&str> = positions.iter().filter_map(|position| self.last.get(..*position)).collect();
+        let first = first_where(&beginnings, |beginning| is_any_behind(format!("{beginning}~"))).await;
+        let Some(same) = beginnings.get(first.saturating_sub(1)) else { return Vec::new() };
+        let here = self.last[same.len()..].chars().next();
+        let others: Vec<String> =
+            self.alphabet.iter().filter(|other| Some(**other) > here).map(|other| format!("{same}{other}")).collect();
+        let end = first_where(&others, |other| {
+            let answer = is_any_behind(format!("{other}~"));
+            async { !answer.await }
+        });
+        let end = end.await;
+        let blocks = self.last.get(..same.len() + here.map_or(0, char::len_utf8)).map(str::to_owned);
+        let blocks: Vec<String> = blocks.into_iter().chain(others.into_iter().take(end + 1)).collect();
+        self.spread(&blocks)
+    }
+
+    /// As many cuts as there are lanes: at the beginnings of blocks, and within them where there are few.
+    fn spread(&self, blocks: &[String]) -> Vec<String> {
+        let within = |block: &String| -> Vec<String> {
+            let inner = self.alphabet.iter().map(|other| format!("{block}{other}"));
+            if blocks.len() < MAX_LANES / 2 { inner.collect() } else { vec![block.clone()] }
+        };
+        let cuts: Vec<String> = blocks.iter().flat_map(within).filter(|cut| *cut > self.last).collect();
+        let step = cuts.len().div_ceil(MAX_LANES - 1).max(1);
+        cuts.into_iter().step_by(step).collect()
+    }
+}
+
+/// The position of the first of these places of which the answer is yes, when it is yes of all behind it, too; if of
+/// none, that of the last one.
+async fn first_where<'p, P, Answer>(places: &'p [P], is_yes: impl Fn(&'p P) -> Answer + Sync) -> usize
+where
+    P: Sync,
+    Answer: Future<Output = bool> + Send,
+{
+    let (mut low, mut high) = (0, places.len().saturating_sub(1));
+    while low < high {
+        let step = (high - low).div_ceil(QUESTIONS_AT_ONCE);
+        let asked: Vec<usize> = (low..high).step_by(step).collect();
+        let answers = join_all(asked.iter().map(|place| is_yes(&places[*place]))).await;
+        match answers.iter().position(|is_yes| *is_yes) {
+            Some(0) => high = low,
+            Some(first) => (low, high) = (asked[first - 1] + 1, asked[first]),
+            None => low = asked.last().map_or(high, |last| last + 1),
+        }
+    }
+    low
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::{Target, UserId};
+
+    /// Cuts a listing of these keys behind its page of so many; says how many keys each lane has, and how many questions
+    /// it took.
+    fn lanes(keys: &[String], page: usize) -> (Vec<usize>, usize) {
+        let mut keys: Vec<String> = keys.iter().map(|key| format!("u1/{key}")).collect();
+        keys.sort_unstable();
+        let prefix = Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+        let (first, behind) = keys.split_at(page);
+        let sample = Sample::of(first.iter().map(String::as_str)).unwrap();
+        let asked = std::sync::atomic::AtomicUsize::new(0);
+        let is_any_behind = |key: String| {
+            asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            std::future::ready(behind.iter().any(|other| *other > key))
+        };
+        let cuts = futures::executor::block_on(sample.cuts(&prefix, is_any_behind));
+        assert!(cuts.is_sorted() && cuts.len() < MAX_LANES, "{cuts:?}");
+        assert!(cuts.iter().all(|cut| *cut > first[page - 1] && cut.starts_with("u1/")), "{cuts:?}");
+        let lane = |key: &String| cuts.iter().position(|cut| key <= cut).unwrap_or(cuts.len());
+        let mut sizes = vec![0; cuts.len() + 1];
+        behind.iter().for_each(|key| sizes[lane(key)] += 1);
+        (sizes, asked.into_inner())
+    }
+
+    fn largest_share(keys: &[String], page: usize) -> f64 {
+        let (sizes, questions) = lanes(keys, page);
+        assert!(questions <= 50, "{questions} questions");
+        let (most, all) = (sizes.iter().max().copied().unwrap(), sizes.iter().sum::<usize>());
+        most as f64 / all as f64
+    }
+
+    #[test]
+    fn numbers_hexadecimals_folders_and_dates_are_cut_into_even_lanes() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let numbers: Vec<String> = (0..100_000).map(|number| format!("photo-{number:08}.jpg")).collect();
+        let unpadded: Vec<String> = (0..100_000).map(|number| format!("{number}")).collect();
+        let two: Vec<String> = (0..200_000).map(|number| format!("{number:09}")).collect();
+        let hexadecimals: Vec<String> = (0..50_000).map(|_| format!("{:032x}", random.u128(..))).collect();
+        let folders: Vec<String> = (0..100_000).map(|number| format!("f{:03}/{:05}", number % 100, number)).collect();
+        let words: Vec<String> =
+            (0..50_000).map(|_| (0..8).map(|_| random.lowercase()).collect::<String>() + ".png").collect();
+        let dates: Vec<String> = (0..60_000)
+            .map(|number| format!("2026/{:02}/{:02}/{number:06}.heic", number / 5_000 + 1, number / 170 % 28 + 1))
+            .collect();
+        for (name, keys, most) in [
+            ("numbers", &numbers, 0.15),
+            ("unpadded", &unpadded, 0.30),
+            ("two", &two, 0.15),
+            ("hexadecimals", &hexadecimals, 0.10),
+            ("folders", &folders, 0.15),
+            ("words", &words, 0.12),
+            ("dates", &dates, 0.60),
+        ] {
+            let share = largest_share(keys, 1_000);
+            assert!(share <= most, "{name}: the largest lane has {share:.3} of the keys: {:?}", lanes(keys, 1_000));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_cut_has_one_lane() {
+        let deep: Vec<String> = (1..40).map(|depth| "a".repeat(depth)).collect();
+        assert_eq!(lanes(&deep, 5).0.iter().sum::<usize>(), 34);
+        let odd: Vec<String> = ["", "a", "b", "\u{e9}", "\u{10ffff}", "~", "~~"].map(str::to_owned).into();
+        assert_eq!(lanes(&odd, 2).0.iter().sum::<usize>(), 5);
+        assert_eq!(Sample::of(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn the_first_place_is_found_by_few_questions() {
+        for count in [1_usize, 2, 15, 16, 17, 100, 1_000] {
+            let places: Vec<usize> = (0..count).collect();
+            for first in 0..count {
+                let found = first_where(&places, |place| std::future::ready(*place >= first));
+                assert_eq!(futures::executor::block_on(found), first);
+            }
+            let none = first_where(&places, |_| std::future::ready(false));
+            assert_eq!(futures::executor::block_on(none), count - 1, "of none, the last one");
+        }
+    }
+}
