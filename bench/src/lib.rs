@@ -3,7 +3,8 @@
 //! | module | one line |
 //! |---|---|
 //! | `store` | keys and bodies in memory, lean enough for millions |
-//! | `model` | a model of S3 over the store: latency, a limit in keys for each partition, planted faults |
+//! | `partition`, `limit` | what S3 lets a partition take, and how it says no |
+//! | `model` | a model of S3 over the store: latency, limits, planted faults |
 //! | `trace` | every request that the model answered: when, how long, how many keys |
 //! | `queue` | a model of SQS: a standard queue with visibility, deliveries and a dead-letter queue |
 //! | `environment` | one warm execution environment: the real binary and the Runtime API that feeds it |
@@ -11,7 +12,9 @@
 //! | `process` | memory and CPU seconds of a process |
 //! | `world` | all of these together, for one run |
 //! | `whale`, `crowd` | the runs, their checks and their reports |
+//! | `race` | the function and its peers in the same scenarios, with a report |
 //! | `report` | numbers for readers |
+//! | `machine` | on what and when it was measured |
 //!
 //! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
 
@@ -19,10 +22,15 @@ pub mod crowd;
 mod environment;
 mod error;
 mod http;
+mod limit;
+mod machine;
 mod mapping;
 mod model;
+#[path = "../../tests/fake/partition.rs"]
+mod partition;
 mod process;
 mod queue;
+pub mod race;
 mod report;
 mod store;
 mod trace;
@@ -30,6 +38,7 @@ pub mod whale;
 mod world;
 
 pub use error::Error;
+pub use limit::{Limit, Refusal};
 pub use model::{Latency, Plant};
 pub use report::Report;
 pub use world::Settings;

@@ -1,27 +1,30 @@
 //! A model of S3: what this function asks of it, with S3's latency and S3's limit. The protocol is that of `s3s`.
 
-use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use futures::TryStreamExt;
+use hyper::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::dto::{
-    DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETagCondition, EncodingType, Error as KeyError,
-    GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectInput, GetObjectOutput, ListMultipartUploadsInput,
-    ListMultipartUploadsOutput, ListObjectsV2Input, ListObjectsV2Output, Object, PutObjectInput, PutObjectOutput,
-    StreamingBlob,
+    CommonPrefix, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag,
+    ETagCondition, EncodingType, Error as KeyError, GetBucketVersioningInput, GetBucketVersioningOutput,
+    GetObjectInput, GetObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsV2Input,
+    ListObjectsV2Output, Object, ObjectStorageClass, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
 };
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use tokio::time::{Instant, sleep};
 
-use crate::store::Store;
-use crate::trace::{Operation, Trace};
+use crate::limit::Partitions;
+use crate::store::{Page, Place, Query, Store};
+use crate::trace::{Operation, Pending, Trace};
 
 /// The most that one listing answers, and one DeleteObjects takes.
 const PAGE: usize = 1_000;
+/// When every object was last modified, since 1970.
+const MODIFIED: Duration = Duration::from_secs(1_700_000_000);
 /// What S3 leaves as it is where a listing's keys are URL-encoded.
 const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
 
@@ -70,42 +73,36 @@ impl FromStr for Plant {
     }
 }
 
-/// What S3 lets a partition take, as a token bucket of one second.
-#[derive(Debug)]
-struct Partition {
-    keys: f64,
-    filled: Instant,
-}
-
 /// The model. Each bucket is one partition.
 #[derive(Debug)]
 pub(crate) struct Model {
-    pub(crate) store: std::sync::Arc<Store>,
+    pub(crate) store: Arc<Store>,
     pub(crate) trace: Trace,
+    pub(crate) partitions: Arc<Partitions>,
     latency: Latency,
-    /// Keys per second and partition; `None`: as many as come.
-    keys_per_second: Option<u32>,
     plant: Plant,
-    partitions: Mutex<HashMap<String, Partition>>,
     chance: Mutex<(fastrand::Rng, u64)>,
 }
 
 impl Model {
-    pub(crate) fn new(store: std::sync::Arc<Store>, trace: Trace, settings: &crate::Settings) -> Self {
+    pub(crate) fn new(settings: &crate::Settings, buckets: &[&str]) -> Self {
         Self {
-            store,
-            trace,
+            store: Arc::new(Store::new(buckets)),
+            trace: Trace::default(),
+            partitions: Arc::new(Partitions::new(settings.limit.clone())),
             latency: settings.latency,
-            keys_per_second: settings.partition_limit,
             plant: settings.plant,
-            partitions: Mutex::default(),
             chance: Mutex::new((fastrand::Rng::with_seed(settings.seed), 0)),
         }
     }
 
     async fn take(&self, full: Duration, keys: usize) {
         let chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner).0.f64();
-        sleep(self.latency.of(full, keys, chance)).await;
+        let time = self.latency.of(full, keys, chance);
+        // The shortest sleep takes a millisecond.
+        if !time.is_zero() {
+            sleep(time).await;
+        }
     }
 
     /// A request of no account.
@@ -115,19 +112,11 @@ impl Model {
         pending.answered();
     }
 
-    /// Whether the partition takes so many keys now. It takes a request as a whole, or nothing of it.
-    fn admits(&self, bucket: &str, keys: usize) -> bool {
-        let Some(limit) = self.keys_per_second.map(f64::from) else { return true };
-        let keys = f64::from(u32::try_from(keys).unwrap_or(u32::MAX));
-        let now = Instant::now();
-        let mut partitions = self.partitions.lock().unwrap_or_else(PoisonError::into_inner);
-        let partition = partitions.entry(bucket.to_owned()).or_insert(Partition { keys: limit, filled: now });
-        let since = now - partition.filled;
-        partition.keys = (partition.keys + since.as_secs_f64() * limit).min(limit);
-        partition.filled = now;
-        let is_admitted = partition.keys >= keys.min(limit);
-        partition.keys -= if is_admitted { keys } else { 0.0 };
-        is_admitted
+    /// The answer to a request that is too many.
+    async fn slow_down<T>(&self, pending: Pending) -> S3Result<S3Response<T>> {
+        self.take(self.latency.least, 0).await;
+        pending.answered();
+        Err(s3_error!(SlowDown, "Please reduce your request rate."))
     }
 
     /// Takes the keys away, and says how many are gone.
@@ -162,39 +151,24 @@ impl S3 for Model {
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
         let mut pending = self.trace.begin(Operation::List);
-        let prefix = input.prefix.clone().unwrap_or_default();
-        let after = match &input.continuation_token {
-            Some(token) => Some(key_of(token)?),
-            None => input.start_after.clone(),
+        let place = match (&input.continuation_token, &input.start_after) {
+            (Some(token), _) => Some(place_of(token)?),
+            (None, after) => after.clone().map(Place::After),
         };
-        let max = input.max_keys.and_then(|max| usize::try_from(max).ok()).unwrap_or(PAGE).min(PAGE);
-        let page = self.store.page(&input.bucket, &prefix, after.as_deref(), max);
-        let page = page.ok_or_else(|| s3_error!(NoSuchBucket))?;
-        self.take(self.latency.listing, page.keys.len()).await;
-
-        let is_encoded = input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
-        let shown = |key: &str| if is_encoded { encoded(key) } else { key.to_owned() };
-        let last = page.keys.last().filter(|_| page.is_truncated).map(|(key, _)| token_of(key));
-        let contents = page.keys.iter().map(|(key, bytes)| Object {
-            key: Some(shown(key)),
-            size: i64::try_from(*bytes).ok(),
-            ..Object::default()
-        });
-        let output = ListObjectsV2Output {
-            name: Some(input.bucket),
-            prefix: Some(shown(&prefix)),
-            max_keys: i32::try_from(max).ok(),
-            key_count: i32::try_from(page.keys.len()).ok(),
-            continuation_token: input.continuation_token,
-            is_truncated: Some(page.is_truncated),
-            next_continuation_token: last,
-            encoding_type: input.encoding_type,
-            contents: Some(contents.collect()),
-            ..ListObjectsV2Output::default()
+        if input.delimiter.as_deref().is_some_and(|delimiter| delimiter != "/") {
+            return Err(s3_error!(NotImplemented, "the only delimiter here is /"));
+        }
+        let query = Query {
+            prefix: input.prefix.as_deref().unwrap_or_default(),
+            place: place.as_ref(),
+            max: input.max_keys.and_then(|max| usize::try_from(max).ok()).unwrap_or(PAGE).min(PAGE),
+            is_grouped: input.delimiter.is_some(),
         };
+        let page = self.store.page(&input.bucket, query).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        self.take(self.latency.listing, page.len()).await;
         pending.note(|request| request.keys = page.keys.len() as u64);
         pending.answered();
-        Ok(S3Response::new(output))
+        Ok(S3Response::new(listing(page, input)))
     }
 
     /// The keys are gone as soon as the request is there, and the answer comes later: whoever hangs up meanwhile has
@@ -208,26 +182,40 @@ impl S3 for Model {
             return Err(s3_error!(MalformedXML));
         }
         let mut pending = self.trace.begin(Operation::Delete);
-        if !self.admits(&bucket, delete.objects.len()) {
-            self.take(self.latency.least, 0).await;
-            pending.note(|request| request.is_refused = true);
-            pending.answered();
-            return Err(s3_error!(SlowDown));
+        let room = self.partitions.take(&bucket, delete.objects.len(), Instant::now());
+        pending.note(|request| request.is_refused = room < delete.objects.len());
+        if room < delete.objects.len() && self.partitions.refuses_requests() {
+            return self.slow_down(pending).await;
         }
-        let keys: Vec<&str> = delete.objects.iter().map(|object| object.key.as_str()).collect();
-        let gone = self.remove(&bucket, &keys);
+        let keys: Vec<&str> = delete.objects.iter().take(room).map(|object| object.key.as_str()).collect();
+        let gone = if keys.is_empty() { 0 } else { self.remove(&bucket, &keys) };
         pending.note(|request| request.keys = gone);
         self.take(self.latency.deletion, keys.len()).await;
         pending.answered();
-        let deleted = |key| DeletedObject { key: Some(key), ..DeletedObject::default() };
         let is_quiet = delete.quiet.unwrap_or(false);
-        let named = delete.objects.into_iter().filter(|_| !is_quiet).map(|object| deleted(object.key));
+        let mut objects = delete.objects.into_iter();
+        let named = objects.by_ref().take(room).filter(|_| !is_quiet);
+        let deleted = named.map(|object| DeletedObject { key: Some(object.key), ..DeletedObject::default() }).collect();
         let output = DeleteObjectsOutput {
-            deleted: Some(named.collect()),
-            errors: Some(Vec::<KeyError>::new()),
+            deleted: Some(deleted),
+            errors: Some(objects.map(|object| too_many(object.key)).collect()),
             ..DeleteObjectsOutput::default()
         };
         Ok(S3Response::new(output))
+    }
+
+    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+        let DeleteObjectInput { bucket, key, .. } = request.input;
+        let mut pending = self.trace.begin(Operation::Delete);
+        if self.partitions.take(&bucket, 1, Instant::now()) == 0 {
+            pending.note(|request| request.is_refused = true);
+            return self.slow_down(pending).await;
+        }
+        let gone = self.remove(&bucket, &[&key]);
+        pending.note(|request| request.keys = gone);
+        self.take(self.latency.deletion, 1).await;
+        pending.answered();
+        Ok(S3Response::with_status(DeleteObjectOutput::default(), StatusCode::NO_CONTENT))
     }
 
     /// No bucket here has versioning.
@@ -295,12 +283,161 @@ fn encoded(key: &str) -> String {
     utf8_percent_encode(key, IN_URL).to_string()
 }
 
-/// A token is the last key of its page, so it holds whatever is deleted meanwhile.
-fn token_of(key: &str) -> String {
-    format!("after.{}", utf8_percent_encode(key, NON_ALPHANUMERIC))
+/// What a page looks like: all that S3 says of an object, because reading it takes time, too.
+fn listing(page: Page, input: ListObjectsV2Input) -> ListObjectsV2Output {
+    let is_encoded = input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
+    let shown = |key: String| if is_encoded { encoded(&key) } else { key };
+    let modified = Timestamp::from(UNIX_EPOCH + MODIFIED);
+    let count = page.len();
+    let contents = page.keys.into_iter().map(|(key, bytes)| Object {
+        key: Some(shown(key)),
+        size: i64::try_from(bytes).ok(),
+        last_modified: Some(modified.clone()),
+        e_tag: Some(ETag::Strong("d41d8cd98f00b204e9800998ecf8427e".to_owned())),
+        storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
+        ..Object::default()
+    });
+    let folders = page.folders.into_iter().map(|folder| CommonPrefix { prefix: Some(shown(folder)) });
+    ListObjectsV2Output {
+        key_count: i32::try_from(count).ok(),
+        contents: Some(contents.collect()),
+        common_prefixes: Some(folders.collect()),
+        is_truncated: Some(page.next.is_some()),
+        next_continuation_token: page.next.as_ref().map(token_of),
+        name: Some(input.bucket),
+        prefix: Some(shown(input.prefix.unwrap_or_default())),
+        delimiter: input.delimiter,
+        max_keys: Some(input.max_keys.unwrap_or(1_000)),
+        continuation_token: input.continuation_token,
+        start_after: input.start_after.map(shown),
+        encoding_type: input.encoding_type,
+        ..ListObjectsV2Output::default()
+    }
 }
 
-fn key_of(token: &str) -> S3Result<String> {
-    let key = token.strip_prefix("after.").and_then(|key| percent_decode_str(key).decode_utf8().ok());
-    key.map(|key| key.into_owned()).ok_or_else(|| s3_error!(InvalidArgument, "The continuation token is incorrect"))
+/// The answer for a key for which there was no room.
+fn too_many(key: String) -> KeyError {
+    KeyError {
+        key: Some(key),
+        code: Some("SlowDown".to_owned()),
+        message: Some("Please reduce your request rate.".to_owned()),
+        ..KeyError::default()
+    }
+}
+
+/// A token is the last key or folder of its page, so it holds whatever is deleted meanwhile.
+fn token_of(place: &Place) -> String {
+    let (word, name) = match place {
+        Place::After(key) => ("after", key),
+        Place::Behind(folder) => ("behind", folder),
+    };
+    format!("{word}.{}", utf8_percent_encode(name, NON_ALPHANUMERIC))
+}
+
+fn place_of(token: &str) -> S3Result<Place> {
+    let (word, name) = token.split_once('.').unwrap_or_default();
+    match (word, percent_decode_str(name).decode_utf8()) {
+        ("after", Ok(key)) => Ok(Place::After(key.into_owned())),
+        ("behind", Ok(folder)) => Ok(Place::Behind(folder.into_owned())),
+        _ => Err(s3_error!(InvalidArgument, "The continuation token is incorrect")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use s3s::dto::{Delete, ObjectIdentifier};
+
+    use super::*;
+    use crate::{Limit, Refusal, Settings};
+
+    const BUCKET: &str = "photos";
+
+    fn model(limit: Option<Limit>) -> Model {
+        let none = Latency { listing: Duration::ZERO, deletion: Duration::ZERO, least: Duration::ZERO, spread: 0.0 };
+        let settings = Settings {
+            binary: PathBuf::new(),
+            folder: PathBuf::new(),
+            timeout: Duration::ZERO,
+            rate: None,
+            in_flight: None,
+            concurrency: 1,
+            latency: none,
+            limit,
+            plant: Plant::Nothing,
+            seed: 1,
+        };
+        let model = Model::new(&settings, &[BUCKET]);
+        model.store.make_up(BUCKET, (0..10).map(name), 7);
+        model
+    }
+
+    fn name(number: usize) -> String {
+        format!("u1/{}/{number}", number % 3)
+    }
+
+    fn request<T>(input: T) -> S3Request<T> {
+        S3Request {
+            input,
+            method: hyper::Method::GET,
+            uri: hyper::Uri::default(),
+            headers: hyper::HeaderMap::default(),
+            extensions: hyper::http::Extensions::default(),
+            credentials: None,
+            region: None,
+            service: None,
+            trailing_headers: None,
+        }
+    }
+
+    async fn delete(model: &Model, is_quiet: bool) -> S3Result<DeleteObjectsOutput> {
+        let objects = (0..10).map(|number| ObjectIdentifier { key: name(number), ..ObjectIdentifier::default() });
+        let delete = Delete { objects: objects.collect(), quiet: Some(is_quiet) };
+        let input = DeleteObjectsInput::builder().bucket(BUCKET.to_owned()).delete(delete).build().unwrap();
+        model.delete_objects(request(input)).await.map(|response| response.output)
+    }
+
+    #[tokio::test]
+    async fn refuses_the_keys_for_which_there_is_no_room() {
+        let model = model(Some(Limit { refusal: Refusal::Keys, ..Limit::of(6) }));
+        let output = delete(&model, false).await.unwrap();
+        assert_eq!(output.deleted.unwrap().len(), 6);
+        let errors: Vec<_> = output.errors.unwrap().into_iter().map(|error| (error.key.unwrap(), error.code)).collect();
+        let slow_down = Some("SlowDown".to_owned());
+        assert_eq!(errors, [6, 7, 8, 9].map(|number| (name(number), slow_down.clone())));
+        assert_eq!(model.store.count(BUCKET, ""), 4);
+        let output = delete(&model, true).await.unwrap();
+        assert_eq!((output.deleted.unwrap().len(), output.errors.unwrap().len()), (0, 10), "quiet, and no room at all");
+        assert!(model.trace.requests().iter().all(|request| request.is_refused));
+    }
+
+    #[tokio::test]
+    async fn refuses_requests_as_a_whole() {
+        let model = model(Some(Limit::of(15)));
+        assert_eq!(delete(&model, true).await.unwrap().deleted.unwrap().len(), 0);
+        let refused = delete(&model, true).await.unwrap_err();
+        assert_eq!(refused.status_code(), Some(StatusCode::SERVICE_UNAVAILABLE));
+    }
+
+    #[tokio::test]
+    async fn lists_folders_page_by_page() {
+        let model = model(None);
+        let (mut folders, mut token) = (Vec::new(), None);
+        for is_last in [false, false, true] {
+            let input = ListObjectsV2Input {
+                bucket: BUCKET.to_owned(),
+                prefix: Some("u1/".to_owned()),
+                delimiter: Some("/".to_owned()),
+                max_keys: Some(1),
+                continuation_token: token,
+                ..ListObjectsV2Input::default()
+            };
+            let output = model.list_objects_v2(request(input)).await.unwrap().output;
+            folders.extend(output.common_prefixes.unwrap().into_iter().filter_map(|folder| folder.prefix));
+            assert_eq!((output.key_count, output.is_truncated), (Some(1), Some(!is_last)));
+            token = output.next_continuation_token;
+        }
+        assert_eq!(folders, ["u1/0/", "u1/1/", "u1/2/"]);
+    }
 }

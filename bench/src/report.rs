@@ -81,7 +81,11 @@ pub(crate) fn seconds(time: Duration) -> String {
 
 /// A number with its thousands apart.
 pub(crate) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
+    grouped(&number.to_string())
+}
+
+/// The digits of a whole number, with its thousands apart.
+pub(crate) fn grouped(digits: &str) -> String {
     let mut text = String::new();
     for (index, digit) in digits.char_indices() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {

@@ -23,11 +23,40 @@ pub(crate) struct Store {
     buckets: Mutex<BTreeMap<String, Keys>>,
 }
 
-/// Some keys in a row, with their sizes in bytes, and whether more follow.
+/// What a listing asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Query<'q> {
+    pub(crate) prefix: &'q str,
+    /// Where it goes on.
+    pub(crate) place: Option<&'q Place>,
+    /// Keys and folders together.
+    pub(crate) max: usize,
+    /// Whether what is below the next `/` stands for all that begins like this.
+    pub(crate) is_grouped: bool,
+}
+
+/// A place among the keys, in the order of their bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// After this key.
+    After(String),
+    /// Behind everything in this folder, whose name ends in `/`.
+    Behind(String),
+}
+
+/// Some keys in a row, with their sizes in bytes, and folders.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Page {
     pub(crate) keys: Vec<(String, u64)>,
-    pub(crate) is_truncated: bool,
+    pub(crate) folders: Vec<String>,
+    /// Where it goes on, if more follow.
+    pub(crate) next: Option<Place>,
+}
+
+impl Page {
+    pub(crate) fn len(&self) -> usize {
+        self.keys.len() + self.folders.len()
+    }
 }
 
 impl Store {
@@ -42,25 +71,41 @@ impl Store {
 
     /// Makes up so many objects below a prefix.
     pub(crate) fn fill(&self, bucket: &str, prefix: &str, objects: u64, bytes: u32) {
+        let name = |number| format!("{prefix}{:02x}/{number:07}.jpg", number % 251);
+        self.make_up(bucket, (0..objects).map(name), bytes);
+    }
+
+    /// Makes up objects with these keys.
+    pub(crate) fn make_up(&self, bucket: &str, names: impl Iterator<Item = String>, bytes: u32) {
         if let Some(keys) = self.locked().get_mut(bucket) {
-            keys.extend((0..objects).map(|number| {
-                let key = format!("{prefix}{:02x}/{number:07}.jpg", number % 251);
-                (key.into_boxed_str(), Content::MadeUp(bytes))
-            }));
+            keys.extend(names.map(|name| (name.into_boxed_str(), Content::MadeUp(bytes))));
         }
     }
 
-    /// The keys below a prefix that come after another, in the order of their bytes. `None`: there is no such bucket.
-    pub(crate) fn page(&self, bucket: &str, prefix: &str, after: Option<&str>, max: usize) -> Option<Page> {
+    /// What a listing answers, in the order of the bytes. `None`: there is no such bucket.
+    pub(crate) fn page(&self, bucket: &str, query: Query<'_>) -> Option<Page> {
         let buckets = self.locked();
         let keys = buckets.get(bucket)?;
-        let start = match after.filter(|after| *after >= prefix) {
-            Some(after) => Bound::Excluded(after),
-            None => Bound::Included(prefix),
-        };
-        let mut following = below(keys, prefix, start);
-        let listed = following.by_ref().take(max).map(|(key, content)| (key.to_string(), content.bytes())).collect();
-        Some(Page { keys: listed, is_truncated: following.next().is_some() })
+        let mut page = Page::default();
+        let mut last = query.place.cloned();
+        'folders: loop {
+            let start = start(query.prefix, last.as_ref());
+            let from = start.as_ref().map(String::as_str);
+            for (key, content) in below(keys, query.prefix, from) {
+                if page.len() == query.max {
+                    page.next = last;
+                    return Some(page);
+                }
+                if let Some(folder) = folder_of(key, query).map(str::to_owned) {
+                    page.folders.push(folder.clone());
+                    last = Some(Place::Behind(folder));
+                    continue 'folders;
+                }
+                last = Some(Place::After(key.to_string()));
+                page.keys.push((key.to_string(), content.bytes()));
+            }
+            return Some(page);
+        }
     }
 
     /// The last key below a prefix.
@@ -98,6 +143,22 @@ impl Store {
     }
 }
 
+/// Where to begin below a prefix.
+fn start(prefix: &str, place: Option<&Place>) -> Bound<String> {
+    match place {
+        Some(Place::After(key)) if key.as_str() >= prefix => Bound::Excluded(key.clone()),
+        // The byte that follows the one of `/`: nothing is between the two.
+        Some(Place::Behind(folder)) => Bound::Included(format!("{}0", folder.trim_end_matches('/'))),
+        Some(Place::After(_)) | None => Bound::Included(prefix.to_owned()),
+    }
+}
+
+/// The folder that stands for a key, if the query groups.
+fn folder_of<'k>(key: &'k str, query: Query<'_>) -> Option<&'k str> {
+    let end = query.prefix.len() + key.get(query.prefix.len()..)?.find('/')? + 1;
+    key.get(..end).filter(|_| query.is_grouped)
+}
+
 /// What is below a prefix from a place there on.
 fn below<'k>(
     keys: &'k Keys,
@@ -125,19 +186,39 @@ mod tests {
         let store = Store::new(&["photos"]);
         store.fill("photos", "u1/", 2_500, 7);
         store.fill("photos", "u10/", 5, 7);
-        let (mut seen, mut after) = (Vec::new(), None);
-        loop {
-            let page = store.page("photos", "u1/", after.as_deref(), 1_000).unwrap();
-            seen.extend(page.keys.iter().map(|(key, _)| key.clone()));
-            after = seen.last().cloned();
-            if !page.is_truncated {
-                break;
-            }
-        }
-        assert_eq!(seen.len(), 2_500);
+        let (pages, seen) = listed(&store, Query { prefix: "u1/", max: 1_000, ..Query::default() });
+        assert_eq!((pages, seen.len()), (3, 2_500));
         assert!(seen.is_sorted() && seen.iter().all(|key| key.starts_with("u1/")));
         assert_eq!(store.remove("photos", seen.iter().map(String::as_str)), 2_500);
         assert_eq!((store.count("photos", "u1/"), store.count("photos", "u10/")), (0, 5));
+    }
+
+    /// Lists page by page: how many pages, and everything on them.
+    fn listed(store: &Store, query: Query<'_>) -> (usize, Vec<String>) {
+        let (mut pages, mut seen, mut place) = (0, Vec::new(), query.place.cloned());
+        loop {
+            let page = store.page("photos", Query { place: place.as_ref(), ..query }).unwrap();
+            pages += 1;
+            seen.extend(page.keys.into_iter().map(|(key, _)| key).chain(page.folders));
+            place = page.next;
+            if place.is_none() {
+                return (pages, seen);
+            }
+        }
+    }
+
+    #[test]
+    fn groups_what_is_in_folders() {
+        let store = Store::new(&["photos"]);
+        let names = ["u1/a/1", "u1/a/2", "u1/a0", "u1/b/c/1", "u1/b/d", "u1/z", "u2/a/1"];
+        store.make_up("photos", names.map(str::to_owned).into_iter(), 7);
+        let grouped = Query { prefix: "u1/", max: 1_000, is_grouped: true, ..Query::default() };
+        assert_eq!(listed(&store, grouped), (1, ["u1/a0", "u1/z", "u1/a/", "u1/b/"].map(str::to_owned).into()));
+        let one_by_one = Query { max: 1, ..grouped };
+        assert_eq!(listed(&store, one_by_one), (4, ["u1/a/", "u1/a0", "u1/b/", "u1/z"].map(str::to_owned).into()));
+        let after = Place::After("u1/a/1".to_owned());
+        let page = store.page("photos", Query { place: Some(&after), ..one_by_one }).unwrap();
+        assert_eq!(page.folders, ["u1/a/"], "a folder is there as long as one of its keys follows");
     }
 
     #[test]

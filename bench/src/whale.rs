@@ -136,10 +136,11 @@ fn describe_speed(report: &mut Report, settings: &Settings, outcome: &Outcome, s
     let hops = all_hops(outcome);
     let usage = outcome.invocations.last().map(|invocation| invocation.usage).unwrap_or_default();
     let per_second = rough(stored) / took.as_secs_f64();
+    let limit = settings.keys_per_second();
     report.row("hops", hops.len());
     report.row("time", seconds(took));
-    report.row("keys per second", format!("{per_second:.0} (limit of the function {})", settings.rate));
-    report.row("of what the limit allows", percent(per_second, f64::from(settings.rate)));
+    report.row("keys per second", format!("{per_second:.0} (limit of the function {limit})"));
+    report.row("of what the limit allows", percent(per_second, f64::from(limit)));
     let sum = |of: fn(&Hop) -> u64| hops.iter().map(|hop| of(hop)).sum::<u64>();
     report.row("requests to S3", thousands(sum(|hop| hop.requests)));
     let count = |operation| outcome.requests.iter().filter(|request| request.operation == operation).count();
@@ -169,7 +170,7 @@ fn describe_ends(report: &mut Report, settings: &Settings, shares: &[Share]) {
     report.row("the hop's answer to its deadline", Spread::of(whole.iter().map(unused)));
     report.row("from one hop to the next", pauses(shares));
     let keys: u64 = whole.iter().map(|share| share.counted).sum();
-    let possible = hop_time.as_secs_f64() * f64::from(settings.rate);
+    let possible = hop_time.as_secs_f64() * f64::from(settings.keys_per_second());
     report.row("keys of these hops, of what the limit allows in their time", percent(rough(keys), possible));
     let dropped: u64 = shares.iter().map(|share| share.dropped).sum();
     report.row("deletions that were dropped at the stop time", dropped);
@@ -247,8 +248,8 @@ fn check_course(report: &mut Report, settings: &Settings, outcome: &Outcome, sha
     let whole: Vec<&Share> = shares.iter().filter(|share| share.is_continued).collect();
     // The pace lets the next batch through so much later, over the end of a hop, too; and a batch that could not end in
     // time is not begun.
-    let batch = settings.rate.min(1_000);
-    let between = Duration::from_secs_f64(f64::from(batch) / f64::from(settings.rate.max(1)));
+    let rate = settings.keys_per_second();
+    let between = Duration::from_secs_f64(f64::from(rate.min(1_000)) / f64::from(rate.max(1)));
     let longest_tail = between + settings.latency.deletion.mul_f64(1.0 + settings.latency.spread) + SLACK;
     let head = Spread::of(whole.iter().map(|share| share.head)).p95;
     let tail = Spread::of(whole.iter().map(|share| share.tail)).p95;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::future::try_join_all;
@@ -12,11 +12,13 @@ use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, interval, sleep};
 
 use crate::environment::{Environment, Hop};
+use crate::limit::{Limit, Partitions};
 use crate::mapping::{Invocation, Invocations, feed};
 use crate::model::{Latency, Model, Plant};
+use crate::process::Usage;
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::trace::{Request, Trace};
@@ -29,7 +31,9 @@ pub(crate) const RECEIPTS: &str = "receipts";
 /// The time that a cold start may take.
 pub(crate) const START_LIMIT: Duration = Duration::from_secs(10);
 
-const KEY: &str = "test";
+pub(crate) const KEY: &str = "test";
+/// The keys of each request of a second client.
+pub(crate) const RIVAL_KEYS: usize = 100;
 /// The time between two looks at the queue.
 const POLL: Duration = Duration::from_millis(50);
 /// The time between two lines about how far it is.
@@ -44,18 +48,27 @@ pub struct Settings {
     pub folder: PathBuf,
     /// The function's timeout.
     pub timeout: Duration,
-    /// `MAX_DELETES_PER_SECOND`.
-    pub rate: u32,
+    /// `MAX_DELETES_PER_SECOND`; `None` is the function's default.
+    pub rate: Option<u32>,
+    /// `MAX_IN_FLIGHT_BATCHES`; `None` is the function's default.
+    pub in_flight: Option<u32>,
     /// `MaximumConcurrency`: environments, each of them with its own process.
     pub concurrency: usize,
     /// What S3 takes.
     pub latency: Latency,
-    /// Keys per second that S3 lets a partition take; `None`: as many as come.
-    pub partition_limit: Option<u32>,
+    /// What S3 lets a partition take; `None`: as many keys as come.
+    pub limit: Option<Limit>,
     /// A fault of S3 that the run's checks must find.
     pub plant: Plant,
     /// Decides what is left to chance here.
     pub seed: u64,
+}
+
+impl Settings {
+    /// What the function keeps to, unless S3 takes less. 0 is no limit.
+    pub(crate) fn keys_per_second(&self) -> u32 {
+        self.rate.unwrap_or(3_500)
+    }
 }
 
 /// What a run left to look at.
@@ -77,21 +90,34 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) store: Arc<Store>,
+    pub(crate) trace: Trace,
+    /// Where S3 listens.
+    pub(crate) s3_address: String,
+    partitions: Arc<Partitions>,
     queue: Queue,
-    trace: Trace,
+    variables: Vec<(String, String)>,
     environments: Vec<Environment>,
-    _servers: JoinSet<()>,
+    servers: JoinSet<()>,
 }
 
 impl World {
+    /// Models and environments.
     pub(crate) async fn start(settings: &Settings) -> Result<Self, Error> {
-        let store = Arc::new(Store::new(&[PHOTOS, RECEIPTS]));
-        let trace = Trace::default();
+        let mut world = Self::open(settings).await?;
+        world.start_environments(settings).await?;
+        Ok(world)
+    }
+
+    /// The models alone.
+    pub(crate) async fn open(settings: &Settings) -> Result<Self, Error> {
         // Six times the timeout, as in `template.yaml`.
         let queue = Queue::new(settings.timeout * 6, settings.seed);
         let mut servers = JoinSet::new();
         let (s3_listener, s3_address) = http::listen().await?;
-        let mut s3 = S3ServiceBuilder::new(Model::new(Arc::clone(&store), trace.clone(), settings));
+        let model = Model::new(settings, &[PHOTOS, RECEIPTS]);
+        let (store, trace) = (Arc::clone(&model.store), model.trace.clone());
+        let partitions = Arc::clone(&model.partitions);
+        let mut s3 = S3ServiceBuilder::new(model);
         s3.set_auth(SimpleAuth::from_single(KEY, KEY));
         let s3 = s3.build();
         servers.spawn(async move { match http::serve(s3_listener, s3).await {} });
@@ -103,12 +129,30 @@ impl World {
         });
         fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
         let variables = variables(settings, &s3_address, &sqs_address);
-        let mut environments = Vec::new();
+        Ok(Self { store, trace, s3_address, partitions, queue, variables, environments: Vec::new(), servers })
+    }
+
+    /// Starts as many of the function's processes as there are to be.
+    pub(crate) async fn start_environments(&mut self, settings: &Settings) -> Result<(), Error> {
         for number in 0..settings.concurrency {
             let log = settings.folder.join(format!("function-{}-{number}.log", std::process::id()));
-            environments.push(Environment::start(&settings.binary, &variables, settings.timeout, log).await?);
+            let start = Environment::start(&settings.binary, &self.variables, settings.timeout, log);
+            self.environments.push(start.await?);
         }
-        Ok(Self { store, queue, trace, environments, _servers: servers })
+        Ok(())
+    }
+
+    /// Has a second client take keys of the users' partition from now on, so many a second, whatever it is told.
+    pub(crate) fn add_rival(&mut self, keys_per_second: u32) -> Rival {
+        let rival = Rival::default();
+        let (partitions, passed) = (Arc::clone(&self.partitions), rival.clone());
+        self.servers.spawn(async move { passed.go_on(&partitions, keys_per_second).await });
+        rival
+    }
+
+    /// What the first environment has used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        self.environments.first().map(Environment::usage).unwrap_or_default()
     }
 
     /// Sends the message that a user has withdrawn. The request's id must not hold the user's: logs would hide it.
@@ -142,6 +186,27 @@ impl World {
     /// The receipt that proves the end of a user's files.
     pub(crate) fn receipt(&self, request: &str) -> Option<Value> {
         serde_json::from_slice(&self.store.get(RECEIPTS, &receipt_key(request))?).ok()
+    }
+}
+
+/// A second client of the partition that the users are in: constant, and not impressed by anything.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rival(Arc<Mutex<Vec<(Instant, usize)>>>);
+
+impl Rival {
+    /// When it asked, and how many of its keys were taken.
+    pub(crate) fn asked(&self) -> Vec<(Instant, usize)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn go_on(self, partitions: &Partitions, keys_per_second: u32) {
+        let mut ticks = interval(Duration::from_secs(1).mul_f64(RIVAL_KEYS as f64 / f64::from(keys_per_second)));
+        loop {
+            let _due = ticks.tick().await;
+            let now = Instant::now();
+            let taken = partitions.take(PHOTOS, RIVAL_KEYS, now);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push((now, taken));
+        }
     }
 }
 
@@ -185,7 +250,8 @@ fn variables(settings: &Settings, s3_address: &str, sqs_address: &str) -> Vec<(S
         ("CONTINUATION_QUEUE_URL", format!("http://{sqs_address}/000000000000/erase")),
         ("RECEIPTS_URI", format!("s3://{RECEIPTS}/")),
         ("RECEIPT_HASH_KEY", "no-secret-in-a-benchmark".to_owned()),
-        ("MAX_DELETES_PER_SECOND", settings.rate.to_string()),
     ];
-    variables.map(|(name, value)| (name.to_owned(), value)).into()
+    let ceilings = [("MAX_DELETES_PER_SECOND", settings.rate), ("MAX_IN_FLIGHT_BATCHES", settings.in_flight)];
+    let ceilings = ceilings.into_iter().filter_map(|(name, value)| Some((name, value?.to_string())));
+    variables.into_iter().chain(ceilings).map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -9,26 +9,39 @@ use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
 
-use bench::{Error, Latency, Plant, Report, Settings, crowd, whale};
+use bench::race::{Race, Sizes};
+use bench::{Error, Latency, Limit, Plant, Report, Settings, crowd, race, whale};
 
 const USAGE: &str = "\
-Usage: bench whale|crowd [NAME=VALUE ...]
+Usage: bench whale|crowd|race [NAME=VALUE ...]
 
   whale    one user in one environment
     keys=200000        objects
   crowd    many users at once, in two environments
     users=1000
     whale=500000       objects of one of them; 0 is none
+  both
+    timeout=20         of the function, in seconds
+    rate=3500          MAX_DELETES_PER_SECOND
+    concurrency=2      MaximumConcurrency (crowd)
+    partition_limit=0  keys per second that S3 takes; 0 is as many as come
+    plant=nothing      a fault that the checks must find: keep, steal
 
-  timeout=20           of the function, in seconds
-  rate=3500            MAX_DELETES_PER_SECOND
-  concurrency=2        MaximumConcurrency (crowd)
+  race     the function and other tools in the same scenarios
+    scenarios=         limit, hops, costly, unknown, perkey, growing, shared, folders, flat, small, user, cpu; empty is all
+    tools=             ours, s5cmd, s3rm, boto3, listall, aws; empty is all that are installed
+    runs=3             of each
+    keys=100000        in most scenarios
+    unknown_keys=40000
+    growing_keys=1000000
+    cpu_keys=1000000
+    longest=600        seconds, after which a run is stopped
+    peers=.local/peers where the other tools are
+
   listing_ms=60        S3's time for a page of 1,000 keys
   deletion_ms=250      S3's time for a DeleteObjects of 1,000 keys
   least_ms=20          S3's time for everything else
   spread=0             by how much of itself each of these times varies: 0 to 1
-  partition_limit=0    keys per second that S3 takes; 0 is as many as come
-  plant=nothing        a fault that the checks must find: keep, steal
   seed=1";
 
 #[tokio::main]
@@ -39,8 +52,8 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     };
     match Box::pin(obey(command, values)).await {
-        Ok(report) if report.is_good() => ExitCode::SUCCESS,
-        Ok(_) => {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
             eprintln!("Not everything was as it should be: see NO above.");
             ExitCode::FAILURE
         }
@@ -51,31 +64,75 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn obey(command: &str, words: &[String]) -> Result<Report, Error> {
+/// Whether everything that was promised is so.
+async fn obey(command: &str, words: &[String]) -> Result<bool, Error> {
     let mut values = Values::read(words)?;
-    let settings = settings(&mut values)?;
-    let report = match command {
+    match command {
         "whale" => {
+            let settings = settings(&mut values)?;
             let keys = values.take("keys", 200_000)?;
             values.end()?;
-            Box::pin(whale::run(&settings, keys)).await?
+            let report = Box::pin(whale::run(&settings, keys)).await?;
+            keep(&report, &settings, (command, words))
         }
         "crowd" => {
+            let settings = settings(&mut values)?;
             let (users, objects) = (values.take("users", 1_000)?, values.take("whale", 500_000)?);
             values.end()?;
-            Box::pin(crowd::run(&settings, users, objects)).await?
+            let report = Box::pin(crowd::run(&settings, users, objects)).await?;
+            keep(&report, &settings, (command, words))
         }
-        other => return Err(Error::Setting(format!("{other:?}: expected whale or crowd\n\n{USAGE}"))),
-    };
+        "race" => Box::pin(compare(&mut values, words)).await,
+        other => Err(Error::Setting(format!("{other:?}: expected whale, crowd or race\n\n{USAGE}"))),
+    }
+}
+
+fn keep(report: &Report, settings: &Settings, (command, words): (&str, &[String])) -> Result<bool, Error> {
     let text = format!("{report}\n`bench {command} {}`\n", words.join(" "));
     println!("{text}");
     let path = settings.folder.join(format!("{command}-{}.md", std::process::id()));
     fs::write(&path, text).map_err(|source| Error::File { doing: "write", path: path.clone(), source })?;
     println!("Kept in {}", path.display());
-    Ok(report)
+    Ok(report.is_good())
 }
 
+async fn compare(values: &mut Values, words: &[String]) -> Result<bool, Error> {
+    let settings = common(values)?;
+    let race = Race {
+        scenarios: values.take("scenarios", String::new())?,
+        tools: values.take("tools", String::new())?,
+        runs: values.take("runs", 3)?,
+        sizes: Sizes {
+            keys: values.take("keys", 100_000)?,
+            unknown: values.take("unknown_keys", 40_000)?,
+            growing: values.take("growing_keys", 1_000_000)?,
+            cpu: values.take("cpu_keys", 1_000_000)?,
+        },
+        peers: values.take("peers", PathBuf::from(".local/peers"))?,
+        longest: Duration::from_secs(values.take("longest", 600)?),
+        call: format!("bench race {}", words.join(" ")),
+    };
+    values.end()?;
+    let standing = Box::pin(race::run(&settings, &race)).await?;
+    println!("{}\nThe report: {}", standing.summary, standing.path.display());
+    Ok(standing.is_good)
+}
+
+/// What the run `whale` and `crowd` are told.
 fn settings(values: &mut Values) -> Result<Settings, Error> {
+    let partition_limit = values.take("partition_limit", 0)?;
+    Ok(Settings {
+        timeout: Duration::from_secs(values.take("timeout", 20)?),
+        rate: Some(values.take("rate", 3_500)?),
+        concurrency: values.take("concurrency", 2)?,
+        limit: Some(partition_limit).filter(|limit| *limit > 0).map(Limit::of),
+        plant: values.take("plant", Plant::Nothing)?,
+        ..common(values)?
+    })
+}
+
+/// What every run is told.
+fn common(values: &mut Values) -> Result<Settings, Error> {
     let milliseconds = |values: &mut Values, name, default| values.take(name, default).map(Duration::from_millis);
     let latency = Latency {
         listing: milliseconds(values, "listing_ms", 60)?,
@@ -90,16 +147,16 @@ fn settings(values: &mut Values) -> Result<Settings, Error> {
     })?;
     // target/PROFILE/examples/bench beside target/PROFILE/erase-user-files
     let built = program.parent().and_then(Path::parent).unwrap_or(Path::new(""));
-    let partition_limit = values.take("partition_limit", 0)?;
     Ok(Settings {
         binary: built.join("erase-user-files"),
         folder: built.parent().unwrap_or(built).join("bench"),
-        timeout: Duration::from_secs(values.take("timeout", 20)?),
-        rate: values.take("rate", 3_500)?,
-        concurrency: values.take("concurrency", 2)?,
+        timeout: Duration::from_secs(20),
+        rate: None,
+        in_flight: None,
+        concurrency: 1,
         latency,
-        partition_limit: Some(partition_limit).filter(|limit| *limit > 0),
-        plant: values.take("plant", Plant::Nothing)?,
+        limit: None,
+        plant: Plant::Nothing,
         seed: values.take("seed", 1)?,
     })
 }

@@ -1,0 +1,46 @@
+//! On what and when something was measured.
+
+use std::fs;
+use std::time::SystemTime;
+
+use s3s::dto::{Timestamp, TimestampFormat};
+
+/// The processor, and how many of its cores there are.
+pub(crate) fn machine() -> String {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    format!("{}, {cores} cores", model(&text).unwrap_or("unknown processor"))
+}
+
+fn model(text: &str) -> Option<&str> {
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    line.split_once(':').map(|(_, model)| model.trim())
+}
+
+/// The day and the minute, in UTC.
+#[expect(clippy::disallowed_methods, reason = "a report has a date")]
+pub(crate) fn today() -> String {
+    let mut text = Vec::new();
+    let written = Timestamp::from(SystemTime::now()).format(TimestampFormat::DateTime, &mut text);
+    let text = String::from_utf8(text).unwrap_or_default();
+    // 2026-11-23T16:40:11.123Z
+    written.map_or_else(|_| String::new(), |()| text.chars().take(16).collect::<String>().replace('T', " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_processor() {
+        let text = "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\ncache size\t: 1 KB\nmodel name\t: another\n";
+        assert_eq!(model(text), Some("Some CPU @ 2 GHz"));
+        assert_eq!(model(""), None);
+    }
+
+    #[test]
+    fn tells_the_date() {
+        let today = today();
+        assert!(today.starts_with("20") && today.len() == 16 && today.contains(' '), "{today:?}");
+    }
+}

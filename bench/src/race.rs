@@ -1,0 +1,240 @@
+//! The function and its peers, in the same scenarios, one after the other and over again: who is how fast at what cost.
+
+mod lap;
+mod plot;
+mod result;
+mod scenario;
+mod targets;
+mod tool;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::machine::{machine, today};
+use crate::race::lap::{Lap, Start};
+use crate::race::plot::{Line, Plot};
+use crate::race::result::{Entry, Heat, timed};
+use crate::race::scenario::Scenario;
+use crate::race::tool::{Peers, Tool};
+use crate::report::thousands;
+use crate::{Error, Settings};
+
+pub use crate::race::scenario::Sizes;
+
+/// What is to be compared.
+#[derive(Debug, Clone)]
+pub struct Race {
+    /// Names of scenarios, comma-separated; empty is all. `perkey` is `perkey-documented`, too.
+    pub scenarios: String,
+    /// Tools, comma-separated; empty is all that are installed.
+    pub tools: String,
+    /// Of each tool in each scenario.
+    pub runs: usize,
+    /// How many keys there are.
+    pub sizes: Sizes,
+    /// Where the peers are.
+    pub peers: PathBuf,
+    /// A run is stopped after so long.
+    pub longest: Duration,
+    /// How this was called.
+    pub call: String,
+}
+
+/// What the comparison left.
+#[derive(Debug)]
+pub struct Standing {
+    /// The report.
+    pub path: PathBuf,
+    /// What it says of the targets.
+    pub summary: String,
+    /// Whether our function erased everything, and nothing else, in every run. How long it took is no matter here.
+    pub is_good: bool,
+}
+
+/// Runs everything, and writes the report.
+pub async fn run(settings: &Settings, race: &Race) -> Result<Standing, Error> {
+    let scenarios = chosen(&race.scenarios, scenario::all(&race.sizes))?;
+    let peers = Peers::of(&race.peers);
+    let tools = installed(&race.tools, &peers).await?;
+    let mut heats = Vec::new();
+    for scenario in scenarios {
+        heats.push(Box::pin(heat(settings, race, scenario, (&tools, &peers))).await?);
+        // Whoever stops it after an hour has what there is.
+        write(settings, race, &heats, &tools)?;
+    }
+    write(settings, race, &heats, &tools)
+}
+
+fn chosen(words: &str, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error> {
+    let is_of = |scenario: &Scenario, word: &str| {
+        scenario.name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+    };
+    let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
+    if let Some(word) = words.iter().find(|word| !scenarios.iter().any(|scenario| is_of(scenario, word))) {
+        let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name).collect();
+        return Err(Error::Setting(format!("{word:?} is no scenario; there are {}", names.join(", "))));
+    }
+    let is_chosen = |scenario: &Scenario| words.is_empty() || words.iter().any(|word| is_of(scenario, word));
+    Ok(scenarios.into_iter().filter(is_chosen).collect())
+}
+
+/// The tools that are there, with their versions.
+async fn installed(words: &str, peers: &Peers) -> Result<Vec<(Tool, String)>, Error> {
+    let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
+    if let Some(word) = words.iter().find(|word| !Tool::ALL.iter().any(|tool| tool.word() == **word)) {
+        let names = Tool::ALL.map(Tool::word).join(", ");
+        return Err(Error::Setting(format!("{word:?} is no tool; there are {names}")));
+    }
+    let mut tools = Vec::new();
+    for tool in Tool::ALL.into_iter().filter(|tool| words.is_empty() || words.contains(&tool.word())) {
+        match tool.version(peers).await {
+            Some(version) => tools.push((tool, version)),
+            None => tell(&format!(
+                "{} is left out: it is not there. `make bench TOOLS={}` installs it",
+                tool.name(),
+                tool.word()
+            )),
+        }
+    }
+    Ok(tools)
+}
+
+/// All laps of a scenario, the tools taking turns: what disturbs the machine for a while disturbs all of them.
+async fn heat(
+    settings: &Settings,
+    race: &Race,
+    scenario: Scenario,
+    (tools, peers): (&[(Tool, String)], &Peers),
+) -> Result<Heat, Error> {
+    let taking_part = tools.iter().map(|(tool, _)| *tool).filter(|tool| scenario.tools.contains(tool));
+    let entry = |tool: Tool| Entry { tool, keys: tool.share_of(scenario.keys), laps: Vec::new() };
+    let mut entries: Vec<Entry> = taking_part.map(entry).collect();
+    for number in 1..=race.runs {
+        for entry in &mut entries {
+            let start = Start { scenario: &scenario, tool: entry.tool, peers, longest: race.longest };
+            let lap = Box::pin(lap::run(settings, start)).await?;
+            tell(&format!("{} {number}/{}: {}: {}", scenario.name, race.runs, entry.tool.name(), said(&lap)));
+            entry.laps.push(lap);
+        }
+    }
+    Ok(Heat { scenario, entries })
+}
+
+fn said(lap: &Lap) -> String {
+    let Lap { seconds, left, requests, refused, cpu, .. } = lap;
+    let (seconds, left) = (timed(*seconds), thousands(*left));
+    let fault = lap.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+    format!("{seconds} s, {left} left, {requests} requests, {refused} refused, CPU {cpu:.2} s{fault}")
+}
+
+#[expect(clippy::print_stderr, reason = "for whoever waits an hour")]
+fn tell(what: &str) {
+    eprintln!("{what}");
+}
+
+fn write(settings: &Settings, race: &Race, heats: &[Heat], tools: &[(Tool, String)]) -> Result<Standing, Error> {
+    fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
+    let checks = targets::checks(heats, settings.latency.listing.as_secs_f64());
+    let line = |(is_met, what): &(bool, String)| format!("- {} {what}\n", if *is_met { "yes:" } else { "**NO:**" });
+    let summary: String = checks.iter().map(line).collect();
+    let mut text = head(settings, race, tools);
+    if !summary.is_empty() {
+        text.push_str(&format!("## Targets\n\n{summary}\n"));
+    }
+    for heat in heats {
+        text.push_str(&heat.table());
+        if let Some(plot) = plot(heat) {
+            let file = format!("{}.svg", heat.scenario.name);
+            keep(&settings.folder.join(&file), &plot.svg())?;
+            text.push_str(&format!("\n![Keys per second over time]({file})\n"));
+        }
+        text.push('\n');
+    }
+    let path = settings.folder.join("report.md");
+    keep(&path, &text)?;
+    let ours = heats.iter().filter_map(|heat| heat.entry(Tool::Ours));
+    let is_good = ours.flat_map(|entry| &entry.laps).all(Lap::is_whole);
+    Ok(Standing { path, summary, is_good })
+}
+
+fn keep(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(Error::file("write", path))
+}
+
+fn head(settings: &Settings, race: &Race, tools: &[(Tool, String)]) -> String {
+    let [listing, deletion, least] = [settings.latency.listing, settings.latency.deletion, settings.latency.least]
+        .map(|time| time.as_millis().to_string());
+    let named = tools.iter().filter(|(tool, _)| *tool != Tool::Ours);
+    let peers: Vec<String> = named.map(|(tool, version)| format!("{} ({version})", tool.name())).collect();
+    let peers = if peers.is_empty() { "none".to_owned() } else { peers.join(", ") };
+    format!(
+        "# The comparison\n\n{}, {} UTC; runs of each: {}, the tools taking turns.\n\n\
+         The model of S3, on the same machine, takes {listing} ms for a page of 1,000 keys, {deletion} ms for a \
+         DeleteObjects of 1,000, {least} ms at least, and counts every key against the limit of its partition, with one \
+         second's worth in store. The bound is the least time that this limit allows. Every tool has its defaults; where \
+         there is no limit, ours has its ceilings lifted.\n\n\
+         Peers: {peers}.\n\n`{}`\n\n",
+        machine(),
+        today(),
+        race.runs,
+        race.call,
+    )
+}
+
+/// Where there is a limit, how it was used; of each tool, the run that took a middling time.
+fn plot(heat: &Heat) -> Option<Plot> {
+    let limit = heat.scenario.limit.as_ref()?;
+    let steps = limit.steps.iter().map(|(from, keys)| (from.as_secs_f64(), f64::from(*keys)));
+    let all = heat.entries.iter().filter(|entry| entry.keys == heat.scenario.keys);
+    let line = |entry: &Entry| {
+        let lap = entry.typical()?;
+        let end = if entry.seconds().is_some() { "" } else { " (fails)" };
+        Some((format!("{}{end}", entry.tool.name()), lap.seconds, lap.went.clone()))
+    };
+    let mut lines: Vec<Line> = all.filter_map(line).collect();
+    let ours = heat.entry(Tool::Ours).and_then(Entry::typical);
+    if let Some((seconds, (_, went))) = ours.and_then(|lap| Some((lap.seconds, lap.rival.clone()?))) {
+        lines.push(("second client beside ours".to_owned(), seconds, went));
+    }
+    let title = format!("{} keys, {}", thousands(heat.scenario.keys), heat.scenario.what);
+    (!lines.is_empty()).then(|| Plot { title, lines, limit: steps.collect() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(crate) const SIZES: Sizes = Sizes { keys: 100_000, unknown: 40_000, growing: 1_000_000, cpu: 1_000_000 };
+
+    #[test]
+    fn chooses_scenarios_by_name_and_family() {
+        let names = |words: &str| {
+            let chosen = chosen(words, scenario::all(&SIZES)).unwrap();
+            chosen.iter().map(|scenario| scenario.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("perkey,limit"), ["limit", "perkey", "perkey-documented"]);
+        assert_eq!(names("user"), ["user-0", "user-1", "user-10", "user-300"]);
+        assert_eq!(names("small-flat"), ["small-flat"]);
+        assert_eq!(names("").len(), scenario::all(&SIZES).len());
+        assert!(chosen("lim", scenario::all(&SIZES)).is_err());
+    }
+
+    #[tokio::test]
+    async fn leaves_out_what_is_not_installed() {
+        let nowhere = Peers::of(Path::new("/nonexistent"));
+        let tools = installed("", &nowhere).await.unwrap();
+        assert_eq!(tools, [(Tool::Ours, String::new())]);
+        assert!(installed("rclone", &nowhere).await.is_err());
+    }
+
+    #[test]
+    fn draws_who_had_all_keys() {
+        let scenario = chosen("limit", scenario::all(&SIZES)).unwrap().remove(0);
+        let entries = [(Tool::Ours, 100_000), (Tool::AwsCli, 5_000)];
+        let entries = entries.map(|(tool, keys)| result::tests::entry(tool, keys, &[(28.0, 0)])).into();
+        let plot = plot(&Heat { scenario, entries }).unwrap();
+        assert_eq!(plot.lines.len(), 1);
+        assert_eq!(plot.limit, [(0.0, 3_500.0)]);
+    }
+}

@@ -1,0 +1,204 @@
+//! One run of one tool in one scenario.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::process::Command;
+use tokio::time::{Instant, timeout};
+
+use crate::race::scenario::Scenario;
+use crate::race::tool::{Peers, Tool};
+use crate::trace::Operation;
+use crate::world::{KEY, PHOTOS, RIVAL_KEYS, Rival, World};
+use crate::{Error, Settings};
+
+const USER: &str = "u1";
+const REQUEST: &str = "request-1";
+/// Others whose names are tempting.
+const NEIGHBOURS: [&str; 5] = ["u10", "u1.bak", "U1", "u", "u2"];
+const NEIGHBOURS_FILES: u64 = 10;
+const BYTES: u32 = 1_000;
+
+/// What a lap was to be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start<'l> {
+    pub(crate) scenario: &'l Scenario,
+    pub(crate) tool: Tool,
+    pub(crate) peers: &'l Peers,
+    /// After so long, it is stopped.
+    pub(crate) longest: Duration,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Lap {
+    pub(crate) seconds: f64,
+    /// User and system.
+    pub(crate) cpu: f64,
+    pub(crate) peak_kib: u64,
+    /// Of our function.
+    pub(crate) invocations: usize,
+    /// Why it did not end well.
+    pub(crate) fault: Option<String>,
+    pub(crate) left: u64,
+    pub(crate) requests: usize,
+    /// Of these: listings, deletions.
+    pub(crate) kinds: (usize, usize),
+    pub(crate) refused: usize,
+    /// Whether nothing is missing that was not the user's.
+    pub(crate) is_clean: bool,
+    /// When, in seconds, how many keys went.
+    pub(crate) went: Vec<(f64, u64)>,
+    /// The same of a second client, with what it had asked for in all.
+    pub(crate) rival: Option<(u64, Vec<(f64, u64)>)>,
+}
+
+impl Lap {
+    /// Whether everything is gone that was to go, and nothing else.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.left == 0 && self.is_clean && self.fault.is_none()
+    }
+}
+
+/// What the tool's process took.
+#[derive(Debug, Default)]
+struct Course {
+    seconds: f64,
+    cpu: f64,
+    peak_kib: u64,
+    invocations: usize,
+    fault: Option<String>,
+}
+
+/// Has a tool erase the user in a world of its own.
+pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Lap, Error> {
+    let settings = start.scenario.settings(all);
+    let keys = start.tool.share_of(start.scenario.keys);
+    let mut world = World::open(&settings).await?;
+    world.store.make_up(PHOTOS, start.scenario.names(USER, keys), BYTES);
+    for neighbour in NEIGHBOURS {
+        world.store.make_up(PHOTOS, start.scenario.names(neighbour, NEIGHBOURS_FILES), BYTES);
+    }
+    let rival = start.scenario.rival.map(|keys_per_second| world.add_rival(keys_per_second));
+    let begin = Instant::now();
+    let course = match start.tool {
+        Tool::Ours => erase(&mut world, &settings, start.longest).await?,
+        Tool::S5cmd | Tool::S3rm | Tool::Boto3 | Tool::ListAll | Tool::AwsCli => {
+            call(start, &settings.folder, &world.s3_address).await?
+        }
+    };
+    Ok(see(&world, course, begin, rival.as_ref()))
+}
+
+fn see(world: &World, course: Course, begin: Instant, rival: Option<&Rival>) -> Lap {
+    let Course { seconds, cpu, peak_kib, invocations, fault } = course;
+    let requests = world.trace.requests();
+    let after = |at: Instant| at.saturating_duration_since(begin).as_secs_f64();
+    let of = |operation| requests.iter().filter(move |request| request.operation == operation);
+    let kinds = (of(Operation::List).count(), of(Operation::Delete).count());
+    let went =
+        of(Operation::Delete).filter(|request| request.keys > 0).map(|request| (after(request.begin), request.keys));
+    let left = world.store.count(PHOTOS, &format!("{USER}/")) as u64;
+    let others = world.store.count(PHOTOS, "") as u64 - left;
+    let rival = rival.map(|rival| {
+        let asked: Vec<(f64, u64)> = rival.asked().into_iter().map(|(at, keys)| (after(at), keys as u64)).collect();
+        let meanwhile: Vec<(f64, u64)> = asked.into_iter().filter(|(at, _)| *at <= seconds).collect();
+        (meanwhile.len() as u64 * RIVAL_KEYS as u64, meanwhile)
+    });
+    Lap {
+        seconds,
+        cpu,
+        peak_kib,
+        invocations,
+        fault,
+        left,
+        requests: requests.len(),
+        kinds,
+        refused: requests.iter().filter(|request| request.is_refused).count(),
+        is_clean: others == NEIGHBOURS.len() as u64 * NEIGHBOURS_FILES,
+        went: went.collect(),
+        rival,
+    }
+}
+
+/// Starts the function with the message in the queue, and waits for the last answer.
+async fn erase(world: &mut World, settings: &Settings, longest: Duration) -> Result<Course, Error> {
+    world.withdraw(USER, REQUEST);
+    let begin = Instant::now();
+    world.start_environments(settings).await?;
+    let run = timeout(longest, world.run()).await;
+    let usage = world.usage();
+    let mut course = Course { cpu: usage.cpu.as_secs_f64(), peak_kib: usage.peak_kib, ..Course::default() };
+    match run {
+        Ok(Ok(outcome)) => {
+            let last = outcome.invocations.iter().map(|invocation| invocation.end).max().unwrap_or(outcome.end);
+            course.seconds = (last - begin).as_secs_f64();
+            course.invocations = outcome.invocations.len();
+            let is_proven = world.receipt(REQUEST).is_some();
+            course.fault = (!is_proven).then(|| "there is no receipt".to_owned());
+        }
+        Ok(Err(error)) => {
+            course.seconds = begin.elapsed().as_secs_f64();
+            course.fault = Some(format!("failed to {error}"));
+        }
+        Err(_elapsed) => {
+            course.seconds = longest.as_secs_f64();
+            course.fault = Some(stopped(longest));
+        }
+    }
+    Ok(course)
+}
+
+fn stopped(longest: Duration) -> String {
+    format!("stopped after {} s", longest.as_secs())
+}
+
+/// What `measure.py` says.
+#[derive(Debug, Deserialize)]
+struct Measured {
+    seconds: f64,
+    cpu: f64,
+    peak_kib: u64,
+    code: i32,
+    is_stopped: bool,
+}
+
+/// Calls another tool, in an environment that knows nothing of this machine's user.
+async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, Error> {
+    let log = folder.join(format!("{}.log", start.tool.word()));
+    let command = start.tool.command(start.peers, &format!("http://{address}"), &format!("{USER}/"));
+    let nowhere = "/dev/null";
+    let output = Command::new(start.peers.python())
+        .arg(start.peers.scripts.join("measure.py"))
+        .arg(start.longest.as_secs_f64().to_string())
+        .arg(&log)
+        .args(command)
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("HOME", folder)
+        .env("AWS_ACCESS_KEY_ID", KEY)
+        .env("AWS_SECRET_ACCESS_KEY", KEY)
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_CONFIG_FILE", nowhere)
+        .env("AWS_SHARED_CREDENTIALS_FILE", nowhere)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .map_err(Error::file("start", start.peers.python()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let measured: Measured = serde_json::from_str(&text)
+        .map_err(|error| Error::Peer(format!("{}: its measure is {text:?}: {error}", start.tool.name())))?;
+    let Measured { seconds, cpu, peak_kib, code, is_stopped } = measured;
+    let fault = match code {
+        _ if is_stopped => Some(stopped(start.longest)),
+        0 => None,
+        code => Some(format!("exit code {code}")),
+    };
+    Ok(Course { seconds, cpu, peak_kib, invocations: 0, fault })
+}

@@ -1,0 +1,224 @@
+//! What all laps of a scenario come to.
+
+use crate::race::lap::Lap;
+use crate::race::scenario::Scenario;
+use crate::race::tool::Tool;
+use crate::report::{grouped, thousands};
+
+/// A scenario with everybody who took part.
+#[derive(Debug)]
+pub(crate) struct Heat {
+    pub(crate) scenario: Scenario,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// All laps of one tool.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) tool: Tool,
+    pub(crate) keys: u64,
+    pub(crate) laps: Vec<Lap>,
+}
+
+impl Entry {
+    /// The middle of something of all laps.
+    pub(crate) fn middle(&self, of: impl Fn(&Lap) -> f64) -> f64 {
+        median(self.laps.iter().map(of).collect())
+    }
+
+    /// The median of the times; `None`: it did not erase everything each time.
+    pub(crate) fn seconds(&self) -> Option<f64> {
+        let is_whole = !self.laps.is_empty() && self.laps.iter().all(Lap::is_whole);
+        is_whole.then(|| self.middle(|lap| lap.seconds))
+    }
+
+    /// Of its requests, how many were refused: in percent.
+    pub(crate) fn refused_percent(&self) -> f64 {
+        self.middle(|lap| 100.0 * lap.refused as f64 / lap.requests.max(1) as f64)
+    }
+
+    pub(crate) fn cpu_per_million(&self) -> f64 {
+        self.middle(|lap| lap.cpu) * 1e6 / self.keys.max(1) as f64
+    }
+
+    pub(crate) fn peak_mib(&self) -> f64 {
+        self.middle(|lap| lap.peak_kib as f64) / 1_024.0
+    }
+
+    /// The lap whose time is in the middle.
+    pub(crate) fn typical(&self) -> Option<&Lap> {
+        let mut laps: Vec<&Lap> = self.laps.iter().collect();
+        laps.sort_by(|left, right| left.seconds.total_cmp(&right.seconds));
+        laps.get(laps.len().saturating_sub(1) / 2).copied()
+    }
+
+    /// What part of the keys a second client asked for it was given beside this one: in percent.
+    pub(crate) fn rival_percent(&self) -> Option<f64> {
+        let passed = |(asked, went): &(u64, Vec<(f64, u64)>)| {
+            let passed: u64 = went.iter().map(|(_, keys)| *keys).sum();
+            100.0 * passed as f64 / (*asked).max(1) as f64
+        };
+        let percents: Vec<f64> = self.laps.iter().filter_map(|lap| lap.rival.as_ref()).map(passed).collect();
+        (!percents.is_empty()).then(|| median(percents))
+    }
+}
+
+impl Heat {
+    pub(crate) fn entry(&self, tool: Tool) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.tool == tool)
+    }
+
+    /// The best time of another tool with as many keys.
+    pub(crate) fn best_peer(&self) -> Option<f64> {
+        let peers = self.entries.iter().filter(|entry| entry.tool != Tool::Ours && entry.keys == self.scenario.keys);
+        peers.filter_map(Entry::seconds).min_by(f64::total_cmp)
+    }
+
+    /// The scenario's part of the report.
+    pub(crate) fn table(&self) -> String {
+        let Scenario { name, what, keys, .. } = &self.scenario;
+        let mut text = format!("## `{name}`: {} keys, {what}\n\n", thousands(*keys));
+        let bound = self.scenario.bound(*keys).map(|bound| format!("The bound is {bound:.2} s."));
+        let best = self.best_peer().map(|best| format!("The best peer took {} s.", timed(best)));
+        text.push_str(&[bound, best].into_iter().flatten().collect::<Vec<_>>().join(" "));
+        text.push_str(
+            "\n\n| tool | s, median | × bound | × best peer | keys/s | requests | listings, deletions | refused ",
+        );
+        text.push_str("| CPU s | CPU s per million keys | peak RSS, MiB | left | |\n");
+        text.push_str("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");
+        for entry in &self.entries {
+            text.push_str(&self.row(entry));
+        }
+        text
+    }
+
+    fn row(&self, entry: &Entry) -> String {
+        let is_all = entry.keys == self.scenario.keys;
+        let ratio = |whole: Option<f64>| match (entry.seconds(), whole) {
+            (Some(seconds), Some(whole)) if is_all => format!("{:.3}", seconds / whole),
+            _ => "–".to_owned(),
+        };
+        let name = if is_all { String::new() } else { format!(" ({} keys)", thousands(entry.keys)) };
+        let cells = [
+            format!("{}{name}", entry.tool.name()),
+            entry.seconds().map_or_else(|| format!("**fails** ({})", timed(entry.middle(|lap| lap.seconds))), timed),
+            ratio(self.scenario.bound(entry.keys)),
+            ratio(self.best_peer()),
+            count(entry.middle(|lap| (entry.keys - lap.left) as f64 / lap.seconds.max(1e-3))),
+            count(entry.middle(|lap| lap.requests as f64)),
+            [entry.middle(|lap| lap.kinds.0 as f64), entry.middle(|lap| lap.kinds.1 as f64)].map(count).join(" + "),
+            format!("{:.0} ({:.1} %)", entry.middle(|lap| lap.refused as f64), entry.refused_percent()),
+            format!("{:.2}", entry.middle(|lap| lap.cpu)),
+            if entry.keys < 1_000 { "–".to_owned() } else { format!("{:.1}", entry.cpu_per_million()) },
+            format!("{:.1}", entry.peak_mib()),
+            left(entry),
+            notes(entry),
+        ];
+        format!("| {} |\n", cells.join(" | "))
+    }
+}
+
+/// How much was left, from the least to the most.
+fn left(entry: &Entry) -> String {
+    let mut all: Vec<u64> = entry.laps.iter().map(|lap| lap.left).collect();
+    all.sort_unstable();
+    let percent = |left: u64| 100.0 * left as f64 / entry.keys.max(1) as f64;
+    match (all.first(), all.last()) {
+        (_, Some(0)) | (None, _) | (_, None) => "0".to_owned(),
+        (Some(least), Some(most)) if least == most => format!("{:.1} %", percent(*most)),
+        (Some(least), Some(most)) => format!("{:.1} to {:.1} %", percent(*least), percent(*most)),
+    }
+}
+
+fn notes(entry: &Entry) -> String {
+    let mut notes = Vec::new();
+    if entry.tool == Tool::Ours {
+        let number = count(entry.middle(|lap| lap.invocations as f64));
+        notes.push(format!("{number} invocation{}", if number == "1" { "" } else { "s" }));
+    }
+    if entry.laps.iter().any(|lap| !lap.is_clean) {
+        notes.push("**took keys that were not the user's**".to_owned());
+    }
+    if let Some(percent) = entry.rival_percent() {
+        notes.push(format!("the second client was given {percent:.1} % of what it asked for"));
+    }
+    let mut faults: Vec<&str> = entry.laps.iter().filter_map(|lap| lap.fault.as_deref()).collect();
+    let (failed, all) = (faults.len(), entry.laps.len());
+    faults.sort_unstable();
+    faults.dedup();
+    if failed > 0 {
+        notes.push(format!("{} ({failed} of {all} runs)", faults.join(", ")));
+    }
+    let times = entry.laps.iter().map(|lap| lap.seconds);
+    let (least, most) = (times.clone().fold(f64::INFINITY, f64::min), times.fold(0.0, f64::max));
+    if all > 1 {
+        notes.push(format!("{} to {} s", timed(least), timed(most)));
+    }
+    notes.join("; ")
+}
+
+fn count(number: f64) -> String {
+    grouped(&format!("{number:.0}"))
+}
+
+/// Seconds, as exact as their size deserves.
+pub(crate) fn timed(seconds: f64) -> String {
+    match seconds {
+        ..1.0 => format!("{seconds:.3}"),
+        ..10.0 => format!("{seconds:.2}"),
+        _ => format!("{seconds:.1}"),
+    }
+}
+
+/// The middle; of an even number, the middle between two.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let half = values.len() / 2;
+    match (values.len() % 2, values.get(half)) {
+        (_, None) => 0.0,
+        (1, Some(middle)) => *middle,
+        (_, Some(upper)) => f64::midpoint(values[half - 1], *upper),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// An entry of a tool that took so long each time, and left so much.
+    pub(crate) fn entry(tool: Tool, keys: u64, laps: &[(f64, u64)]) -> Entry {
+        let lap = |(seconds, left): &(f64, u64)| Lap {
+            seconds: *seconds,
+            left: *left,
+            requests: 200,
+            refused: 1,
+            is_clean: true,
+            invocations: 1,
+            cpu: 0.5,
+            peak_kib: 30 * 1_024,
+            ..Lap::default()
+        };
+        Entry { tool, keys, laps: laps.iter().map(lap).collect() }
+    }
+
+    #[test]
+    fn finds_the_middle() {
+        assert_eq!([median(vec![]), median(vec![3.0, 1.0, 2.0]), median(vec![4.0, 1.0, 2.0, 3.0])], [0.0, 2.0, 2.5]);
+    }
+
+    #[test]
+    fn a_tool_that_leaves_something_has_no_time() {
+        let scenario = crate::race::scenario::all(&crate::race::tests::SIZES).remove(0);
+        let ours = entry(Tool::Ours, 100_000, &[(28.0, 0), (30.0, 0), (29.0, 0)]);
+        let fast = entry(Tool::S3rm, 100_000, &[(10.0, 50_000), (28.0, 0)]);
+        let slow = entry(Tool::S5cmd, 100_000, &[(40.0, 0)]);
+        let few = entry(Tool::AwsCli, 5_000, &[(16.0, 0)]);
+        let heat = Heat { scenario, entries: vec![ours, fast, slow, few] };
+        assert_eq!(heat.best_peer(), Some(40.0));
+        let table = heat.table();
+        let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).collect();
+        assert!(rows[1].starts_with("| erase-user-files | 29.0 | 1.052 | 0.725 |"), "{}", rows[1]);
+        assert!(rows[2].contains("**fails**") && rows[2].contains("0.0 to 50.0 %"), "{}", rows[2]);
+        assert!(rows[4].starts_with("| aws s3 rm (5,000 keys) | 16.0 | – | – |"), "{}", rows[4]);
+    }
+}

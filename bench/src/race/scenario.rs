@@ -1,0 +1,269 @@
+//! What the tools are compared in.
+
+use std::time::Duration;
+
+use crate::limit::{Limit, Refusal};
+use crate::race::tool::Tool;
+use crate::report::thousands;
+use crate::{Latency, Settings};
+
+/// What S3 lets a partition delete at least.
+const DOCUMENTED: u32 = 3_500;
+/// A lower limit, which nobody knows of.
+const UNKNOWN: u32 = 1_200;
+/// What a second client takes of a shared partition.
+const RIVAL: u32 = DOCUMENTED / 2;
+/// The longest that Lambda lets a function run.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
+
+/// Beside ours, the tools that delete many keys at once.
+const FAST: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm];
+const ALL: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3, Tool::ListAll, Tool::AwsCli];
+
+/// How many keys there are.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// In most scenarios.
+    pub keys: u64,
+    /// Where the limit is low.
+    pub unknown: u64,
+    /// Where the limit grows.
+    pub growing: u64,
+    /// Where CPU seconds are counted.
+    pub cpu: u64,
+}
+
+/// One comparison.
+#[derive(Debug, Clone)]
+pub(crate) struct Scenario {
+    pub(crate) name: &'static str,
+    /// For the report, after the number of keys.
+    pub(crate) what: String,
+    pub(crate) keys: u64,
+    /// In so many folders; 0: all in one.
+    pub(crate) folders: u64,
+    pub(crate) has_latency: bool,
+    pub(crate) limit: Option<Limit>,
+    /// Keys per second that a second client takes of the partition.
+    pub(crate) rival: Option<u32>,
+    /// Of our function.
+    pub(crate) timeout: Duration,
+    /// Which of the function's ceilings are lifted.
+    pub(crate) ceilings: Ceilings,
+    pub(crate) tools: &'static [Tool],
+}
+
+/// What our function is told of its ceilings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ceilings {
+    /// Nothing.
+    Defaults,
+    /// As many keys a second as S3 takes.
+    NoRate,
+    /// The same, and more requests at once.
+    Lifted,
+}
+
+/// All of them, in the order of the report.
+pub(crate) fn all(sizes: &Sizes) -> Vec<Scenario> {
+    let limited = [limit(sizes), hops(sizes), costly(sizes), unknown(sizes)];
+    let rest = [growing(sizes), shared(sizes), folders(sizes), flat(sizes), small(), small_flat()];
+    let users = [("user-0", 0), ("user-1", 1), ("user-10", 10), ("user-300", 300)].map(|(name, keys)| user(name, keys));
+    limited.into_iter().chain(per_key(sizes)).chain(rest).chain(users).chain([cpu(sizes)]).collect()
+}
+
+fn base(name: &'static str, what: impl Into<String>, keys: u64) -> Scenario {
+    Scenario {
+        name,
+        what: what.into(),
+        keys,
+        folders: 100,
+        has_latency: true,
+        limit: None,
+        rival: None,
+        timeout: LONGEST_TIMEOUT,
+        ceilings: Ceilings::Defaults,
+        tools: ALL,
+    }
+}
+
+fn per_second(keys: u32) -> String {
+    format!("{} keys/s", thousands(u64::from(keys)))
+}
+
+fn limit(sizes: &Sizes) -> Scenario {
+    let what = per_second(DOCUMENTED);
+    Scenario { limit: Some(Limit::of(DOCUMENTED)), ..base("limit", what, sizes.keys) }
+}
+
+fn hops(sizes: &Sizes) -> Scenario {
+    let what = format!("{}, in hops of 10 s", per_second(DOCUMENTED));
+    Scenario { name: "hops", what, timeout: Duration::from_secs(10), tools: &[Tool::Ours], ..limit(sizes) }
+}
+
+fn costly(sizes: &Sizes) -> Scenario {
+    let what = format!("{}, a refusal costs a tenth of the keys", per_second(DOCUMENTED));
+    let limit = Limit { refusal: Refusal::Request { cost: 0.1 }, ..Limit::of(DOCUMENTED) };
+    Scenario { limit: Some(limit), tools: FAST, ..base("costly", what, sizes.keys) }
+}
+
+fn unknown(sizes: &Sizes) -> Scenario {
+    let what = format!("{}, a refusal costs a tenth of the keys", per_second(UNKNOWN));
+    let limit = Limit { refusal: Refusal::Request { cost: 0.1 }, ..Limit::of(UNKNOWN) };
+    Scenario { limit: Some(limit), tools: FAST, ..base("unknown", what, sizes.unknown) }
+}
+
+fn per_key(sizes: &Sizes) -> [Scenario; 2] {
+    const TOOLS: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3];
+    [("perkey", UNKNOWN, sizes.unknown), ("perkey-documented", DOCUMENTED, sizes.keys)].map(|(name, rate, keys)| {
+        let what = format!("{}, refused key by key in a 200", per_second(rate));
+        let limit = Limit { refusal: Refusal::Keys, ..Limit::of(rate) };
+        Scenario { limit: Some(limit), tools: TOOLS, ..base(name, what, keys) }
+    })
+}
+
+fn growing(sizes: &Sizes) -> Scenario {
+    let (low, high) = (DOCUMENTED, 2 * DOCUMENTED);
+    // So that there is as much time at the one as at the other.
+    let half = Duration::from_secs(1).mul_f64(sizes.growing as f64 / f64::from(low + high));
+    let what = format!("{} for {:.0} s, then {}", per_second(low), half.as_secs_f64(), per_second(high));
+    let limit = Limit { steps: vec![(Duration::ZERO, low), (half, high)], ..Limit::of(low) };
+    Scenario {
+        limit: Some(limit),
+        ceilings: Ceilings::NoRate,
+        tools: &[Tool::Ours],
+        ..base("growing", what, sizes.growing)
+    }
+}
+
+fn shared(sizes: &Sizes) -> Scenario {
+    let what = format!("{}, of which a second client takes half", per_second(DOCUMENTED));
+    Scenario { name: "shared", what, rival: Some(RIVAL), tools: FAST, ..limit(sizes) }
+}
+
+fn folders(sizes: &Sizes) -> Scenario {
+    Scenario { ceilings: Ceilings::Lifted, ..base("folders", "no limit, 100 folders", sizes.keys) }
+}
+
+fn flat(sizes: &Sizes) -> Scenario {
+    Scenario { name: "flat", what: "no limit, one folder".to_owned(), folders: 0, ..folders(sizes) }
+}
+
+fn small() -> Scenario {
+    Scenario { ceilings: Ceilings::Lifted, ..base("small", "no limit, 100 folders", 5_000) }
+}
+
+fn small_flat() -> Scenario {
+    let what = "no limit, one folder".to_owned();
+    Scenario { name: "small-flat", what, folders: 0, tools: FAST, ..small() }
+}
+
+fn user(name: &'static str, keys: u64) -> Scenario {
+    Scenario { folders: 0, tools: &[Tool::Ours], ..base(name, "no limit, defaults", keys) }
+}
+
+fn cpu(sizes: &Sizes) -> Scenario {
+    let what = "no latency, no limit";
+    Scenario { has_latency: false, ceilings: Ceilings::Lifted, ..base("cpu", what, sizes.cpu) }
+}
+
+impl Scenario {
+    /// The names of the user's keys.
+    pub(crate) fn names(&self, user: &str, keys: u64) -> impl Iterator<Item = String> {
+        let folders = self.folders;
+        (0..keys).map(move |number| match number.checked_rem(folders) {
+            Some(folder) => format!("{user}/{folder:02}/{number:07}.jpg"),
+            None => format!("{user}/{number:07}.jpg"),
+        })
+    }
+
+    /// What the models and our function are told.
+    pub(crate) fn settings(&self, all: &Settings) -> Settings {
+        let (rate, in_flight) = match self.ceilings {
+            Ceilings::Defaults => (None, None),
+            Ceilings::NoRate => (Some(0), None),
+            Ceilings::Lifted => (Some(0), Some(64)),
+        };
+        let none = Latency { listing: Duration::ZERO, deletion: Duration::ZERO, least: Duration::ZERO, spread: 0.0 };
+        Settings {
+            timeout: self.timeout,
+            rate,
+            in_flight,
+            concurrency: 1,
+            latency: if self.has_latency { all.latency } else { none },
+            limit: self.limit.clone(),
+            ..all.clone()
+        }
+    }
+
+    /// The keys per second that the partition has for the tool, so long after the start.
+    pub(crate) fn room(&self, since: Duration) -> Option<f64> {
+        let all = f64::from(self.limit.as_ref()?.at(since));
+        Some(all - f64::from(self.rival.unwrap_or(0)))
+    }
+
+    /// The least time in which S3 lets so many keys go, in seconds: it has one second's worth in store.
+    pub(crate) fn bound(&self, keys: u64) -> Option<f64> {
+        let limit = self.limit.as_ref()?;
+        let mut left = keys as f64 - f64::from(limit.at(Duration::ZERO));
+        let mut seconds = 0.0;
+        for (at, (from, _)) in limit.steps.iter().enumerate() {
+            let room = self.room(*from)?;
+            let span = limit.steps.get(at + 1).map_or(f64::INFINITY, |(until, _)| (*until - *from).as_secs_f64());
+            let needed = (left / room).clamp(0.0, span);
+            left -= needed * room;
+            seconds += needed;
+        }
+        Some(seconds).filter(|seconds| *seconds > 0.0)
+    }
+
+    /// How many keys the partition has for the tool in so much time, without what it had in store.
+    pub(crate) fn area(&self, seconds: f64) -> Option<f64> {
+        let limit = self.limit.as_ref()?;
+        let mut keys = 0.0;
+        for (at, (from, _)) in limit.steps.iter().enumerate() {
+            let until = limit.steps.get(at + 1).map_or(f64::INFINITY, |(until, _)| until.as_secs_f64());
+            keys += (until.min(seconds) - from.as_secs_f64()).max(0.0) * self.room(*from)?;
+        }
+        Some(keys)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: Sizes = Sizes { keys: 100_000, unknown: 40_000, growing: 1_050_000, cpu: 1_000_000 };
+
+    fn near(left: Option<f64>, right: f64) -> bool {
+        left.is_some_and(|left| (left - right).abs() < 0.01)
+    }
+
+    #[test]
+    fn knows_the_least_time() {
+        assert!(near(limit(&SIZES).bound(100_000), 27.57));
+        assert!(near(unknown(&SIZES).bound(40_000), 32.33));
+        assert!(near(shared(&SIZES).bound(100_000), 55.14));
+        let growing = growing(&SIZES);
+        assert!(near(growing.bound(1_050_000), 199.5), "100 s at 3,500, and the rest at 7,000");
+        assert!(near(growing.area(200.0), 1_050_000.0));
+        assert!(near(growing.area(50.0), 175_000.0));
+        assert_eq!([folders(&SIZES).bound(100_000), limit(&SIZES).bound(3_000)], [None, None]);
+    }
+
+    #[test]
+    fn names_keys_in_folders_and_without() {
+        let names = |scenario: Scenario| scenario.names("u1", 102).last();
+        assert_eq!(names(folders(&SIZES)).as_deref(), Some("u1/01/0000101.jpg"));
+        assert_eq!(names(flat(&SIZES)).as_deref(), Some("u1/0000101.jpg"));
+    }
+
+    #[test]
+    fn has_no_name_twice() {
+        let mut names: Vec<&str> = all(&SIZES).iter().map(|scenario| scenario.name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,166 @@
+//! What was aimed at, and whether it was reached.
+
+use crate::race::lap::Lap;
+use crate::race::result::{Entry, Heat, timed};
+use crate::race::tool::Tool;
+
+/// The list for the report; what was not measured is not in it.
+pub(crate) fn checks(heats: &[Heat], listing_seconds: f64) -> Vec<(bool, String)> {
+    let of = |name: &str| heats.iter().find(|heat| heat.scenario.name == name);
+    let mut checks: Vec<(bool, String)> = whole(heats).into_iter().collect();
+    checks.extend(of("limit").and_then(|heat| bounded(heat, 1.05, Some(1.0))));
+    checks.extend(of("limit").and_then(in_one));
+    checks.extend(of("hops").and_then(|heat| bounded(heat, 1.20, None)));
+    checks.extend(of("growing").and_then(area));
+    for name in ["unknown", "perkey"] {
+        checks.extend(of(name).and_then(|heat| bounded(heat, 1.20, Some(10.0))));
+    }
+    for name in ["limit", "costly", "unknown", "perkey", "perkey-documented", "folders", "flat"] {
+        checks.extend(of(name).and_then(ahead));
+    }
+    for name in ["small", "small-flat"] {
+        checks.extend(of(name).and_then(|heat| proof(heat, listing_seconds)));
+    }
+    checks.extend(of("shared").and_then(split));
+    if let Some(heat) = of("cpu") {
+        checks.extend(cpu(heat));
+    }
+    checks.extend(["limit", "cpu"].into_iter().filter_map(of).filter_map(memory));
+    checks
+}
+
+fn ours(heat: &Heat) -> Option<&Entry> {
+    heat.entry(Tool::Ours)
+}
+
+/// The one that has nothing to do with time.
+fn whole(heats: &[Heat]) -> Option<(bool, String)> {
+    let laps: Vec<bool> = heats.iter().filter_map(ours).flat_map(|entry| &entry.laps).map(Lap::is_whole).collect();
+    let count = laps.iter().filter(|is_whole| **is_whole).count();
+    let text = format!("in {count} of our {} runs, everything was erased, and nothing else", laps.len());
+    (!laps.is_empty()).then_some((count == laps.len(), text))
+}
+
+/// Near the bound, with few refusals.
+fn bounded(heat: &Heat, ratio: f64, refused: Option<f64>) -> Option<(bool, String)> {
+    let (entry, bound) = (ours(heat)?, heat.scenario.bound(heat.scenario.keys)?);
+    let took = entry.seconds().map(|seconds| seconds / bound);
+    let shown = took.map_or_else(|| "keys are left".to_owned(), |took| format!("{took:.3}, nothing left"));
+    let mut text = format!("`{}`: at most {ratio:.2} × the bound: {shown}", heat.scenario.name);
+    let mut is_met = took.is_some_and(|took| took <= ratio);
+    if let Some(most) = refused {
+        let percent = entry.refused_percent();
+        is_met &= percent <= most;
+        text.push_str(&format!("; at most {most:.0} % of the requests refused: {percent:.1} %"));
+    }
+    Some((is_met, text))
+}
+
+fn in_one(heat: &Heat) -> Option<(bool, String)> {
+    let most = ours(heat)?.laps.iter().map(|lap| lap.invocations).max()?;
+    Some((most == 1, format!("`{}`: one invocation: {most}", heat.scenario.name)))
+}
+
+/// How much of what the limit allowed was used.
+fn area(heat: &Heat) -> Option<(bool, String)> {
+    let entry = ours(heat)?;
+    let seconds = entry.seconds()?;
+    let percent = 100.0 * entry.keys as f64 / heat.scenario.area(seconds)?;
+    let text = format!("`{}`: at least 90 % of the area under the limit: {percent:.1} %", heat.scenario.name);
+    Some((percent >= 90.0, text))
+}
+
+/// Faster than every other.
+fn ahead(heat: &Heat) -> Option<(bool, String)> {
+    let best = heat.best_peer()?;
+    let seconds = ours(heat)?.seconds();
+    let shown = seconds.map_or_else(|| "keys are left".to_owned(), |seconds| format!("{} s", timed(seconds)));
+    let text = format!("`{}`: faster than the best peer ({} s): {shown}", heat.scenario.name, timed(best));
+    Some((seconds.is_some_and(|seconds| seconds < best), text))
+}
+
+/// As fast as the best peer, and one listing more for the proof.
+fn proof(heat: &Heat, listing_seconds: f64) -> Option<(bool, String)> {
+    let peer = heat.entry(Tool::S3rm)?.seconds()?;
+    let seconds = ours(heat)?.seconds()?;
+    let most = peer + listing_seconds;
+    let name = heat.scenario.name;
+    let text = format!("`{name}`: at most s3rm-rs and one listing ({} s): {} s", timed(most), timed(seconds));
+    Some((seconds <= most, text))
+}
+
+/// Neither of two clients starves.
+fn split(heat: &Heat) -> Option<(bool, String)> {
+    let entry = ours(heat)?;
+    let rival = entry.rival_percent()?;
+    let rate = entry.keys as f64 / entry.seconds()?;
+    let own = 100.0 * rate / heat.scenario.room(std::time::Duration::ZERO)?;
+    let text = format!(
+        "`{}`: neither starves: the second client was given {rival:.1} % of its half, we took {own:.1} % of ours",
+        heat.scenario.name
+    );
+    Some((rival >= 50.0 && own >= 50.0, text))
+}
+
+fn cpu(heat: &Heat) -> Vec<(bool, String)> {
+    // Who stops early has used little.
+    let Some(entry) = ours(heat).filter(|entry| entry.seconds().is_some()) else { return Vec::new() };
+    let own = entry.cpu_per_million();
+    let mut checks = vec![(own <= 5.0, format!("`cpu`: at most 5 CPU seconds per million keys: {own:.1}"))];
+    if let Some(peer) = heat.entry(Tool::S3rm) {
+        let half = peer.cpu_per_million() / 2.0;
+        checks.push((own <= half, format!("`cpu`: at most half of the CPU of s3rm-rs ({half:.1} s): {own:.1} s")));
+        let third = peer.peak_mib() / 3.0;
+        let mib = entry.peak_mib();
+        checks.push((mib <= third, format!("`cpu`: at most a third of the RSS of s3rm-rs ({third:.0} MiB): {mib:.0}")));
+    }
+    if let Some(peer) = heat.entry(Tool::S5cmd) {
+        let (mib, most) = (entry.peak_mib(), peer.peak_mib());
+        checks.push((mib < most, format!("`cpu`: below the RSS of s5cmd ({most:.0} MiB): {mib:.0}")));
+    }
+    checks
+}
+
+fn memory(heat: &Heat) -> Option<(bool, String)> {
+    let entry = ours(heat).filter(|entry| entry.seconds().is_some())?;
+    let megabytes = entry.peak_mib() * 1.048_576;
+    Some((megabytes <= 40.0, format!("`{}`: peak RSS at most 40 MB: {megabytes:.1}", heat.scenario.name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::race::result::tests::entry;
+    use crate::race::scenario::all;
+    use crate::race::tests::SIZES;
+
+    fn heat(name: &str, entries: Vec<Entry>) -> Heat {
+        let scenario = all(&SIZES).into_iter().find(|scenario| scenario.name == name).unwrap();
+        Heat { scenario, entries }
+    }
+
+    #[test]
+    fn checks_what_was_measured() {
+        let limit = |seconds| heat("limit", vec![entry(Tool::Ours, 100_000, &[(seconds, 0)])]);
+        let met = |heat| checks(&[heat], 0.06).into_iter().map(|(is_met, _)| is_met).collect::<Vec<_>>();
+        assert_eq!(met(limit(28.5)), [true, true, true, true]);
+        assert_eq!(met(limit(29.5)), [true, false, true, true], "1.07 times the bound");
+        let left = heat("limit", vec![entry(Tool::Ours, 100_000, &[(28.0, 1)])]);
+        assert_eq!(met(left), [false, false, true], "a key is left");
+        assert!(checks(&[], 0.06).is_empty());
+    }
+
+    #[test]
+    fn compares_with_peers() {
+        let both = |keys, seconds| {
+            let peer = entry(Tool::S3rm, keys, &[(0.40, 0)]);
+            vec![entry(Tool::Ours, keys, &[(seconds, 0)]), peer]
+        };
+        assert!(checks(&[heat("small", both(5_000, 0.45))], 0.06)[1].0);
+        assert!(!checks(&[heat("small", both(5_000, 0.47))], 0.06)[1].0);
+        assert!(checks(&[heat("flat", both(100_000, 0.3))], 0.06)[1].0, "ahead");
+        let cpu = vec![entry(Tool::Ours, 1_000_000, &[(9.0, 0)]), entry(Tool::S3rm, 1_000_000, &[(9.0, 0)])];
+        let met: Vec<bool> = checks(&[heat("cpu", cpu)], 0.06).into_iter().map(|(is_met, _)| is_met).collect();
+        assert_eq!(met, [true, true, false, false, true], "both have the same CPU and memory");
+    }
+}
