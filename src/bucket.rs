@@ -29,6 +29,21 @@ pub trait Bucket: Sync {
     /// The token of a page that begins behind a key. `None`: the store does not list in the order of keys, or cannot begin
     /// a listing of this kind anywhere.
     fn token_after(&self, kind: Kind, key: &str) -> Option<String>;
+
+    /// Whether anything is listed behind a key. It may be asked often: a store should answer faster than with a page.
+    fn is_any_behind(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        key: &str,
+        limit: Duration,
+    ) -> impl Future<Output = Result<bool, Fault>> + Send {
+        async move {
+            let Some(token) = self.token_after(kind, key) else { return Ok(false) };
+            let page = self.list(prefix, kind, Some(&token), limit).await?;
+            Ok(!page.entries.is_empty() || page.next.is_some())
+        }
+    }
 }
 
 /// An object store to delete from. What only has a [`Bucket`], such as a dry run, has no way to delete.

@@ -14,8 +14,11 @@ use crate::target::Prefix;
 /// At most so many parts: at 60 ms a page, they list more than 200,000 keys a second.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// A listing of so many pages is not split: what it takes to find out where is not worth it.
-pub(crate) const HEAD_PAGES: u64 = 8;
+/// A listing of so many pages is not split: what it takes to find out where is not worth it. Where nothing holds the
+/// deletion back, the second page is worth it.
+pub(crate) fn head_pages(deletes: bool) -> u64 {
+    if deletes { 1 } else { 8 }
+}
 
 /// Questions at once about what is behind a place.
 const QUESTIONS_AT_ONCE: usize = 15;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::bookmark::{Bookmark, Lane, LowWaterMark, PageMark};
 use crate::bucket::{Bucket, Fault, Item, Kind, Page};
 use crate::deadline::left_until;
-use crate::lanes::{HEAD_PAGES, MAX_LANES, Sample};
+use crate::lanes::{MAX_LANES, Sample, head_pages};
 use crate::pace::{MAX_BATCH_KEYS, Pace};
 use crate::sieve::Sieve;
 use crate::tally::{Counters, Counts, Left};
@@ -27,6 +27,9 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(15);
 
 /// Each upload is aborted by a request of its own, and all of a batch have to fit into the time of one.
 const UPLOADS_IN_A_BATCH: usize = 100;
+
+/// So many pages of a pass are the files of a small user.
+const FIRST_PAGES: u64 = 8;
 
 /// The longest list of lanes that a continuation carries, in bytes of JSON: as long as the longest token may become in it.
 const MAX_LANES_BYTES: usize = 6 * 16_384;
@@ -442,6 +445,8 @@ struct Listing<'l, 'a, B> {
     is_at_start: bool,
     may_have_markers: AtomicBool,
     lanes: std::sync::Mutex<Vec<OpenLane>>,
+    /// How many pages were listed.
+    pages: AtomicU64,
     /// Where the listing goes on behind its head.
     behind: std::sync::Mutex<Option<Next>>,
 }
@@ -465,7 +470,8 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let lanes = if is_at_start { vec![Lane::default()] } else { lanes };
         let lanes = std::sync::Mutex::new(lanes.into_iter().map(open).collect());
         let may_have_markers = AtomicBool::new(!is_at_start);
-        Self { tour, ground, deletes, is_at_start, may_have_markers, lanes, behind: std::sync::Mutex::default() }
+        let (pages, behind) = (AtomicU64::new(0), std::sync::Mutex::default());
+        Self { tour, ground, deletes, is_at_start, may_have_markers, lanes, pages, behind }
     }
 
     fn lanes(&self) -> MutexGuard<'_, Vec<OpenLane>> {
@@ -519,12 +525,15 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let ground = self.ground;
         let page = self.list(token.as_deref()).await?;
         let keys = page.entries.iter().map(|entry| entry.key.as_str());
-        let is_head = self.is_at_start && lane == 0 && number + 1 == HEAD_PAGES;
+        let is_head = self.is_at_start && lane == 0 && number + 1 == head_pages(self.deletes);
         let sample = if is_head { Sample::of(keys) } else { None };
         let sifted = sieve.sift(ground.prefix, token.as_deref(), page)?;
         self.may_have_markers.fetch_or(sifted.has_markers, Ordering::Relaxed);
+        // A small user waits less for four requests at once than for one. A large one has enough of them anyway.
+        let is_among_first = self.pages.fetch_add(1, Ordering::Relaxed) < FIRST_PAGES;
         let size = match ground.kind {
             Kind::Uploads => UPLOADS_IN_A_BATCH,
+            _ if is_among_first && self.deletes && self.tour.pace.is_free(ground.prefix.bucket()) => MAX_BATCH_KEYS / 4,
             Kind::Objects | Kind::Versions | Kind::DeleteMarkers => MAX_BATCH_KEYS,
         };
         let page = PageMark {
@@ -573,8 +582,10 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
 
     /// Whether anything is listed behind a key. What cannot be listed from there counts as nothing.
     async fn is_any_behind(&self, key: String) -> bool {
-        let Some(token) = self.tour.bucket.token_after(self.ground.kind, &key) else { return false };
-        self.list(Some(&token)).await.is_ok_and(|page| !page.entries.is_empty() || page.next.is_some())
+        let Self { tour, ground, .. } = self;
+        let key = key.as_str();
+        let request = |limit| tour.bucket.is_any_behind(ground.prefix, ground.kind, key, limit);
+        tour.until_answered(ground, request).await.unwrap_or(false)
     }
 
     async fn list(&self, token: Option<&str>) -> Result<Page, Fault> {

@@ -90,6 +90,14 @@ impl Bucket for S3Reader {
     fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
         listing::token_after(kind, key)
     }
+
+    async fn is_any_behind(&self, prefix: &Prefix, kind: Kind, key: &str, limit: Duration) -> Result<bool, Fault> {
+        match kind {
+            Kind::Objects => self.is_object_behind(prefix, key, limit).await,
+            Kind::Versions => self.is_version_behind(prefix, key, limit).await,
+            Kind::Uploads | Kind::DeleteMarkers => Ok(false),
+        }
+    }
 }
 
 /// S3 to delete from.
@@ -119,6 +127,10 @@ impl Bucket for S3 {
 
     fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
         self.reader.token_after(kind, key)
+    }
+
+    async fn is_any_behind(&self, prefix: &Prefix, kind: Kind, key: &str, limit: Duration) -> Result<bool, Fault> {
+        self.reader.is_any_behind(prefix, kind, key, limit).await
     }
 }
 

@@ -406,6 +406,20 @@ async fn a_listing_can_begin_behind_a_key() {
             assert!(!line.contains(other), "{line}");
         }
     }
+    for kind in [Kind::Objects, Kind::Versions] {
+        let more = listing(kind, TRUNCATED);
+        let one =
+            listing(kind, &format!("{LAST}<Contents><Key>u1/z</Key></Contents><Version><Key>u1/z</Key></Version>"));
+        let marker = listing(kind, &format!("{LAST}<DeleteMarker><Key>u1/z</Key></DeleteMarker>"));
+        for (answer, is_any) in
+            [(more, true), (one, true), (marker, kind == Kind::Versions), (listing(kind, LAST), false)]
+        {
+            let server = Server::start(vec![answer]);
+            assert_eq!(server.reader().is_any_behind(&prefix(), kind, "u1/k", LIMIT).await, Ok(is_any), "{kind:?}");
+            let request = server.requests().remove(0);
+            assert!(request.contains("max-keys=1") && request.contains("=u1%2Fk"), "{request}");
+        }
+    }
     let reader = Server::start(vec![]).reader();
     assert_eq!([Kind::Uploads, Kind::DeleteMarkers].map(|kind| reader.token_after(kind, "u1/k")), [None, None]);
 }

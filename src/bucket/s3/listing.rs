@@ -82,6 +82,46 @@ impl S3Reader {
         page_of_versions(prefix, asked.as_ref(), &answer)
     }
 
+    /// Whether there is an object behind a key. What it is, is not read: whoever needs it lists it.
+    pub(super) async fn is_object_behind(&self, prefix: &Prefix, key: &str, limit: Duration) -> Result<bool, Fault> {
+        let answer = self
+            .client
+            .list_objects_v2()
+            .bucket(prefix.bucket())
+            .prefix(prefix.as_str())
+            .encoding_type(EncodingType::Url)
+            .start_after(key)
+            .max_keys(1)
+            .set_expected_bucket_owner(self.owner())
+            .customize()
+            .config_override(within(limit))
+            .send()
+            .await;
+        let answer = answer.map_err(|error| listing_fault("ListObjectsV2", "s3:ListBucket", None, &error))?;
+        Ok(!answer.contents().is_empty() || answer.is_truncated() == Some(true))
+    }
+
+    /// Whether there is a version or a delete marker behind a key.
+    pub(super) async fn is_version_behind(&self, prefix: &Prefix, key: &str, limit: Duration) -> Result<bool, Fault> {
+        let answer = self
+            .client
+            .list_object_versions()
+            .bucket(prefix.bucket())
+            .prefix(prefix.as_str())
+            .encoding_type(EncodingType::Url)
+            .key_marker(key)
+            .max_keys(1)
+            .set_expected_bucket_owner(self.owner())
+            .customize()
+            .config_override(within(limit))
+            .send()
+            .await;
+        let answer =
+            answer.map_err(|error| listing_fault("ListObjectVersions", "s3:ListBucketVersions", None, &error))?;
+        let is_any = !answer.versions().is_empty() || !answer.delete_markers().is_empty();
+        Ok(is_any || answer.is_truncated() == Some(true))
+    }
+
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
     pub(super) async fn list_uploads(
         &self,
