@@ -377,15 +377,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn more_than_half_full_is_full() {
+    async fn more_than_half_full_is_full_and_what_was_refused_has_no_time() {
         let pace = pace(0, 1);
-        for (keys, wait_ms) in [(1_000, 250), (500, 20), (501, 1_000)] {
+        for (keys, refused, wait_ms, counts) in
+            [(1_000, 0, 250, true), (500, 0, 20, false), (501, 0, 20, true), (100, 100, 9_000, false)]
+        {
             let pass = pace.admit("photos", keys).await;
             sleep_until(Instant::now() + Duration::from_millis(wait_ms)).await;
             let before = pace.longest_batch_time();
-            pass.answered(0);
-            assert_eq!(pace.longest_batch_time() == before, keys == 500, "{keys}");
+            pass.answered(refused);
+            assert_eq!(pace.longest_batch_time() != before, counts, "{keys} keys, {refused} refused");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn each_measure_has_its_weight() {
+        let mut time = BatchTime::default();
+        assert_eq!(longest_after(&mut time, FULL, [200]), 600);
+        assert_eq!(longest_after(&mut time, SMALL, [600]), 600, "not slower than any full one");
+        assert_eq!(longest_after(&mut time, FULL, [200]), 500, "a quarter of the deviation is gone");
+        assert_eq!(
+            longest_after(&mut time, FULL, [280]),
+            210 + 4 * (75 * 3 / 4 + 20) + 1,
+            "an eighth of the difference"
+        );
+        let before = time.longest();
+        tokio::time::advance(MEMORY).await;
+        time.note(SMALL, Duration::from_millis(1));
+        assert_eq!(time.longest(), before, "full ones are remembered for so long");
     }
 
     #[tokio::test(start_paused = true)]

@@ -27,14 +27,14 @@ fn source_files() -> BTreeSet<String> {
         let names = entries.map(|entry| entry.expect("a readable folder").file_name().into_string().expect("UTF-8"));
         names.filter(|name| name.ends_with(".rs")).map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
     };
-    ["src", "src/bucket", "src/bucket/s3", "src/pace", "src/queue", "src/receipts"]
+    ["src", "src/bucket", "src/bucket/s3", "src/pace", "src/queue", "src/receipts", "src/tour"]
         .into_iter()
         .flat_map(in_folder)
         .collect()
 }
 
 /// Data flows one way: each file may import what stands behind it here, and nothing else of this crate.
-const MAY_IMPORT: [(&str, &[&str]); 32] = [
+const MAY_IMPORT: [(&str, &[&str]); 33] = [
     ("src/lib.rs", &[]),
     ("src/main.rs", &["bucket", "config", "deadline", "eraser", "handler", "queue", "receipts", "survey", "work"]),
     ("src/target.rs", &[]),
@@ -57,7 +57,8 @@ const MAY_IMPORT: [(&str, &[&str]); 32] = [
     ("src/work.rs", &["bookmark", "bucket", "pace", "tally", "target"]),
     ("src/sieve.rs", &["bucket", "tally", "target"]),
     ("src/lanes.rs", &["target"]),
-    ("src/tour.rs", &["bookmark", "bucket", "deadline", "lanes", "pace", "sieve", "tally", "target", "work"]),
+    ("src/tour.rs", &["bookmark", "bucket", "deadline", "lanes", "pace", "tally", "target", "work"]),
+    ("src/tour/listing.rs", &["bookmark", "bucket", "lanes", "pace", "sieve", "tally", "tour", "work"]),
     ("src/eraser.rs", &["bookmark", "bucket", "deadline", "pace", "tally", "tour", "work"]),
     ("src/survey.rs", &["bookmark", "bucket", "pace", "tally", "tour", "work"]),
     ("src/receipt.rs", &["message", "tally", "target", "work"]),

@@ -81,8 +81,8 @@ impl Bucket for S3Reader {
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
         match kind {
             Kind::Uploads => self.list_uploads(prefix, token, limit).await,
-            Kind::Objects => self.list_objects(prefix, token, limit).await,
-            Kind::Versions | Kind::DeleteMarkers => self.list_versions(prefix, token, limit).await,
+            Kind::Objects => self.list_objects(prefix, token, None, limit).await,
+            Kind::Versions | Kind::DeleteMarkers => self.list_versions(prefix, token, None, limit).await,
         }
     }
 
@@ -92,11 +92,13 @@ impl Bucket for S3Reader {
     }
 
     async fn is_any_behind(&self, prefix: &Prefix, kind: Kind, key: &str, limit: Duration) -> Result<bool, Fault> {
-        match kind {
-            Kind::Objects => self.is_object_behind(prefix, key, limit).await,
-            Kind::Versions => self.is_version_behind(prefix, key, limit).await,
-            Kind::Uploads | Kind::DeleteMarkers => Ok(false),
-        }
+        let Some(token) = self.token_after(kind, key) else { return Ok(false) };
+        let page = match kind {
+            Kind::Objects => self.list_objects(prefix, Some(&token), Some(1), limit).await?,
+            Kind::Versions => self.list_versions(prefix, Some(&token), Some(1), limit).await?,
+            Kind::Uploads | Kind::DeleteMarkers => return Ok(false),
+        };
+        Ok(!page.entries.is_empty() || page.next.is_some())
     }
 }
 

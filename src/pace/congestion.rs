@@ -20,9 +20,6 @@ const DOCUMENTED: u64 = 3_500 * SECONDS;
 /// The lowest rate: a hundredth of what is documented. It still finds out when the bucket takes more again.
 const LEAST: u64 = DOCUMENTED / 100;
 
-/// The highest rate, where there is no ceiling: more than anything can send.
-const NO_CEILING: u64 = 1_000_000_000 * SECONDS;
-
 /// Below this rate, it grows as fast as at this one.
 const SLOW: u64 = 1_000 * SECONDS;
 
@@ -79,7 +76,7 @@ struct Throttle {
 impl Congestion {
     /// `ceiling`: in keys per second; `None` is none.
     pub(super) fn new(ceiling: Option<NonZeroU32>, now: Instant) -> Self {
-        let ceiling = ceiling.map_or(NO_CEILING, |ceiling| u64::from(ceiling.get()) * SECONDS);
+        let ceiling = ceiling.map_or(u64::MAX, |ceiling| u64::from(ceiling.get()) * SECONDS);
         Self {
             rate: DOCUMENTED.min(ceiling),
             ceiling,

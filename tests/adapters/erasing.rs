@@ -39,7 +39,7 @@ async fn a_throttled_batch_comes_back_in_two_halves() {
     let slow = error(503, "SlowDown");
     let server = server(vec![page(&keys), slow, deleted(first), deleted(second), page(&[])]);
     let (targets, user) = (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
-    let (pace, counters) = (Pace::new(None, NonZeroU32::MIN, 1), Counters::default());
+    let (pace, counters) = (Pace::new(NonZeroU32::new(3_500), NonZeroU32::MIN, 1), Counters::default());
     let stop = Instant::now() + LIMIT;
     let job = Job { targets: &targets, user: &user, erase_before: None, max_objects: None, stop };
     let report = Eraser(server.s3()).work(&pace, &counters, job, &mut Bookmark::default()).await;

@@ -407,10 +407,12 @@ async fn a_listing_can_begin_behind_a_key() {
         }
     }
     for kind in [Kind::Objects, Kind::Versions] {
-        let more = listing(kind, TRUNCATED);
-        let one =
-            listing(kind, &format!("{LAST}<Contents><Key>u1/z</Key></Contents><Version><Key>u1/z</Key></Version>"));
-        let marker = listing(kind, &format!("{LAST}<DeleteMarker><Key>u1/z</Key></DeleteMarker>"));
+        let next = format!("<NextContinuationToken>t</NextContinuationToken>{}", markers("u1/l", "id"));
+        let more = listing(kind, &format!("{TRUNCATED}{next}"));
+        let version = "<Version><Key>u1/z</Key><VersionId>v</VersionId></Version>";
+        let one = listing(kind, &format!("{LAST}<Contents><Key>u1/z</Key></Contents>{version}"));
+        let marker =
+            listing(kind, &format!("{LAST}<DeleteMarker><Key>u1/z</Key><VersionId>v</VersionId></DeleteMarker>"));
         for (answer, is_any) in
             [(more, true), (one, true), (marker, kind == Kind::Versions), (listing(kind, LAST), false)]
         {

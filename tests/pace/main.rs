@@ -172,6 +172,59 @@ async fn what_was_learned_is_forgotten_when_nothing_was_sent_for_long() {
     assert_eq!(pace.batch_keys("photos"), 1_000);
 }
 
+/// A rate that nobody uses up is not known to be right.
+#[tokio::test(start_paused = true)]
+async fn only_who_has_to_wait_makes_the_rate_grow() {
+    let grown = async |pause: Duration| {
+        let pace = pace(3_500);
+        for round in 0..200 {
+            let pass = pace.admit("photos", 100).await;
+            sleep(LEAST).await;
+            pass.answered(if round < 9 { 100 } else { 0 });
+            drop(pass);
+            sleep(pause).await;
+        }
+        pace.batch_keys("photos")
+    };
+    let (slow, fast) = (grown(Duration::from_secs(2)).await, grown(Duration::ZERO).await);
+    assert!(slow < 300 && fast > 2 * slow, "{slow} and {fast} keys a batch");
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_nothing_passes_at_all_it_asks_on_now_and_then() {
+    let pace = pace(3_500);
+    let start = Instant::now();
+    for _ in 0..300 {
+        let pass = pace.admit("photos", 1_000).await;
+        sleep(LEAST).await;
+        pass.answered(pass.keys());
+    }
+    let each = start.elapsed() / 300;
+    assert!((Duration::from_millis(300)..Duration::from_millis(700)).contains(&each), "{each:?} between two requests");
+    assert_eq!(pace.batch_keys("photos"), 17, "half a second of the lowest rate");
+}
+
+#[tokio::test(start_paused = true)]
+async fn listings_wait_less_again_when_some_have_passed() {
+    let pace = pace(3_500);
+    let refuse = async || {
+        let pass = pace.admit_read("photos").await;
+        pass.answered(true);
+        drop(pass);
+        let start = Instant::now();
+        drop(pace.admit_read("photos").await);
+        start.elapsed().as_millis()
+    };
+    for most in [100, 200, 400, 800] {
+        let wait = refuse().await;
+        assert!((most / 2..=most).contains(&wait), "{wait} ms of {most}");
+    }
+    sleep(LEAST).await;
+    pace.admit_read("photos").await.answered(false);
+    let wait = refuse().await;
+    assert!((200..=400).contains(&wait), "the fourth refusal counts half: {wait} ms");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_is_refused_makes_all_listings_wait() {
     let pace = pace(3_500);

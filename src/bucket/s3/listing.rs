@@ -24,13 +24,14 @@ use crate::target::Prefix;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 const MAX_TOKEN_BYTES: usize = 16_384;
 
-// All of them ask for EncodingType=url: without it, a control character in one key would make a whole page unreadable.
+// `most`: entries on a page; `None` is as many as S3 gives, 1,000. All of them ask for EncodingType=url: without it, a control character in one key would make a whole page unreadable.
 impl S3Reader {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
     pub(super) async fn list_objects(
         &self,
         prefix: &Prefix,
         token: Option<&str>,
+        most: Option<i32>,
         limit: Duration,
     ) -> Result<Page, Fault> {
         let place = token.map(|token| Place::read(prefix, token)).transpose()?;
@@ -47,6 +48,7 @@ impl S3Reader {
             .encoding_type(EncodingType::Url)
             .set_continuation_token(token_of_s3)
             .set_start_after(start_after)
+            .set_max_keys(most)
             .set_expected_bucket_owner(self.owner())
             .customize()
             .config_override(within(limit))
@@ -61,6 +63,7 @@ impl S3Reader {
         &self,
         prefix: &Prefix,
         token: Option<&str>,
+        most: Option<i32>,
         limit: Duration,
     ) -> Result<Page, Fault> {
         let asked = Markers::read(prefix, token)?;
@@ -72,6 +75,7 @@ impl S3Reader {
             .encoding_type(EncodingType::Url)
             .set_key_marker(asked.as_ref().map(|markers| markers.key.clone()))
             .set_version_id_marker(asked.as_ref().map(|markers| markers.id.clone()).filter(|id| !id.is_empty()))
+            .set_max_keys(most)
             .set_expected_bucket_owner(self.owner())
             .customize()
             .config_override(within(limit))
@@ -80,46 +84,6 @@ impl S3Reader {
         let answer =
             answer.map_err(|error| listing_fault("ListObjectVersions", "s3:ListBucketVersions", token, &error))?;
         page_of_versions(prefix, asked.as_ref(), &answer)
-    }
-
-    /// Whether there is an object behind a key. What it is, is not read: whoever needs it lists it.
-    pub(super) async fn is_object_behind(&self, prefix: &Prefix, key: &str, limit: Duration) -> Result<bool, Fault> {
-        let answer = self
-            .client
-            .list_objects_v2()
-            .bucket(prefix.bucket())
-            .prefix(prefix.as_str())
-            .encoding_type(EncodingType::Url)
-            .start_after(key)
-            .max_keys(1)
-            .set_expected_bucket_owner(self.owner())
-            .customize()
-            .config_override(within(limit))
-            .send()
-            .await;
-        let answer = answer.map_err(|error| listing_fault("ListObjectsV2", "s3:ListBucket", None, &error))?;
-        Ok(!answer.contents().is_empty() || answer.is_truncated() == Some(true))
-    }
-
-    /// Whether there is a version or a delete marker behind a key.
-    pub(super) async fn is_version_behind(&self, prefix: &Prefix, key: &str, limit: Duration) -> Result<bool, Fault> {
-        let answer = self
-            .client
-            .list_object_versions()
-            .bucket(prefix.bucket())
-            .prefix(prefix.as_str())
-            .encoding_type(EncodingType::Url)
-            .key_marker(key)
-            .max_keys(1)
-            .set_expected_bucket_owner(self.owner())
-            .customize()
-            .config_override(within(limit))
-            .send()
-            .await;
-        let answer =
-            answer.map_err(|error| listing_fault("ListObjectVersions", "s3:ListBucketVersions", None, &error))?;
-        let is_any = !answer.versions().is_empty() || !answer.delete_markers().is_empty();
-        Ok(is_any || answer.is_truncated() == Some(true))
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
