@@ -139,6 +139,8 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let is_head = self.is_at_start && lane == 0 && number + 1 == head_pages(self.deletes);
         let sample = if is_head { Sample::of(keys) } else { None };
         let sifted = sieve.sift(ground.prefix, token.as_deref(), page)?;
+        // A proof trusts no order: what may be one, because nothing is to be deleted so far, is listed as a whole.
+        let sample = sample.filter(|_| !self.deletes || !sifted.items.is_empty());
         self.may_have_markers.fetch_or(sifted.has_markers, Ordering::Relaxed);
         // A small user waits less for four requests at once than for one. A large one has enough of them anyway.
         let is_among_first = self.pages.fetch_add(1, Ordering::Relaxed) < FIRST_PAGES;

@@ -225,6 +225,17 @@ async fn lanes_whose_tokens_no_continuation_could_carry_begin_again() {
     assert_eq!(scene.shelf.receipt().1["objects"], 250_000);
 }
 
+/// A store that does not list in the order of keys, as it should, must not be able to hide anything from a proof.
+#[tokio::test(start_paused = true)]
+async fn a_proof_is_listed_as_a_whole_however_much_is_kept() {
+    let scene = Scene::new(Store::of(&[("u1", 20_000)]), Letters::default(), &NO_CEILING);
+    let body = json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:00:00Z"});
+    assert_eq!(scene.invoke(Duration::from_secs(60), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+    let receipt = scene.shelf.receipt().1;
+    assert_eq!((&receipt["outcome"], &receipt["keptNewer"]), (&json!("erased"), &json!(20_000)));
+    assert_eq!(receipt["requests"], 20 + 3, "20 pages, uploads, and versioning twice");
+}
+
 /// So that nobody adds a round trip unseen.
 #[tokio::test(start_paused = true)]
 async fn an_erasure_takes_so_many_requests_and_round_trips_and_no_more() {
