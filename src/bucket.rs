@@ -40,8 +40,7 @@ pub trait Bucket: Sync {
     ) -> impl Future<Output = Result<bool, Fault>> + Send {
         async move {
             let Some(token) = self.token_after(kind, key) else { return Ok(false) };
-            let page = self.list(prefix, kind, Some(&token), limit).await?;
-            Ok(!page.entries.is_empty() || page.next.is_some())
+            Ok(self.list(prefix, kind, Some(&token), limit).await?.is_any())
         }
     }
 }
@@ -90,6 +89,13 @@ pub struct Page {
     pub next: Option<String>,
     /// In listings of versions: the key at which the page was cut, so that more of its versions may follow.
     pub cut_at: Option<String>,
+}
+
+impl Page {
+    /// Whether there is anything: on it or behind it.
+    pub fn is_any(&self) -> bool {
+        !self.entries.is_empty() || self.next.is_some()
+    }
 }
 
 /// One line of a listing.

@@ -146,7 +146,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
 
         let counters = Counters::on_top_of(std::mem::take(&mut erasure.tally));
         let mut bookmark = std::mem::take(&mut erasure.bookmark);
-        if self.is_last_try(&erasure) && receive_count(record) > 1 {
+        if receive_count(record) > 1 && self.is_last_try(&erasure) {
             // From the bookmark on, it has been tried. What is left of the time is for a proof.
             bookmark.begin_next_round();
         }

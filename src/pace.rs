@@ -41,8 +41,8 @@ pub struct Pace {
     slots: Semaphore,
     reads: Semaphore,
     gates: std::sync::Mutex<HashMap<String, Arc<Gate>>>,
-    /// When the next batch may start, to whichever bucket.
-    next_start: Mutex<Option<Instant>>,
+    /// What was let through last, to whichever bucket.
+    last: Mutex<Last>,
     batch_time: std::sync::Mutex<BatchTime>,
     jitter: std::sync::Mutex<fastrand::Rng>,
 }
@@ -61,6 +61,25 @@ struct Gate {
 struct Last {
     start: Instant,
     keys: usize,
+}
+
+impl Last {
+    /// Nothing, for as long as any credit is for.
+    fn rested(now: Instant) -> Self {
+        Self { start: now.checked_sub(FREE_CREDIT).unwrap_or(now), keys: 0 }
+    }
+
+    /// Waits until the next batch may start; returns from when on it might have, `earliest` or later.
+    async fn next_start(&self, earliest: Instant, time_for: impl Fn(usize) -> Duration + Send) -> Instant {
+        loop {
+            // The rate may have become another meanwhile.
+            let start = earliest.max(self.start + time_for(self.keys));
+            if start <= Instant::now() {
+                return start;
+            }
+            sleep_until(start).await;
+        }
+    }
 }
 
 /// How long listings have to wait that the bucket has refused.
@@ -102,15 +121,10 @@ impl Pace {
             slots: Semaphore::new(max_in_flight),
             reads: Semaphore::new(READS_AT_ONCE),
             gates: std::sync::Mutex::default(),
-            next_start: Mutex::new(None),
+            last: Mutex::new(Last::rested(Instant::now())),
             batch_time: std::sync::Mutex::default(),
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
         }
-    }
-
-    /// How many keys one request to a bucket may have now.
-    pub fn batch_keys(&self, bucket: &str) -> usize {
-        self.gate(bucket).congestion().batch_keys()
     }
 
     /// Whether nothing but the slots holds requests to this bucket back: there is no ceiling, and nothing was refused.
@@ -134,20 +148,13 @@ impl Pace {
         let asked = Instant::now();
         let credit = if self.ceiling.is_none() && gate.congestion().is_free() { FREE_CREDIT } else { CREDIT };
         let earliest = asked.checked_sub(credit).unwrap_or(asked);
-        // The rate may have become another meanwhile.
-        let start = loop {
-            let start = earliest.max(last.start + gate.congestion().time_for(last.keys));
-            if start <= Instant::now() {
-                break start;
-            }
-            sleep_until(start).await;
-        };
+        let start = last.next_start(earliest, |keys| gate.congestion().time_for(keys)).await;
         let keys = wanted.min(gate.congestion().batch_keys());
         if let Some(ceiling) = self.ceiling {
-            let mut next_start = self.next_start.lock().await;
-            let start = next_start.map_or(earliest, |next| earliest.max(next));
-            sleep_until(start).await;
-            *next_start = Some(start + Duration::from_secs(1).mul_f64(keys as f64 / f64::from(ceiling.get())));
+            let time_for = |keys| Duration::from_secs(1).mul_f64(keys as f64 / f64::from(ceiling.get()));
+            let mut last = self.last.lock().await;
+            let start = last.next_start(earliest, time_for).await;
+            *last = Last { start, keys };
         }
         *last = Last { start, keys };
         drop(last);
@@ -186,7 +193,7 @@ impl Pace {
             return Arc::clone(gate);
         }
         let gate = Arc::new(Gate {
-            last: Mutex::new(Last { start: now.checked_sub(FREE_CREDIT).unwrap_or(now), keys: 0 }),
+            last: Mutex::new(Last::rested(now)),
             congestion: std::sync::Mutex::new(Congestion::new(self.ceiling, now)),
             reading: std::sync::Mutex::new(Reading { resume: now, refused_at: None, attempt: 0 }),
         });
@@ -328,12 +335,16 @@ mod tests {
         assert!(fourth.await.is_ok());
     }
 
+    fn batch_keys(rate: u32) -> usize {
+        pace(rate, 1).gate("photos").congestion().batch_keys()
+    }
+
     #[test]
     fn batches_hold_at_most_half_a_second_of_the_rate() {
-        assert_eq!(pace(0, 1).batch_keys("photos"), 1_000);
-        assert_eq!(pace(3_500, 1).batch_keys("photos"), 1_000);
-        assert_eq!(pace(10, 1).batch_keys("photos"), 5);
-        assert_eq!(pace(1, 1).batch_keys("photos"), 1);
+        assert_eq!(batch_keys(0), 1_000);
+        assert_eq!(batch_keys(3_500), 1_000);
+        assert_eq!(batch_keys(10), 5);
+        assert_eq!(batch_keys(1), 1);
     }
 
     #[test]

@@ -13,12 +13,13 @@
 //! | `world` | all of these together, for one run |
 //! | `whale`, `crowd` | the runs, their checks and their reports |
 //! | `race` | the function and its peers in the same scenarios, with a report |
-//! | `report` | numbers for readers |
+//! | `report`, `digits` | numbers for readers |
 //! | `machine` | on what and when it was measured |
 //!
 //! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
 
 pub mod crowd;
+mod digits;
 mod environment;
 mod error;
 mod http;

@@ -58,16 +58,15 @@ impl Partitions {
     pub(crate) fn take(&self, bucket: &str, keys: usize, now: Instant) -> usize {
         let Some(limit) = &self.limit else { return keys };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        let cost = if let Refusal::Request { cost } = limit.refusal { cost } else { 0.0 };
+        let cost = match limit.refusal {
+            Refusal::Request { cost } => Some(cost),
+            Refusal::Keys => None,
+        };
         let (begin, partition) = buckets
             .entry(bucket.to_owned())
             .or_insert_with(|| (now, Partition::new(limit.at(Duration::ZERO), cost, now)));
         partition.set_limit(limit.at(now - *begin), now);
-        match limit.refusal {
-            Refusal::Request { .. } if partition.takes(keys, now) => keys,
-            Refusal::Request { .. } => 0,
-            Refusal::Keys => partition.takes_of(keys, now),
-        }
+        partition.take(keys, now)
     }
 
     /// Whether a request that is not taken as a whole fails as a whole.

@@ -3,6 +3,8 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
+use crate::digits::grouped;
+
 /// What a run has to say: a table, and what it checked.
 #[derive(Debug, Default)]
 pub struct Report {
@@ -82,18 +84,6 @@ pub(crate) fn seconds(time: Duration) -> String {
 /// A number with its thousands apart.
 pub(crate) fn thousands(number: u64) -> String {
     grouped(&number.to_string())
-}
-
-/// The digits of a whole number, with its thousands apart.
-pub(crate) fn grouped(digits: &str) -> String {
-    let mut text = String::new();
-    for (index, digit) in digits.char_indices() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// A number for the eye alone: no count here is so large that this loses anything of it.

@@ -38,6 +38,21 @@ impl S3Reader {
     fn owner(&self) -> Option<String> {
         self.expected_bucket_owner.clone()
     }
+
+    /// Lists a page of at most so many entries; `None` is as many as S3 gives, 1,000.
+    async fn list_most(
+        &self,
+        (prefix, kind): (&Prefix, Kind),
+        token: Option<&str>,
+        most: Option<i32>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
+        match kind {
+            Kind::Uploads => self.list_uploads(prefix, token, most, limit).await,
+            Kind::Objects => self.list_objects(prefix, token, most, limit).await,
+            Kind::Versions | Kind::DeleteMarkers => self.list_versions(prefix, token, most, limit).await,
+        }
+    }
 }
 
 impl Bucket for S3Reader {
@@ -79,11 +94,7 @@ impl Bucket for S3Reader {
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
-        match kind {
-            Kind::Uploads => self.list_uploads(prefix, token, limit).await,
-            Kind::Objects => self.list_objects(prefix, token, None, limit).await,
-            Kind::Versions | Kind::DeleteMarkers => self.list_versions(prefix, token, None, limit).await,
-        }
+        self.list_most((prefix, kind), token, None, limit).await
     }
 
     /// Directory buckets, which have no order, are refused at the start.
@@ -93,12 +104,7 @@ impl Bucket for S3Reader {
 
     async fn is_any_behind(&self, prefix: &Prefix, kind: Kind, key: &str, limit: Duration) -> Result<bool, Fault> {
         let Some(token) = self.token_after(kind, key) else { return Ok(false) };
-        let page = match kind {
-            Kind::Objects => self.list_objects(prefix, Some(&token), Some(1), limit).await?,
-            Kind::Versions => self.list_versions(prefix, Some(&token), Some(1), limit).await?,
-            Kind::Uploads | Kind::DeleteMarkers => return Ok(false),
-        };
-        Ok(!page.entries.is_empty() || page.next.is_some())
+        Ok(self.list_most((prefix, kind), Some(&token), Some(1), limit).await?.is_any())
     }
 }
 

@@ -38,8 +38,6 @@ struct Next {
     /// The page's number in the lane.
     number: u64,
     sieve: Sieve,
-    /// Of the page before, where that was the first.
-    sample: Option<Sample>,
 }
 
 /// The pages of one pass, in as many lanes as they are listed in.
@@ -53,8 +51,8 @@ pub(super) struct Listing<'l, 'a, B> {
     lanes: std::sync::Mutex<Vec<OpenLane>>,
     /// How many pages were listed.
     pages: AtomicU64,
-    /// Where the listing goes on behind its head.
-    behind: std::sync::Mutex<Option<Next>>,
+    /// Where the listing goes on behind its head, if that is to be split, and what the head tells of it.
+    behind: std::sync::Mutex<Option<(Next, Sample)>>,
 }
 
 /// A lane on its way.
@@ -89,6 +87,10 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn behind(&self) -> MutexGuard<'_, Option<(Next, Sample)>> {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Notes that a batch has its outcome; returns those that may be counted now.
     pub(super) fn batch_done(&self, lane: usize, page: PageMark, outcome: (Left, Outcome)) -> Vec<(Left, Outcome)> {
         self.lanes().get_mut(lane).map(|lane| lane.mark.batch_done(page, outcome)).unwrap_or_default()
@@ -120,7 +122,7 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
 
     fn start(&self, lane: usize, open: &OpenLane) -> Next {
         let sieve = Sieve::new(self.ground.kind, self.tour.job.erase_before, self.deletes).until(open.until.clone());
-        Next { lane, token: open.mark.token().map(str::to_owned), number: 0, sieve, sample: None }
+        Next { lane, token: open.mark.token().map(str::to_owned), number: 0, sieve }
     }
 
     /// The batches of one lane, of the listing's head until there is something to split.
@@ -132,12 +134,12 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
 
     /// Fetches one page and cuts it into batches; returns what comes after it. `None`: there is no further page.
     async fn next_page(&self, next: Option<Next>) -> Result<Option<(Vec<Batch>, Option<Next>)>, Obstacle> {
-        let Some(Next { lane, token, number, mut sieve, .. }) = next else { return Ok(None) };
+        let Some(Next { lane, token, number, mut sieve }) = next else { return Ok(None) };
         let ground = self.ground;
         let page = self.list(token.as_deref()).await?;
-        let keys = page.entries.iter().map(|entry| entry.key.as_str());
         let is_head = self.is_at_start && lane == 0 && number + 1 == head_pages(self.deletes);
-        let sample = if is_head { Sample::of(keys) } else { None };
+        let is_split = is_head && page.next.is_some() && self.is_slower();
+        let sample = is_split.then(|| Sample::of(page.entries.iter().map(|entry| entry.key.as_str()))).flatten();
         let sifted = sieve.sift(ground.prefix, token.as_deref(), page)?;
         // A proof trusts no order: what may be one, because nothing is to be deleted so far, is listed as a whole.
         let sample = sample.filter(|_| !self.deletes || !sifted.items.is_empty());
@@ -146,7 +148,7 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let is_among_first = self.pages.fetch_add(1, Ordering::Relaxed) < FIRST_PAGES;
         let size = match ground.kind {
             Kind::Uploads => UPLOADS_IN_A_BATCH,
-            _ if is_among_first && self.deletes && self.tour.pace.is_free(ground.prefix.bucket()) => MAX_BATCH_KEYS / 4,
+            _ if is_among_first && self.deletes && self.is_slower() => MAX_BATCH_KEYS / 4,
             Kind::Objects | Kind::Versions | Kind::DeleteMarkers => MAX_BATCH_KEYS,
         };
         let page = PageMark {
@@ -157,23 +159,24 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
             is_last: sifted.next.is_none(),
         };
         let batches = cut(sifted.items, size, &page, sifted.left, lane);
-        let mut next = sifted.next.map(|token| Next { lane, token: Some(token), number: number + 1, sieve, sample });
-        if is_head {
-            *self.behind.lock().unwrap_or_else(PoisonError::into_inner) = next.take();
+        let mut next = sifted.next.map(|token| Next { lane, token: Some(token), number: number + 1, sieve });
+        if let Some(sample) = sample {
+            *self.behind() = next.take().map(|next| (next, sample));
         }
         Ok(Some((batches, next)))
     }
 
-    /// Splits what is behind the head into lanes, where listing could be slower than what is done with it.
+    /// Whether listing could be slower than what is done with it.
+    fn is_slower(&self) -> bool {
+        !self.deletes || self.tour.pace.is_free(self.ground.prefix.bucket())
+    }
+
+    /// Splits what is behind the head into lanes.
     async fn split(&self, mut lanes: Vec<Next>) -> Result<Vec<Next>, Obstacle> {
-        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(mut next) = behind else { return Ok(lanes) };
+        let behind = self.behind().take();
+        let Some((mut next, sample)) = behind else { return Ok(lanes) };
         let Ground { kind, prefix, .. } = *self.ground;
-        let is_slower = !self.deletes || self.tour.pace.is_free(prefix.bucket());
-        let cuts = match next.sample.take() {
-            Some(sample) if is_slower => sample.cuts(prefix, |key| self.is_any_behind(key)).await,
-            Some(_) | None => Vec::new(),
-        };
+        let cuts = sample.cuts(prefix, |key| self.is_any_behind(key)).await;
         let starts: Option<Vec<String>> = cuts.iter().map(|cut| self.tour.bucket.token_after(kind, cut)).collect();
         // A store without order has one lane.
         let starts = starts.unwrap_or_default();

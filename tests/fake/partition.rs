@@ -6,15 +6,15 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Partition {
     keys_per_second: f64,
-    /// What a refused request costs, as a part of what it asked for.
-    refusal_cost: f64,
+    /// What a refused request costs, as a part of what it asked for. `None`: single keys are refused, not requests.
+    refusal_cost: Option<f64>,
     level: f64,
     filled: Instant,
 }
 
 impl Partition {
     /// A rested one.
-    pub(crate) fn new(keys_per_second: u32, refusal_cost: f64, now: Instant) -> Self {
+    pub(crate) fn new(keys_per_second: u32, refusal_cost: Option<f64>, now: Instant) -> Self {
         let keys_per_second = f64::from(keys_per_second);
         Self { keys_per_second, refusal_cost, level: keys_per_second, filled: now }
     }
@@ -25,21 +25,16 @@ impl Partition {
         self.keys_per_second = f64::from(keys_per_second);
     }
 
-    /// Takes a request as a whole, or nothing of it. One that is larger than all that is ever in store is taken when it is
-    /// full, and paid for later.
-    pub(crate) fn takes(&mut self, keys: usize, now: Instant) -> bool {
+    /// How many keys of a request are taken: the first of them, all or none where requests are refused as a whole. A
+    /// request that is larger than all that is ever in store is taken when it is full, and paid for later.
+    pub(crate) fn take(&mut self, keys: usize, now: Instant) -> usize {
         self.fill(now);
-        let keys = keys as f64;
-        let is_taken = self.level >= keys.min(self.keys_per_second);
-        self.level -= if is_taken { keys } else { keys * self.refusal_cost };
-        is_taken
-    }
-
-    /// Takes as many of the keys as there is room for.
-    pub(crate) fn takes_of(&mut self, keys: usize, now: Instant) -> usize {
-        self.fill(now);
-        let taken = (0..keys).take_while(|taken| self.level >= (*taken + 1) as f64).count();
-        self.level -= taken as f64;
+        let (taken, cost) = match self.refusal_cost {
+            None => ((0..keys).take_while(|taken| self.level >= (*taken + 1) as f64).count(), 0.0),
+            Some(_) if self.level >= (keys as f64).min(self.keys_per_second) => (keys, 0.0),
+            Some(cost) => (0, cost * keys as f64),
+        };
+        self.level -= taken as f64 + cost;
         taken
     }
 

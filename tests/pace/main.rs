@@ -2,8 +2,12 @@
 
 #![expect(clippy::future_not_send, reason = "a test has one thread")]
 
+#[path = "../../bench/src/digits.rs"]
+mod digits;
 #[path = "../fake/partition.rs"]
 mod partition;
+#[path = "../../bench/src/race/plot.rs"]
+mod plot;
 
 mod others;
 mod table;
@@ -15,9 +19,9 @@ use std::time::Duration;
 use erase_user_files::pace::Pace;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::world::{FULL, LEAST, No, SLOTS, Shared};
+use crate::world::{COSTLY_REQUEST, FULL, KEYS, LEAST, REQUEST, SLOTS, Shared};
 
-fn partition(keys_per_second: u32, no: No) -> Shared {
+fn partition(keys_per_second: u32, no: Option<f64>) -> Shared {
     Shared::new(keys_per_second, no)
 }
 
@@ -25,9 +29,14 @@ fn pace(ceiling: u32) -> Pace {
     Pace::new(NonZeroU32::new(ceiling), SLOTS, 1)
 }
 
+/// How many keys a request may have now.
+async fn batch_keys(pace: &Pace, bucket: &str) -> usize {
+    pace.admit(bucket, 1_000).await.keys()
+}
+
 #[tokio::test(start_paused = true)]
 async fn at_the_limit_that_is_documented_nothing_is_refused_and_no_time_is_lost() {
-    for no in [No::Request(0.0), No::Request(0.1), No::Keys] {
+    for no in [REQUEST, COSTLY_REQUEST, KEYS] {
         let run = partition(3_500, no).erase(&pace(3_500), 100_000).await;
         assert!(run.over_the_bound(3_500) < 1.04, "{no:?}: {run:?}");
         assert_eq!((run.requests, run.refused), (100, 0), "{no:?}");
@@ -37,7 +46,7 @@ async fn at_the_limit_that_is_documented_nothing_is_refused_and_no_time_is_lost(
 #[tokio::test(start_paused = true)]
 async fn a_lower_limit_is_found_by_few_refusals() {
     for (limit, most_time, most_refused) in [(1_200, 1.10, 8.0), (300, 1.20, 15.0), (3_000, 1.10, 8.0)] {
-        for no in [No::Request(0.0), No::Request(0.1), No::Keys] {
+        for no in [REQUEST, COSTLY_REQUEST, KEYS] {
             let keys = usize::try_from(limit).unwrap() * 80;
             let run = partition(limit, no).erase(&pace(3_500), keys).await;
             let (time, refused) = (run.over_the_bound(limit), run.refused_percent());
@@ -50,21 +59,21 @@ async fn a_lower_limit_is_found_by_few_refusals() {
 async fn a_higher_limit_is_used_where_there_is_no_ceiling() {
     for (limit, most_time) in [(3_500, 1.10), (7_000, 1.15), (20_000, 1.25)] {
         let keys = usize::try_from(limit).unwrap() * 60;
-        let run = partition(limit, No::Request(0.0)).erase(&pace(0), keys).await;
+        let run = partition(limit, REQUEST).erase(&pace(0), keys).await;
         assert!(run.over_the_bound(limit) < most_time, "{limit}: {run:?}, {:.3}", run.over_the_bound(limit));
         assert!(run.refused_percent() < 5.0, "{limit}: {run:?}");
     }
     // Only the number of requests at once is a limit here: eight full ones take 250 ms.
-    let unlimited = partition(1_000_000_000, No::Request(0.0)).erase(&pace(0), 100_000).await;
+    let unlimited = partition(1_000_000_000, REQUEST).erase(&pace(0), 100_000).await;
     assert!(unlimited.seconds < 4.0 && unlimited.refused == 0, "{unlimited:?}");
-    let small = partition(1_000_000_000, No::Request(0.0)).erase(&pace(0), 5_000).await;
+    let small = partition(1_000_000_000, REQUEST).erase(&pace(0), 5_000).await;
     assert_eq!(small.seconds, (LEAST + FULL).as_secs_f64(), "a small user need not wait");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_limit_that_changes_is_followed() {
     for (before, after) in [(3_500, 7_000), (7_000, 3_500), (3_500, 700)] {
-        let partition = partition(before, No::Request(0.0));
+        let partition = partition(before, REQUEST);
         let half = Duration::from_secs(95);
         let keys = usize::try_from(before + after).unwrap() * 95;
         let change = async {
@@ -95,7 +104,7 @@ async fn other(partition: &Shared, keys_per_second: u32, until: Instant) -> f64 
 #[tokio::test(start_paused = true)]
 async fn who_uses_half_of_the_partition_keeps_it() {
     for (others, ours) in [(1_750, 1_750.0), (3_000, 500.0)] {
-        let partition = partition(3_500, No::Request(0.1));
+        let partition = partition(3_500, COSTLY_REQUEST);
         let until = Instant::now() + Duration::from_secs(60);
         let pace = pace(3_500);
         let erase = partition.erase(&pace, 20_000);
@@ -107,7 +116,7 @@ async fn who_uses_half_of_the_partition_keeps_it() {
 
 #[tokio::test(start_paused = true)]
 async fn two_environments_share_a_partition() {
-    let partition = partition(3_500, No::Request(0.1));
+    let partition = partition(3_500, COSTLY_REQUEST);
     let (first, second) = (pace(3_500), pace(3_500));
     let late = async {
         sleep(Duration::from_secs(20)).await;
@@ -125,8 +134,8 @@ async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_
     let pace = pace(3_500);
     let (mut passed, start) = (0, Instant::now());
     for number in 0..400 {
-        let keys = pace.batch_keys("photos");
-        let pass = pace.admit("photos", keys).await;
+        let pass = pace.admit("photos", 1_000).await;
+        let keys = pass.keys();
         sleep(LEAST).await;
         pass.answered(if number % 2 == 0 { keys } else { 0 });
         passed += if number % 2 == 0 { 0 } else { keys };
@@ -135,7 +144,7 @@ async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_
     assert!((10.0..350.0).contains(&rate), "{rate} keys a second");
     assert!(pace.rest() >= Duration::from_secs(1), "the rest is for later");
     for _ in 0..100 {
-        let pass = pace.admit("photos", pace.batch_keys("photos")).await;
+        let pass = pace.admit("photos", 1_000).await;
         pass.answered(0);
     }
     assert_eq!(pace.rest(), Duration::ZERO);
@@ -147,14 +156,14 @@ async fn buckets_are_paced_apart_but_share_the_ceiling() {
     let pass = pace.admit("slow", 500).await;
     pass.answered(500);
     drop(pass);
-    assert!(pace.batch_keys("slow") < 500);
-    assert_eq!(pace.batch_keys("fast"), 500);
     let start = Instant::now();
     for bucket in ["a", "b", "c", "d"].repeat(3) {
         drop(pace.admit(bucket, 250).await);
     }
     let took = start.elapsed().as_secs_f64();
     assert!((2.4..3.3).contains(&took), "3,000 keys at 1,000 a second: {took} s");
+    assert!(batch_keys(&pace, "slow").await < 500);
+    assert_eq!(batch_keys(&pace, "fast").await, 500);
 }
 
 #[tokio::test(start_paused = true)]
@@ -165,11 +174,11 @@ async fn what_was_learned_is_forgotten_when_nothing_was_sent_for_long() {
         sleep(LEAST).await;
         pass.answered(100);
     }
-    assert!(pace.batch_keys("photos") < 200);
+    assert!(batch_keys(&pace, "photos").await < 200);
     sleep(Duration::from_secs(59)).await;
-    assert!(pace.batch_keys("photos") < 200);
+    assert!(batch_keys(&pace, "photos").await < 200);
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(pace.batch_keys("photos"), 1_000);
+    assert_eq!(batch_keys(&pace, "photos").await, 1_000);
 }
 
 /// A rate that nobody uses up is not known to be right.
@@ -184,7 +193,7 @@ async fn only_who_has_to_wait_makes_the_rate_grow() {
             drop(pass);
             sleep(pause).await;
         }
-        pace.batch_keys("photos")
+        batch_keys(&pace, "photos").await
     };
     let (slow, fast) = (grown(Duration::from_secs(2)).await, grown(Duration::ZERO).await);
     assert!(slow < 300 && fast > 2 * slow, "{slow} and {fast} keys a batch");
@@ -201,7 +210,7 @@ async fn where_nothing_passes_at_all_it_asks_on_now_and_then() {
     }
     let each = start.elapsed() / 300;
     assert!((Duration::from_millis(300)..Duration::from_millis(700)).contains(&each), "{each:?} between two requests");
-    assert_eq!(pace.batch_keys("photos"), 17, "half a second of the lowest rate");
+    assert_eq!(batch_keys(&pace, "photos").await, 17, "half a second of the lowest rate");
 }
 
 #[tokio::test(start_paused = true)]

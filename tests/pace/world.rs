@@ -18,14 +18,10 @@ pub(crate) const FULL: Duration = Duration::from_millis(230);
 /// Requests at once, as the function's default.
 pub(crate) const SLOTS: NonZeroU32 = NonZeroU32::new(8).unwrap();
 
-/// How a partition says no.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum No {
-    /// To the request, which costs so much of what it would have cost.
-    Request(f64),
-    /// To the keys that are too many.
-    Keys,
-}
+/// How a partition says no: to requests, for nothing or for a tenth of what they would have cost; or to keys.
+pub(crate) const REQUEST: Option<f64> = Some(0.0);
+pub(crate) const COSTLY_REQUEST: Option<f64> = Some(0.1);
+pub(crate) const KEYS: Option<f64> = None;
 
 /// What keeps a pace.
 pub(crate) trait Keeper {
@@ -93,22 +89,16 @@ impl Run {
 
 /// A partition that may be shared.
 #[derive(Debug, Clone)]
-pub(crate) struct Shared(pub(crate) Rc<RefCell<Partition>>, No);
+pub(crate) struct Shared(pub(crate) Rc<RefCell<Partition>>);
 
 impl Shared {
-    pub(crate) fn new(keys_per_second: u32, no: No) -> Self {
-        let cost = if let No::Request(cost) = no { cost } else { 0.0 };
-        Self(Rc::new(RefCell::new(Partition::new(keys_per_second, cost, Instant::now()))), no)
+    pub(crate) fn new(keys_per_second: u32, no: Option<f64>) -> Self {
+        Self(Rc::new(RefCell::new(Partition::new(keys_per_second, no, Instant::now()))))
     }
 
     /// How many of the keys are taken.
     pub(crate) fn takes(&self, keys: usize) -> usize {
-        let mut partition = self.0.borrow_mut();
-        match self.1 {
-            No::Request(_) if partition.takes(keys, Instant::now()) => keys,
-            No::Request(_) => 0,
-            No::Keys => partition.takes_of(keys, Instant::now()),
-        }
+        self.0.borrow_mut().take(keys, Instant::now())
     }
 
     /// Deletes so many keys at this pace, as many requests at once as there are slots, for at most an hour.

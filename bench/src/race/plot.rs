@@ -1,6 +1,6 @@
 //! Keys per second over time, as a picture: SVG that is readable in light and in dark, and by whoever sees few colours.
 
-use crate::report::grouped;
+use crate::digits::grouped;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 400.0;

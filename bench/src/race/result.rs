@@ -1,9 +1,10 @@
 //! What all laps of a scenario come to.
 
+use crate::digits::grouped;
 use crate::race::lap::Lap;
 use crate::race::scenario::Scenario;
 use crate::race::tool::Tool;
-use crate::report::{grouped, thousands};
+use crate::report::thousands;
 
 /// A scenario with everybody who took part.
 #[derive(Debug)]

@@ -24,7 +24,7 @@ use crate::target::Prefix;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 const MAX_TOKEN_BYTES: usize = 16_384;
 
-// `most`: entries on a page; `None` is as many as S3 gives, 1,000. All of them ask for EncodingType=url: without it, a control character in one key would make a whole page unreadable.
+// All of them ask for EncodingType=url: without it, a control character in one key would make a whole page unreadable.
 impl S3Reader {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
     pub(super) async fn list_objects(
@@ -91,6 +91,7 @@ impl S3Reader {
         &self,
         prefix: &Prefix,
         token: Option<&str>,
+        most: Option<i32>,
         limit: Duration,
     ) -> Result<Page, Fault> {
         let asked = Markers::read(prefix, token)?;
@@ -105,6 +106,7 @@ impl S3Reader {
             .encoding_type(EncodingType::Url)
             .set_key_marker(asked.as_ref().map(|markers| markers.key.clone()))
             .set_upload_id_marker(asked.as_ref().map(|markers| markers.id.clone()))
+            .set_max_uploads(most)
             .set_expected_bucket_owner(self.owner())
             .customize()
             .config_override(within(limit))
