@@ -16,6 +16,7 @@ use crate::bookmark::Bookmark;
 use crate::config::Config;
 use crate::deadline::{Announced, Deadline, left_until};
 use crate::message::{ChainEnd, Erasure};
+use crate::metrics::{Metrics, Numbers, Share};
 use crate::outcome::{Failure, Incomplete, Outcome, Rejection, reason};
 use crate::pace::Pace;
 use crate::queue::{Outgoing, Queue, QueueFault, Received};
@@ -45,6 +46,7 @@ pub struct Handler<W, Q, R> {
     /// `None`: no receipts are wanted.
     receipts: Option<R>,
     pace: Pace,
+    metrics: Option<Metrics>,
 }
 
 /// Why an event as a whole fails: then all its messages come again.
@@ -68,7 +70,13 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     /// `seed` decides the jitter of all waits.
     pub fn new(config: Config, work: W, queue: Q, receipts: Option<R>, seed: u64) -> Self {
         let pace = Pace::new(config.max_deletes_per_second, config.max_in_flight_batches, seed);
-        Self { config, work, queue, receipts, pace }
+        Self { config, work, queue, receipts, pace, metrics: None }
+    }
+
+    /// The same, with a line of numbers for each invocation.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics: Some(metrics), ..self }
     }
 
     /// Works on all messages of an event at once, and names those that are to come again.
@@ -92,10 +100,11 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
         let settled = join_all(event.records.iter().map(|record| self.settle(record, &deadline))).await;
 
+        self.write_metrics(&settled, &deadline);
         let mut response = SqsBatchResponse::default();
-        for (record, is_done) in event.records.into_iter().zip(settled) {
+        for (record, settled) in event.records.into_iter().zip(settled) {
             match record.message_id.filter(|id| !id.is_empty()) {
-                _ if is_done => {}
+                _ if !settled.comes_again => {}
                 Some(message_id) => response.add_failure(message_id),
                 None => return Err(EventError::UnnamedRecord),
             }
@@ -103,15 +112,26 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         Ok(response)
     }
 
-    /// Sees one message to its outcome. `false`: it is to come again.
-    async fn settle(&self, record: &SqsMessage, deadline: &Deadline) -> bool {
+    fn write_metrics(&self, settled: &[Settled], deadline: &Deadline) {
+        let Some(metrics) = &self.metrics else { return };
+        let mut numbers = Numbers::default();
+        for Settled { outcome, share, .. } in settled {
+            numbers.add(outcome, share.as_ref());
+        }
+        metrics.write(&numbers.within(deadline.start().elapsed()), deadline.time_of_day());
+    }
+
+    /// Sees one message to its outcome.
+    async fn settle(&self, record: &SqsMessage, deadline: &Deadline) -> Settled {
         let worked = AssertUnwindSafe(self.work(record, deadline)).catch_unwind().await;
-        let outcome = worked.unwrap_or_else(|_panic| {
+        let (outcome, share) = worked.unwrap_or_else(|_panic| {
             let outcome = Outcome::Failed(Failure::Panic);
             log_without_erasure(record, &outcome, "erasure panicked");
-            outcome
+            (outcome, None)
         });
-        let Some(visibility) = outcome.give_back_after(receive_count(record)) else { return true };
+        let Some(visibility) = outcome.give_back_after(receive_count(record)) else {
+            return Settled { outcome, share, comes_again: false };
+        };
         if let Some(receipt_handle) = record.receipt_handle.clone() {
             let received = Received { queue_arn: record.event_source_arn.clone(), receipt_handle };
             let request = |limit| self.queue.set_visibility(&received, visibility, limit);
@@ -121,16 +141,16 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                 warn!(message_id, reason = %fault, "visibility not changed");
             }
         }
-        false
+        Settled { outcome, share, comes_again: true }
     }
 
     /// Works on one message. What the outcome claims, the receipt or the continuation, is stored before it returns.
-    async fn work(&self, record: &SqsMessage, deadline: &Deadline) -> Outcome {
+    async fn work(&self, record: &SqsMessage, deadline: &Deadline) -> (Outcome, Option<Share>) {
         let mut erasure = match self.read(record) {
             Ok(erasure) => erasure,
             Err(outcome) => {
                 log_without_erasure(record, &outcome, "message not understood");
-                return outcome;
+                return (outcome, None);
             }
         };
         self.log_redelivery(record, &erasure);
@@ -140,7 +160,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         if let Some(due) = erasure.sweep_at.filter(|due| *due > now) {
             let outcome = self.wait(&erasure, due, deadline).await;
             self.log_hop(record, &erasure, &hop, &outcome);
-            return outcome;
+            return (outcome, Some(hop.share(&erasure)));
         }
         erasure.started_at = erasure.started_at.or(Some(now));
 
@@ -166,7 +186,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let outcome = self.conclude(&erasure, report.end, &hop).await;
         self.tell_what_is_left(&erasure, &outcome, &hop, receive_count(record)).await;
         self.log_hop(record, &erasure, &hop, &outcome);
-        outcome
+        (outcome, Some(hop.share(&erasure)))
     }
 
     /// Whether one more hop that deletes nothing would be one too many.
@@ -400,6 +420,15 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     }
 }
 
+/// What became of one message.
+struct Settled {
+    outcome: Outcome,
+    /// What of it is counted, if it was understood.
+    share: Option<Share>,
+    /// Whether the answer gives it back.
+    comes_again: bool,
+}
+
 /// What one hop did.
 struct Hop<'a> {
     tally: Tally,
@@ -407,6 +436,23 @@ struct Hop<'a> {
     /// Whether it was of no use.
     is_idle: bool,
     deadline: &'a Deadline,
+}
+
+impl Hop<'_> {
+    fn share(&self, erasure: &Erasure) -> Share {
+        let since = erasure.withdrawn_at.or(erasure.requested_at);
+        // A clock that is ahead of ours makes it young, not old.
+        let age = since.and_then(|since| Duration::try_from(self.deadline.time_of_day() - since).ok());
+        Share {
+            gone: self.tally.gone,
+            left: self.round.left(),
+            throttles: self.tally.throttles,
+            is_idle: self.is_idle,
+            is_dry_run: erasure.is_dry_run,
+            is_sweep: erasure.sweep_at.is_some(),
+            age: age.unwrap_or_default(),
+        }
+    }
 }
 
 fn receive_count(record: &SqsMessage) -> u32 {

@@ -23,6 +23,7 @@ pub mod handler;
 pub mod json;
 mod lanes;
 pub mod message;
+pub mod metrics;
 mod outcome;
 pub mod pace;
 pub mod queue;

@@ -1,5 +1,6 @@
 //! Reads the environment, builds the clients, runs the handler; nothing else.
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use erase_user_files::config::Config;
 use erase_user_files::deadline::CONNECT_TIMEOUT;
 use erase_user_files::eraser::Eraser;
 use erase_user_files::handler::Handler;
+use erase_user_files::metrics::Metrics;
 use erase_user_files::queue::sqs::Sqs;
 use erase_user_files::receipts::s3::S3Receipts;
 use erase_user_files::survey::Survey;
@@ -88,13 +90,22 @@ async fn serve(
     sqs: Sqs,
     receipts: Option<S3Receipts>,
 ) -> Result<(), lambda_runtime::Error> {
-    let handler = &Handler::new(config, work, sqs, receipts, fastrand::u64(..));
+    let handler = &Handler::new(config, work, sqs, receipts, fastrand::u64(..)).with_metrics(metrics());
     // As JSON first: lambda_runtime logs what it cannot read, in parts, and those may be personal.
     lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| {
         // Boxed: the future is large, and rustc cannot compute its layout otherwise.
         Box::pin(handler.handle(event.payload, event.context.deadline))
     }))
     .await
+}
+
+fn metrics() -> Metrics {
+    let function_name = variable("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned());
+    Metrics::new(function_name, variable("AWS_LAMBDA_LOG_LEVEL").as_deref(), |line| {
+        if let Err(error) = writeln!(std::io::stdout(), "{line}") {
+            warn!(reason = %error, "metrics not written");
+        }
+    })
 }
 
 /// JSON lines with a timestamp, unless `AWS_LAMBDA_LOG_FORMAT` is `Text`: without one, Lambda takes every line for INFO.

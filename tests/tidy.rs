@@ -34,9 +34,12 @@ fn source_files() -> BTreeSet<String> {
 }
 
 /// Data flows one way: each file may import what stands behind it here, and nothing else of this crate.
-const MAY_IMPORT: [(&str, &[&str]); 33] = [
+const MAY_IMPORT: [(&str, &[&str]); 34] = [
     ("src/lib.rs", &[]),
-    ("src/main.rs", &["bucket", "config", "deadline", "eraser", "handler", "queue", "receipts", "survey", "work"]),
+    (
+        "src/main.rs",
+        &["bucket", "config", "deadline", "eraser", "handler", "metrics", "queue", "receipts", "survey", "work"],
+    ),
     ("src/target.rs", &[]),
     ("src/json.rs", &[]),
     ("src/pace.rs", &[]),
@@ -67,11 +70,12 @@ const MAY_IMPORT: [(&str, &[&str]); 33] = [
     ("src/queue.rs", &[]),
     ("src/queue/sqs.rs", &["deadline", "queue"]),
     ("src/outcome.rs", &["message", "queue", "receipts", "work"]),
+    ("src/metrics.rs", &["outcome", "tally"]),
     (
         "src/handler.rs",
         &[
-            "bookmark", "config", "deadline", "message", "outcome", "pace", "queue", "receipt", "receipts", "tally",
-            "work",
+            "bookmark", "config", "deadline", "message", "metrics", "outcome", "pace", "queue", "receipt", "receipts",
+            "tally", "work",
         ],
     ),
 ];

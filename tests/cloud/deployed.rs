@@ -9,6 +9,7 @@ use local::{Hop, Ministack, Stack};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
+use crate::emf::Embedded;
 use crate::objects::USER;
 use crate::{Failure, Outcome};
 
@@ -121,6 +122,12 @@ impl<'a> Deployed<'a> {
         let lines = self.cloud.function_log_lines(&self.stack).await?;
         let values = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         Ok(values.filter(|value| value["message"] == message).collect())
+    }
+
+    /// What each invocation counted.
+    pub(crate) async fn metrics(&self) -> Result<Vec<Embedded>, Failure> {
+        let lines = self.cloud.function_log_lines(&self.stack).await?;
+        Ok(lines.iter().filter_map(|line| Embedded::read(line)).collect())
     }
 
     /// What every log must keep to: no user in clear, no key, no invocation that Lambda had to end.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use erase_user_files::metrics::DIMENSION;
 use erase_user_files::target::{HashKey, UserId};
 use local::{Hop, Ministack, list_keys, project_root};
 use serde_json::{Value, json};
@@ -68,6 +69,14 @@ async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Out
         // What was in flight at a stop time may be gone and not counted, but nothing is ever counted twice.
         assert!(last.total_objects <= STORED, "more objects counted than stored: {hops:#?}");
         assert!(last.total_objects > STORED - PACE * hops.len() as u64, "too few objects counted: {hops:#?}");
+
+        let metrics = deployed.metrics().await?;
+        assert_eq!(metrics.len(), hops.len(), "one line of metrics for each invocation: {metrics:#?}");
+        let sum = |name: &str| metrics.iter().map(|line| line.metrics[name]).sum::<f64>();
+        assert_eq!(sum("ObjectsErased"), last.total_objects as f64);
+        assert_eq!((sum("ErasuresCompleted"), sum("ErasuresContinued")), (1.0, hops.len() as f64 - 1.0));
+        let name = deployed.stack.function_name.clone();
+        assert!(metrics.iter().all(|line| line.dimensions == [(DIMENSION.to_owned(), name.clone())].into()));
         // One batch, a second's worth, goes at once.
         let is_too_fast = |hop: &Hop| hop.objects * 1_000 > PACE * (1_100 + hop.duration_ms);
         assert!(!hops.iter().any(is_too_fast), "more than {PACE} keys a second: {hops:#?}");

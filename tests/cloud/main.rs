@@ -19,6 +19,8 @@
 mod acceptance;
 mod adapter;
 mod deployed;
+#[path = "../emf/mod.rs"]
+mod emf;
 mod erasing;
 mod failing;
 #[path = "../fake/mod.rs"]

@@ -6,11 +6,15 @@
 //! | `receipts` | what is stored, when, and what happens when it cannot be |
 //! | `attacks` | ids and messages that would like to reach somebody else's files |
 //! | `care` | dry runs, the fuse, the sweep |
+//! | `metrics` | the numbers that an invocation leaves |
 //! | `scene` | a function with its store, its queue and its receipts |
 
 mod attacks;
 mod care;
+#[path = "../emf/mod.rs"]
+mod emf;
 mod flow;
+mod metrics;
 mod receipts;
 mod scene;
 #[path = "../schema/mod.rs"]

@@ -13,6 +13,7 @@ use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
 use erase_user_files::eraser::Eraser;
 use erase_user_files::handler::{EventError, Handler};
+use erase_user_files::metrics::Metrics;
 use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
 use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
 use erase_user_files::survey::Survey;
@@ -266,6 +267,8 @@ pub(crate) struct Scene {
     pub(crate) store: Shared<Store>,
     pub(crate) letters: Shared<Letters>,
     pub(crate) shelf: Shared<Shelf>,
+    /// The lines of numbers.
+    pub(crate) metrics: Shared<Mutex<Vec<String>>>,
     settings: Vec<(String, String)>,
     /// Since the beginning, so that one invocation comes after the other.
     start: Instant,
@@ -287,6 +290,7 @@ impl Scene {
             store: Shared(Arc::new(store)),
             letters: Shared(Arc::new(letters)),
             shelf: Shared(Arc::default()),
+            metrics: Shared(Arc::default()),
             settings: settings.collect(),
             start: Instant::now(),
         }
@@ -318,10 +322,14 @@ impl Scene {
     pub(crate) async fn handle_until(&self, event: SqsEvent, announced: Announced) -> Answer {
         let (config, store) = (self.config(), self.store.clone());
         let shelf = config.receipts.is_some().then(|| self.shelf.clone());
+        let lines = self.metrics.clone();
+        let metrics = Metrics::new("erase".to_owned(), Some("warn"), move |line| locked(&lines).push(line.to_owned()));
         if config.dry_run {
-            Handler::new(config, Survey(store), self.letters.clone(), shelf, 1).handle_until(event, announced).await
+            let handler = Handler::new(config, Survey(store), self.letters.clone(), shelf, 1);
+            handler.with_metrics(metrics).handle_until(event, announced).await
         } else {
-            Handler::new(config, Eraser(store), self.letters.clone(), shelf, 1).handle_until(event, announced).await
+            let handler = Handler::new(config, Eraser(store), self.letters.clone(), shelf, 1);
+            handler.with_metrics(metrics).handle_until(event, announced).await
         }
     }
 
