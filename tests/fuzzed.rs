@@ -68,6 +68,9 @@ fn an_answer_is_whole_at_its_end_and_nowhere_before() {
         "v<?xml version=\"1.0\"?><ListVersionsResult a=\"/ListVersionsResult>\"><IsTruncated>false</IsTruncated>\
          <Version><Key>u1/a</Key><VersionId>v</VersionId></Version></ListVersionsResult>\n",
         "u<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>",
+        "d<?xml version=\"1.0\"?><DeleteResult><Deleted><Key>u1/a</Key></Deleted><Error><Key>u1/b&amp;</Key>\
+         <Code>NoSuchKey</Code></Error><Deleted><Key>u1/&#xe9;</Key></Deleted></DeleteResult>\n",
+        "d<DeleteResult/>",
     ] {
         properties::listing::check_every_cut(answer.as_bytes());
     }

@@ -34,7 +34,7 @@ fn source_files() -> BTreeSet<String> {
 }
 
 /// Data flows one way: each file may import what stands behind it here, and nothing else of this crate.
-const MAY_IMPORT: [(&str, &[&str]); 34] = [
+const MAY_IMPORT: [(&str, &[&str]); 35] = [
     ("src/lib.rs", &[]),
     (
         "src/main.rs",
@@ -48,9 +48,10 @@ const MAY_IMPORT: [(&str, &[&str]); 34] = [
     ("src/config.rs", &["target"]),
     ("src/bucket.rs", &["target"]),
     ("src/bucket/s3.rs", &["bucket", "receipts", "target"]),
+    ("src/bucket/s3/answers.rs", &["bucket"]),
     ("src/bucket/s3/codes.rs", &["bucket", "deadline"]),
     ("src/bucket/s3/deleting.rs", &["bucket", "deadline", "target"]),
-    ("src/bucket/s3/document.rs", &[]),
+    ("src/bucket/s3/document.rs", &["bucket"]),
     ("src/bucket/s3/listing.rs", &["bucket", "target"]),
     ("src/bucket/s3/locks.rs", &["bucket", "deadline", "target"]),
     ("src/bucket/s3/memory.rs", &[]),

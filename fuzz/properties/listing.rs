@@ -1,7 +1,7 @@
-//! Any bytes as S3's answer to a listing. The worst that can happen here is a page that looks like the last one, and
-//! is not: then "erased" is said of a user whose files are still there.
+//! Any bytes as S3's answer to a listing or to a delete. The worst that can happen here is a page that looks like the last
+//! one, and is not: then "erased" is said of a user whose files are still there.
 
-use erase_user_files::bucket::{Entry, Fault, Kind, Page};
+use erase_user_files::bucket::{Entry, Fault, Item, Kind, Page};
 use roxmltree::{Document, Node};
 
 use super::keys::decoded;
@@ -38,6 +38,7 @@ pub(crate) fn check(data: &[u8]) {
     with_store(|store| match (Question::of(*letter), letter) {
         (Some(question), _) => check_listing(store, question, body),
         (None, b's') => check_versioning(store, body),
+        (None, b'd') => check_deletion(store, body),
         (None, _) => {}
     });
 }
@@ -48,6 +49,7 @@ pub(crate) fn check_every_cut(data: &[u8]) {
     let whole = data.trim_ascii_end().len();
     let is_taken = |store: &Store, end: usize| match Question::of(data[0]) {
         Some(question) => store.list(question.kind, question.token, &data[1..end]).is_ok(),
+        None if data[0] == b'd' => store.delete(&asked(store), &data[1..end]).is_ok(),
         None => store.is_versioned(&data[1..end]).is_ok(),
     };
     with_store(|store| {
@@ -69,6 +71,37 @@ fn check_listing(store: &Store, question: Question, body: &[u8]) {
             assert!(!fault.to_string().contains("u1/"), "a key in a log: {fault}");
         }
         Err(fault) => unreachable!("an answer of 200 leads to {fault}"),
+    }
+}
+
+/// What is asked to be deleted.
+const KEYS: [&str; 4] = ["u1/a", "u1/b&", "u1/c d", "u1/é"];
+
+fn asked(store: &Store) -> Vec<Item> {
+    KEYS.map(|key| Item { key: store.prefix.own(key.to_owned()).expect("a key of u1"), id: None, bytes: 0 }).into()
+}
+
+/// Whatever counts as deleted must be so in the document.
+fn check_deletion(store: &Store, body: &[u8]) {
+    let items = asked(store);
+    let deletion = match store.delete(&items, body) {
+        Ok(deletion) => deletion,
+        Err(fault) => return assert!(!fault.to_string().contains("u1/"), "a key in a log: {fault}"),
+    };
+    for end in cuts(body) {
+        let cut = store.delete(&items, &body[..end]);
+        assert!(cut.is_err(), "cut off at {end}, it is taken as {cut:?}");
+    }
+    let Some(document) = read(body) else { return };
+    let root = document.root_element();
+    assert_eq!(root.tag_name().name(), "DeleteResult");
+    for (index, key) in KEYS.iter().enumerate() {
+        let is_about = |node: &Node<'_, '_>| text(*node, "Key").as_deref() == Some(key);
+        let is_deleted = children(root, "Deleted").any(|node| is_about(&node));
+        let is_gone = |node: Node<'_, '_>| text(node, "Code").is_some_and(|code| code.starts_with("NoSuch"));
+        let was_gone = children(root, "Error").any(|node| is_about(&node) && is_gone(node));
+        let has_failed = deletion.failures.iter().any(|failure| failure.index == index);
+        assert!(has_failed || is_deleted || was_gone, "{key} is not in the answer, and counts as deleted");
     }
 }
 

@@ -9,8 +9,8 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::http::StatusCode;
-use erase_user_files::bucket::s3::S3Reader;
-use erase_user_files::bucket::{Bucket, Fault, Kind, Page};
+use erase_user_files::bucket::s3::{S3, S3Reader};
+use erase_user_files::bucket::{Bucket, Deletes, Deletion, Fault, Item, Kind, Page};
 use erase_user_files::target::{Prefix, Target, UserId};
 use tokio::runtime::{Builder, Runtime};
 
@@ -48,6 +48,7 @@ pub(crate) struct Store {
     connector: Connector,
     client: aws_sdk_s3::Client,
     reader: S3Reader,
+    eraser: S3,
     /// Whose files are listed.
     pub(crate) prefix: Prefix,
 }
@@ -69,6 +70,7 @@ impl Store {
             runtime: Builder::new_current_thread().enable_time().build().expect("a runtime"),
             connector,
             reader: S3Reader::new(&client, None),
+            eraser: S3::new(&client, None, false),
             client,
             prefix: target.prefix(&UserId::parse("u1").expect("an id")),
         }
@@ -78,6 +80,12 @@ impl Store {
     pub(crate) fn list(&self, kind: Kind, token: Option<&str>, body: &[u8]) -> Result<Page, Fault> {
         body.clone_into(&mut self.connector.exchange().body);
         self.runtime.block_on(self.reader.list(&self.prefix, kind, token, LIMIT))
+    }
+
+    /// What the adapter makes of this answer to a delete of objects.
+    pub(crate) fn delete(&self, items: &[Item], body: &[u8]) -> Result<Deletion, Fault> {
+        body.clone_into(&mut self.connector.exchange().body);
+        self.runtime.block_on(self.eraser.delete(&self.prefix, Kind::Objects, items, LIMIT))
     }
 
     /// What the adapter makes of this answer to the question for versioning. A new one each time: it remembers.

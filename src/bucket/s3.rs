@@ -2,6 +2,7 @@
 //!
 //! Here and in [`receipts::s3`](crate::receipts::s3) is all that knows S3's codes, encodings and headers.
 
+mod answers;
 pub(crate) mod codes;
 mod deleting;
 mod document;

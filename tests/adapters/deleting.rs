@@ -177,6 +177,45 @@ async fn a_body_that_ends_too_early_confirms_nothing_that_it_does_not_name() {
 }
 
 #[tokio::test]
+async fn an_answer_is_taken_as_a_whole_or_not_at_all() {
+    let deleted = |key: &str| format!("<Deleted><Key>{key}</Key></Deleted>");
+    let asked = ["u1/a&<>\"'é", "u1/b"];
+    let first = deleted("u1/a&amp;&lt;&gt;&quot;&#39;&#xE9;");
+    for (name, root, rest) in [
+        ("a reference that nobody knows", "DeleteResult", deleted("u1/b&x;")),
+        ("half a reference", "DeleteResult", deleted("u1/b&amp")),
+        ("a reference to no character", "DeleteResult", deleted("u1/b&#x0;")),
+        ("an element in a key", "DeleteResult", deleted("u1/b<a/>")),
+        ("a comment in a key", "DeleteResult", deleted("u1/b<!-- -->")),
+        ("an element that is not closed", "DeleteResult", "<Deleted><Key>u1/b</Key>".to_owned()),
+        ("an element that is closed by another", "DeleteResult", "<Deleted><Key>u1/b</Deleted></Key>".to_owned()),
+        ("neither true nor false", "DeleteResult", "<Deleted><DeleteMarker>1</DeleteMarker></Deleted>".to_owned()),
+        ("another answer", "ListBucketResult", deleted("u1/b")),
+        ("a page of a proxy", "html", deleted("u1/b")),
+    ] {
+        let answer = full(&format!("<{root}>{first}{rest}</{root}>"));
+        let fault = delete(answer, Kind::Objects, &items(&asked)).await;
+        assert!(matches!(fault, Err(Fault::Unavailable(_))), "{name}: {fault:?}");
+    }
+    let empty = delete(Answer::Full(200, String::new()), Kind::Objects, &items(&asked)).await;
+    assert!(matches!(empty, Err(Fault::Unavailable(_))), "{empty:?}");
+    // Elements of another name space, and those that nobody knows yet.
+    let others = "<x:Deleted xmlns:x=\"u\"><x:Key>u1/b</x:Key></x:Deleted><New><Key>u1/b</Key></New>";
+    let answer = full(&format!("<DeleteResult>{first}{others}</DeleteResult>"));
+    let expected = failures([(1, "Unanswered", true, false)]);
+    assert_eq!(delete(answer, Kind::Objects, &items(&asked)).await, Ok(expected));
+}
+
+#[tokio::test]
+async fn an_error_in_an_answer_of_200_is_told_with_its_request_id() {
+    let answer = "<Error><Code>SlowDown</Code><Message>u1/secret</Message></Error>";
+    let fault = delete(full(answer), Kind::Objects, &items(&["u1/a"])).await.unwrap_err();
+    assert_eq!(fault, Fault::Throttled("DeleteObjects: SlowDown (HTTP 200, request id REQ1)".to_owned()));
+    let fault = delete(full("<Error/>"), Kind::Objects, &items(&["u1/a"])).await.unwrap_err();
+    assert_eq!(fault, Fault::Unavailable("DeleteObjects: NoCode (HTTP 200, request id REQ1)".to_owned()));
+}
+
+#[tokio::test]
 async fn requests_carry_keys_and_ids_as_they_are() {
     let nothing = || Answer::Full(200, "<DeleteResult/>".to_owned());
     let deleted = || Answer::Headers("");

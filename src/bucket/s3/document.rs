@@ -1,73 +1,159 @@
-//! Whether an answer is whole.
+//! Answers as XML documents: whole, or no answer.
+//!
+//! The SDK's reader takes an error in the text, and the end of the text, for the end of every element: of a listing that
+//! was cut off or damaged somewhere, with intact HTTP around it, the rest would be missing without a word. It would look
+//! like a short and last page, and an empty one like a proof. So every answer is gone over from its first tag to its last.
+//! The two large ones are read at the same time, because the SDK's reader would cost more than all the rest of the work.
 
-use aws_sdk_s3::config::interceptors::AfterDeserializationInterceptorContextRef;
+use std::borrow::Cow;
+use std::str::FromStr;
+
+use aws_sdk_s3::config::interceptors::{
+    AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
+};
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
-use xmlparser::{ElementEnd, Token, Tokenizer};
+use aws_smithy_runtime_api::client::orchestrator::Metadata;
+use aws_smithy_runtime_api::client::ser_de::SharedResponseDeserializer;
+use xmlparser::{ElementEnd, Reference, StrSpan, Stream, Token, Tokenizer};
+
+use crate::bucket::s3::answers::Answer;
 
 /// Takes an XML answer only if it is a document from its first tag to its last.
-///
-/// The SDK's reader takes an error in the text, and the end of the text, for the end of every element: of a listing
-/// that was cut off or damaged somewhere, with intact HTTP around it, the rest would be missing without a word. It would
-/// look like a short and last page, and an empty one like a proof.
 #[derive(Debug)]
 pub(super) struct WholeDocument;
+
+/// The answer that is read here; `None` if the SDK's reader takes it, which does not tell what it could not read.
+fn answer(config: &ConfigBag) -> Option<Answer> {
+    config.load::<Metadata>().and_then(|operation| Answer::to(operation.name()))
+}
 
 impl Intercept for WholeDocument {
     fn name(&self) -> &'static str {
         "WholeDocument"
     }
 
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().status().is_success()
+            && let Some(answer) = answer(config)
+        {
+            config.interceptor_state().store_put(SharedResponseDeserializer::new(answer));
+        }
+        Ok(())
+    }
+
     fn read_after_deserialization(
         &self,
         context: &AfterDeserializationInterceptorContextRef<'_>,
         _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
+        config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
         let body = context.response().body().bytes().unwrap_or_default();
-        if context.response().status().is_success() && !is_whole_document(body) {
-            return Err("the answer is cut off or damaged".into());
+        let is_unread = context.response().status().is_success() && answer(config).is_none();
+        // Some answers say all with their status.
+        if is_unread && !body.is_empty() && walk(body, |_path, _content| Some(())).is_none() {
+            return Err(Damaged.into());
         }
         Ok(())
     }
 }
 
-/// Whether a body is empty, or an XML document in which every tag is closed by its own.
+/// An answer of which a part may be missing.
+#[derive(Debug, thiserror::Error)]
+#[error("the answer is cut off or damaged")]
+pub(super) struct Damaged;
+
+/// What stands between the tags of an element.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Content<'a> {
+    text: &'a str,
+    has_children: bool,
+}
+
+impl<'a> Content<'a> {
+    /// The text with its references resolved; `None` where it is no text alone.
+    pub(super) fn text(self) -> Option<Cow<'a, str>> {
+        if self.has_children {
+            return None;
+        }
+        let Some(first) = self.text.find('&') else { return Some(Cow::Borrowed(self.text)) };
+        let (plain, rest) = self.text.split_at(first);
+        let (mut text, mut rest) = (plain.to_owned(), Stream::from(rest));
+        while !rest.at_end() {
+            if rest.curr_byte().ok()? == b'&' {
+                match rest.consume_reference().ok()? {
+                    Reference::Char(char) => text.push(char),
+                    Reference::Entity(_) => return None,
+                }
+            } else {
+                text.push_str(rest.consume_bytes(|_stream, byte| byte != b'&').as_str());
+            }
+        }
+        Some(Cow::Owned(text))
+    }
+
+    /// The text as a number, or as `true` or `false`.
+    pub(super) fn parse<T: FromStr>(self) -> Option<T> {
+        self.text()?.parse().ok()
+    }
+}
+
+/// Goes over a document, and shows every element at its end: with its path from the root, and its content. `None` if it
+/// is not whole, or if what is shown is not taken.
 ///
 /// Comments, CDATA and the like are refused, too: S3 sends none, and of a text with one in it the SDK reads a part.
-fn is_whole_document(body: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(body) else { return false };
-    let mut open = Vec::new();
+pub(super) fn walk<'a>(body: &'a [u8], mut show: impl FnMut(&[&'a str], Content<'a>) -> Option<()>) -> Option<()> {
+    let text = std::str::from_utf8(body).ok()?;
+    let mut path: Vec<&str> = Vec::new();
+    let mut contents: Vec<Content<'_>> = Vec::new();
+    let mut has_root = false;
     for token in Tokenizer::from(text) {
-        match token {
-            Ok(Token::ElementStart { prefix, local, .. }) => open.push((prefix.as_str(), local.as_str())),
-            Ok(Token::ElementEnd { end: ElementEnd::Close(prefix, local), .. }) => {
-                if open.pop() != Some((prefix.as_str(), local.as_str())) {
-                    return false;
+        match token.ok()? {
+            Token::ElementStart { prefix, local, .. } => {
+                if let Some(parent) = contents.last_mut() {
+                    parent.has_children = true;
+                }
+                has_root = true;
+                path.push(name(text, prefix, local)?);
+                contents.push(Content::default());
+            }
+            Token::ElementEnd { end: ElementEnd::Close(prefix, local), .. } => {
+                if path.last() != Some(&name(text, prefix, local)?) {
+                    return None;
+                }
+                show(&path, contents.pop()?)?;
+                path.pop();
+            }
+            Token::ElementEnd { end: ElementEnd::Empty, .. } => {
+                show(&path, contents.pop()?)?;
+                path.pop();
+            }
+            Token::Text { text } => {
+                if let Some(content) = contents.last_mut() {
+                    content.text = text.as_str();
                 }
             }
-            Ok(Token::ElementEnd { end: ElementEnd::Empty, .. }) => {
-                open.pop();
-            }
             // Of a reference in an attribute that it does not know, the SDK's reader makes the end of the text.
-            Ok(Token::Attribute { value, .. }) if value.as_str().contains('&') => return false,
-            Ok(
-                Token::Declaration { .. }
-                | Token::Attribute { .. }
-                | Token::ElementEnd { end: ElementEnd::Open, .. }
-                | Token::Text { .. },
-            ) => {}
-            Ok(
-                Token::ProcessingInstruction { .. }
-                | Token::Comment { .. }
-                | Token::Cdata { .. }
-                | Token::DtdStart { .. }
-                | Token::EmptyDtd { .. }
-                | Token::EntityDeclaration { .. }
-                | Token::DtdEnd { .. },
-            )
-            | Err(_) => return false,
+            Token::Attribute { value, .. } if value.as_str().contains('&') => return None,
+            Token::Declaration { .. } | Token::Attribute { .. } | Token::ElementEnd { end: ElementEnd::Open, .. } => {}
+            Token::ProcessingInstruction { .. }
+            | Token::Comment { .. }
+            | Token::Cdata { .. }
+            | Token::DtdStart { .. }
+            | Token::EmptyDtd { .. }
+            | Token::EntityDeclaration { .. }
+            | Token::DtdEnd { .. } => return None,
         }
     }
-    open.is_empty()
+    (has_root && path.is_empty()).then_some(())
+}
+
+/// A name with its prefix. S3's own elements have none: one of another name space is none of them.
+fn name<'a>(text: &'a str, prefix: StrSpan<'a>, local: StrSpan<'a>) -> Option<&'a str> {
+    if prefix.is_empty() { Some(local.as_str()) } else { text.get(prefix.start()..local.end()) }
 }
