@@ -15,7 +15,7 @@ TESTED := --workspace --exclude bench
 FILE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim chaos model pace fuzz mutants whale crowd bench local invoke receipt build lint validate check function measured
+.PHONY: help run test sim chaos model pace fuzz mutants whale crowd bench micro local invoke receipt build lint validate check function measured package deny doctor
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -124,6 +124,9 @@ $(PYTHON_PEERS):
 	@touch $@
 
 # One by one: together, the function would be built with features that only the models need.
+micro: ## Measure the CPU that a page of 1,000 keys costs: listing and deleting, without a network
+	cargo bench --profile measure -p bench --bench answers
+
 measured:
 	@test -x $(BENCH) || echo "Building the function and the models; the first time takes some minutes."
 	@cargo build --quiet --profile measure -p erase-user-files --bin erase-user-files
@@ -142,8 +145,25 @@ lint: ## Check format, lints and documentation
 
 # In a folder of its own: aws-sam-cli is large, and nothing but this needs it.
 SAM := .local/sam-1.170.0
-validate: $(SAM)/installed ## Check template.yaml with sam validate --lint
-	AWS_DEFAULT_REGION=us-east-1 SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
+# The same for these two: they need other versions of what they share.
+CHECKOV := .local/checkov-3.3.30
+POLICY_SENTRY := .local/policy_sentry-0.15.2
+STACKS := $(TARGET)/template
+validate: export AWS_DEFAULT_REGION = us-east-1
+validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Check template.yaml: SAM, cfn-lint, every combination of options, checkov, IAM
+	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
+	$(SAM)/bin/cfn-lint --include-checks I -- template.yaml
+	@rm -rf $(STACKS)
+	$(SAM)/bin/python tests/template/combinations.py template.yaml $(STACKS)
+	$(SAM)/bin/cfn-lint --config-file /dev/null -- $(STACKS)/linted/*.json
+	$(POLICY_SENTRY)/bin/python tests/template/permissions.py $(STACKS)/resolved/*.json
+	$(CHECKOV)/bin/checkov --file template.yaml $(STACKS)/linted/everything.json
+
+$(CHECKOV)/installed $(POLICY_SENTRY)/installed: .local/%/installed:
+	@echo "Installing $(subst -,==,$*) into .local/$*/ (once)."
+	python3 -m venv --clear .local/$*
+	.local/$*/bin/pip install --quiet --disable-pip-version-check $(subst -,==,$*)
+	@touch $@
 
 $(SAM)/installed:
 	@echo "Installing aws-sam-cli into $(SAM)/ (some minutes, once)."
@@ -152,3 +172,38 @@ $(SAM)/installed:
 	@touch $@
 
 check: lint validate test ## What the CI runs
+
+CARGO_CYCLONEDX := .local/cargo-cyclonedx-0.5.9
+ARCH ?= arm64 x86_64
+package: .local/cargo-lambda/installed.txt $(CARGO_CYCLONEDX)/bin/cargo-cyclonedx ## Make the release: for each architecture a zip file, checked, and its SBOM (ARCH=arm64 for one)
+	@PATH="$(CURDIR)/.local/cargo-lambda/bin:$(CURDIR)/$(CARGO_CYCLONEDX)/bin:$$PATH" python3 packaging/package.py $(ARCH)
+
+# The versions stand in that source file only.
+.local/cargo-lambda/installed.txt: local/src/install.rs
+	@$(MAKE) --no-print-directory function
+	@$(LOCAL) install cargo-lambda
+	@touch $@
+
+$(CARGO_CYCLONEDX)/bin/cargo-cyclonedx:
+	cargo install --root $(CARGO_CYCLONEDX) --version 0.5.9 --locked cargo-cyclonedx
+
+# The advisories come from a repository of their own, which not every network reaches.
+CARGO_DENY := .local/cargo-deny-0.20.2
+CHECKS ?= bans licenses sources
+deny: $(CARGO_DENY)/bin/cargo-deny ## Check what dependencies bring: licences, bans, sources (CHECKS=advisories needs the network)
+	PATH="$(CURDIR)/$(CARGO_DENY)/bin:$$PATH" cargo deny --locked --workspace check --hide-inclusion-graph $(CHECKS)
+
+$(CARGO_DENY)/bin/cargo-deny:
+	@echo "Installing cargo-deny into $(CARGO_DENY)/ (once; it compiles for some minutes)."
+	cargo install --quiet --root $(CARGO_DENY) --version 0.20.2 --locked cargo-deny
+
+# A tool of the list: its folder, a file that makes it complete, who needs it.
+doctor: ## Say what is missing on this machine, and which targets need it
+	@MAKE_VERSION="$(MAKE_VERSION)" sh packaging/doctor.sh \
+		"$(SAM) installed validate" \
+		"$(CARGO_DENY) bin/cargo-deny deny" \
+		"$(CARGO_CYCLONEDX) bin/cargo-cyclonedx package" \
+		"$(CARGO_FUZZ) bin/cargo-fuzz fuzz" \
+		"$(CARGO_MUTANTS) bin/cargo-mutants mutants" \
+		"$(S3RM:/bin/s3rm=) bin/s3rm bench" \
+		"$(PEERS)/python $(notdir $(PYTHON_PEERS)) bench"

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,7 +21,8 @@ use tokio::time::{Instant, timeout};
 
 use crate::http::{self, Answer};
 use crate::process::{Usage, usage_of};
-use crate::{Error, world};
+use crate::quota::Quota;
+use crate::{Error, Settings, world};
 
 /// What the function says at the end of its share of an erasure: its log line `hop finished`.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -79,16 +80,17 @@ pub(crate) struct Environment {
     tasks: mpsc::Sender<Task>,
     hops: Arc<Mutex<Vec<Hop>>>,
     _servers: JoinSet<()>,
+    _quota: Option<Quota>,
 }
 
 impl Environment {
     /// Starts the binary with these variables and no others; what it prints goes to a file.
     pub(crate) async fn start(
-        binary: &Path,
+        settings: &Settings,
         variables: &[(String, String)],
-        timeout: Duration,
         log: PathBuf,
     ) -> Result<Self, Error> {
+        let (binary, timeout) = (&settings.binary, settings.timeout);
         let (listener, address) = http::listen().await?;
         let (tasks, receiver) = mpsc::channel(1);
         let tasks_to_come = tokio::sync::Mutex::new(receiver);
@@ -96,7 +98,7 @@ impl Environment {
         let mut servers = JoinSet::new();
         servers.spawn(async move {
             let service = service_fn(move |request| Arc::clone(&runtime).answer(request));
-            match http::serve(listener, service).await {}
+            match http::serve(listener, None, service).await {}
         });
         let file = File::create(&log).map_err(Error::file("write", &log))?;
         let errors = file.try_clone().map_err(Error::file("write", &log))?;
@@ -111,11 +113,15 @@ impl Environment {
             .kill_on_drop(true)
             .spawn()
             .map_err(Error::file("start", binary))?;
+        let quota = settings.core_percent.map(Quota::of).transpose()?;
+        if let (Some(quota), Some(id)) = (&quota, child.id()) {
+            quota.hold(id)?;
+        }
         let hops = Arc::default();
         if let Some(output) = child.stdout.take() {
             servers.spawn(read_log(output, file, Arc::clone(&hops)));
         }
-        Ok(Self { child, timeout, tasks, hops, _servers: servers })
+        Ok(Self { child, timeout, tasks, hops, _servers: servers, _quota: quota })
     }
 
     /// Has the function work on an event. Lambda would end it at its timeout; here that is the end of the run.

@@ -19,6 +19,9 @@ pub enum Error {
     /// A port could not be opened.
     #[error("listen on the loopback interface: {0}")]
     Listen(std::io::Error),
+    /// A certificate could not be made.
+    #[error("make a certificate: {0}")]
+    Tls(String),
     /// The function ended, did not answer in time, or answered nonsense.
     #[error("run the function: {0}")]
     Function(String),

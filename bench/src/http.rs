@@ -11,6 +11,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
 
@@ -26,7 +27,7 @@ pub(crate) async fn listen() -> Result<(TcpListener, String), Error> {
 
 /// Serves until it is dropped, and then ends every connection. Where a client hangs up, the future of its request is
 /// dropped.
-pub(crate) async fn serve<S, B>(listener: TcpListener, service: S) -> Infallible
+pub(crate) async fn serve<S, B>(listener: TcpListener, tls: Option<TlsAcceptor>, service: S) -> Infallible
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -42,7 +43,17 @@ where
                 let Ok((stream, _)) = accepted else { continue };
                 // Otherwise a small answer may wait 40 ms for its acknowledgement.
                 drop(stream.set_nodelay(true));
-                connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone()));
+                let (tls, service) = (tls.clone(), service.clone());
+                connections.spawn(async move {
+                    // Where a client hangs up, nobody is left to be told.
+                    match tls {
+                        None => drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await),
+                        Some(tls) => {
+                            let Ok(stream) = tls.accept(stream).await else { return };
+                            drop(http1::Builder::new().serve_connection(TokioIo::new(stream), service).await);
+                        }
+                    }
+                });
             }
             Some(_ended) = connections.join_next() => {}
         }

@@ -9,7 +9,8 @@
 //! | `queue` | a model of SQS: a standard queue with visibility, deliveries and a dead-letter queue |
 //! | `environment` | one warm execution environment: the real binary and the Runtime API that feeds it |
 //! | `mapping` | the event source mapping between the two: batches of 10, so many invocations at once |
-//! | `process` | memory and CPU seconds of a process |
+//! | `process`, `quota` | memory and CPU seconds of a process, and how many it may have |
+//! | `http`, `tls` | servers on loopback |
 //! | `world` | all of these together, for one run |
 //! | `whale`, `crowd` | the runs, their checks and their reports |
 //! | `race` | the function and its peers in the same scenarios, with a report |
@@ -31,9 +32,11 @@ mod model;
 mod partition;
 mod process;
 mod queue;
+mod quota;
 pub mod race;
 mod report;
 mod store;
+mod tls;
 mod trace;
 pub mod whale;
 mod world;

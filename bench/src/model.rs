@@ -366,6 +366,8 @@ mod tests {
             latency: none,
             limit,
             plant: Plant::Nothing,
+            core_percent: None,
+            has_tls: false,
             seed: 1,
         };
         let model = Model::new(&settings, &[BUCKET]);

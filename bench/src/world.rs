@@ -22,7 +22,7 @@ use crate::process::Usage;
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::trace::{Request, Trace};
-use crate::{Error, http};
+use crate::{Error, http, tls};
 
 /// Where the users' files are, each user's folder at the bucket's root.
 pub(crate) const PHOTOS: &str = "photos";
@@ -60,6 +60,10 @@ pub struct Settings {
     pub limit: Option<Limit>,
     /// A fault of S3 that the run's checks must find.
     pub plant: Plant,
+    /// How much of a core the function gets, in percent; `None`: as much as it can.
+    pub core_percent: Option<f64>,
+    /// Whether the function speaks TLS with S3.
+    pub has_tls: bool,
     /// Decides what is left to chance here.
     pub seed: u64,
 }
@@ -120,15 +124,20 @@ impl World {
         let mut s3 = S3ServiceBuilder::new(model);
         s3.set_auth(SimpleAuth::from_single(KEY, KEY));
         let s3 = s3.build();
-        servers.spawn(async move { match http::serve(s3_listener, s3).await {} });
+        fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
+        let (tls, certificate) = settings.has_tls.then(|| tls::certify(&settings.folder)).transpose()?.unzip();
+        servers.spawn(async move { match http::serve(s3_listener, tls, s3).await {} });
         let (sqs_listener, sqs_address) = http::listen().await?;
         let answering = queue.clone();
         servers.spawn(async move {
             let service = service_fn(move |request| answering.clone().answer(request));
-            match http::serve(sqs_listener, service).await {}
+            match http::serve(sqs_listener, None, service).await {}
         });
-        fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
-        let variables = variables(settings, &s3_address, &sqs_address);
+        let mut variables = variables(settings, &s3_address, &sqs_address);
+        if let Some(path) = certificate {
+            variables.push(("AWS_ENDPOINT_URL_S3".to_owned(), format!("https://{s3_address}")));
+            variables.push(("SSL_CERT_FILE".to_owned(), path.display().to_string()));
+        }
         Ok(Self { store, trace, s3_address, partitions, queue, variables, environments: Vec::new(), servers })
     }
 
@@ -136,7 +145,7 @@ impl World {
     pub(crate) async fn start_environments(&mut self, settings: &Settings) -> Result<(), Error> {
         for number in 0..settings.concurrency {
             let log = settings.folder.join(format!("function-{}-{number}.log", std::process::id()));
-            let start = Environment::start(&settings.binary, &self.variables, settings.timeout, log);
+            let start = Environment::start(settings, &self.variables, log);
             self.environments.push(start.await?);
         }
         Ok(())

@@ -67,7 +67,7 @@ async fn malformed_messages_reach_the_dead_letter_queue_at_once_and_harm_no_othe
             assert!(line["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "no reason: {line}");
         }
         let good = deployed.log("hop finished").await?;
-        let companions = rejected.iter().filter(|line| line["requestId"] == good[0]["requestId"]);
+        let companions = rejected.iter().filter(|line| line["span"]["requestId"] == good[0]["span"]["requestId"]);
         assert!(companions.count() > 0, "the good message came with none of the malformed ones: {good:?}");
         deployed.assert_log_is_discreet().await
     })

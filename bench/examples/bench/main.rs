@@ -41,6 +41,8 @@ Usage: bench whale|crowd|race [NAME=VALUE ...]
   listing_ms=60        S3's time for a page of 1,000 keys
   deletion_ms=250      S3's time for a DeleteObjects of 1,000 keys
   least_ms=20          S3's time for everything else
+  core=0               percent of a core for the function, as a small Lambda has; 0 is all (Linux, root)
+  tls=false            whether the function speaks TLS with S3
   spread=0             by how much of itself each of these times varies: 0 to 1
   seed=1";
 
@@ -157,6 +159,8 @@ fn common(values: &mut Values) -> Result<Settings, Error> {
         latency,
         limit: None,
         plant: Plant::Nothing,
+        core_percent: Some(values.take("core", 0.0)?).filter(|percent| *percent > 0.0),
+        has_tls: values.take("tls", false)?,
         seed: values.take("seed", 1)?,
     })
 }
