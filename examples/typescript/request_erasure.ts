@@ -1,0 +1,64 @@
+// Ask for the erasure of everything that a user stored.
+//
+//     QUEUE_URL=https://sqs... npx tsx request_erasure.ts USER_ID [REQUEST_ID]
+//
+// Prints the request id, by which read_receipt.ts finds what became of it.
+
+import { randomUUID } from "node:crypto";
+import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
+
+class BadRequest extends Error {}
+
+/** Sends the message and returns its SQS id. Safe to repeat with the same request id after any error. */
+export async function requestErasure(
+  sqs: SQSClient,
+  queueUrl: string,
+  request: { userId: string; requestId: string; withdrawnAt: Date },
+): Promise<string | undefined> {
+  const { userId, requestId, withdrawnAt } = request;
+  // Here, while somebody is there to hear of it: the function sends a bad message to the dead-letter queue.
+  if (!/^[A-Za-z0-9_.:@+=-]{1,128}$/.test(userId) || userId === "." || userId === "..") {
+    throw new BadRequest("the user id is not 1 to 128 of A-Z a-z 0-9 - _ . : @ + =, or it is . or ..");
+  }
+  if (!/^[A-Za-z0-9._:-]{1,128}$/.test(requestId)) {
+    throw new BadRequest("the request id is not 1 to 128 of A-Z a-z 0-9 . _ : -");
+  }
+  const body = {
+    type: "user-withdrawn",
+    userId,
+    requestId,
+    withdrawnAt: withdrawnAt.toISOString(),
+    // Where users may come back under the same id, so that a message sent again does not erase them once more:
+    // eraseBefore: withdrawnAt.toISOString(),
+  };
+  // One user's trouble must not hold up all others, and a repetition is dropped for five minutes.
+  const fifo = queueUrl.endsWith(".fifo") ? { MessageGroupId: userId, MessageDeduplicationId: requestId } : {};
+  const sent = await sqs.send(
+    new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: JSON.stringify(body), ...fifo }),
+  );
+  return sent.MessageId;
+}
+
+async function main(): Promise<number> {
+  // In a service: save the request id with the user before sending. Nothing personal may be in it.
+  const [userId, requestId = randomUUID()] = process.argv.slice(2);
+  const queueUrl = process.env.QUEUE_URL;
+  if (userId === undefined || queueUrl === undefined) {
+    console.error("usage: QUEUE_URL=https://sqs... npx tsx request_erasure.ts USER_ID [REQUEST_ID]");
+    return 2;
+  }
+  try {
+    await requestErasure(new SQSClient({}), queueUrl, { userId, requestId, withdrawnAt: new Date() });
+  } catch (error) {
+    if (error instanceof BadRequest) {
+      console.error(`not sent: ${error.message}`);
+      return 2;
+    }
+    console.error(`perhaps not sent: ${error}. Try again with the request id ${requestId}`);
+    return 1;
+  }
+  console.log(requestId);
+  return 0;
+}
+
+process.exitCode = await main();
