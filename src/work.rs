@@ -163,13 +163,16 @@ impl Round {
     }
 }
 
+/// What to look for first where S3 denies.
+const HINT: &str = "; are s3:DeleteObject, s3:DeleteObjectVersion for versions, and s3:AbortMultipartUpload for uploads, \
+                    granted?";
+
 /// What is left at each target, with what to look for first.
 pub(crate) fn by_target(left: &BTreeMap<String, Left>) -> String {
     let told =
         left.iter().filter(|(_, left)| left.refused.total() + left.retained_total() > 0).map(|(target, left)| {
             let is_denied = left.refused.of("AccessDenied") > 0;
-            let hint =
-                if is_denied { "; are s3:DeleteObject, and s3:DeleteObjectVersion for versions, granted?" } else { "" };
+            let hint = if is_denied { HINT } else { "" };
             format!("{target} ({left}{hint})")
         });
     told.collect::<Vec<_>>().join(", ")

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 
 use crate::Error;
 
-const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(crate) fn s3(endpoint: &str) -> aws_sdk_s3::Client {
@@ -40,6 +40,12 @@ pub(crate) fn sqs(endpoint: &str) -> aws_sdk_sqs::Client {
     aws_sdk_sqs::Client::from_conf(config)
 }
 
+/// Ministack looks up the key and its service, and takes any signature of its root user.
+pub(crate) fn authorization_of_root(service: &str) -> String {
+    let scope = format!("test/20260101/{REGION}/{service}/aws4_request");
+    format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0")
+}
+
 /// One request in the name of the local root user: method, service (as in a credential scope), path, headers, body.
 #[derive(Debug, Default)]
 pub(crate) struct Call<'a> {
@@ -65,27 +71,33 @@ impl Plain {
     /// Sends a call and takes the text of the answer; any status but a success is an error with that text.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<String, Error> {
         let doing = format!("ask {} for {}", call.service, call.path);
-        let failed = |message: String| Error::service(doing.clone(), message);
-        // Ministack looks up the key and its service, and takes any signature of its root user.
-        let scope = format!("test/20260101/{REGION}/{}/aws4_request", call.service);
-        let authorization = format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0");
         let mut request = Request::builder()
             .method(call.method)
             .uri(format!("{}{}", self.endpoint, call.path))
-            .header("authorization", authorization);
+            .header("authorization", authorization_of_root(call.service));
         for (name, value) in call.headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(Bytes::from(call.body))).map_err(|error| failed(error.to_string()))?;
+        let request = request.body(Full::new(Bytes::from(call.body)));
+        let request = request.map_err(|error| Error::service(&doing, error.to_string()))?;
+        let (status, body) = self.exchange(&doing, request).await?;
+        if status.is_success() { Ok(body) } else { Err(Error::service(doing, format!("{status}: {body}"))) }
+    }
+
+    /// Sends a request as it is, and takes the answer, whatever its status.
+    pub(crate) async fn exchange(
+        &self,
+        doing: &str,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, String), Error> {
+        let failed = |message: String| Error::service(doing, message);
         let exchange = async {
             let answer = self.client.request(request).await.map_err(|error| failed(error.to_string()))?;
             let status = answer.status();
             let body = answer.into_body().collect().await.map_err(|error| failed(error.to_string()))?;
             Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
         };
-        let (status, body): (StatusCode, String) = tokio::time::timeout(ANSWER_TIMEOUT, exchange)
-            .await
-            .map_err(|_elapsed| failed(format!("no answer within {ANSWER_TIMEOUT:?}")))??;
-        if status.is_success() { Ok(body) } else { Err(failed(format!("{status}: {body}"))) }
+        let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await;
+        answer.map_err(|_elapsed| failed(format!("no answer within {ANSWER_TIMEOUT:?}")))?
     }
 }

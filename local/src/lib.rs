@@ -7,6 +7,7 @@
 //! | `ministack` | S3, SQS, Lambda and `CloudFormation` in one process |
 //! | `seaweed`, `moto` | a second and a third S3, for other opinions; both are an `s3_server` |
 //! | `stack` | deploys the project's own `template.yaml` |
+//! | `role` | what the deployed function's role may do: any request in its name |
 //! | `logs` | what the deployed function said |
 //! | `objects` | many objects at once: put, list, read |
 //! | `versions` | versions, delete markers, uploads and locks: make them, and list everything |
@@ -29,6 +30,7 @@ mod objects;
 mod processes;
 mod project;
 mod receipts;
+mod role;
 mod s3_server;
 mod seaweed;
 mod stack;
@@ -45,6 +47,7 @@ pub use objects::{list_keys, put_objects, read_object, read_objects, read_versio
 pub use processes::{Signal, signal};
 pub use project::{function_binary, project_root};
 pub use receipts::{Receipt, ReceiptsFolder, ReceiptsFound, user_hash};
+pub use role::{Answer, Request, Role};
 pub use s3_server::S3Server;
 pub use seaweed::Seaweed;
 pub use stack::Stack;

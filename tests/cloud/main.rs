@@ -6,8 +6,11 @@
 //! | `erasing` | what ends well: over many hops, with odd keys, from continuations |
 //! | `proving` | versions, markers, uploads, locks, dry runs, and the receipts of all that |
 //! | `failing` | what does not end well: malformed messages, missing buckets, missing permissions |
+//! | `privileges` | what the deployed role may do, request by request, and what it may not |
 //! | `adapter` | the same odd keys on ministack and on seaweedfs, one by one and all at once |
 //! | `acceptance`, `shops` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
+//! | `examples` | the programs in `examples/`, as another team would run them |
+//! | `handbook`, `insights` | the runbook against what the function writes, and the part of Logs Insights that its queries use |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `deployed` | a stack, its queues and its log, with bounded waits |
 //! | `objects` | keys that have broken other deletion scripts, and neighbours that tempt |
@@ -22,11 +25,15 @@ mod deployed;
 #[path = "../emf/mod.rs"]
 mod emf;
 mod erasing;
+mod examples;
 mod failing;
 #[path = "../fake/mod.rs"]
 #[expect(dead_code, reason = "the simulation uses more of it")]
 mod fake;
+mod handbook;
+mod insights;
 mod objects;
+mod privileges;
 mod proving;
 #[path = "../schema/mod.rs"]
 mod schema;

@@ -158,7 +158,8 @@ async fn what_is_left_is_told_once_for_each_delivery() {
         assert_is_receipt(&receipt);
         assert_eq!(receipt["targets"][0]["refused"], json!([{"code": "AccessDenied", "count": 1_200}]));
         let reason = "S3 does not let go of what is left: s3://photos/{user_id}/ (AccessDenied: 1200; \
-                      are s3:DeleteObject, and s3:DeleteObjectVersion for versions, granted?)";
+                      are s3:DeleteObject, s3:DeleteObjectVersion for versions, and s3:AbortMultipartUpload for uploads, \
+                      granted?)";
         assert_eq!(receipt["reason"], reason);
     }
 }
