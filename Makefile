@@ -15,7 +15,7 @@ TESTED := --workspace --exclude bench
 FILE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim chaos model pace fuzz mutants whale crowd bench micro local invoke receipt build lint validate check function measured package deny doctor
+.PHONY: help run test sim chaos model pace fuzz mutants whale crowd bench micro examples local invoke receipt build lint validate check function measured package deny doctor
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -126,6 +126,20 @@ $(PYTHON_PEERS):
 # One by one: together, the function would be built with features that only the models need.
 micro: ## Measure the CPU that a page of 1,000 keys costs: listing and deleting, without a network
 	cargo bench --profile measure -p bench --bench answers
+
+# In a folder of its own, so that nothing is installed beside the sources.
+EXAMPLES := .local/examples
+examples: $(EXAMPLES)/node_modules/.package-lock.json ## Run the examples for senders and readers in a local cloud (needs Node.js 20 or newer)
+	@cp examples/typescript/*.ts examples/typescript/tsconfig.json $(EXAMPLES)/
+	cd $(EXAMPLES) && npx tsc
+	cargo test --test cloud -- --include-ignored examples::
+
+$(EXAMPLES)/node_modules/.package-lock.json: examples/typescript/package.json
+	@command -v npm >/dev/null || { echo "This needs Node.js 20 or newer, with npm: https://nodejs.org"; exit 2; }
+	@echo "Installing the AWS SDK for JavaScript and tsx into $(EXAMPLES)/ (once; about 70 MB)."
+	@mkdir -p $(EXAMPLES) && cp $< $(EXAMPLES)/
+	cd $(EXAMPLES) && npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
 
 measured:
 	@test -x $(BENCH) || echo "Building the function and the models; the first time takes some minutes."
