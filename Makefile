@@ -215,6 +215,9 @@ $(CARGO_DENY)/bin/cargo-deny:
 doctor: ## Say what is missing on this machine, and which targets need it
 	@MAKE_VERSION="$(MAKE_VERSION)" sh packaging/doctor.sh \
 		"$(SAM) installed validate" \
+		"$(CHECKOV) installed validate" \
+		"$(POLICY_SENTRY) installed validate" \
+		"$(EXAMPLES) node_modules/.package-lock.json examples" \
 		"$(CARGO_DENY) bin/cargo-deny deny" \
 		"$(CARGO_CYCLONEDX) bin/cargo-cyclonedx package" \
 		"$(CARGO_FUZZ) bin/cargo-fuzz fuzz" \

@@ -63,6 +63,7 @@ version_of() {
     answer=$("$@" 2>/dev/null) || return 0
     for word in $answer; do
         word=${word##*[/(]}
+        word=${word#v}
         case $word in [0-9]*.[0-9]*) echo "${word%%[!0-9.]*}"; return 0 ;; esac
     done
 }
@@ -122,6 +123,7 @@ done
 optional 'Rust nightly' "$(version_of cargo +nightly --version)" '' 'fuzz' 'rustup toolchain install nightly'
 optional 'C++ compiler' "$(version_of "${CXX:-c++}" --version)" '' 'fuzz' 'sudo apt install g++; sudo dnf install gcc-c++'
 optional 'Linux' "$([ "$system" = Linux ] && echo yes)" '' 'chaos' "it stops and freezes processes; this is ${system:-unknown}"
+optional 'Node.js, with npm' "$(command -v npm >/dev/null && version_of node --version)" 20 'examples' 'https://nodejs.org'
 installed .local/cargo-lambda installed.txt 'build, invoke, package'
 for tool; do
     folder=${tool%% *} rest=${tool#* }
