@@ -20,7 +20,8 @@ use erase_user_files::survey::Survey;
 use erase_user_files::work::Work;
 use lambda_runtime::{LambdaEvent, service_fn};
 use tracing::warn;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 /// S3 closes idle connections after about 20 s: give them up first, so that none dies under a request.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -113,11 +114,12 @@ fn metrics() -> Metrics {
 fn start_logging() {
     let level = variable("AWS_LAMBDA_LOG_LEVEL").or_else(|| variable("RUST_LOG")).unwrap_or_default();
     let level = if level.eq_ignore_ascii_case("fatal") { "error" } else { &level };
-    let filter = EnvFilter::try_new(level).ok().filter(|_| !level.is_empty()).unwrap_or_else(|| EnvFilter::new("info"));
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    let filter = level.parse().ok().filter(|_: &Targets| !level.is_empty());
+    let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_target(false);
+    let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     if variable("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text")) {
-        subscriber.with_ansi(false).init();
+        lines.with_ansi(false).finish().with(filter).init();
     } else {
-        subscriber.json().flatten_event(true).with_span_list(false).init();
+        lines.json().flatten_event(true).with_span_list(false).finish().with(filter).init();
     }
 }
