@@ -6,6 +6,7 @@
 //! | `erasing` | what ends well: over many hops, with odd keys, from continuations |
 //! | `proving` | versions, markers, uploads, locks, dry runs, and the receipts of all that |
 //! | `failing` | what does not end well: malformed messages, missing buckets, missing permissions |
+//! | `telling` | what the team hears of an erasure that was given up |
 //! | `privileges` | what the deployed role may do, request by request, and what it may not |
 //! | `adapter` | the same odd keys on ministack and on seaweedfs, one by one and all at once |
 //! | `acceptance`, `shops` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
@@ -39,6 +40,7 @@ mod proving;
 mod schema;
 mod shops;
 mod starting;
+mod telling;
 
 use std::error::Error;
 use std::fmt::{self, Debug, Formatter};

@@ -24,6 +24,7 @@ use serde_json::{Value, json};
 use self::missing::MISSED;
 use self::rows::Row;
 use self::world::{THE_KEY, World};
+pub(crate) use self::world::{ask_for_json, request_of};
 use crate::{Failure, Outcome, assert_same, within};
 
 const PAGE: &str = "docs/least-privilege.md";
@@ -88,7 +89,7 @@ async fn new_role(cloud: &Ministack) -> Result<Role, Failure> {
 }
 
 /// Gives a role one more policy, or another one in the place of the last.
-async fn put_policy(cloud: &Ministack, role: &Role, statements: Value) -> Outcome {
+pub(crate) async fn put_policy(cloud: &Ministack, role: &Role, statements: Value) -> Outcome {
     let policy = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
     let fields =
         [("Action", "PutRolePolicy"), ("RoleName", role.name()), ("PolicyName", "more"), ("PolicyDocument", &policy)];
@@ -97,7 +98,7 @@ async fn put_policy(cloud: &Ministack, role: &Role, statements: Value) -> Outcom
     Ok(())
 }
 
-fn denial(action: &str) -> Value {
+pub(crate) fn denial(action: &str) -> Value {
     json!({ "Effect": "Deny", "Action": action, "Resource": "*" })
 }
 

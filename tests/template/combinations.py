@@ -240,8 +240,12 @@ class Resolver:
             return f"arn:aws:sns:{REGION}:{ACCOUNT}:{physical}"
         if attribute != "Arn":
             return physical
-        service = kind.split("::")[1].lower()
-        return f"arn:aws:s3:::{physical}" if service == "s3" else f"arn:aws:{service}:{REGION}:{ACCOUNT}:{physical}"
+        if kind == "AWS::S3::Bucket":
+            return f"arn:aws:s3:::{physical}"
+        # What stands before the name in an ARN, where that is more than the service of the resource's type.
+        before = {"AWS::KMS::Key": ("kms", "key/"), "AWS::StepFunctions::StateMachine": ("states", "stateMachine:")}
+        service, prefix = before.get(kind, (kind.split("::")[1].lower(), ""))
+        return f"arn:aws:{service}:{REGION}:{ACCOUNT}:{prefix}{physical}"
 
     def stack(self):
         """The template without conditions, as CloudFormation would carry it out."""
@@ -255,6 +259,8 @@ class Resolver:
         for name, about in made.items():
             about = {key: value for key, value in about.items() if key not in ("Condition", "Metadata")}
             stack["Resources"][name] = self.resolve(about)
+        for machine in of_kind(stack, "AWS::StepFunctions::StateMachine").values():
+            put_into_definition(machine)
         outputs = self.template["Outputs"].items()
         stack["Outputs"] = {
             name: self.resolve({key: value for key, value in about.items() if key != "Condition"})
@@ -266,6 +272,13 @@ class Resolver:
 
 def of_kind(stack, kind):
     return {name: about["Properties"] for name, about in stack["Resources"].items() if about["Type"] == kind}
+
+
+def put_into_definition(machine):
+    """Does what CloudFormation does with a definition, as far as the values are known: it escapes nothing."""
+    given = machine["DefinitionSubstitutions"]
+    for name in [name for name, value in given.items() if isinstance(value, str)]:
+        machine["DefinitionString"] = machine["DefinitionString"].replace("${" + name + "}", given.pop(name))
 
 
 def size(document):
@@ -292,13 +305,10 @@ def check(stack):
             raise Wrong(f"the description of {name} is too long")
     for dashboard in of_kind(stack, "AWS::CloudWatch::Dashboard").values():
         json.loads(dashboard["DashboardBody"])
-    for name, rule in of_kind(stack, "AWS::Events::Rule").items():
-        for target in rule["Targets"]:
-            transformer = target.get("InputTransformer", {"InputTemplate": "{}", "InputPathsMap": {}})
-            json.loads(transformer["InputTemplate"])
-            # One that is not defined would keep the event from being delivered.
-            if not set(re.findall(r"<(\w+)>", transformer["InputTemplate"])) <= set(transformer["InputPathsMap"]):
-                raise Wrong(f"{name} uses what it has not defined")
+    for name, machine in of_kind(stack, "AWS::StepFunctions::StateMachine").items():
+        json.loads(machine["DefinitionString"])
+        if "${" in machine["DefinitionString"]:
+            raise Wrong(f"{name} uses what it has not defined")
     if size(stack) > 1_000_000:
         raise Wrong("the template is longer than CloudFormation takes from S3")
     largest["bytes in the template as it is carried out, of 1,000,000"].add(size(stack))

@@ -194,7 +194,7 @@ async fn fill_buckets(cloud: &Ministack, ids: &mut BTreeMap<&'static str, String
 }
 
 /// What the root user gets for a request of which the answer is JSON.
-pub(super) async fn ask_for_json(cloud: &Ministack, request: &Request) -> Result<Value, Failure> {
+pub(crate) async fn ask_for_json(cloud: &Ministack, request: &Request) -> Result<Value, Failure> {
     let answer: Answer = cloud.ask(None, request).await?;
     if answer.is_success() {
         Ok(serde_json::from_str(&answer.body)?)
@@ -204,13 +204,15 @@ pub(super) async fn ask_for_json(cloud: &Ministack, request: &Request) -> Result
 }
 
 /// An action of a service that takes JSON, named as in a policy.
-pub(super) fn request_of(action: &'static str, body: &Value) -> Request {
+pub(crate) fn request_of(action: &'static str, body: &Value) -> Request {
     let (service, name) = action.split_once(':').unwrap_or_default();
     let target = match service {
         "dynamodb" => "DynamoDB_20120810",
+        "events" => "AWSEvents",
         "kms" => "TrentService",
         "logs" => "Logs_20140328",
         "sqs" => "AmazonSQS",
+        "states" => "AWSStepFunctions",
         _ => service,
     };
     Request::json(service, &format!("{target}.{name}"), body)
