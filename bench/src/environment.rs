@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use hyper::body::Incoming;
@@ -69,6 +69,8 @@ struct Task {
 struct Runtime {
     timeout: Duration,
     tasks: tokio::sync::Mutex<mpsc::Receiver<Task>>,
+    /// When the function asked for its first event.
+    first_poll: OnceLock<Instant>,
     open: Mutex<Option<(String, Instant, oneshot::Sender<Reply>)>>,
 }
 
@@ -78,6 +80,9 @@ pub(crate) struct Environment {
     child: Child,
     timeout: Duration,
     tasks: mpsc::Sender<Task>,
+    /// When the process was started.
+    begin: Instant,
+    runtime: Arc<Runtime>,
     hops: Arc<Mutex<Vec<Hop>>>,
     _servers: JoinSet<()>,
     _quota: Option<Quota>,
@@ -94,14 +99,17 @@ impl Environment {
         let (listener, address) = http::listen().await?;
         let (tasks, receiver) = mpsc::channel(1);
         let tasks_to_come = tokio::sync::Mutex::new(receiver);
-        let runtime = Arc::new(Runtime { timeout, tasks: tasks_to_come, open: Mutex::default() });
+        let first_poll = OnceLock::new();
+        let runtime = Arc::new(Runtime { timeout, tasks: tasks_to_come, first_poll, open: Mutex::default() });
+        let answering = Arc::clone(&runtime);
         let mut servers = JoinSet::new();
         servers.spawn(async move {
-            let service = service_fn(move |request| Arc::clone(&runtime).answer(request));
+            let service = service_fn(move |request| Arc::clone(&answering).answer(request));
             match http::serve(listener, None, service).await {}
         });
         let file = File::create(&log).map_err(Error::file("write", &log))?;
         let errors = file.try_clone().map_err(Error::file("write", &log))?;
+        let begin = Instant::now();
         let mut child = Command::new(binary)
             .env_clear()
             .envs(variables.iter().map(|(name, value)| (name, value)))
@@ -121,7 +129,7 @@ impl Environment {
         if let Some(output) = child.stdout.take() {
             servers.spawn(read_log(output, file, Arc::clone(&hops)));
         }
-        Ok(Self { child, timeout, tasks, hops, _servers: servers, _quota: quota })
+        Ok(Self { child, timeout, tasks, begin, runtime, hops, _servers: servers, _quota: quota })
     }
 
     /// Has the function work on an event. Lambda would end it at its timeout; here that is the end of the run.
@@ -143,6 +151,11 @@ impl Environment {
     /// What the process has used so far.
     pub(crate) fn usage(&self) -> Usage {
         self.child.id().map(usage_of).unwrap_or_default()
+    }
+
+    /// The cold start: from the start of the process until it asked for its first event.
+    pub(crate) fn cold_start(&self) -> Option<Duration> {
+        self.runtime.first_poll.get().map(|poll| *poll - self.begin)
     }
 
     /// The shares of erasures that it has worked on so far.
@@ -167,6 +180,7 @@ impl Runtime {
     }
 
     async fn next(&self) -> Answer {
+        self.first_poll.get_or_init(Instant::now);
         let Some(Task { id, event, reply }) = self.tasks.lock().await.recv().await else {
             return http::json(StatusCode::GONE, "{}".to_owned());
         };

@@ -38,6 +38,7 @@ mod report;
 mod store;
 mod tls;
 mod trace;
+mod versions;
 pub mod whale;
 mod world;
 

@@ -9,10 +9,11 @@ use futures::TryStreamExt;
 use hyper::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::dto::{
-    CommonPrefix, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag,
-    ETagCondition, EncodingType, Error as KeyError, GetBucketVersioningInput, GetBucketVersioningOutput,
-    GetObjectInput, GetObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput, ListObjectsV2Input,
-    ListObjectsV2Output, Object, ObjectStorageClass, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    BucketVersioningStatus, CommonPrefix, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
+    DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, EncodingType, Error as KeyError, GetBucketVersioningInput,
+    GetBucketVersioningOutput, GetObjectInput, GetObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+    ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
+    ObjectIdentifier, ObjectStorageClass, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
 };
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use tokio::time::{Instant, sleep};
@@ -20,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use crate::limit::Partitions;
 use crate::store::{Page, Place, Query, Store};
 use crate::trace::{Operation, Pending, Trace};
+use crate::versions::{self, versioned};
 
 /// The most that one listing answers, and one DeleteObjects takes.
 const PAGE: usize = 1_000;
@@ -80,6 +82,7 @@ pub(crate) struct Model {
     pub(crate) trace: Trace,
     pub(crate) partitions: Arc<Partitions>,
     latency: Latency,
+    has_versions: bool,
     plant: Plant,
     chance: Mutex<(fastrand::Rng, u64)>,
 }
@@ -91,6 +94,7 @@ impl Model {
             trace: Trace::default(),
             partitions: Arc::new(Partitions::new(settings.limit.clone())),
             latency: settings.latency,
+            has_versions: settings.has_versions,
             plant: settings.plant,
             chance: Mutex::new((fastrand::Rng::with_seed(settings.seed), 0)),
         }
@@ -117,6 +121,15 @@ impl Model {
         self.take(self.latency.least, 0).await;
         pending.answered();
         Err(s3_error!(SlowDown, "Please reduce your request rate."))
+    }
+
+    /// A page of what is stored: of names, which stand for keys, or for versions.
+    async fn page(&self, mut pending: Pending, bucket: &str, query: Query<'_>) -> S3Result<Page> {
+        let page = self.store.page(bucket, query).ok_or_else(|| s3_error!(NoSuchBucket))?;
+        self.take(self.latency.listing, page.len()).await;
+        pending.note(|request| request.keys = page.keys.len() as u64);
+        pending.answered();
+        Ok(page)
     }
 
     /// Takes the keys away, and says how many are gone.
@@ -150,7 +163,7 @@ impl S3 for Model {
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
-        let mut pending = self.trace.begin(Operation::List);
+        let pending = self.trace.begin(Operation::List);
         let place = match (&input.continuation_token, &input.start_after) {
             (Some(token), _) => Some(place_of(token)?),
             (None, after) => after.clone().map(Place::After),
@@ -161,14 +174,32 @@ impl S3 for Model {
         let query = Query {
             prefix: input.prefix.as_deref().unwrap_or_default(),
             place: place.as_ref(),
-            max: input.max_keys.and_then(|max| usize::try_from(max).ok()).unwrap_or(PAGE).min(PAGE),
+            // With versioning, a delete marker hides every key.
+            max: if self.has_versions { 0 } else { most(input.max_keys) },
             is_grouped: input.delimiter.is_some(),
         };
-        let page = self.store.page(&input.bucket, query).ok_or_else(|| s3_error!(NoSuchBucket))?;
-        self.take(self.latency.listing, page.len()).await;
-        pending.note(|request| request.keys = page.keys.len() as u64);
-        pending.answered();
+        let page = self.page(pending, &input.bucket, query).await?;
         Ok(S3Response::new(listing(page, input)))
+    }
+
+    async fn list_object_versions(
+        &self,
+        request: S3Request<ListObjectVersionsInput>,
+    ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
+        let input = request.input;
+        let pending = self.trace.begin(Operation::List);
+        if input.delimiter.is_some() {
+            return Err(s3_error!(NotImplemented, "versions have no delimiter here"));
+        }
+        let place = versions::place(&input);
+        let query = Query {
+            prefix: input.prefix.as_deref().unwrap_or_default(),
+            place: place.as_ref(),
+            max: most(input.max_keys),
+            is_grouped: false,
+        };
+        let page = self.page(pending, &input.bucket, query).await?;
+        Ok(S3Response::new(versions::listing(page, input)))
     }
 
     /// The keys are gone as soon as the request is there, and the answer comes later: whoever hangs up meanwhile has
@@ -187,7 +218,12 @@ impl S3 for Model {
         if room < delete.objects.len() && self.partitions.refuses_requests() {
             return self.slow_down(pending).await;
         }
-        let keys: Vec<&str> = delete.objects.iter().take(room).map(|object| object.key.as_str()).collect();
+        let name = |object: &ObjectIdentifier| match &object.version_id {
+            Some(id) => versioned(&object.key, id),
+            None => object.key.clone(),
+        };
+        let names: Vec<String> = delete.objects.iter().take(room).map(name).collect();
+        let keys: Vec<&str> = names.iter().map(String::as_str).collect();
         let gone = if keys.is_empty() { 0 } else { self.remove(&bucket, &keys) };
         pending.note(|request| request.keys = gone);
         self.take(self.latency.deletion, keys.len()).await;
@@ -195,17 +231,22 @@ impl S3 for Model {
         let is_quiet = delete.quiet.unwrap_or(false);
         let mut objects = delete.objects.into_iter();
         let named = objects.by_ref().take(room).filter(|_| !is_quiet);
-        let deleted = named.map(|object| DeletedObject { key: Some(object.key), ..DeletedObject::default() }).collect();
+        let deleted = named.map(|object| DeletedObject {
+            key: Some(object.key),
+            version_id: object.version_id,
+            ..DeletedObject::default()
+        });
         let output = DeleteObjectsOutput {
-            deleted: Some(deleted),
-            errors: Some(objects.map(|object| too_many(object.key)).collect()),
+            deleted: Some(deleted.collect()),
+            errors: Some(objects.map(too_many).collect()),
             ..DeleteObjectsOutput::default()
         };
         Ok(S3Response::new(output))
     }
 
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
-        let DeleteObjectInput { bucket, key, .. } = request.input;
+        let DeleteObjectInput { bucket, key, version_id, .. } = request.input;
+        let key = version_id.map(|id| versioned(&key, &id)).unwrap_or(key);
         let mut pending = self.trace.begin(Operation::Delete);
         if self.partitions.take(&bucket, 1, Instant::now()) == 0 {
             pending.note(|request| request.is_refused = true);
@@ -218,13 +259,15 @@ impl S3 for Model {
         Ok(S3Response::with_status(DeleteObjectOutput::default(), StatusCode::NO_CONTENT))
     }
 
-    /// No bucket here has versioning.
+    /// The receipts' bucket is never asked about.
     async fn get_bucket_versioning(
         &self,
         _request: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
         self.pass().await;
-        Ok(S3Response::new(GetBucketVersioningOutput::default()))
+        let enabled = BucketVersioningStatus::from_static(BucketVersioningStatus::ENABLED);
+        let status = self.has_versions.then_some(enabled);
+        Ok(S3Response::new(GetBucketVersioningOutput { status, ..GetBucketVersioningOutput::default() }))
     }
 
     /// Nobody here begins an upload.
@@ -279,20 +322,30 @@ impl S3 for Model {
     }
 }
 
-fn encoded(key: &str) -> String {
+/// How many names a page holds at most.
+fn most(asked: Option<i32>) -> usize {
+    asked.and_then(|most| usize::try_from(most).ok()).unwrap_or(PAGE).min(PAGE)
+}
+
+/// A key in a listing that is URL-encoded.
+pub(crate) fn encoded(key: &str) -> String {
     utf8_percent_encode(key, IN_URL).to_string()
+}
+
+/// When every object was last modified.
+pub(crate) fn modified() -> Timestamp {
+    Timestamp::from(UNIX_EPOCH + MODIFIED)
 }
 
 /// What a page looks like: all that S3 says of an object, because reading it takes time, too.
 fn listing(page: Page, input: ListObjectsV2Input) -> ListObjectsV2Output {
     let is_encoded = input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
     let shown = |key: String| if is_encoded { encoded(&key) } else { key };
-    let modified = Timestamp::from(UNIX_EPOCH + MODIFIED);
     let count = page.len();
     let contents = page.keys.into_iter().map(|(key, bytes)| Object {
         key: Some(shown(key)),
         size: i64::try_from(bytes).ok(),
-        last_modified: Some(modified.clone()),
+        last_modified: Some(modified()),
         e_tag: Some(ETag::Strong("d41d8cd98f00b204e9800998ecf8427e".to_owned())),
         storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
         ..Object::default()
@@ -316,9 +369,10 @@ fn listing(page: Page, input: ListObjectsV2Input) -> ListObjectsV2Output {
 }
 
 /// The answer for a key for which there was no room.
-fn too_many(key: String) -> KeyError {
+fn too_many(object: ObjectIdentifier) -> KeyError {
     KeyError {
-        key: Some(key),
+        key: Some(object.key),
+        version_id: object.version_id,
         code: Some("SlowDown".to_owned()),
         message: Some("Please reduce your request rate.".to_owned()),
         ..KeyError::default()
@@ -347,7 +401,7 @@ fn place_of(token: &str) -> S3Result<Place> {
 mod tests {
     use std::path::PathBuf;
 
-    use s3s::dto::{Delete, ObjectIdentifier};
+    use s3s::dto::Delete;
 
     use super::*;
     use crate::{Limit, Refusal, Settings};
@@ -365,6 +419,7 @@ mod tests {
             concurrency: 1,
             latency: none,
             limit,
+            has_versions: false,
             plant: Plant::Nothing,
             core_percent: None,
             has_tls: false,
@@ -373,6 +428,45 @@ mod tests {
         let model = Model::new(&settings, &[BUCKET]);
         model.store.make_up(BUCKET, (0..10).map(name), 7);
         model
+    }
+
+    #[tokio::test]
+    async fn lists_versions_page_by_page_and_deletes_them_one_by_one() {
+        let mut model = model(None);
+        model.has_versions = true;
+        let ids = [versions::NEWEST_MARKER, "version-1", "version-2"];
+        let names: Vec<String> = ["a", "a b"].iter().flat_map(|key| ids.map(|id| versioned(key, id))).collect();
+        model.store.make_up(BUCKET, names.iter().cloned(), 7);
+        let (mut seen, mut markers) = (Vec::new(), (None, None));
+        for is_last in [false, false, true] {
+            let input = ListObjectVersionsInput {
+                bucket: BUCKET.to_owned(),
+                prefix: Some("a".to_owned()),
+                max_keys: Some(2),
+                key_marker: markers.0,
+                version_id_marker: markers.1,
+                ..ListObjectVersionsInput::default()
+            };
+            let output = model.list_object_versions(request(input)).await.unwrap().output;
+            assert_eq!(output.is_truncated, Some(!is_last));
+            let markers_seen =
+                output.delete_markers.into_iter().flatten().map(|marker| (marker.key, marker.version_id));
+            let versions = output.versions.into_iter().flatten().map(|version| (version.key, version.version_id));
+            seen.extend(markers_seen.chain(versions).map(|(key, id)| versioned(&key.unwrap(), &id.unwrap())));
+            markers = (output.next_key_marker, output.next_version_id_marker);
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, names);
+        let input = DeleteObjectInput::builder()
+            .bucket(BUCKET.to_owned())
+            .key("a".to_owned())
+            .version_id(Some("version-1".to_owned()))
+            .build();
+        model.delete_object(request(input.unwrap())).await.unwrap();
+        assert_eq!(model.store.count(BUCKET, "a"), 5);
+        let input = ListObjectsV2Input { bucket: BUCKET.to_owned(), ..ListObjectsV2Input::default() };
+        let output = model.list_objects_v2(request(input)).await.unwrap().output;
+        assert_eq!((output.key_count, output.is_truncated), (Some(0), Some(false)), "delete markers hide all");
     }
 
     fn name(number: usize) -> String {

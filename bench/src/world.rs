@@ -58,6 +58,8 @@ pub struct Settings {
     pub latency: Latency,
     /// What S3 lets a partition take; `None`: as many keys as come.
     pub limit: Option<Limit>,
+    /// Whether the users' bucket has versioning.
+    pub has_versions: bool,
     /// A fault of S3 that the run's checks must find.
     pub plant: Plant,
     /// How much of a core the function gets, in percent; `None`: as much as it can.
@@ -157,6 +159,11 @@ impl World {
         let (partitions, passed) = (Arc::clone(&self.partitions), rival.clone());
         self.servers.spawn(async move { passed.go_on(&partitions, keys_per_second).await });
         rival
+    }
+
+    /// How long the first environment took to start.
+    pub(crate) fn cold_start(&self) -> Option<Duration> {
+        self.environments.first().and_then(Environment::cold_start)
     }
 
     /// What the first environment has used so far.

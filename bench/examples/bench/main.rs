@@ -158,6 +158,7 @@ fn common(values: &mut Values) -> Result<Settings, Error> {
         concurrency: 1,
         latency,
         limit: None,
+        has_versions: false,
         plant: Plant::Nothing,
         core_percent: Some(values.take("core", 0.0)?).filter(|percent| *percent > 0.0),
         has_tls: values.take("tls", false)?,

@@ -15,7 +15,6 @@ use crate::world::{KEY, PHOTOS, RIVAL_KEYS, Rival, World};
 use crate::{Error, Settings};
 
 const USER: &str = "u1";
-const REQUEST: &str = "request-1";
 /// Others whose names are tempting.
 const NEIGHBOURS: [&str; 5] = ["u10", "u1.bak", "U1", "u", "u2"];
 const NEIGHBOURS_FILES: u64 = 10;
@@ -38,6 +37,8 @@ pub(crate) struct Lap {
     /// User and system.
     pub(crate) cpu: f64,
     pub(crate) peak_kib: u64,
+    /// Of our function: from the start of its process until it asked for an event, in seconds.
+    pub(crate) cold_start: Option<f64>,
     /// Of our function.
     pub(crate) invocations: usize,
     /// Why it did not end well.
@@ -68,6 +69,7 @@ struct Course {
     seconds: f64,
     cpu: f64,
     peak_kib: u64,
+    cold_start: Option<f64>,
     invocations: usize,
     fault: Option<String>,
 }
@@ -77,30 +79,43 @@ pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Lap, Error> 
     let settings = start.scenario.settings(all);
     let keys = start.tool.share_of(start.scenario.keys);
     let mut world = World::open(&settings).await?;
-    world.store.make_up(PHOTOS, start.scenario.names(USER, keys), BYTES);
+    let users: Vec<String> = users(start.scenario).collect();
+    for user in &users {
+        world.store.make_up(PHOTOS, start.scenario.names(user, keys / start.scenario.users), BYTES);
+    }
     for neighbour in NEIGHBOURS {
         world.store.make_up(PHOTOS, start.scenario.names(neighbour, NEIGHBOURS_FILES), BYTES);
     }
     let rival = start.scenario.rival.map(|keys_per_second| world.add_rival(keys_per_second));
     let begin = Instant::now();
     let course = match start.tool {
-        Tool::Ours => erase(&mut world, &settings, start.longest).await?,
+        Tool::Ours => erase(&mut world, &users, &settings, start.longest).await?,
         Tool::S5cmd | Tool::S3rm | Tool::Boto3 | Tool::ListAll | Tool::AwsCli => {
             call(start, &settings.folder, &world.s3_address).await?
         }
     };
-    Ok(see(&world, course, begin, rival.as_ref()))
+    Ok(see(&world, &users, course, (begin, rival.as_ref())))
 }
 
-fn see(world: &World, course: Course, begin: Instant, rival: Option<&Rival>) -> Lap {
-    let Course { seconds, cpu, peak_kib, invocations, fault } = course;
+/// Who withdraws: the first of them is everybody's user.
+fn users(scenario: &Scenario) -> impl Iterator<Item = String> {
+    (1..=scenario.users).map(|number| if number == 1 { USER.to_owned() } else { format!("{USER}-{number}") })
+}
+
+/// The request of one of them. Nothing of a user's id is in it: logs would hide it.
+fn request(number: usize) -> String {
+    format!("request-{number}")
+}
+
+fn see(world: &World, users: &[String], course: Course, (begin, rival): (Instant, Option<&Rival>)) -> Lap {
+    let Course { seconds, cpu, peak_kib, cold_start, invocations, fault } = course;
     let requests = world.trace.requests();
     let after = |at: Instant| at.saturating_duration_since(begin).as_secs_f64();
     let of = |operation| requests.iter().filter(move |request| request.operation == operation);
     let kinds = (of(Operation::List).count(), of(Operation::Delete).count());
     let went =
         of(Operation::Delete).filter(|request| request.keys > 0).map(|request| (after(request.begin), request.keys));
-    let left = world.store.count(PHOTOS, &format!("{USER}/")) as u64;
+    let left = users.iter().map(|user| world.store.count(PHOTOS, &format!("{user}/")) as u64).sum();
     let others = world.store.count(PHOTOS, "") as u64 - left;
     let rival = rival.map(|rival| {
         let asked: Vec<(f64, u64)> = rival.asked().into_iter().map(|(at, keys)| (after(at), keys as u64)).collect();
@@ -111,6 +126,7 @@ fn see(world: &World, course: Course, begin: Instant, rival: Option<&Rival>) -> 
         seconds,
         cpu,
         peak_kib,
+        cold_start,
         invocations,
         fault,
         left,
@@ -123,9 +139,11 @@ fn see(world: &World, course: Course, begin: Instant, rival: Option<&Rival>) -> 
     }
 }
 
-/// Starts the function with the message in the queue, and waits for the last answer.
-async fn erase(world: &mut World, settings: &Settings, longest: Duration) -> Result<Course, Error> {
-    world.withdraw(USER, REQUEST);
+/// Starts the function with all messages in the queue, and waits for the last answer.
+async fn erase(world: &mut World, users: &[String], settings: &Settings, longest: Duration) -> Result<Course, Error> {
+    for (number, user) in users.iter().enumerate() {
+        world.withdraw(user, &request(number));
+    }
     let begin = Instant::now();
     world.start_environments(settings).await?;
     let run = timeout(longest, world.run()).await;
@@ -136,8 +154,9 @@ async fn erase(world: &mut World, settings: &Settings, longest: Duration) -> Res
             let last = outcome.invocations.iter().map(|invocation| invocation.end).max().unwrap_or(outcome.end);
             course.seconds = (last - begin).as_secs_f64();
             course.invocations = outcome.invocations.len();
-            let is_proven = world.receipt(REQUEST).is_some();
-            course.fault = (!is_proven).then(|| "there is no receipt".to_owned());
+            course.cold_start = world.cold_start().map(|time| time.as_secs_f64());
+            let is_proven = (0..users.len()).all(|number| world.receipt(&request(number)).is_some());
+            course.fault = (!is_proven).then(|| "a receipt is missing".to_owned());
         }
         Ok(Err(error)) => {
             course.seconds = begin.elapsed().as_secs_f64();
@@ -168,7 +187,8 @@ struct Measured {
 /// Calls another tool, in an environment that knows nothing of this machine's user.
 async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, Error> {
     let log = folder.join(format!("{}.log", start.tool.word()));
-    let command = start.tool.command(start.peers, &format!("http://{address}"), &format!("{USER}/"));
+    let (endpoint, prefix) = (format!("http://{address}"), format!("{USER}/"));
+    let command = start.tool.command(start.peers, &endpoint, &prefix, start.scenario.has_versions);
     let nowhere = "/dev/null";
     let output = Command::new(start.peers.python())
         .arg(start.peers.scripts.join("measure.py"))
@@ -200,5 +220,5 @@ async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, 
         0 => None,
         code => Some(format!("exit code {code}")),
     };
-    Ok(Course { seconds, cpu, peak_kib, invocations: 0, fault })
+    Ok(Course { seconds, cpu, peak_kib, cold_start: None, invocations: 0, fault })
 }

@@ -136,6 +136,10 @@ fn notes(entry: &Entry) -> String {
     if entry.tool == Tool::Ours {
         let number = count(entry.middle(|lap| lap.invocations as f64));
         notes.push(format!("{number} invocation{}", if number == "1" { "" } else { "s" }));
+        let starts: Vec<f64> = entry.laps.iter().filter_map(|lap| lap.cold_start).collect();
+        if !starts.is_empty() {
+            notes.push(format!("cold start {:.1} ms", 1e3 * median(starts)));
+        }
     }
     if entry.laps.iter().any(|lap| !lap.is_clean) {
         notes.push("**took keys that were not the user's**".to_owned());

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::limit::{Limit, Refusal};
 use crate::race::tool::Tool;
 use crate::report::thousands;
+use crate::versions::{NEWEST_MARKER, versioned};
 use crate::{Latency, Settings};
 
 /// What S3 lets a partition delete at least.
@@ -39,7 +40,12 @@ pub(crate) struct Scenario {
     pub(crate) name: &'static str,
     /// For the report, after the number of keys.
     pub(crate) what: String,
+    /// Of all users; where there are versions, of these.
     pub(crate) keys: u64,
+    /// That withdraw at the same time.
+    pub(crate) users: u64,
+    /// Whether a delete marker and two versions stand for every three keys.
+    pub(crate) has_versions: bool,
     /// In so many folders; 0: all in one.
     pub(crate) folders: u64,
     pub(crate) has_latency: bool,
@@ -67,9 +73,11 @@ pub(crate) enum Ceilings {
 /// All of them, in the order of the report.
 pub(crate) fn all(sizes: &Sizes) -> Vec<Scenario> {
     let limited = [limit(sizes), hops(sizes), costly(sizes), unknown(sizes)];
+    let versions = [versions(sizes), versions_unlimited(sizes)];
     let rest = [growing(sizes), shared(sizes), folders(sizes), flat(sizes), small(), small_flat()];
     let users = [("user-0", 0), ("user-1", 1), ("user-10", 10), ("user-300", 300)].map(|(name, keys)| user(name, keys));
-    limited.into_iter().chain(per_key(sizes)).chain(rest).chain(users).chain([cpu(sizes)]).collect()
+    let rest = rest.into_iter().chain(versions).chain(users).chain([users_10(), cpu(sizes)]);
+    limited.into_iter().chain(per_key(sizes)).chain(rest).collect()
 }
 
 fn base(name: &'static str, what: impl Into<String>, keys: u64) -> Scenario {
@@ -77,6 +85,8 @@ fn base(name: &'static str, what: impl Into<String>, keys: u64) -> Scenario {
         name,
         what: what.into(),
         keys,
+        users: 1,
+        has_versions: false,
         folders: 100,
         has_latency: true,
         limit: None,
@@ -162,6 +172,21 @@ fn user(name: &'static str, keys: u64) -> Scenario {
     Scenario { folders: 0, tools: &[Tool::Ours], ..base(name, "no limit, defaults", keys) }
 }
 
+fn users_10() -> Scenario {
+    let what = "no limit, defaults, ten users of 300 in one batch";
+    Scenario { users: 10, folders: 0, tools: &[Tool::Ours], ..base("users-10", what, 3_000) }
+}
+
+fn versions(sizes: &Sizes) -> Scenario {
+    let what = format!("{}, two versions and a delete marker of each", per_second(DOCUMENTED));
+    Scenario { name: "versions", what, has_versions: true, tools: FAST, ..limit(sizes) }
+}
+
+fn versions_unlimited(sizes: &Sizes) -> Scenario {
+    let what = "no limit, 100 folders, two versions and a delete marker of each".to_owned();
+    Scenario { name: "versions-unlimited", what, has_versions: true, tools: FAST, ..folders(sizes) }
+}
+
 fn cpu(sizes: &Sizes) -> Scenario {
     let what = "no latency, no limit";
     Scenario { has_latency: false, ceilings: Ceilings::Lifted, ..base("cpu", what, sizes.cpu) }
@@ -170,10 +195,15 @@ fn cpu(sizes: &Sizes) -> Scenario {
 impl Scenario {
     /// The names of the user's keys.
     pub(crate) fn names(&self, user: &str, keys: u64) -> impl Iterator<Item = String> {
-        let folders = self.folders;
-        (0..keys).map(move |number| match number.checked_rem(folders) {
+        let (folders, has_versions) = (self.folders, self.has_versions);
+        let name = move |number: u64| match number.checked_rem(folders) {
             Some(folder) => format!("{user}/{folder:02}/{number:07}.jpg"),
             None => format!("{user}/{number:07}.jpg"),
+        };
+        (0..keys).map(move |number| match (has_versions, number % 3) {
+            (false, _) => name(number),
+            (true, 0) => versioned(&name(number / 3), NEWEST_MARKER),
+            (true, nth) => versioned(&name(number / 3), &format!("version-{nth}")),
         })
     }
 
@@ -192,6 +222,7 @@ impl Scenario {
             concurrency: 1,
             latency: if self.has_latency { all.latency } else { none },
             limit: self.limit.clone(),
+            has_versions: self.has_versions,
             ..all.clone()
         }
     }
@@ -256,6 +287,7 @@ mod tests {
         let names = |scenario: Scenario| scenario.names("u1", 102).last();
         assert_eq!(names(folders(&SIZES)).as_deref(), Some("u1/01/0000101.jpg"));
         assert_eq!(names(flat(&SIZES)).as_deref(), Some("u1/0000101.jpg"));
+        assert_eq!(names(versions(&SIZES)), Some(versioned("u1/33/0000033.jpg", "version-2")));
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! What was aimed at, and whether it was reached.
 
 use crate::race::lap::Lap;
-use crate::race::result::{Entry, Heat, timed};
+use crate::race::result::{Entry, Heat, median, timed};
 use crate::race::tool::Tool;
+
+/// Where nobody is to be faster.
+const AHEAD: [&str; 9] =
+    ["limit", "costly", "unknown", "perkey", "perkey-documented", "folders", "flat", "versions", "versions-unlimited"];
 
 /// The list for the report; what was not measured is not in it.
 pub(crate) fn checks(heats: &[Heat], listing_seconds: f64) -> Vec<(bool, String)> {
@@ -15,12 +19,14 @@ pub(crate) fn checks(heats: &[Heat], listing_seconds: f64) -> Vec<(bool, String)
     for name in ["unknown", "perkey"] {
         checks.extend(of(name).and_then(|heat| bounded(heat, 1.20, Some(10.0))));
     }
-    for name in ["limit", "costly", "unknown", "perkey", "perkey-documented", "folders", "flat"] {
+    for name in AHEAD {
         checks.extend(of(name).and_then(ahead));
     }
     for name in ["small", "small-flat"] {
         checks.extend(of(name).and_then(|heat| proof(heat, listing_seconds)));
     }
+    checks.extend(of("user-300").zip(of("users-10")).and_then(|(one, ten)| together(one, ten)));
+    checks.extend(of("user-0").and_then(start));
     checks.extend(of("shared").and_then(split));
     if let Some(heat) = of("cpu") {
         checks.extend(cpu(heat));
@@ -87,6 +93,21 @@ fn proof(heat: &Heat, listing_seconds: f64) -> Option<(bool, String)> {
     let name = heat.scenario.name;
     let text = format!("`{name}`: at most s3rm-rs and one listing ({} s): {} s", timed(most), timed(seconds));
     Some((seconds <= most, text))
+}
+
+/// Ten users at once take hardly longer than one.
+fn together(one: &Heat, ten: &Heat) -> Option<(bool, String)> {
+    let [one, ten] = [ours(one)?.seconds()?, ours(ten)?.seconds()?];
+    let text = format!("`users-10`: at most 1.5 × one such user ({} s): {:.2}", timed(one), ten / one);
+    Some((ten <= 1.5 * one, text))
+}
+
+/// From the process's start until it asks for an event.
+fn start(heat: &Heat) -> Option<(bool, String)> {
+    let starts: Vec<f64> = ours(heat)?.laps.iter().filter_map(|lap| lap.cold_start).collect();
+    let (count, middle) = (starts.len(), 1e3 * median(starts));
+    let text = format!("`{}`: cold start at most 15 ms: {middle:.1}, median of {count}", heat.scenario.name);
+    (count > 0).then_some((middle <= 15.0, text))
 }
 
 /// Neither of two clients starves.

@@ -83,15 +83,20 @@ impl Tool {
     }
 
     /// What erases everything below a prefix.
-    pub(crate) fn command(self, peers: &Peers, endpoint: &str, prefix: &str) -> Vec<String> {
+    pub(crate) fn command(self, peers: &Peers, endpoint: &str, prefix: &str, has_versions: bool) -> Vec<String> {
         let place = format!("s3://{PHOTOS}/{prefix}");
         let script = |name: &str| peers.scripts.join(name).display().to_string();
         match self {
             Self::Ours => Vec::new(),
-            Self::S5cmd => peers.command(self, &["--endpoint-url", endpoint, "rm", &format!("{place}*")]),
+            Self::S5cmd => {
+                let all = has_versions.then_some("--all-versions");
+                let words: Vec<&str> = ["--endpoint-url", endpoint, "rm"].into_iter().chain(all).collect();
+                peers.command(self, &[&words[..], &[&format!("{place}*")]].concat())
+            }
             Self::S3rm => {
-                let words = ["--force", "--target-endpoint-url", endpoint, "--target-force-path-style", &place];
-                peers.command(self, &words)
+                let all = has_versions.then_some("--delete-all-versions");
+                let words = ["--force", "--target-endpoint-url", endpoint, "--target-force-path-style"];
+                peers.command(self, &words.into_iter().chain(all).chain([&*place]).collect::<Vec<_>>())
             }
             Self::Boto3 => peers.command(self, &[&script("peers/boto3_loop.py"), endpoint, PHOTOS, prefix]),
             Self::ListAll => peers.command(self, &[&script("peers/list_all.py"), endpoint, PHOTOS, prefix]),
