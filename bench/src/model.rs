@@ -168,9 +168,7 @@ impl S3 for Model {
             (Some(token), _) => Some(place_of(token)?),
             (None, after) => after.clone().map(Place::After),
         };
-        if input.delimiter.as_deref().is_some_and(|delimiter| delimiter != "/") {
-            return Err(s3_error!(NotImplemented, "the only delimiter here is /"));
-        }
+        only_slash(input.delimiter.as_deref())?;
         let query = Query {
             prefix: input.prefix.as_deref().unwrap_or_default(),
             place: place.as_ref(),
@@ -188,15 +186,13 @@ impl S3 for Model {
     ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
         let input = request.input;
         let pending = self.trace.begin(Operation::List);
-        if input.delimiter.is_some() {
-            return Err(s3_error!(NotImplemented, "versions have no delimiter here"));
-        }
+        only_slash(input.delimiter.as_deref())?;
         let place = versions::place(&input);
         let query = Query {
             prefix: input.prefix.as_deref().unwrap_or_default(),
             place: place.as_ref(),
             max: most(input.max_keys),
-            is_grouped: false,
+            is_grouped: input.delimiter.is_some(),
         };
         let page = self.page(pending, &input.bucket, query).await?;
         Ok(S3Response::new(versions::listing(page, input)))
@@ -319,6 +315,13 @@ impl S3 for Model {
             ..GetObjectOutput::default()
         };
         Ok(S3Response::new(output))
+    }
+}
+
+fn only_slash(delimiter: Option<&str>) -> S3Result<()> {
+    match delimiter {
+        None | Some("/") => Ok(()),
+        Some(_) => Err(s3_error!(NotImplemented, "the only delimiter here is /")),
     }
 }
 

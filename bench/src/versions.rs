@@ -1,7 +1,7 @@
 //! A bucket with versioning: every version, and every delete marker, is a name of its own in the store.
 
 use s3s::dto::{
-    DeleteMarkerEntry, ETag, ListObjectVersionsInput, ListObjectVersionsOutput, ObjectVersion,
+    CommonPrefix, DeleteMarkerEntry, ETag, ListObjectVersionsInput, ListObjectVersionsOutput, ObjectVersion,
     ObjectVersionStorageClass,
 };
 
@@ -18,17 +18,22 @@ pub(crate) fn versioned(key: &str, id: &str) -> String {
     format!("{key}{BETWEEN}{id}")
 }
 
-/// Where a listing of versions goes on: behind one of them, or behind all of a key.
+/// Where a listing of versions goes on: behind one of them, behind all of a key, or behind a folder.
 pub(crate) fn place(input: &ListObjectVersionsInput) -> Option<Place> {
-    let id = input.version_id_marker.as_deref().unwrap_or("\u{10FFFF}");
-    input.key_marker.as_deref().map(|key| Place::After(versioned(key, id)))
+    let key = input.key_marker.as_deref()?;
+    Some(match &input.version_id_marker {
+        Some(id) => Place::After(versioned(key, id)),
+        None if input.delimiter.is_some() && key.ends_with('/') => Place::Behind(key.to_owned()),
+        None => Place::After(versioned(key, "\u{10FFFF}")),
+    })
 }
 
 /// What a page looks like.
 pub(crate) fn listing(page: Page, input: ListObjectVersionsInput) -> ListObjectVersionsOutput {
-    let next = match &page.next {
-        Some(Place::After(name)) => name.split_once(BETWEEN),
-        Some(Place::Behind(_)) | None => None,
+    let (next_key, next_id) = match &page.next {
+        Some(Place::After(name)) => name.split_once(BETWEEN).unzip(),
+        Some(Place::Behind(folder)) => (Some(folder.as_str()), None),
+        None => (None, None),
     };
     let is_encoded = input.encoding_type.is_some();
     let shown = |key: &str| if is_encoded { encoded(key) } else { key.to_owned() };
@@ -58,12 +63,15 @@ pub(crate) fn listing(page: Page, input: ListObjectVersionsInput) -> ListObjectV
             });
         }
     }
+    let folders = page.folders.iter().map(|folder| CommonPrefix { prefix: Some(shown(folder)) });
     ListObjectVersionsOutput {
+        common_prefixes: Some(folders.collect()),
+        delimiter: input.delimiter,
         versions: Some(versions),
         delete_markers: Some(markers),
         is_truncated: Some(page.next.is_some()),
-        next_key_marker: next.map(|(key, _)| shown(key)),
-        next_version_id_marker: next.map(|(_, id)| id.to_owned()),
+        next_key_marker: next_key.map(shown),
+        next_version_id_marker: next_id.map(str::to_owned),
         name: Some(input.bucket),
         prefix: input.prefix.as_deref().map(shown),
         max_keys: Some(input.max_keys.unwrap_or(1_000)),
