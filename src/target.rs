@@ -83,16 +83,8 @@ impl UserIdPattern {
     }
 }
 
-impl PartialEq for UserIdPattern {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.as_str() == other.0.as_str()
-    }
-}
-
-impl Eq for UserIdPattern {}
-
 /// The key of the hash that stands for user ids in receipts and logs. Empty where no key is set.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct HashKey(String);
 
 impl HashKey {

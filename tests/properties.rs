@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use erase_user_files::bookmark::{Bookmark, Lane};
 use erase_user_files::bucket::Kind;
 use erase_user_files::config::Config;
-use erase_user_files::message::{Erasure, MessageError};
+use erase_user_files::message::{ChainEnd, Erasure, MessageError};
 use erase_user_files::tally::{Counts, Tally};
-use erase_user_files::target::{Target, Targets, UserId, UserIdError};
+use erase_user_files::target::{HashKey, Target, Targets, UserId, UserIdError};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -228,7 +228,24 @@ fn a_public_name_never_has_the_users_id() {
         let body = json!({"type": "user-withdrawn", "userId": user, "requestId": request});
         assert_eq!(parse(&body.to_string()).unwrap().public_name(), name);
     }
-    assert!(!format!("{:?}", UserId::parse("u-123").unwrap()).contains("u-123"));
+    assert_eq!(format!("{:?}", UserId::parse("u-123").unwrap()), "UserId(..)");
+}
+
+#[test]
+fn only_a_key_that_is_set_is_one_and_nobody_sees_it() {
+    let (key, none) = (HashKey::new("secret".to_owned()), HashKey::default());
+    assert!(key.is_set() && !none.is_set() && !HashKey::new(String::new()).is_set());
+    assert_eq!(format!("{key:?}"), "HashKey(..)");
+}
+
+#[test]
+fn a_chain_ends_after_ten_thousand_hops() {
+    let after = |hop: u32| {
+        let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e1", "userId": "u1", "hop": hop});
+        parse(&body.to_string()).unwrap().later().map(|next| next.hop)
+    };
+    assert_eq!(after(9_999), Ok(10_000));
+    assert_eq!(after(10_000), Err(ChainEnd::Hops));
 }
 
 #[test]
