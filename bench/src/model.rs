@@ -195,7 +195,7 @@ impl S3 for Model {
             is_grouped: input.delimiter.is_some(),
         };
         let page = self.page(pending, &input.bucket, query).await?;
-        Ok(S3Response::new(versions::listing(page, input)))
+        Ok(S3Response::new(versions::listing(&page, input)))
     }
 
     /// The keys are gone as soon as the request is there, and the answer comes later: whoever hangs up meanwhile has
@@ -378,7 +378,6 @@ fn too_many(object: ObjectIdentifier) -> KeyError {
         version_id: object.version_id,
         code: Some("SlowDown".to_owned()),
         message: Some("Please reduce your request rate.".to_owned()),
-        ..KeyError::default()
     }
 }
 

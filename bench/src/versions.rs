@@ -29,7 +29,7 @@ pub(crate) fn place(input: &ListObjectVersionsInput) -> Option<Place> {
 }
 
 /// What a page looks like.
-pub(crate) fn listing(page: Page, input: ListObjectVersionsInput) -> ListObjectVersionsOutput {
+pub(crate) fn listing(page: &Page, input: ListObjectVersionsInput) -> ListObjectVersionsOutput {
     let (next_key, next_id) = match &page.next {
         Some(Place::After(name)) => name.split_once(BETWEEN).unzip(),
         Some(Place::Behind(folder)) => (Some(folder.as_str()), None),
