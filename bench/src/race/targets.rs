@@ -25,7 +25,7 @@ pub(crate) fn checks(heats: &[Heat], listing_seconds: f64) -> Vec<(bool, String)
     for name in ["small", "small-flat"] {
         checks.extend(of(name).and_then(|heat| proof(heat, listing_seconds)));
     }
-    checks.extend(of("user-300").zip(of("users-10")).and_then(|(one, ten)| together(one, ten)));
+    checks.extend(of("user-10").zip(of("users-10")).and_then(|(one, ten)| together(one, ten)));
     checks.extend(of("user-0").and_then(start));
     checks.extend(of("shared").and_then(split));
     if let Some(heat) = of("cpu") {
