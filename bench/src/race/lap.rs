@@ -90,7 +90,7 @@ pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Lap, Error> 
     let begin = Instant::now();
     let course = match start.tool {
         Tool::Ours => erase(&mut world, &users, &settings, start.longest).await?,
-        Tool::S5cmd | Tool::S3rm | Tool::Boto3 | Tool::ListAll | Tool::AwsCli => {
+        Tool::S5cmd | Tool::S3rm | Tool::S3rmTold | Tool::Boto3 | Tool::ListAll | Tool::AwsCli => {
             call(start, &settings.folder, &world.s3_address).await?
         }
     };

@@ -19,6 +19,10 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 
 /// Beside ours, the tools that delete many keys at once.
 const FAST: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm];
+/// Where there is the limit that the documentation names.
+const LIMITED: &[Tool] =
+    &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::S3rmTold, Tool::Boto3, Tool::ListAll, Tool::AwsCli];
+const FAST_OR_TOLD: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::S3rmTold];
 const ALL: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3, Tool::ListAll, Tool::AwsCli];
 
 /// How many keys there are.
@@ -103,7 +107,7 @@ fn per_second(keys: u32) -> String {
 
 fn limit(sizes: &Sizes) -> Scenario {
     let what = per_second(DOCUMENTED);
-    Scenario { limit: Some(Limit::of(DOCUMENTED)), ..base("limit", what, sizes.keys) }
+    Scenario { limit: Some(Limit::of(DOCUMENTED)), tools: LIMITED, ..base("limit", what, sizes.keys) }
 }
 
 fn hops(sizes: &Sizes) -> Scenario {
@@ -114,7 +118,7 @@ fn hops(sizes: &Sizes) -> Scenario {
 fn costly(sizes: &Sizes) -> Scenario {
     let what = format!("{}, a refusal costs a tenth of the keys", per_second(DOCUMENTED));
     let limit = Limit { refusal: Refusal::Request { cost: 0.1 }, ..Limit::of(DOCUMENTED) };
-    Scenario { limit: Some(limit), tools: FAST, ..base("costly", what, sizes.keys) }
+    Scenario { limit: Some(limit), tools: FAST_OR_TOLD, ..base("costly", what, sizes.keys) }
 }
 
 fn unknown(sizes: &Sizes) -> Scenario {

@@ -11,6 +11,8 @@ use crate::world::PHOTOS;
 const MOST_ONE_BY_ONE: u64 = 5_000;
 /// What takes minutes for a million.
 const MOST_IN_A_ROW: u64 = 100_000;
+/// The keys per second that S3 lets a partition delete at least, for a tool that has to be told.
+const TOLD_RATE: &str = "3500";
 
 /// A tool that empties a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub(crate) enum Tool {
     Ours,
     S5cmd,
     S3rm,
+    /// The same, by somebody who knows the limit and types it.
+    S3rmTold,
     /// A page, its deletion, and so on.
     Boto3,
     /// All pages, then all deletions.
@@ -36,7 +40,8 @@ pub(crate) struct Peers {
 }
 
 impl Tool {
-    pub(crate) const ALL: [Self; 6] = [Self::Ours, Self::S5cmd, Self::S3rm, Self::Boto3, Self::ListAll, Self::AwsCli];
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Ours, Self::S5cmd, Self::S3rm, Self::S3rmTold, Self::Boto3, Self::ListAll, Self::AwsCli];
 
     /// On the command line.
     pub(crate) fn word(self) -> &'static str {
@@ -44,6 +49,7 @@ impl Tool {
             Self::Ours => "ours",
             Self::S5cmd => "s5cmd",
             Self::S3rm => "s3rm",
+            Self::S3rmTold => "s3rm-told",
             Self::Boto3 => "boto3",
             Self::ListAll => "listall",
             Self::AwsCli => "aws",
@@ -56,6 +62,7 @@ impl Tool {
             Self::Ours => "erase-user-files",
             Self::S5cmd => "s5cmd",
             Self::S3rm => "s3rm-rs",
+            Self::S3rmTold => "s3rm-rs, told the rate",
             Self::Boto3 => "boto3 loop",
             Self::ListAll => "list all, then delete",
             Self::AwsCli => "aws s3 rm",
@@ -65,7 +72,7 @@ impl Tool {
     /// How many of so many keys it is given.
     pub(crate) fn share_of(self, keys: u64) -> u64 {
         match self {
-            Self::Ours | Self::S5cmd | Self::S3rm => keys,
+            Self::Ours | Self::S5cmd | Self::S3rm | Self::S3rmTold => keys,
             Self::Boto3 | Self::ListAll => keys.min(MOST_IN_A_ROW),
             Self::AwsCli => keys.min(MOST_ONE_BY_ONE),
         }
@@ -76,7 +83,7 @@ impl Tool {
         let words: &[&str] = match self {
             Self::Ours => &[],
             Self::S5cmd => &["version"],
-            Self::S3rm | Self::AwsCli => &["--version"],
+            Self::S3rm | Self::S3rmTold | Self::AwsCli => &["--version"],
             Self::Boto3 | Self::ListAll => &["-c", "import boto3; print('boto3 ' + boto3.__version__)"],
         };
         peers.command(self, words)
@@ -93,10 +100,11 @@ impl Tool {
                 let words: Vec<&str> = ["--endpoint-url", endpoint, "rm"].into_iter().chain(all).collect();
                 peers.command(self, &[&words[..], &[&format!("{place}*")]].concat())
             }
-            Self::S3rm => {
+            Self::S3rm | Self::S3rmTold => {
                 let all = has_versions.then_some("--delete-all-versions");
+                let rate = if self == Self::S3rmTold { &["--rate-limit-objects", TOLD_RATE][..] } else { &[] };
                 let words = ["--force", "--target-endpoint-url", endpoint, "--target-force-path-style"];
-                peers.command(self, &words.into_iter().chain(all).chain([&*place]).collect::<Vec<_>>())
+                peers.command(self, &words.iter().chain(rate).copied().chain(all).chain([&*place]).collect::<Vec<_>>())
             }
             Self::Boto3 => peers.command(self, &[&script("peers/boto3_loop.py"), endpoint, PHOTOS, prefix]),
             Self::ListAll => peers.command(self, &[&script("peers/list_all.py"), endpoint, PHOTOS, prefix]),
@@ -127,7 +135,7 @@ impl Peers {
         let program = match tool {
             Tool::Ours => return Vec::new(),
             Tool::S5cmd => self.folder.join("bin/s5cmd"),
-            Tool::S3rm => self.folder.join("bin/s3rm"),
+            Tool::S3rm | Tool::S3rmTold => self.folder.join("bin/s3rm"),
             Tool::Boto3 | Tool::ListAll => self.python(),
             Tool::AwsCli => self.folder.join("python/bin/aws"),
         };
