@@ -7,7 +7,7 @@ use erase_user_files::bucket::Kind;
 use erase_user_files::config::Config;
 use erase_user_files::message::{ChainEnd, Erasure, MessageError};
 use erase_user_files::tally::{Counts, Tally};
-use erase_user_files::target::{HashKey, Target, Targets, UserId, UserIdError};
+use erase_user_files::target::{Folder, FolderError, HashKey, Target, Targets, UserId, UserIdError};
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -228,7 +228,38 @@ fn a_public_name_never_has_the_users_id() {
         let body = json!({"type": "user-withdrawn", "userId": user, "requestId": request});
         assert_eq!(parse(&body.to_string()).unwrap().public_name(), name);
     }
-    assert_eq!(format!("{:?}", UserId::parse("u-123").unwrap()), "UserId(..)");
+}
+
+#[test]
+fn what_is_printed_for_debugging_names_no_user() {
+    let user = UserId::parse("u-123").unwrap();
+    let prefix = Target::parse("s3://photos/users/{user_id}/").unwrap().prefix(&user);
+    let key = prefix.own("users/u-123/a.jpg".to_owned()).unwrap();
+    let printed = [format!("{user:?}"), format!("{prefix:?}"), format!("{key:?}")];
+    assert_eq!(printed, ["UserId(..)", "Prefix(s3://photos/...)", "Key(..)"]);
+}
+
+#[test]
+fn only_an_id_whose_folder_would_hold_those_of_others_is_reserved() {
+    for (targets, is_reserved) in [
+        ("s3://photos/{user_id}/,s3://photos/users/{user_id}/", true),
+        ("s3://photos/a/{user_id}/,s3://photos/a/users/{user_id}/", true),
+        ("s3://photos/a/{user_id}/,s3://photos/c/users/{user_id}/", false),
+        ("s3://photos/{user_id}/,s3://exports/users/{user_id}/", false),
+        ("s3://photos/{user_id}/,s3://photos/{user_id}/users/", false),
+    ] {
+        let targets = Targets::parse(targets).unwrap();
+        assert_eq!(targets.reserves(&UserId::parse("users").unwrap()), is_reserved, "{targets:?}");
+        assert!(!targets.reserves(&UserId::parse("user").unwrap()), "{targets:?}");
+    }
+}
+
+#[test]
+fn the_name_of_a_receipt_has_room_behind_the_longest_folder() {
+    let folder = |bytes: usize| Folder::parse(&format!("s3://audit/{}/", "f".repeat(bytes - 1)));
+    let longest = folder(512).unwrap();
+    assert_eq!((longest.bucket(), longest.key("r").len()), ("audit", 513));
+    assert_eq!(folder(513), Err(FolderError::Length));
 }
 
 #[test]

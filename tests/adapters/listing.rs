@@ -396,7 +396,7 @@ async fn a_listing_can_begin_behind_a_key() {
     for (kind, parameter) in [(Kind::Objects, "start-after=u1%2Fk%20%2B"), (Kind::Versions, "key-marker=u1%2Fk%20%2B")]
     {
         let server = Server::start(vec![listing(kind, LAST)]);
-        let reader = server.reader();
+        let reader = server.s3();
         let token = reader.token_after(kind, "u1/k +").expect("a place");
         reader.list(&prefix(), kind, Some(&token), LIMIT).await.expect("a page");
         let request = server.requests().remove(0);
@@ -417,7 +417,7 @@ async fn a_listing_can_begin_behind_a_key() {
             [(more, true), (one, true), (marker, kind == Kind::Versions), (listing(kind, LAST), false)]
         {
             let server = Server::start(vec![answer]);
-            assert_eq!(server.reader().is_any_behind(&prefix(), kind, "u1/k", LIMIT).await, Ok(is_any), "{kind:?}");
+            assert_eq!(server.s3().is_any_behind(&prefix(), kind, "u1/k", LIMIT).await, Ok(is_any), "{kind:?}");
             let request = server.requests().remove(0);
             assert!(request.contains("max-keys=1") && request.contains("=u1%2Fk"), "{request}");
         }

@@ -3,6 +3,7 @@
 mod aborting;
 mod deleting;
 mod erasing;
+mod faults;
 mod listing;
 mod locks;
 mod receipts;

@@ -68,6 +68,7 @@ async fn failed_requests_to_sqs_are_sorted_by_what_to_do_about_them() {
         let server = Server::start(vec![answer]);
         let fault = server.sqs("erase").send(&continuation(), LIMIT).await.unwrap_err();
         assert_eq!(matches!(fault, QueueFault::Unavailable(_)), is_temporary, "{fault:?}");
+        assert_eq!(fault.is_hopeless(), !is_temporary, "{fault:?}");
         assert!(!fault.to_string().contains("secret"), "{fault}");
         assert_eq!(server.requests().len(), 1, "the SDK must not repeat requests by itself");
     }

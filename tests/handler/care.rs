@@ -12,10 +12,12 @@ use erase_user_files::pace::Pace;
 use erase_user_files::tally::Counters;
 use erase_user_files::target::{Prefix, Targets, UserId};
 use erase_user_files::work::{End, Job, Work};
-use serde_json::json;
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{Event, Letters, NOBODY, Scene, Shared, Shelf, Store, locked, record, withdrawal};
+use crate::scene::{Event, Letters, NOBODY, Scene, Shared, Shelf, Store, bookmarked, locked, record, withdrawal};
 use crate::schema::assert_is_receipt;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -197,6 +199,23 @@ async fn the_sweep_comes_back_once_and_takes_what_came_late() {
     assert_eq!((&swept["outcome"], &swept["objects"]), (&json!("swept"), &json!(3)));
     assert_eq!(swept["requestedAt"], "2027-01-15T08:00:00Z");
     assert!(swept["startedAt"].as_str() > Some("2027-01-15T08:33"), "{swept}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_knows_nothing_of_the_hops_before_it_and_begins_when_it_is_due() {
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[("LATE_WRITE_SWEEP_SECONDS", "60")]);
+    let mut message = bookmarked("s3://photos/{user_id}/", "7", 3);
+    message.body = message.body.map(|body| body.replacen('{', "{\"idleHops\": 2,", 1));
+    assert_eq!(scene.invoke(TIMEOUT, vec![message]).await, Ok(NOBODY));
+    let sweep = scene.letters.continuation();
+    locked(&scene.letters.sent).clear();
+    assert_eq!((&sweep["hop"], &sweep["idleHops"], &sweep["bookmark"]), (&json!(2), &json!(0), &json!({"round": 1})));
+    assert_eq!((&sweep["startedAt"], &sweep["tally"]["objects"]), (&Value::Null, &json!(0)));
+    let due = OffsetDateTime::parse(sweep["sweepAt"].as_str().unwrap(), &Rfc3339).unwrap();
+    sleep((due - OffsetDateTime::from(scene.now())).try_into().unwrap()).await;
+    assert_eq!(scene.invoke(TIMEOUT, vec![record("m", &sweep.to_string())]).await, Ok(NOBODY));
+    assert!(locked(&scene.letters.sent).is_empty(), "it need not wait any more");
+    assert!(locked(&scene.shelf.documents).contains_key("e/swept.json"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,9 @@ use erase_user_files::handler::EventError;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::scene::{Event, Letters, Logs, NOBODY, STORING, Scene, Store, bookmarked, locked, record, withdrawal};
+use crate::scene::{
+    Event, Letters, Logs, NOBODY, STORING, Scene, Shelf, Store, bookmarked, locked, record, withdrawal,
+};
 
 async fn time_spent_deleting(timeout: Duration, rate: &str, objects: u32) -> f64 {
     let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_DELETES_PER_SECOND", rate)]);
@@ -349,6 +351,49 @@ async fn the_log_tells_of_deliveries_that_were_cut_short() {
         let log = logs.take();
         assert_eq!(log.contains("message came again"), is_told, "{log}");
         assert!(!log.contains("hop finished") && !log.contains("user-7"), "{log}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_hop_has_one_line_at_the_level_that_its_outcome_deserves() {
+    let logs = Logs::default();
+    let _listening = logs.listen();
+    let user = |objects| Store::of(&[("user-7", objects)]);
+    let shelf = |fails: u32| Shelf { fails: fails.into(), ..Shelf::default() };
+    let sweeping = ("LATE_WRITE_SWEEP_SECONDS", "60");
+    let sweep = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "user-7", "hop": 1,
+        "sweepAt": "2027-01-15T08:01:00Z"});
+    for (store, shelf, message, level, outcome, reason) in [
+        (user(10), shelf(0), withdrawal("user-7"), "INFO", "erased", ""),
+        (user(90_000), shelf(0), withdrawal("user-7"), "INFO", "continued", ""),
+        (user(10), shelf(0), record("m", &sweep.to_string()), "INFO", "continued", "the sweep is due in 60 s"),
+        (user(10), shelf(100), withdrawal("user-7"), "WARN", "continued", "simulated"),
+        (Store { refuses: true, ..user(10) }, shelf(0), withdrawal("user-7"), "WARN", "incomplete", "AccessDenied"),
+        (Store { hangs: true, ..user(10) }, shelf(0), withdrawal("user-7"), "ERROR", "failed", "no answer came"),
+    ] {
+        let scene = Scene::new(store, Letters::default(), &[sweeping]).with_shelf(shelf);
+        scene.invoke(Duration::from_secs(10), vec![message]).await.unwrap();
+        let log = logs.take();
+        let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let [line] = &lines.iter().filter(|line| line["message"] == "hop finished").collect::<Vec<_>>()[..] else {
+            panic!("not one line: {log}")
+        };
+        assert_eq!((&line["level"], &line["outcome"]), (&json!(level), &json!(outcome)), "{log}");
+        let told = line["reason"].as_str().unwrap_or_default();
+        assert!(told.contains(reason) && told.is_empty() == reason.is_empty(), "{log}");
+        assert!(!log.contains("user-7"), "{log}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_round_for_the_proof_is_carried_on_once_it_is_the_last_no_more() {
+    for (round, is_handed_on) in [(20, true), (21, false)] {
+        let scene = Scene::new(Store::of(&[("u1", 90_000)]), Letters::default(), &[]);
+        let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
+            "bookmark": {"round": round}});
+        let failed = scene.invoke(Duration::from_secs(10), vec![record("m", &body.to_string())]).await;
+        assert_eq!(failed.unwrap().is_empty(), is_handed_on, "round {round}");
+        assert_eq!(!locked(&scene.letters.sent).is_empty(), is_handed_on, "round {round}");
     }
 }
 
