@@ -19,7 +19,7 @@ use crate::work::Obstacle;
 const UPLOADS_IN_A_BATCH: usize = 100;
 
 /// So many pages of a pass are the files of a small user.
-const FIRST_PAGES: u64 = 8;
+const FIRST_PAGES: u64 = 16;
 
 /// Items of one page that go together.
 #[derive(Debug)]
