@@ -237,7 +237,7 @@ async fn a_narrower_pattern_refuses_and_never_allows() {
 #[tokio::test(start_paused = true)]
 async fn envelopes_and_pointers_lead_to_the_same_erasure() {
     let plain = json!({"type": "user-withdrawn", "userId": "u1", "requestId": "r"});
-    let sns = |inner: &serde_json::Value| json!({"Type": "Notification", "MessageId": "n", "TopicArn": "t", "Message": inner.to_string()});
+    let sns = |inner: &Value| json!({"Type": "Notification", "MessageId": "n", "TopicArn": "t", "Message": inner.to_string()});
     let bridge = json!({"version": "0", "id": "e", "detail-type": "user-withdrawn", "source": "users", "detail": {"userId": "u1", "requestId": "r"}});
     let own = json!({"type": "user-withdrawn", "requestId": "r", "data": {"user/ids": ["u0", "u1"]}});
     let own_event =

@@ -5,11 +5,13 @@
 //! | `flow` | budget, hand-off, fairness, and what one message may do to another |
 //! | `receipts` | what is stored, when, and what happens when it cannot be |
 //! | `attacks` | ids and messages that would like to reach somebody else's files |
+//! | `batches` | what of a batch is sent again, and what is told of the rest |
 //! | `care` | dry runs, the fuse, the sweep |
 //! | `metrics` | the numbers that an invocation leaves |
 //! | `scene` | a function with its store, its queue and its receipts |
 
 mod attacks;
+mod batches;
 mod care;
 #[path = "../emf/mod.rs"]
 mod emf;

@@ -1,0 +1,286 @@
+//! What becomes of one batch: what is sent again, when and how, and what is told of the rest.
+
+use std::collections::BTreeSet;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use erase_user_files::bookmark::Bookmark;
+use erase_user_files::bucket::{
+    Bucket, Deletes, Deletion, Entry, Fault, Hold, Item, KeyFailure, Kind, Page, Retention,
+};
+use erase_user_files::eraser::Eraser;
+use erase_user_files::pace::Pace;
+use erase_user_files::survey::Survey;
+use erase_user_files::tally::{Counters, Left, Tally};
+use erase_user_files::target::{Prefix, Targets, UserId};
+use erase_user_files::work::{End, Job, Report, Stuck, Work};
+use tokio::time::{Instant, sleep};
+
+use crate::scene::{Shared, locked};
+
+const TARGET: &str = "s3://photos/{user_id}/";
+/// What a delete request takes, in milliseconds.
+const DELETING: u64 = 250;
+
+/// The code of one key, and whether it is worth another try, at what pace.
+type Code = (&'static str, bool, bool);
+const DENIED: Code = ("AccessDenied", false, false);
+const CONFLICT: Code = ("OperationAborted", true, false);
+const SLOW_DOWN: Code = ("SlowDown", true, true);
+
+/// What the store says to request number `n`, from 0 on, for these keys: the codes of the keys that it keeps.
+type Says = fn(n: usize, keys: &[&str]) -> Result<Vec<(usize, Code)>, Fault>;
+
+/// One page of things, and answers as they are written down.
+struct Written {
+    keys: Mutex<BTreeSet<String>>,
+    is_versioned: bool,
+    says: Says,
+    holds: fn(key: &str) -> Result<Option<Hold>, Fault>,
+    /// Of which kind no listing is allowed.
+    denies: Option<Kind>,
+    /// A token that it names once, and then does not know.
+    bad_token: Mutex<Option<String>>,
+    /// Delete requests: when they came, and how many keys they had.
+    requests: Mutex<Vec<(Instant, usize)>>,
+}
+
+impl Written {
+    fn new(count: usize, says: Says) -> Self {
+        Self {
+            keys: Mutex::new((0..count).map(|number| format!("{number:03}")).collect()),
+            is_versioned: false,
+            says,
+            holds: |_| Ok(None),
+            denies: None,
+            bad_token: Mutex::default(),
+            requests: Mutex::default(),
+        }
+    }
+}
+
+impl Bucket for Shared<Written> {
+    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+        Ok(self.is_versioned)
+    }
+
+    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+        if self.denies == Some(kind) {
+            return Err(Fault::Refused("AccessDenied".to_owned()));
+        }
+        if token.is_some() {
+            return Err(Fault::TokenRefused("InvalidArgument".to_owned()));
+        }
+        let is_listed = kind == if self.is_versioned { Kind::Versions } else { Kind::Objects };
+        let id = self.is_versioned.then(|| "v1".to_owned());
+        let entry = |key: &String| {
+            let key = format!("{}{key}", prefix.as_str());
+            Entry { kind, key, id: id.clone(), bytes: 1, last_modified: None }
+        };
+        let entries = if is_listed { locked(&self.keys).iter().map(entry).collect() } else { Vec::new() };
+        let next = if is_listed { locked(&self.bad_token).take() } else { None };
+        Ok(Page { entries, next, cut_at: None })
+    }
+
+    fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
+        None
+    }
+}
+
+impl Deletes for Shared<Written> {
+    async fn delete(&self, prefix: &Prefix, _kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+        let number = locked(&self.requests).len();
+        locked(&self.requests).push((Instant::now(), items.len()));
+        sleep(Duration::from_millis(DELETING)).await;
+        let keys: Vec<&str> = items.iter().map(|item| &item.key.as_str()[prefix.as_str().len()..]).collect();
+        let kept = (self.says)(number, &keys)?;
+        for (index, key) in keys.iter().enumerate() {
+            if !kept.iter().any(|(kept, _)| *kept == index) {
+                locked(&self.keys).remove(*key);
+            }
+        }
+        let failure = |(index, (code, is_retryable, is_throttle)): (usize, Code)| KeyFailure {
+            index,
+            code: code.to_owned(),
+            is_retryable,
+            is_throttle,
+        };
+        Ok(Deletion { requests: 1, failures: kept.into_iter().map(failure).collect() })
+    }
+
+    async fn retention(&self, prefix: &Prefix, item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+        let hold = (self.holds)(&item.key.as_str()[prefix.as_str().len()..])?;
+        Ok(hold.map(|hold| Retention { hold, until: None }))
+    }
+}
+
+/// What came of a hop.
+struct Hop {
+    report: Report,
+    tally: Tally,
+    /// The delete requests: how long after the answer to the one before, in milliseconds, and how many keys they had.
+    requests: Vec<(u64, usize)>,
+    pace: Pace,
+}
+
+impl Hop {
+    fn sizes(&self) -> Vec<usize> {
+        self.requests.iter().map(|(_, keys)| *keys).collect()
+    }
+
+    /// What is left, where nothing of it could be deleted.
+    fn left(&self) -> &Left {
+        let End::Stuck(Stuck::Refused(left)) = &self.report.end else { panic!("{:?}", self.report.end) };
+        &left[TARGET]
+    }
+
+    /// What stood in the way of a hop that had no time for more.
+    fn fault(&self) -> String {
+        let End::Unfinished { faults, .. } = &self.report.end else { panic!("{:?}", self.report.end) };
+        faults.iter().map(ToString::to_string).collect()
+    }
+}
+
+async fn hop(store: Written, milliseconds: u64, max_objects: u64) -> Hop {
+    let (start, store) = (Instant::now(), Shared(Arc::new(store)));
+    let (targets, user) = (Targets::parse(TARGET).unwrap(), UserId::parse("u1").unwrap());
+    let (max_objects, stop) = (NonZeroU64::new(max_objects), start + Duration::from_millis(milliseconds));
+    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects, stop };
+    let (pace, counters) = (Pace::new(None, NonZeroU32::MIN, 1), Counters::default());
+    let report = Eraser(store.clone()).work(&pace, &counters, job, &mut Bookmark::default()).await;
+    let mut free = start;
+    let mut since = |(at, keys): &(Instant, usize)| {
+        let waited = at.duration_since(free).as_millis();
+        free = *at + Duration::from_millis(DELETING);
+        (u64::try_from(waited).unwrap(), *keys)
+    };
+    let requests = locked(&store.requests).iter().map(&mut since).collect();
+    Hop { report, tally: counters.total(), requests, pace }
+}
+
+async fn erase(store: Written) -> Hop {
+    hop(store, 60_000, 0).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_deleted_at_once_takes_one_request_and_counts_once() {
+    let hop = erase(Written::new(8, |_, _| Ok(Vec::new()))).await;
+    assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8]));
+    assert_eq!((hop.tally.gone.objects, hop.tally.retries, hop.tally.throttles), (8, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
+    let says: Says = |_, keys| {
+        if keys.contains(&"005") { Err(Fault::Malformed("MalformedXML".to_owned())) } else { Ok(Vec::new()) }
+    };
+    let hop = erase(Written::new(8, says)).await;
+    assert_eq!(hop.sizes(), [8, 4, 4, 2, 1, 1, 2, 1], "the last one is the next round");
+    assert_eq!((hop.left().refused.of("Malformed"), hop.left().refused.total()), (1, 1));
+    assert_eq!((hop.tally.gone.objects, hop.tally.retries), (7, 6));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_not_there_is_asked_again_after_waits_that_grow() {
+    let says: Says = |n, _| if n < 6 { Err(Fault::Unavailable("InternalError".to_owned())) } else { Ok(Vec::new()) };
+    let hop = erase(Written::new(8, says)).await;
+    assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8; 7]));
+    assert_eq!((hop.tally.retries, hop.tally.throttles), (6, 0));
+    for ((waited, _), ceiling) in hop.requests[1..].iter().zip([100, 200, 400, 800, 1_600, 3_200]) {
+        assert!((ceiling / 2..=ceiling + 5).contains(waited), "{waited} ms, at most {ceiling}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_asks_to_slow_down_is_left_to_the_pace_at_first_and_then_for_longer() {
+    let says: Says = |n, _| if n < 6 { Err(Fault::Throttled("SlowDown".to_owned())) } else { Ok(Vec::new()) };
+    let hop = erase(Written::new(8, says)).await;
+    assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8; 7]));
+    assert_eq!((hop.tally.retries, hop.tally.throttles), (6, 6));
+    let waits: Vec<u64> = hop.requests[1..].iter().map(|(waited, _)| *waited).collect();
+    assert!(waits[..3].iter().all(|waited| *waited < 50), "{waits:?}");
+    for (waited, ceiling) in waits[3..].iter().zip([400, 800, 1_600]) {
+        assert!((ceiling / 2..=ceiling + 50).contains(waited), "{waits:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_keys_that_failed_are_sent_again_and_slow_ones_count_as_throttles() {
+    let says: Says = |n, _| Ok(if n == 0 { vec![(1, SLOW_DOWN), (4, CONFLICT), (6, CONFLICT)] } else { Vec::new() });
+    let hop = erase(Written::new(8, says)).await;
+    assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8, 1, 2]));
+    assert_eq!((hop.tally.gone.objects, hop.tally.retries, hop.tally.throttles), (8, 2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_key_that_always_fails_slows_the_others_down_three_times_and_no_more() {
+    let says: Says = |n, keys| Ok(if n < 6 && keys[0] == "000" { vec![(0, SLOW_DOWN)] } else { Vec::new() });
+    let hop = erase(Written::new(8, says)).await;
+    assert_eq!((hop.report.end.clone(), hop.tally.throttles), (End::Erased, 6));
+    // Of the three, the second was sent in the instant of the first refusal, and tells nothing new.
+    let start = Instant::now();
+    for _ in 0..3 {
+        assert_eq!(hop.pace.admit("photos", 1_000).await.keys(), 250, "1,000 were halved twice");
+    }
+    let rate = 500.0 / start.elapsed().as_secs_f64();
+    assert!((1_480.0..2_500.0).contains(&rate), "{rate} keys a second, of 3,500 less 15 % and a half");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hop_of_no_use_tells_the_code_and_number_of_the_keys_it_waits_for() {
+    let both: Says = |_, _| Ok(vec![(0, SLOW_DOWN), (1, SLOW_DOWN), (2, CONFLICT), (3, CONFLICT), (4, CONFLICT)]);
+    let waiting = hop(Written::new(5, both), 400, 0).await.fault();
+    assert!(waiting.contains("the deletion: SlowDown for 5 keys"), "{waiting}");
+    let waiting = hop(Written::new(1, |_, _| Ok(vec![(0, CONFLICT)])), 400, 0).await.fault();
+    assert!(waiting.contains("the deletion: OperationAborted for 1 keys"), "{waiting}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
+    let denied: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, DENIED)).collect());
+    let holds = |key: &str| match key {
+        "000" => Ok(Some(Hold::Compliance)),
+        "001" => Ok(None),
+        _ => Err(Fault::Refused("AccessDenied".to_owned())),
+    };
+    let versions = erase(Written { is_versioned: true, holds, ..Written::new(3, denied) }).await;
+    let left = versions.left();
+    assert_eq!(left.retained.keys().collect::<Vec<_>>(), [&Hold::Compliance]);
+    assert_eq!(left.refused.iter().collect::<Vec<_>>(), [("AccessDenied", 1), ("LockNotReadable", 1)]);
+    let objects = erase(Written { holds, ..Written::new(3, denied) }).await;
+    assert_eq!(objects.left().refused.iter().collect::<Vec<_>>(), [("AccessDenied", 3)]);
+    let other: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, ("InvalidRequest", false, false))).collect());
+    let versions = erase(Written { is_versioned: true, holds, ..Written::new(3, other) }).await;
+    assert_eq!(versions.left().refused.iter().collect::<Vec<_>>(), [("InvalidRequest", 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_for_good_ends_the_work_on_a_target_at_once() {
+    let hop = erase(Written::new(3, |_, _| Err(Fault::Refused("NoSuchBucket".to_owned())))).await;
+    assert!(matches!(&hop.report.end, End::Failed(faults) if faults.len() == 1), "{:?}", hop.report.end);
+    assert_eq!(hop.sizes(), [3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_one_listing_is_denied_nothing_is_said_of_the_whole() {
+    let empty = || Written { denies: Some(Kind::Uploads), ..Written::new(0, |_, _| Ok(Vec::new())) };
+    let end = erase(empty()).await.report.end;
+    assert!(matches!(&end, End::Failed(faults) if faults.len() == 1), "{end:?}");
+    let (targets, user) = (Targets::parse(TARGET).unwrap(), UserId::parse("u1").unwrap());
+    let stop = Instant::now() + Duration::from_secs(60);
+    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects: None, stop };
+    let (pace, counters) = (Pace::new(None, NonZeroU32::MIN, 1), Counters::default());
+    let survey = Survey(Shared(Arc::new(empty())));
+    let end = survey.work(&pace, &counters, job, &mut Bookmark::default()).await.end;
+    assert!(matches!(&end, End::Failed(faults) if faults.len() == 1), "{end:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fuse_counts_nothing_twice_that_is_listed_anew() {
+    let denied: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, DENIED)).collect());
+    let with_token = || Written { bad_token: Mutex::new(Some("t".to_owned())), ..Written::new(10, denied) };
+    assert_eq!(hop(with_token(), 60_000, 10).await.left().refused.total(), 10);
+    let end = hop(with_token(), 60_000, 9).await.report.end;
+    assert!(matches!(end, End::Stuck(Stuck::Fuse(_))), "{end:?}");
+}
