@@ -188,3 +188,73 @@ pub enum Judgement {
     /// Another round has to show.
     NextRound,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::{Hold, Retention};
+
+    fn refused(code: &str) -> Left {
+        let mut left = Left::default();
+        left.refused.add(code, 2);
+        left
+    }
+
+    fn retained() -> Left {
+        let mut left = Left::default();
+        left.retain(Retention { hold: Hold::LegalHold, until: None });
+        left
+    }
+
+    fn both(mut one: Left, other: &Left) -> Left {
+        one.merge(other);
+        one
+    }
+
+    #[test]
+    fn a_round_is_judged_by_what_it_deleted_and_what_it_left() {
+        let nothing = Left::default;
+        let newer = || Left { kept_newer: 5, ..nothing() };
+        let marker = || Left { markers_kept: 1, ..nothing() };
+        let denied = || refused("AccessDenied");
+        let hidden = || refused(ONLY_HIDDEN);
+        let erased = |_: &Round| Judgement::Erased;
+        let next = |_: &Round| Judgement::NextRound;
+        let stuck = |round: &Round| Judgement::Stuck(Stuck::Refused(round.left.clone()));
+        let rounds = |_: &Round| Judgement::Stuck(Stuck::Rounds);
+        type Judged = fn(&Round) -> Judgement;
+        let cases: [(u64, Left, bool, u32, Judged); 17] = [
+            (0, nothing(), true, 1, erased),
+            (0, newer(), true, 1, erased),
+            (0, nothing(), true, MAX_ROUNDS + 1, erased),
+            (0, nothing(), false, 1, next),
+            (1, nothing(), true, 1, next),
+            (1, nothing(), true, MAX_ROUNDS - 1, next),
+            (1, nothing(), true, MAX_ROUNDS, rounds),
+            (1, nothing(), false, MAX_ROUNDS, next),
+            (0, denied(), true, 1, stuck),
+            (0, denied(), false, 1, next),
+            (1, denied(), true, 1, next),
+            (0, retained(), true, 1, stuck),
+            (0, both(retained(), &denied()), true, 1, stuck),
+            (0, hidden(), true, 1, next),
+            (0, both(retained(), &hidden()), true, 1, stuck),
+            (0, marker(), true, 1, next),
+            (0, both(marker(), &denied()), true, 1, stuck),
+        ];
+        for (gone, left, is_fresh, number, judged) in cases {
+            let round = Round { gone, left: [("s3://photos/{user_id}/".to_owned(), left)].into() };
+            assert_eq!(round.judge(is_fresh, number), judged(&round), "{round:?}, fresh: {is_fresh}, {number}");
+        }
+    }
+
+    #[test]
+    fn only_targets_where_something_stays_against_our_will_are_told_and_denials_with_a_hint() {
+        let newer = Left { kept_newer: 5, ..Left::default() };
+        let told = |left| by_target(&[("a".to_owned(), newer.clone()), ("b".to_owned(), left)].into());
+        assert_eq!(told(Left::default()), "");
+        assert_eq!(told(retained()), "b (legal-hold: 1)");
+        assert_eq!(told(both(retained(), &refused("Malformed"))), "b (Malformed: 2, legal-hold: 1)");
+        assert_eq!(told(refused("AccessDenied")), format!("b (AccessDenied: 2{HINT})"));
+    }
+}
