@@ -255,6 +255,17 @@ fn only_an_id_whose_folder_would_hold_those_of_others_is_reserved() {
 }
 
 #[test]
+fn only_what_s3_would_take_as_the_name_of_a_bucket_is_one() {
+    let (longest, longer) = ("b".repeat(63), "b".repeat(64));
+    for name in ["abc", "0-1", "my.bucket-1", &longest] {
+        assert!(Target::parse(&format!("s3://{name}/{{user_id}}/")).is_ok(), "{name}");
+    }
+    for name in ["", "ab", "my_bucket", "Bucket", "b\u{e9}b", "a..b", "-ab", "ab-", ".ab", "ab.", "a b", &longer] {
+        assert!(Target::parse(&format!("s3://{name}/{{user_id}}/")).is_err(), "{name}");
+    }
+}
+
+#[test]
 fn the_name_of_a_receipt_has_room_behind_the_longest_folder() {
     let folder = |bytes: usize| Folder::parse(&format!("s3://audit/{}/", "f".repeat(bytes - 1)));
     let longest = folder(512).unwrap();
