@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use erase_user_files::bucket::{Bucket, Deletes, Fault, Kind};
+use futures::future::join;
 
 use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids};
 
@@ -79,16 +80,20 @@ async fn uploads_of_one_key_are_told_apart_by_their_ids() {
 }
 
 #[tokio::test]
-async fn uploads_that_there_was_no_time_for_were_not_asked_and_not_counted() {
+async fn what_goes_one_by_one_leaves_time_to_report_and_what_there_was_none_for_was_not_asked() {
     let server = Server::answering(|_request| Answer::Hang);
     let uploads: Vec<_> = (0..20).map(|number| (format!("u1/{number}"), "up1")).collect();
     let uploads: Vec<_> = uploads.iter().map(|(key, id)| (key.as_str(), *id)).collect();
     let limit = Duration::from_secs(3);
     let start = tokio::time::Instant::now();
-    let deletion = server.s3().delete(&prefix(), Kind::Uploads, &with_ids(&uploads), limit).await.unwrap();
+    let (s3, prefix, object, uploads) = (server.s3(), prefix(), items(&["u1/\u{1}"]), with_ids(&uploads));
+    let objects = s3.delete(&prefix, Kind::Objects, &object, limit);
+    let (deletion, object) = join(s3.delete(&prefix, Kind::Uploads, &uploads, limit), objects).await;
     // Half of it, so that what was done can still be reported.
     assert!(start.elapsed() < limit, "it took {:?}", start.elapsed());
-    assert_eq!((server.requests().len(), deletion.requests), (8, 8));
+    let (deletion, object) = (deletion.unwrap(), object.unwrap());
+    assert_eq!((server.requests().len(), deletion.requests, object.requests), (9, 8, 1));
+    assert_eq!(object.failures[0].code, "NoAnswerInTime");
     let count = |code| deletion.failures.iter().filter(|f| f.code == code && f.is_retryable).count();
     assert_eq!((count("NoAnswerInTime"), count("NotAsked")), (8, 12));
 }
