@@ -129,6 +129,16 @@ async fn what_cannot_be_stored_is_proven_and_stored_by_a_later_hop() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_place_for_receipts_that_hangs_leaves_time_to_hand_on() {
+    for seconds in [2, 6, 300] {
+        let shelf = Shelf { hangs: true, ..Shelf::default() };
+        let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]).with_shelf(shelf);
+        assert_eq!(scene.invoke(Duration::from_secs(seconds), vec![withdrawal("u1")]).await, Ok(NOBODY));
+        assert_eq!((scene.store.left("u1"), &scene.letters.continuation()["hop"]), (0, &json!(1)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_receipt_that_can_never_be_stored_ends_in_the_dead_letter_queue() {
     let shelf = Shelf { refuses: true, ..Shelf::default() };
     let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]).with_shelf(shelf);

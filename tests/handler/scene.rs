@@ -218,6 +218,7 @@ pub(crate) struct Shelf {
     pub(crate) fails: AtomicU32,
     pub(crate) loses_answers: AtomicU32,
     pub(crate) refuses: bool,
+    pub(crate) hangs: bool,
 }
 
 impl Shelf {
@@ -236,8 +237,11 @@ fn take(from: &AtomicU32) -> bool {
 }
 
 impl Receipts for Shared<Shelf> {
-    async fn store(&self, name: &str, document: &str, _limit: Duration) -> Result<Stored, ReceiptFault> {
-        sleep(STORING).await;
+    async fn store(&self, name: &str, document: &str, limit: Duration) -> Result<Stored, ReceiptFault> {
+        sleep(if self.hangs { limit } else { STORING }).await;
+        if self.hangs {
+            return Err(ReceiptFault::Unavailable("no answer in time".to_owned()));
+        }
         if self.refuses {
             return Err(ReceiptFault::Refused("AccessDenied".to_owned()));
         }
