@@ -228,6 +228,19 @@ async fn one_key_that_always_fails_slows_the_others_down_three_times_and_no_more
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_key_that_fails_for_the_fourth_time_says_nothing_of_the_pace() {
+    let says: Says = |n, _| match n {
+        0 | 1 | 3 | 4 | 5 => Ok(vec![(0, SLOW_DOWN)]),
+        // Then its next try comes some time after the last refusal, and would be one more event.
+        2 => Err(Fault::Unavailable("InternalError".to_owned())),
+        _ => Ok(Vec::new()),
+    };
+    let hop = erase(Written::new(8, says)).await;
+    assert_eq!((hop.report.end.clone(), hop.tally.throttles), (End::Erased, 5));
+    assert_eq!(hop.pace.admit("photos", 1_000).await.keys(), 500, "1,000 were halved once");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hop_of_no_use_tells_the_code_and_number_of_the_keys_it_waits_for() {
     let both: Says = |_, _| Ok(vec![(0, SLOW_DOWN), (1, SLOW_DOWN), (2, CONFLICT), (3, CONFLICT), (4, CONFLICT)]);
     let waiting = hop(Written::new(5, both), 400, 0).await.fault();

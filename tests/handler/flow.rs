@@ -262,6 +262,10 @@ async fn an_erasure_takes_so_many_requests_and_round_trips_and_no_more() {
         assert_eq!(scene.shelf.receipt().1["requests"], requests, "{objects}");
         assert_eq!(u64::try_from(took.as_millis()).unwrap(), milliseconds, "{objects}");
     }
+    // What a dry run of eight pages would win by lanes, it would lose by finding out where to cut.
+    let scene = Scene::new(Store::of(&[("u1", 8_000)]), Letters::default(), &[("DRY_RUN", "true")]);
+    assert_eq!(scene.invoke(Duration::from_secs(60), vec![withdrawal("u1")]).await, Ok(NOBODY));
+    assert_eq!(scene.shelf.receipt().1["requests"], 8 + 3);
     // Ten users at once take hardly longer than one.
     let users: Vec<String> = (0..10).map(|number| format!("u{number}")).collect();
     let files: Vec<(&str, u32)> = users.iter().map(|user| (user.as_str(), 300)).collect();
@@ -363,11 +367,15 @@ async fn each_hop_has_one_line_at_the_level_that_its_outcome_deserves() {
     let sweeping = ("LATE_WRITE_SWEEP_SECONDS", "60");
     let sweep = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "user-7", "hop": 1,
         "sweepAt": "2027-01-15T08:01:00Z"});
+    let denied = "s3://photos/{user_id}/: failed to use the bucket: AccessDenied";
+    let without = |objects| Store { denies_uploads: true, ..user(objects) };
     for (store, shelf, message, level, outcome, reason) in [
         (user(10), shelf(0), withdrawal("user-7"), "INFO", "erased", ""),
         (user(90_000), shelf(0), withdrawal("user-7"), "INFO", "continued", ""),
         (user(10), shelf(0), record("m", &sweep.to_string()), "INFO", "continued", "the sweep is due in 60 s"),
         (user(10), shelf(100), withdrawal("user-7"), "WARN", "continued", "simulated"),
+        (without(90_000), shelf(0), withdrawal("user-7"), "WARN", "continued", denied),
+        (without(10), shelf(0), withdrawal("user-7"), "ERROR", "failed", denied),
         (Store { refuses: true, ..user(10) }, shelf(0), withdrawal("user-7"), "WARN", "incomplete", "AccessDenied"),
         (Store { hangs: true, ..user(10) }, shelf(0), withdrawal("user-7"), "ERROR", "failed", "no answer came"),
     ] {

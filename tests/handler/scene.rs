@@ -47,6 +47,7 @@ pub(crate) struct Store {
     pub(crate) log: Mutex<Vec<(Instant, Event)>>,
     pub(crate) refuses: bool,
     pub(crate) hangs: bool,
+    pub(crate) denies_uploads: bool,
     /// Each second delete request, whatever the pace.
     pub(crate) throttles_half: bool,
     /// How many zeros its tokens begin with.
@@ -103,6 +104,9 @@ impl Bucket for Shared<Store> {
         }
         assert!(!prefix.as_str().starts_with("panic"), "this one panics on purpose");
         sleep(Duration::from_millis(60)).await;
+        if self.denies_uploads && kind == Kind::Uploads {
+            return Err(Fault::Refused("AccessDenied".to_owned()));
+        }
         if kind != Kind::Objects {
             return Ok(Page { entries: Vec::new(), next: None, cut_at: None });
         }
