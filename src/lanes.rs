@@ -166,6 +166,19 @@ mod tests {
     }
 
     #[test]
+    fn eight_blocks_are_lanes_enough_and_fewer_are_cut_within() {
+        let random_digits = |digits: &[u8]| -> Vec<String> {
+            let mut random = fastrand::Rng::with_seed(7);
+            let digits: Vec<char> = digits.iter().map(|digit| char::from(*digit)).collect();
+            (0..20_000).map(|_| (0..16).filter_map(|_| random.choice(&digits)).collect()).collect()
+        };
+        assert_eq!(lanes(&random_digits(b"01234567"), 1_000).0.len(), 8);
+        assert!(lanes(&random_digits(b"0123456"), 1_000).0.len() > 8);
+        let many = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+        assert!(lanes(&random_digits(many), 500).0.len() > 8);
+    }
+
+    #[test]
     fn what_cannot_be_cut_has_one_lane() {
         let deep: Vec<String> = (1..40).map(|depth| "a".repeat(depth)).collect();
         assert_eq!(lanes(&deep, 5).0.iter().sum::<usize>(), 34);
@@ -179,8 +192,15 @@ mod tests {
         for count in [1_usize, 2, 15, 16, 17, 100, 1_000] {
             let places: Vec<usize> = (0..count).collect();
             for first in 0..count {
-                let found = first_where(&places, |place| std::future::ready(*place >= first));
+                let asked = std::sync::Mutex::new(Vec::new());
+                let found = first_where(&places, |place| {
+                    asked.lock().unwrap().push(*place);
+                    std::future::ready(*place >= first)
+                });
                 assert_eq!(futures::executor::block_on(found), first);
+                let asked = asked.into_inner().unwrap();
+                assert!(asked.len() <= 3 * QUESTIONS_AT_ONCE, "{first} of {count}: {asked:?}");
+                assert_eq!(asked.iter().collect::<BTreeSet<_>>().len(), asked.len(), "twice: {asked:?}");
             }
             let none = first_where(&places, |_| std::future::ready(false));
             assert_eq!(futures::executor::block_on(none), count - 1, "of none, the last one");
