@@ -172,8 +172,9 @@ fn head(settings: &Settings, race: &Race, tools: &[(Tool, String)]) -> String {
         "# The comparison\n\n{}, {} UTC; runs of each: {}, the tools taking turns.\n\n\
          The model of S3, on the same machine, takes {listing} ms for a page of 1,000 keys, {deletion} ms for a \
          DeleteObjects of 1,000, {least} ms at least, and counts every key against the limit of its partition, with one \
-         second's worth in store. The bound is the least time that this limit allows. Every tool has its defaults; where \
-         there is no limit, ours has its ceilings lifted.\n\n\
+         second's worth in store. The bound is the least time that this limit allows. Every tool has its defaults, \
+         except the one that is told the rate, which is no peer to be beaten; where there is no limit, ours has its \
+         ceilings lifted.\n\n\
          Peers: {peers}.\n\n`{}`\n\n",
         machine(),
         today(),

@@ -69,9 +69,10 @@ impl Heat {
         self.entries.iter().find(|entry| entry.tool == tool)
     }
 
-    /// The best time of another tool with as many keys.
+    /// The best time of another tool with as many keys, which found out by itself what it may do.
     pub(crate) fn best_peer(&self) -> Option<f64> {
-        let peers = self.entries.iter().filter(|entry| entry.tool != Tool::Ours && entry.keys == self.scenario.keys);
+        let is_peer = |entry: &&Entry| !matches!(entry.tool, Tool::Ours | Tool::S3rmTold);
+        let peers = self.entries.iter().filter(is_peer).filter(|entry| entry.keys == self.scenario.keys);
         peers.filter_map(Entry::seconds).min_by(f64::total_cmp)
     }
 
@@ -218,7 +219,8 @@ pub(crate) mod tests {
         let fast = entry(Tool::S3rm, 100_000, &[(10.0, 50_000), (28.0, 0)]);
         let slow = entry(Tool::S5cmd, 100_000, &[(40.0, 0)]);
         let few = entry(Tool::AwsCli, 5_000, &[(16.0, 0)]);
-        let heat = Heat { scenario, entries: vec![ours, fast, slow, few] };
+        let told = entry(Tool::S3rmTold, 100_000, &[(28.2, 0)]);
+        let heat = Heat { scenario, entries: vec![ours, fast, slow, few, told] };
         assert_eq!(heat.best_peer(), Some(40.0));
         let table = heat.table();
         let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| ")).collect();
