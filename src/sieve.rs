@@ -182,6 +182,42 @@ mod tests {
         (gone, kept, resumes)
     }
 
+    fn ids(sifted: &Sifted) -> Vec<&str> {
+        sifted.items.iter().filter_map(|item| item.id.as_deref()).collect()
+    }
+
+    #[test]
+    fn the_last_key_of_a_lane_belongs_to_it_and_what_is_behind_ends_it() {
+        for (entries, items, has_more) in
+            [(&["a1", "b2"][..], &["a1", "b2"][..], true), (&["a1", "b2", "c3"], &["a1", "b2"], false)]
+        {
+            let mut sieve = Sieve::new(Kind::Versions, None, true).until(Some("u1/b".to_owned()));
+            let sifted = sieve.sift(&prefix(), None, page(entries, Some("z"))).unwrap();
+            assert_eq!((ids(&sifted), sifted.next.is_some()), (items.to_vec(), has_more));
+        }
+    }
+
+    #[test]
+    fn a_pass_over_data_sees_markers_and_holds_nothing_back() {
+        for (entries, has_markers) in [(&["a1", "b2"], false), (&["am1", "b2"], true), (&["a1", "bm2"], true)] {
+            let mut sieve = Sieve::new(Kind::Versions, None, true);
+            let sifted = sieve.sift(&prefix(), None, page(entries, Some("b"))).unwrap();
+            let versions: Vec<&str> = entries.iter().copied().filter(|id| !id.contains('m')).collect();
+            assert_eq!((ids(&sifted), sifted.has_markers), (versions, has_markers));
+        }
+        // Nor does a dry run.
+        let mut sieve = Sieve::new(Kind::DeleteMarkers, None, false);
+        assert_eq!(ids(&sieve.sift(&prefix(), None, page(&["am1", "a2", "bm3"], Some("b"))).unwrap()), ["am1", "bm3"]);
+    }
+
+    #[test]
+    fn what_one_key_holds_back_is_no_reason_to_list_the_next_one_again() {
+        let pages: [(&[&str], _); 3] = [(&["am1", "bm1"], Some("b")), (&["cm1"], Some("c")), (&["c2"], None)];
+        let (gone, kept, resumes) = markers_that_go(&pages);
+        assert_eq!((gone, kept), (vec!["am1".to_owned(), "bm1".to_owned()], 1));
+        assert_eq!(resumes, [None, Some("page 1".to_owned()), None]);
+    }
+
     #[test]
     fn a_marker_stays_as_long_as_its_key_has_data() {
         let (gone, kept, _) = markers_that_go(&[(&["am1", "a2", "bm1", "c1", "dm1", "dm2"], None)]);

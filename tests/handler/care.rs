@@ -50,6 +50,14 @@ async fn a_dry_run_counts_over_many_hops_and_deletes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dry_run_that_may_not_list_something_is_not_carried_on_by_a_hop_that_knows_nothing_of_it() {
+    let store = Store { denies_uploads: true, ..in_one_lane(100_500) };
+    let scene = Scene::new(store, Letters::default(), &[("DRY_RUN", "true")]);
+    assert_eq!(scene.invoke(Duration::from_secs(3), vec![withdrawal("u1")]).await, Ok(vec!["u1".to_owned()]));
+    assert!(locked(&scene.letters.sent).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_counts_everything_once_although_its_targets_change_in_the_middle() {
     const TARGETS: [&str; 2] = ["s3://photos/{user_id}/", "s3://exports/{user_id}/"];
     let turned = [TARGETS[1], TARGETS[0]].join(",");
