@@ -42,6 +42,7 @@ struct Written {
     denies: Option<Kind>,
     /// A token that it names once, and then does not know.
     bad_token: Mutex<Option<String>>,
+    listed: Mutex<Vec<Kind>>,
     /// Delete requests: when they came, and how many keys they had.
     requests: Mutex<Vec<(Instant, usize)>>,
 }
@@ -55,6 +56,7 @@ impl Written {
             holds: |_| Ok(None),
             denies: None,
             bad_token: Mutex::default(),
+            listed: Mutex::default(),
             requests: Mutex::default(),
         }
     }
@@ -66,6 +68,7 @@ impl Bucket for Shared<Written> {
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+        locked(&self.listed).push(kind);
         if self.denies == Some(kind) {
             return Err(Fault::Refused("AccessDenied".to_owned()));
         }
@@ -119,6 +122,7 @@ impl Deletes for Shared<Written> {
 struct Hop {
     report: Report,
     tally: Tally,
+    listed: Vec<Kind>,
     /// The delete requests: how long after the answer to the one before, in milliseconds, and how many keys they had.
     requests: Vec<(u64, usize)>,
     pace: Pace,
@@ -155,7 +159,7 @@ async fn hop(store: Written, milliseconds: u64, max_objects: u64) -> Hop {
         (u64::try_from(waited).expect("not long"), *keys)
     };
     let requests = locked(&store.requests).iter().map(&mut since).collect();
-    Hop { report, tally: counters.total(), requests, pace }
+    Hop { report, tally: counters.total(), listed: locked(&store.listed).clone(), requests, pace }
 }
 
 async fn erase(store: Written) -> Hop {
@@ -265,6 +269,13 @@ async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
     let other: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, ("InvalidRequest", false, false))).collect());
     let versions = erase(Written { is_versioned: true, holds, ..Written::new(3, other) }).await;
     assert_eq!(versions.left().unwrap().refused.iter().collect::<Vec<_>>(), [("InvalidRequest", 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_delete_marker_was_seen_none_is_looked_for() {
+    let versions = erase(Written { is_versioned: true, ..Written::new(3, |_, _| Ok(Vec::new())) }).await;
+    assert_eq!(versions.report.end, End::Erased);
+    assert_eq!(versions.listed, [Kind::Uploads, Kind::Versions, Kind::Uploads, Kind::Versions]);
 }
 
 #[tokio::test(start_paused = true)]

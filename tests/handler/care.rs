@@ -50,6 +50,17 @@ async fn a_dry_run_counts_over_many_hops_and_deletes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dry_run_whose_place_has_no_kind_counts_anew() {
+    let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[("DRY_RUN", "true")]);
+    let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "token": "2000"});
+    let counted = json!({"objects": 2_000, "targets": {"s3://photos/{user_id}/": {"objects": 2_000}}});
+    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
+        "dryRun": true, "bookmark": bookmark, "tally": counted});
+    assert_eq!(scene.invoke(TIMEOUT, vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+    assert_eq!(scene.shelf.receipt().1["objects"], 2_500);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_that_may_not_list_something_is_not_carried_on_by_a_hop_that_knows_nothing_of_it() {
     let store = Store { denies_uploads: true, ..in_one_lane(100_500) };
     let scene = Scene::new(store, Letters::default(), &[("DRY_RUN", "true")]);

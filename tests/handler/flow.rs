@@ -229,6 +229,29 @@ async fn lanes_whose_tokens_no_continuation_could_carry_begin_again() {
 
 /// A store that does not list in the order of keys, as it should, must not be able to hide anything from a proof.
 #[tokio::test(start_paused = true)]
+async fn lanes_of_long_tokens_are_carried_as_long_as_they_fit_into_a_message() {
+    let store = Store { zeros: 4_000, ..Store::of(&[("u1", 250_000)]) };
+    let scene = Scene::new(store, Letters::default(), &NO_CEILING);
+    assert_eq!(scene.invoke(Duration::from_millis(2_200), vec![withdrawal("u1")]).await, Ok(NOBODY));
+    let next = scene.letters.continuation();
+    let lanes = next["bookmark"]["lanes"].as_array().map_or(0, Vec::len);
+    assert!(lanes > 4 && next.to_string().len() > 20_000, "{lanes} lanes in {} bytes", next.to_string().len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_lanes_as_there_can_be_are_gone_on_with_and_more_are_no_place() {
+    for (lanes, listings) in [(16, 16 + 1), (17, 1 + 1)] {
+        let scene = Scene::new(Store::default(), Letters::default(), &NO_CEILING);
+        let lanes = vec![json!({"token": "7"}); lanes];
+        let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "lanes": lanes});
+        let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
+            "bookmark": bookmark});
+        assert_eq!(scene.invoke(Duration::from_secs(30), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+        assert_eq!(locked(&scene.store.log).len(), listings);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_proof_is_listed_as_a_whole_however_much_is_kept() {
     let scene = Scene::new(Store::of(&[("u1", 20_000)]), Letters::default(), &NO_CEILING);
     let body = json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:00:00Z"});
@@ -390,6 +413,17 @@ async fn each_hop_has_one_line_at_the_level_that_its_outcome_deserves() {
         let told = line["reason"].as_str().unwrap_or_default();
         assert!(told.contains(reason) && told.is_empty() == reason.is_empty(), "{log}");
         assert!(!log.contains("user-7"), "{log}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn uploads_that_may_not_be_listed_keep_no_object_but_uploads_of_somebody_else_stop_everything() {
+    let denied = |objects| Store { denies_uploads: true, ..Store::of(&[("u1", objects)]) };
+    let strays = |objects| Store { lists_a_stray: true, ..Store::of(&[("u1", objects)]) };
+    for (store, left) in [(denied(10), 0), (strays(10), 10)] {
+        let scene = Scene::new(store, Letters::default(), &[]);
+        let failed = scene.invoke(Duration::from_secs(10), vec![withdrawal("u1")]).await;
+        assert_eq!((failed.unwrap(), scene.store.left("u1")), (vec!["u1".to_owned()], left));
     }
 }
 

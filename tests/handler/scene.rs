@@ -48,6 +48,8 @@ pub(crate) struct Store {
     pub(crate) refuses: bool,
     pub(crate) hangs: bool,
     pub(crate) denies_uploads: bool,
+    /// It lists an upload of somebody else.
+    pub(crate) lists_a_stray: bool,
     /// Each second delete request, whatever the pace.
     pub(crate) throttles_half: bool,
     /// How many zeros its tokens begin with.
@@ -106,6 +108,11 @@ impl Bucket for Shared<Store> {
         sleep(Duration::from_millis(60)).await;
         if self.denies_uploads && kind == Kind::Uploads {
             return Err(Fault::Refused("AccessDenied".to_owned()));
+        }
+        if self.lists_a_stray && kind == Kind::Uploads {
+            let (key, id) = ("somebody-else/a".to_owned(), Some("upload".to_owned()));
+            let stray = Entry { kind, key, id, bytes: 0, last_modified: None };
+            return Ok(Page { entries: vec![stray], next: None, cut_at: None });
         }
         if kind != Kind::Objects {
             return Ok(Page { entries: Vec::new(), next: None, cut_at: None });
