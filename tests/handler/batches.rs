@@ -42,7 +42,9 @@ struct Written {
     denies: Option<Kind>,
     /// A token that it names once, and then does not know.
     bad_token: Mutex<Option<String>>,
-    listed: Mutex<Vec<Kind>>,
+    /// How many listings of data fail before one is answered.
+    broken: Mutex<u32>,
+    listed: Mutex<Vec<(Instant, Kind)>>,
     /// Delete requests: when they came, and how many keys they had.
     requests: Mutex<Vec<(Instant, usize)>>,
 }
@@ -56,6 +58,7 @@ impl Written {
             holds: |_| Ok(None),
             denies: None,
             bad_token: Mutex::default(),
+            broken: Mutex::default(),
             listed: Mutex::default(),
             requests: Mutex::default(),
         }
@@ -68,7 +71,7 @@ impl Bucket for Shared<Written> {
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
-        locked(&self.listed).push(kind);
+        locked(&self.listed).push((Instant::now(), kind));
         if self.denies == Some(kind) {
             return Err(Fault::Refused("AccessDenied".to_owned()));
         }
@@ -76,6 +79,11 @@ impl Bucket for Shared<Written> {
             return Err(Fault::TokenRefused("InvalidArgument".to_owned()));
         }
         let is_listed = kind == if self.is_versioned { Kind::Versions } else { Kind::Objects };
+        let mut broken = locked(&self.broken);
+        if is_listed && *broken > 0 {
+            *broken -= 1;
+            return Err(Fault::Unavailable("InternalError".to_owned()));
+        }
         let id = self.is_versioned.then(|| "v1".to_owned());
         let entry = |key: &String| {
             let key = format!("{}{key}", prefix.as_str());
@@ -122,7 +130,7 @@ impl Deletes for Shared<Written> {
 struct Hop {
     report: Report,
     tally: Tally,
-    listed: Vec<Kind>,
+    listed: Vec<(Instant, Kind)>,
     /// The delete requests: how long after the answer to the one before, in milliseconds, and how many keys they had.
     requests: Vec<(u64, usize)>,
     pace: Pace,
@@ -275,7 +283,21 @@ async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
 async fn where_no_delete_marker_was_seen_none_is_looked_for() {
     let versions = erase(Written { is_versioned: true, ..Written::new(3, |_, _| Ok(Vec::new())) }).await;
     assert_eq!(versions.report.end, End::Erased);
-    assert_eq!(versions.listed, [Kind::Uploads, Kind::Versions, Kind::Uploads, Kind::Versions]);
+    let kinds: Vec<Kind> = versions.listed.iter().map(|(_, kind)| *kind).collect();
+    assert_eq!(kinds, [Kind::Uploads, Kind::Versions, Kind::Uploads, Kind::Versions]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
+    let hop = erase(Written { broken: Mutex::new(6), ..Written::new(0, |_, _| Ok(Vec::new())) }).await;
+    assert_eq!((hop.report.end.clone(), hop.tally.retries), (End::Erased, 6));
+    let listed: Vec<Instant> =
+        hop.listed.iter().filter(|(_, kind)| *kind == Kind::Objects).map(|(at, _)| *at).collect();
+    let waits = listed.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_millis());
+    for (waited, ceiling) in waits.zip([100, 200, 400, 800, 1_600, 3_200]) {
+        assert!((ceiling / 2..=ceiling + 5).contains(&waited), "{waited} ms, at most {ceiling}");
+    }
+    assert_eq!(listed.len(), 7);
 }
 
 #[tokio::test(start_paused = true)]
