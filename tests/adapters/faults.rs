@@ -77,6 +77,22 @@ async fn a_refusal_says_what_to_look_for_first() {
 }
 
 #[tokio::test]
+async fn an_error_that_is_no_xml_is_sorted_by_its_status() {
+    let proxy = |status| Answer::Full(status, "<html>Sorry".to_owned());
+    let server = Server::start(vec![proxy(503), proxy(502), proxy(403)]);
+    for _ in 0..3 {
+        let fault = server.reader().list(&prefix(), Kind::Versions, None, LIMIT).await.unwrap_err();
+        match &fault {
+            Fault::Throttled(text) => assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 503"), "{fault}"),
+            Fault::Unavailable(text) => assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 502"), "{fault}"),
+            Fault::Refused(text) => assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 403"), "{fault}"),
+            Fault::Untrustworthy(_) | Fault::TokenRefused(_) | Fault::Malformed(_) => unreachable!("{fault}"),
+        }
+    }
+    server.requests();
+}
+
+#[tokio::test]
 async fn the_code_of_a_key_says_whether_it_is_worth_another_try_and_at_what_pace() {
     let codes = [
         ("AccessDenied", false, false),
