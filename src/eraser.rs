@@ -40,7 +40,9 @@ impl<B: Deletes> Work for Eraser<B> {
         loop {
             let (is_fresh, number) = (bookmark.is_at_start_of_round(), bookmark.round);
             let (mut round, mut faults) = (Round::default(), Vec::new());
-            let erasing = Erasing::default();
+            // What may be kept is listed as late as can be: meanwhile it may be written anew.
+            let looks_ahead = number == 1 && job.erase_before.is_none();
+            let erasing = Erasing { looks_ahead, ..Erasing::default() };
             let end = match tour.round(&erasing, bookmark, &mut round, &mut faults).await {
                 RoundEnd::OutOfTime => {
                     faults.extend(tour.reason_of_idleness());
@@ -76,6 +78,8 @@ impl<B: Deletes> Work for Eraser<B> {
 /// Deletes the batches of one round.
 #[derive(Debug, Default)]
 struct Erasing {
+    /// In the first round: later ones find as good as nothing, and what is empty is listed twice.
+    looks_ahead: bool,
     /// Objects and versions that were listed in this round and are not gone.
     open: AtomicU64,
 }
@@ -92,6 +96,10 @@ struct Part {
 
 impl<B: Deletes> Disposal<B> for Erasing {
     const DELETES: bool = true;
+
+    fn looks_ahead(&self) -> bool {
+        self.looks_ahead
+    }
 
     /// What is gone is not found again; what is not will be counted once more.
     fn begin_again(&self, _tour: &Tour<'_, B>, _target: Option<&str>) {

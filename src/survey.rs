@@ -43,6 +43,11 @@ struct Counting;
 impl<B: Bucket> Disposal<B> for Counting {
     const DELETES: bool = false;
 
+    /// Its one round has to be as good as a proof.
+    fn looks_ahead(&self) -> bool {
+        false
+    }
+
     fn begin_again(&self, tour: &Tour<'_, B>, target: Option<&str>) {
         match target {
             Some(target) => tour.counters.forget(target),

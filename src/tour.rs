@@ -7,14 +7,14 @@ use std::pin::pin;
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use futures::future::join;
+use futures::future::join3;
 use futures::stream::StreamExt;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::listing::{Batch, Listing};
 use crate::bookmark::{Bookmark, Lane};
-use crate::bucket::{Bucket, Fault, Item, Kind};
+use crate::bucket::{Bucket, Fault, Item, Kind, Page};
 use crate::deadline::left_until;
 use crate::lanes::MAX_LANES;
 use crate::pace::Pace;
@@ -40,6 +40,9 @@ pub(crate) trait Disposal<B>: Sync {
         ground: &Ground<'_>,
         items: Vec<Item>,
     ) -> impl Future<Output = Result<Option<Outcome>, Obstacle>> + Send;
+
+    /// Whether objects are asked for before it is known whether there may be any.
+    fn looks_ahead(&self) -> bool;
 
     /// Hears that a target is gone over anew, from its start. `None`: everything is, and there may be other targets now.
     fn begin_again(&self, tour: &Tour<'_, B>, target: Option<&str>);
@@ -201,9 +204,13 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let mut obstacles = Vec::new();
         let mut from = Some(from);
         let ask = self.ask_for_versioning(&uploads);
+        let mut ahead = None;
         // Uploads first: one that is completed meanwhile becomes an object, and has to be seen as one.
         let is_versioned = if let Some(place) = from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads))) {
-            let (is_versioned, end) = join(ask, self.pass(disposal, &uploads, place.lanes, round)).await;
+            let listing = Listing::new(self, &uploads, D::DELETES, place.lanes, None);
+            let (is_versioned, page, end) =
+                join3(ask, self.look_ahead(disposal, uploads), self.pass(disposal, listing, round)).await;
+            ahead = page;
             match end {
                 PassEnd::Complete { .. } => {}
                 PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
@@ -237,7 +244,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let mut lanes = from.map(|from| from.lanes).unwrap_or_default();
         for kind in kinds.iter().skip(known.unwrap_or(0)) {
             let ground = Ground { kind: *kind, ..uploads };
-            match self.pass(disposal, &ground, std::mem::take(&mut lanes), round).await {
+            let ahead = ahead.take().filter(|_| *kind == Kind::Objects);
+            let listing = Listing::new(self, &ground, D::DELETES, std::mem::take(&mut lanes), ahead);
+            match self.pass(disposal, listing, round).await {
                 PassEnd::Complete { may_have_markers: false } if *kind == Kind::Versions => break,
                 PassEnd::Complete { .. } if *kind == Kind::Objects && self.may_be_last::<D>(round, gone_before) => {
                     // Asked before, it may have become another since, and what was deleted then is only hidden. A bucket
@@ -275,15 +284,21 @@ impl<'a, B: Bucket> Tour<'a, B> {
         self.before_stop(self.until_answered(ground, request)).await
     }
 
-    /// Lists what is left of one kind at one target, and disposes of what it lists.
-    async fn pass<D: Disposal<B>>(
-        &self,
-        disposal: &D,
-        ground: &Ground<'_>,
-        lanes: Vec<Lane>,
-        round: &mut Round,
-    ) -> PassEnd {
-        let listing = Listing::new(self, ground, D::DELETES, lanes);
+    /// The first page of objects, ahead of its turn. An empty one is listed again after the uploads: one of them that was
+    /// completed between the two listings may be in neither, and a round that finds nothing is the proof.
+    async fn look_ahead<D: Disposal<B>>(&self, disposal: &D, uploads: Ground<'_>) -> Option<Page> {
+        if !disposal.looks_ahead() {
+            return None;
+        }
+        let ground = Ground { kind: Kind::Objects, ..uploads };
+        let request = |limit| self.bucket.list(ground.prefix, ground.kind, None, limit);
+        let page = self.before_stop(self.until_answered(&ground, request)).await?.ok()?;
+        (!page.entries.is_empty()).then_some(page)
+    }
+
+    /// Disposes of what a listing of one kind at one target still lists.
+    async fn pass<D: Disposal<B>>(&self, disposal: &D, listing: Listing<'_, '_, B>, round: &mut Round) -> PassEnd {
+        let ground = listing.ground();
         let batches = listing
             .batches()
             .take_until(self.launch_window())

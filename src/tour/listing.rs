@@ -49,6 +49,8 @@ pub(super) struct Listing<'l, 'a, B> {
     is_at_start: bool,
     may_have_markers: AtomicBool,
     lanes: std::sync::Mutex<Vec<OpenLane>>,
+    /// The first page, if it was listed ahead of its turn.
+    first: std::sync::Mutex<Option<Page>>,
     /// How many pages were listed.
     pages: AtomicU64,
     /// Where the listing goes on behind its head, if that is to be split, and what the head tells of it.
@@ -64,8 +66,14 @@ struct OpenLane {
 }
 
 impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
-    /// No lanes: the listing is at its start.
-    pub(super) fn new(tour: &'l Tour<'a, B>, ground: &'l Ground<'l>, deletes: bool, lanes: Vec<Lane>) -> Self {
+    /// No lanes: the listing is at its start, and its first page may have been listed already.
+    pub(super) fn new(
+        tour: &'l Tour<'a, B>,
+        ground: &'l Ground<'l>,
+        deletes: bool,
+        lanes: Vec<Lane>,
+        first: Option<Page>,
+    ) -> Self {
         let is_at_start = lanes.is_empty();
         let open = |Lane { token, until }| OpenLane {
             mark: LowWaterMark::new(token),
@@ -74,8 +82,13 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let lanes = if is_at_start { vec![Lane::default()] } else { lanes };
         let lanes = std::sync::Mutex::new(lanes.into_iter().map(open).collect());
         let may_have_markers = AtomicBool::new(!is_at_start);
+        let first = std::sync::Mutex::new(first);
         let (pages, behind) = (AtomicU64::new(0), std::sync::Mutex::default());
-        Self { tour, ground, deletes, is_at_start, may_have_markers, lanes, pages, behind }
+        Self { tour, ground, deletes, is_at_start, may_have_markers, lanes, first, pages, behind }
+    }
+
+    pub(super) fn ground(&self) -> &'l Ground<'l> {
+        self.ground
     }
 
     /// Whether a delete marker may be there: one was listed, or not everything was.
@@ -136,7 +149,8 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     async fn next_page(&self, next: Option<Next>) -> Result<Option<(Vec<Batch>, Option<Next>)>, Obstacle> {
         let Some(Next { lane, token, number, mut sieve }) = next else { return Ok(None) };
         let ground = self.ground;
-        let page = self.list(token.as_deref()).await?;
+        let ahead = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let page = if let Some(page) = ahead { page } else { self.list(token.as_deref()).await? };
         let is_head = self.is_at_start && lane == 0 && number + 1 == head_pages(self.deletes);
         let is_split = is_head && page.next.is_some() && self.is_slower();
         let sample = is_split.then(|| Sample::of(page.entries.iter().map(|entry| entry.key.as_str()))).flatten();

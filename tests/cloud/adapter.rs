@@ -133,7 +133,7 @@ impl Store {
     async fn erase_in_hops(&self, count: usize, kept: &[Object]) -> Outcome {
         let stored = objects(plain_keys("u1/", count));
         self.put(&stored).await?;
-        let pace = Pace::new(NonZeroU32::new(500), NonZeroU32::MIN.saturating_add(7), 1);
+        let pace = Pace::new(NonZeroU32::new(300), NonZeroU32::MIN.saturating_add(7), 1);
         let (mut bookmark, mut ends, mut counted) = (Bookmark::default(), Vec::new(), 0);
         while ends.last() != Some(&End::Erased) {
             assert!(ends.len() < 20, "still not erased: {ends:?}");

@@ -1,23 +1,14 @@
 //! Dry runs, the fuse, the sweep.
 
-use std::num::NonZeroU32;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use erase_user_files::bookmark::Bookmark;
-use erase_user_files::bucket::{Bucket, Deletes, Deletion, Entry, Fault, Item, Kind, Page, Retention};
-use erase_user_files::eraser::Eraser;
-use erase_user_files::pace::Pace;
-use erase_user_files::tally::Counters;
-use erase_user_files::target::{Prefix, Targets, UserId};
-use erase_user_files::work::{End, Job, Work};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use crate::scene::{Event, Letters, NOBODY, Scene, Shared, Shelf, Store, bookmarked, locked, record, withdrawal};
+use crate::scene::{Event, Letters, NOBODY, Scene, Shelf, Store, bookmarked, locked, record, withdrawal};
 use crate::schema::assert_is_receipt;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -303,52 +294,4 @@ async fn envelopes_and_pointers_lead_to_the_same_erasure() {
     let scene = Scene::new(Store::of(&[("u1", 3)]), Letters::default(), &[("USER_ID_POINTER", "/data/id")]);
     assert_eq!(scene.invoke(TIMEOUT, vec![record("m", twice)]).await.unwrap(), ["m"]);
     assert_eq!(scene.store.left("u1"), 3);
-}
-
-/// A bucket whose versioning is switched on just after the function has asked, and whose only object is then deleted by
-/// somebody: a listing of objects shows nothing any more.
-#[derive(Debug, Default)]
-struct Switching {
-    asked: AtomicU32,
-    erased: AtomicU32,
-}
-
-impl Bucket for Shared<Switching> {
-    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
-        Ok(self.asked.fetch_add(1, Ordering::Relaxed) > 0)
-    }
-
-    async fn list(&self, prefix: &Prefix, kind: Kind, _token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
-        let is_left = self.erased.load(Ordering::Relaxed) == 0 && kind == Kind::Versions;
-        let id = Some("v1".to_owned());
-        let version = Entry { kind, key: format!("{}a", prefix.as_str()), id, bytes: 1, last_modified: None };
-        Ok(Page { entries: is_left.then_some(version).into_iter().collect(), next: None, cut_at: None })
-    }
-
-    fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
-        None
-    }
-}
-
-impl Deletes for Shared<Switching> {
-    async fn delete(&self, _prefix: &Prefix, kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
-        assert_eq!((kind, items.len()), (Kind::Versions, 1));
-        self.erased.fetch_add(1, Ordering::Relaxed);
-        Ok(Deletion { requests: 1, failures: Vec::new() })
-    }
-
-    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
-        Ok(None)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn versioning_that_is_switched_on_in_the_middle_hides_nothing_from_the_proof() {
-    let (store, counters) = (Shared(Arc::new(Switching::default())), Counters::default());
-    let (targets, user) = (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
-    let stop = Instant::now() + TIMEOUT;
-    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects: None, stop };
-    let pace = Pace::new(None, NonZeroU32::MIN, 1);
-    let report = Eraser(store.clone()).work(&pace, &counters, job, &mut Bookmark::default()).await;
-    assert_eq!((report.end, store.erased.load(Ordering::Relaxed)), (End::Erased, 1));
 }

@@ -7,6 +7,7 @@
 //! | `attacks` | ids and messages that would like to reach somebody else's files |
 //! | `batches` | what of a batch is sent again, and what is told of the rest |
 //! | `care` | dry runs, the fuse, the sweep |
+//! | `proof` | what changes while it is listed |
 //! | `metrics` | the numbers that an invocation leaves |
 //! | `scene` | a function with its store, its queue and its receipts |
 
@@ -17,6 +18,7 @@ mod care;
 mod emf;
 mod flow;
 mod metrics;
+mod proof;
 mod receipts;
 mod scene;
 #[path = "../schema/mod.rs"]

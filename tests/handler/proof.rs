@@ -1,0 +1,164 @@
+//! What changes while it is listed: none of it escapes the proof.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use erase_user_files::bookmark::Bookmark;
+use erase_user_files::bucket::{Bucket, Deletes, Deletion, Entry, Fault, Item, Kind, Page, Retention};
+use erase_user_files::eraser::Eraser;
+use erase_user_files::pace::Pace;
+use erase_user_files::tally::Counters;
+use erase_user_files::target::{Prefix, Targets, UserId};
+use erase_user_files::work::{End, Job, Work};
+use time::OffsetDateTime;
+use tokio::time::{Instant, sleep};
+
+use crate::scene::{Shared, locked};
+
+/// How an erasure of u1 in this store ends, in one hop.
+async fn erase<B: Send + Sync>(store: &Shared<B>, erase_before: Option<OffsetDateTime>) -> End
+where
+    Shared<B>: Deletes,
+{
+    let targets = Targets::parse("s3://photos/{user_id}/").expect("a target is a target");
+    let user = UserId::parse("u1").expect("a user id is a user id");
+    let stop = Instant::now() + Duration::from_secs(30);
+    let job = Job { targets: &targets, user: &user, erase_before, max_objects: None, stop };
+    let pace = Pace::new(None, NonZeroU32::MIN, 1);
+    Eraser(store.clone()).work(&pace, &Counters::default(), job, &mut Bookmark::default()).await.end
+}
+
+/// A bucket whose versioning is switched on just after the function has asked, and whose only object is then deleted by
+/// somebody: a listing of objects shows nothing any more.
+#[derive(Debug, Default)]
+struct Switching {
+    asked: AtomicU32,
+    erased: AtomicU32,
+}
+
+impl Bucket for Shared<Switching> {
+    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+        Ok(self.asked.fetch_add(1, Ordering::Relaxed) > 0)
+    }
+
+    async fn list(&self, prefix: &Prefix, kind: Kind, _token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+        let is_left = self.erased.load(Ordering::Relaxed) == 0 && kind == Kind::Versions;
+        let id = Some("v1".to_owned());
+        let version = Entry { kind, key: format!("{}a", prefix.as_str()), id, bytes: 1, last_modified: None };
+        Ok(Page { entries: is_left.then_some(version).into_iter().collect(), next: None, cut_at: None })
+    }
+
+    fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
+        None
+    }
+}
+
+impl Deletes for Shared<Switching> {
+    async fn delete(&self, _prefix: &Prefix, kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+        assert_eq!((kind, items.len()), (Kind::Versions, 1));
+        self.erased.fetch_add(1, Ordering::Relaxed);
+        Ok(Deletion { requests: 1, failures: Vec::new() })
+    }
+
+    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+        Ok(None)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn versioning_that_is_switched_on_in_the_middle_hides_nothing_from_the_proof() {
+    let store = Shared(Arc::new(Switching::default()));
+    assert_eq!((erase(&store, None).await, store.erased.load(Ordering::Relaxed)), (End::Erased, 1));
+}
+
+/// A bucket with one upload, which is completed 70 ms after the first request. Objects and versions are listed as they
+/// were 60 ms before the answer, uploads as they are when the answer comes, after 100 ms.
+struct Completing {
+    start: Instant,
+    is_versioned: bool,
+    erased: AtomicU32,
+    listed: Mutex<Vec<(Duration, Kind)>>,
+}
+
+impl Completing {
+    fn new(is_versioned: bool) -> Shared<Self> {
+        let (erased, listed) = (AtomicU32::default(), Mutex::default());
+        Shared(Arc::new(Self { start: Instant::now(), is_versioned, erased, listed }))
+    }
+
+    fn lists(&self, kind: Kind) -> bool {
+        let is_completed = self.start.elapsed() >= Duration::from_millis(70);
+        let is_object = is_completed && self.erased.load(Ordering::Relaxed) == 0;
+        match kind {
+            Kind::Uploads => !is_completed,
+            Kind::Objects => is_object,
+            Kind::Versions => is_object && self.is_versioned,
+            Kind::DeleteMarkers => false,
+        }
+    }
+}
+
+impl Bucket for Shared<Completing> {
+    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+        Ok(self.is_versioned)
+    }
+
+    async fn list(&self, prefix: &Prefix, kind: Kind, _token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+        locked(&self.listed).push((self.start.elapsed(), kind));
+        let before = self.lists(kind);
+        sleep(Duration::from_millis(if kind == Kind::Uploads { 100 } else { 60 })).await;
+        let is_there = if kind == Kind::Uploads { self.lists(kind) } else { before };
+        let id = (kind != Kind::Objects).then(|| "1".to_owned());
+        let last_modified = Some(OffsetDateTime::UNIX_EPOCH);
+        let entry = Entry { kind, key: format!("{}a", prefix.as_str()), id, bytes: 1, last_modified };
+        Ok(Page { entries: is_there.then_some(entry).into_iter().collect(), next: None, cut_at: None })
+    }
+
+    fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
+        None
+    }
+}
+
+impl Deletes for Shared<Completing> {
+    async fn delete(&self, _prefix: &Prefix, kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+        assert_eq!((kind == Kind::Versions, items.len()), (self.is_versioned, 1));
+        self.erased.fetch_add(1, Ordering::Relaxed);
+        Ok(Deletion { requests: 1, failures: Vec::new() })
+    }
+
+    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+        Ok(None)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_is_completed_between_two_listings_at_the_same_time_is_found() {
+    for is_versioned in [false, true] {
+        let store = Completing::new(is_versioned);
+        assert_eq!((erase(&store, None).await, store.erased.load(Ordering::Relaxed)), (End::Erased, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_was_listed_ahead_is_not_taken_for_a_version() {
+    let store = Completing::new(true);
+    sleep(Duration::from_millis(70)).await;
+    assert_eq!((erase(&store, None).await, store.erased.load(Ordering::Relaxed)), (End::Erased, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn objects_are_listed_beside_the_uploads_only_in_a_first_round_that_keeps_none() {
+    let erases_all = vec![(0, Kind::Objects), (0, Kind::Uploads), (100, Kind::Uploads), (200, Kind::Objects)];
+    // What may be kept is listed as late as can be: meanwhile it may be written anew.
+    let keeps_newer = vec![(0, Kind::Uploads), (100, Kind::Objects)];
+    for (erase_before, expected) in [(None, erases_all), (Some(OffsetDateTime::UNIX_EPOCH), keeps_newer)] {
+        let store = Completing::new(false);
+        sleep(Duration::from_millis(70)).await;
+        assert_eq!(erase(&store, erase_before).await, End::Erased);
+        let listed: Vec<(u128, Kind)> =
+            locked(&store.listed).iter().map(|(at, kind)| (at.as_millis() - 70, *kind)).collect();
+        assert_eq!(listed, expected);
+    }
+}
