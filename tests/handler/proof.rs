@@ -9,6 +9,7 @@ use erase_user_files::bookmark::Bookmark;
 use erase_user_files::bucket::{Bucket, Deletes, Deletion, Entry, Fault, Item, Kind, Page, Retention};
 use erase_user_files::eraser::Eraser;
 use erase_user_files::pace::Pace;
+use erase_user_files::survey::Survey;
 use erase_user_files::tally::Counters;
 use erase_user_files::target::{Prefix, Targets, UserId};
 use erase_user_files::work::{End, Job, Work};
@@ -22,12 +23,16 @@ async fn erase<B: Send + Sync>(store: &Shared<B>, erase_before: Option<OffsetDat
 where
     Shared<B>: Deletes,
 {
+    hop(&Eraser(store.clone()), erase_before).await
+}
+
+async fn hop(work: &impl Work, erase_before: Option<OffsetDateTime>) -> End {
     let targets = Targets::parse("s3://photos/{user_id}/").expect("a target is a target");
     let user = UserId::parse("u1").expect("a user id is a user id");
     let stop = Instant::now() + Duration::from_secs(30);
     let job = Job { targets: &targets, user: &user, erase_before, max_objects: None, stop };
     let pace = Pace::new(None, NonZeroU32::MIN, 1);
-    Eraser(store.clone()).work(&pace, &Counters::default(), job, &mut Bookmark::default()).await.end
+    work.work(&pace, &Counters::default(), job, &mut Bookmark::default()).await.end
 }
 
 /// A bucket whose versioning is switched on just after the function has asked, and whose only object is then deleted by
@@ -149,14 +154,19 @@ async fn an_object_that_was_listed_ahead_is_not_taken_for_a_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn objects_are_listed_beside_the_uploads_only_in_a_first_round_that_keeps_none() {
+async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_erasure_that_keeps_none() {
     let erases_all = vec![(0, Kind::Objects), (0, Kind::Uploads), (100, Kind::Uploads), (200, Kind::Objects)];
     // What may be kept is listed as late as can be: meanwhile it may be written anew.
     let keeps_newer = vec![(0, Kind::Uploads), (100, Kind::Objects)];
-    for (erase_before, expected) in [(None, erases_all), (Some(OffsetDateTime::UNIX_EPOCH), keeps_newer)] {
+    // The one round of a dry run sees what is completed meanwhile.
+    let counts = keeps_newer.clone();
+    for (is_dry_run, erase_before, expected) in
+        [(false, None, erases_all), (false, Some(OffsetDateTime::UNIX_EPOCH), keeps_newer), (true, None, counts)]
+    {
         let store = Completing::new(false);
         sleep(Duration::from_millis(70)).await;
-        assert_eq!(erase(&store, erase_before).await, End::Erased);
+        let end = if is_dry_run { hop(&Survey(store.clone()), None).await } else { erase(&store, erase_before).await };
+        assert_eq!(end, if is_dry_run { End::Surveyed } else { End::Erased });
         let listed: Vec<(u128, Kind)> =
             locked(&store.listed).iter().map(|(at, kind)| (at.as_millis() - 70, *kind)).collect();
         assert_eq!(listed, expected);
