@@ -20,7 +20,7 @@ pub struct Config {
     pub max_in_flight_batches: NonZeroU32,
     /// `HANDOFF_RESERVE_MS`: time kept back at the end of an invocation; `None` follows the invocation's length.
     pub handoff_reserve: Option<Duration>,
-    /// `MAX_IDLE_HOPS`: hops in a row that delete nothing, then the erasure fails.
+    /// `MAX_IDLE_HOPS`: hops in a row that delete nothing, then the erasure ends as incomplete.
     pub max_idle_hops: NonZeroU32,
     /// `MAX_OBJECTS`: the fuse, in objects and versions of one erasure.
     pub max_objects: Option<NonZeroU64>,

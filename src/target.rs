@@ -202,14 +202,15 @@ impl Target {
         self.template().trim_end_matches('/').split('/').map(str::to_owned).collect()
     }
 
-    /// The user id, if there is one, whose folder here holds folders of *other* users in `inner`.
+    /// The user id, if there is one, whose folder here holds folders of *other* users in `inner`, or a part of one.
     ///
     /// With `s3://b/{user_id}/` beside `s3://b/users/{user_id}/`, the user called `users` would own everybody.
     fn id_that_covers(&self, inner: &Self) -> Option<String> {
-        let (mine, theirs) = (self.segments(), inner.segments());
-        if self.bucket != inner.bucket || mine.len() > theirs.len() {
+        if self.bucket != inner.bucket {
             return None;
         }
+        let (mine, theirs) = (self.segments(), inner.segments());
+        // Where one of them ends, one folder holds the other, whichever is longer.
         let mut covering = None;
         for (outer, inner) in mine.iter().zip(&theirs) {
             match (outer == PLACEHOLDER, inner == PLACEHOLDER) {
@@ -329,7 +330,7 @@ pub const MAX_TARGETS: usize = 100;
 pub struct Targets {
     list: Vec<Target>,
     mark: String,
-    /// User ids that no user may have, because their folder would hold folders of others.
+    /// User ids that no user may have, because their folder would hold folders of others, or lie in one.
     reserved: BTreeSet<String>,
 }
 
@@ -372,7 +373,7 @@ impl Targets {
         self.list.iter().find(|target| folder.may_lie_in(target))
     }
 
-    /// Whether this id is a fixed folder of another target: its user's folder would hold those of others.
+    /// Whether this id is a fixed folder of another target: its user's folder would hold those of others, or lie in one.
     pub fn reserves(&self, user: &UserId) -> bool {
         self.reserved.contains(user.as_str())
     }

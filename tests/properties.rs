@@ -326,6 +326,8 @@ fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
         ("s3://data/{user_id}/,s3://data/users/{user_id}/", "users", "u1"),
         ("s3://data/a/{user_id}/,s3://data/{user_id}/b/", "b", "a"),
         ("s3://data/x/{user_id}/,s3://data/x/y/{user_id}/z/", "y", "x"),
+        // A part of one user's folder is enough: users/docs/2024/ belongs to the user docs.
+        ("s3://data/{user_id}/docs/2024/,s3://data/users/{user_id}/", "users", "u1"),
     ] {
         let body = |user: &str| json!({"type": "user-withdrawn", "userId": user}).to_string();
         let targets = config(list);
