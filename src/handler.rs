@@ -23,7 +23,7 @@ use crate::queue::{Outgoing, Queue, QueueFault, Received};
 use crate::receipt::{self, Verdict};
 use crate::receipts::{ReceiptFault, Receipts, Stored};
 use crate::tally::{Counters, Tally};
-use crate::work::{End, Job, Round, Stuck, Work, by_target};
+use crate::work::{End, Job, Round, Stuck, Work, by_target, is_of_no_use};
 
 /// Tries for one request to SQS or for one receipt; the time that is left ends them sooner. Few, because a
 /// continuation whose answer was lost is in the queue, and one more beside it doubles the chain.
@@ -83,10 +83,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     ///
     /// `deadline_epoch_ms` is the end of the invocation, in milliseconds since 1970; the answer is there before it.
     pub async fn handle(&self, event: Value, deadline_epoch_ms: u64) -> Result<SqsBatchResponse, EventError> {
-        let Ok(event) = serde_json::from_value(event) else {
-            error!(reason = %EventError::NotFromSqs, "event not understood");
-            return Err(EventError::NotFromSqs);
-        };
+        let event = read_event(event).inspect_err(|error| error!(reason = %error, "event not understood"))?;
         let announced = Announced::at_wall_clock(deadline_epoch_ms, self.config.fallback_invocation_time);
         self.handle_until(event, announced).await
     }
@@ -165,11 +162,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         erasure.started_at = erasure.started_at.or(Some(now));
 
         let counters = Counters::on_top_of(std::mem::take(&mut erasure.tally));
-        let mut bookmark = std::mem::take(&mut erasure.bookmark);
-        if receive_count(record) > 1 && self.is_last_try(&erasure) {
-            // From the bookmark on, it has been tried. What is left of the time is for a proof.
-            bookmark.begin_next_round();
-        }
+        let mut bookmark = erasure.place(receive_count(record), self.config.max_idle_hops);
         let job = Job {
             targets: &self.config.targets,
             user: &erasure.user,
@@ -181,17 +174,14 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         erasure.bookmark = bookmark;
         erasure.tally = counters.total();
         hop.tally = counters.hop();
-        hop.is_idle = hop.tally.gone.things() == 0 || counters.has_forgotten();
+        // A dry run that passes over versions in search of delete markers counts nothing for a while, and gets on.
+        let gets_on = erasure.is_dry_run && matches!(report.end, End::Unfinished { has_advanced: true, .. });
+        hop.is_idle = counters.has_forgotten() || (hop.tally.gone.things() == 0 && !gets_on);
         hop.round = report.round;
         let outcome = self.conclude(&erasure, report.end, &hop).await;
         self.tell_what_is_left(&erasure, &outcome, &hop, receive_count(record)).await;
         self.log_hop(record, &erasure, &hop, &outcome);
         (outcome, Some(hop.share(&erasure)))
-    }
-
-    /// Whether one more hop that deletes nothing would be one too many.
-    fn is_last_try(&self, erasure: &Erasure) -> bool {
-        !erasure.is_dry_run && erasure.next_hop(true, self.config.max_idle_hops).is_err()
     }
 
     fn read(&self, record: &SqsMessage) -> Result<Erasure, Outcome> {
@@ -218,8 +208,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                 Err(outcome) => outcome,
             },
             End::Surveyed => self.finish(erasure, &Verdict::DryRun, hop).await.err().unwrap_or(Outcome::DryRun),
-            // Nothing deleted, and nowhere further: SQS is to count it.
-            End::Unfinished { has_advanced: false, faults } if hop.is_idle => {
+            End::Unfinished { has_advanced, faults } if is_of_no_use(hop.is_idle, has_advanced) => {
                 Outcome::Failed(Failure::NoProgress(faults))
             }
             End::Unfinished { faults, .. } => self.go_on(erasure, hop, reason(&faults)).await,
@@ -455,6 +444,30 @@ impl Hop<'_> {
     }
 }
 
+/// Reads an event record by record: an odd one must not harm the others.
+fn read_event(event: Value) -> Result<SqsEvent, EventError> {
+    let Value::Object(mut fields) = event else { return Err(EventError::NotFromSqs) };
+    let Some(Value::Array(records)) = fields.remove("Records") else { return Err(EventError::NotFromSqs) };
+    let mut event = SqsEvent::default();
+    event.records = records.into_iter().map(read_record).collect::<Result<_, _>>()?;
+    Ok(event)
+}
+
+/// A record that can be named but not read is one without a body.
+fn read_record(mut record: Value) -> Result<SqsMessage, EventError> {
+    let text = |name: &str| record[name].as_str().map(str::to_owned);
+    let mut name = SqsMessage::default();
+    name.message_id = text("messageId");
+    name.receipt_handle = text("receiptHandle");
+    name.event_source_arn = text("eventSourceARN");
+    if let Some(fields) = record.as_object_mut() {
+        // Nobody reads them, so nothing is wrong with them.
+        fields.remove("messageAttributes");
+    }
+    let is_named = name.message_id.is_some();
+    serde_json::from_value(record).or_else(|_| if is_named { Ok(name) } else { Err(EventError::NotFromSqs) })
+}
+
 fn receive_count(record: &SqsMessage) -> u32 {
     let count = record.attributes.get("ApproximateReceiveCount");
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
@@ -462,8 +475,8 @@ fn receive_count(record: &SqsMessage) -> u32 {
 
 /// When the message was sent, as SQS says.
 fn sent_at(record: &SqsMessage) -> Option<OffsetDateTime> {
-    let milliseconds: i128 = record.attributes.get("SentTimestamp")?.parse().ok()?;
-    OffsetDateTime::from_unix_timestamp_nanos(milliseconds.checked_mul(1_000_000)?).ok()
+    let milliseconds: u64 = record.attributes.get("SentTimestamp")?.parse().ok()?;
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()
 }
 
 /// For messages whose user is not known, or no longer.

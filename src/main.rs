@@ -28,7 +28,8 @@ const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok()
+    // What is no UTF-8 must not count as not set: DRY_RUN would be off.
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -135,8 +135,8 @@ pub enum MessageError {
     /// The user's id is not as this deployment wants it.
     #[error("\"userId\" does not match USER_ID_PATTERN")]
     UserPattern,
-    /// The user's folder would hold other users' folders.
-    #[error("\"userId\" is a fixed folder of another target: this user's folder would hold those of others")]
+    /// The user's folder would hold other users' folders, or lie within one.
+    #[error("\"userId\" is a fixed folder of another target: this user's folder would hold those of others, or lie in one")]
     ReservedUser,
     /// The request's or erasure's id is not as agreed.
     #[error("the request id is not 1 to {MAX_ID_BYTES} of A-Z a-z 0-9 . _ : -")]
@@ -151,7 +151,7 @@ pub enum MessageError {
     },
     /// A continuation of a later release, met during a deployment: for a newer execution environment to take.
     #[error("the continuation has format version {0}, this release understands up to {VERSION}")]
-    NewerVersion(u32),
+    NewerVersion(u64),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -229,9 +229,7 @@ impl Erasure {
 
     fn from_continuation(body: &str, version: &Value) -> Result<Self, MessageError> {
         // The version first: a newer format may have changed what any other field means.
-        if let Some(version) = version.as_u64().and_then(|version| u32::try_from(version).ok())
-            && version > VERSION
-        {
+        if let Some(version) = version.as_u64().filter(|version| *version > VERSION.into()) {
             return Err(MessageError::NewerVersion(version));
         }
         check_size(body, MAX_CONTINUATION_BYTES)?;
@@ -252,6 +250,17 @@ impl Erasure {
             bookmark: wire.bookmark,
             tally: wire.tally,
         })
+    }
+
+    /// Where this delivery of the message begins: at the bookmark. But a last try that comes again has been there before:
+    /// its time is for a proof.
+    pub fn place(&self, delivery: u32, max_idle_hops: NonZeroU32) -> Bookmark {
+        let mut place = self.bookmark.clone();
+        let is_last_try = !self.is_dry_run && self.next_hop(true, max_idle_hops).is_err();
+        if delivery > 1 && is_last_try {
+            place.begin_next_round();
+        }
+        place
     }
 
     /// The same erasure for the hop after this one, unless too many in a row were idle.

@@ -59,7 +59,7 @@ pub(crate) enum Failure {
 /// Why a message can never be worked on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Rejection {
-    #[error("the record has no body")]
+    #[error("the record has no body, or is none that SQS makes")]
     NoBody,
     #[error("{0}")]
     Message(MessageError),

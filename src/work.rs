@@ -79,6 +79,11 @@ pub enum End {
     Failed(Vec<TargetFault>),
 }
 
+/// Whether an unfinished hop is not handed on: it deleted nothing and came nowhere, and SQS is to count that.
+pub fn is_of_no_use(is_idle: bool, has_advanced: bool) -> bool {
+    is_idle && !has_advanced
+}
+
 /// Why what is left cannot be deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stuck {

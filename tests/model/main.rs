@@ -2,10 +2,11 @@
 //!
 //! Every order of events in a small world is tried: a prefix of three pages, two execution environments, messages that
 //! come twice, environments that die at any moment, answers that are lost, somebody who writes late, keys that cannot
-//! be deleted. What the function decides is decided here by the function's own code: [`Round::judge`],
-//! [`Erasure::next_hop`], [`LowWaterMark`] and [`Bookmark`]. What is modelled is only what happens around it.
+//! be deleted. What the function decides is decided here by the function's own code: [`Erasure::place`], [`Round::judge`],
+//! [`is_of_no_use`], [`Erasure::next_hop`], [`LowWaterMark`] and [`Bookmark`]. What is modelled is only what happens around
+//! it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
@@ -15,7 +16,7 @@ use erase_user_files::bucket::Kind;
 use erase_user_files::config::Config;
 use erase_user_files::message::{ChainEnd, Erasure};
 use erase_user_files::tally::Left;
-use erase_user_files::work::{Judgement, Round};
+use erase_user_files::work::{Judgement, Round, is_of_no_use};
 use stateright::{Checker, Model, Property};
 
 /// Pages of the prefix. A page is a range of keys: what is deleted there does not move the others.
@@ -89,6 +90,8 @@ struct Hop {
     message: u8,
     /// As the hop found it.
     chain: Chain,
+    /// Where it began.
+    start: Bookmark,
     was_of_use: bool,
     doing: Doing,
 }
@@ -176,10 +179,20 @@ impl Chain {
         Self { idle_hops: erasure.idle_hops, page }
     }
 
+    fn erasure(self, bookmark: Bookmark) -> Erasure {
+        Erasure { idle_hops: self.idle_hops, bookmark, ..template().clone() }
+    }
+
+    /// Where the function would begin.
+    fn place(self, delivery: u8, max_idle_hops: NonZeroU32) -> Bookmark {
+        let place = self.erasure(self.bookmark()).place(delivery.into(), max_idle_hops);
+        // The number of the round decides nothing here.
+        Bookmark { round: 1, ..place }
+    }
+
     /// What the function would send.
     fn next(self, bookmark: Bookmark, was_idle: bool, max_idle_hops: NonZeroU32) -> Result<Self, ChainEnd> {
-        let erasure = Erasure { idle_hops: self.idle_hops, bookmark, ..template().clone() };
-        erasure.next_hop(was_idle, max_idle_hops).map(|next| Self::of(&next))
+        self.erasure(bookmark).next_hop(was_idle, max_idle_hops).map(|next| Self::of(&next))
     }
 }
 
@@ -291,8 +304,9 @@ impl World {
         message.receives += 1;
         message.is_hidden = true;
         let chain = message.chain;
-        let doing = Doing::Round(Pass::begin(&chain.bookmark(), state.stored));
-        state.workers[worker] = Some(Hop { message: id, chain, was_of_use: false, doing });
+        let start = chain.place(message.receives, self.max_idle_hops);
+        let doing = Doing::Round(Pass::begin(&start, state.stored));
+        state.workers[worker] = Some(Hop { message: id, chain, start, was_of_use: false, doing });
         Some(())
     }
 
@@ -359,7 +373,7 @@ impl World {
         let hop = state.worker(worker);
         let Doing::Round(pass) = &hop.doing else { return };
         let bookmark = pass.bookmark();
-        if !hop.was_of_use && bookmark == hop.chain.bookmark() {
+        if is_of_no_use(!hop.was_of_use, bookmark != hop.start) {
             state.give_back(worker);
         } else {
             state.hand_on(worker, bookmark, self.max_idle_hops);
@@ -519,7 +533,40 @@ impl Model for World {
     }
 }
 
+/// What stateright says of `eventually` holds for paths that end. One that comes back to where it was never would: there
+/// must be none.
+fn assert_every_path_ends(world: &World) {
+    let hash = |state: &State| {
+        let mut hasher = DefaultHasher::new();
+        state.hash(&mut hasher);
+        hasher.finish()
+    };
+    let next = |state: &State| {
+        let mut events = Vec::new();
+        world.actions(state, &mut events);
+        let states: Vec<State> = events.into_iter().filter_map(|event| world.next_state(state, event)).collect();
+        (hash(state), states)
+    };
+    // Whether a state that was reached is on the path that leads to the present one.
+    let mut is_on_path: HashMap<u64, bool> = HashMap::new();
+    let mut path: Vec<_> = world.init_states().iter().map(next).collect();
+    while let Some((state, rest)) = path.last_mut() {
+        is_on_path.insert(*state, true);
+        match rest.pop() {
+            None => {
+                is_on_path.insert(*state, false);
+                path.pop();
+            }
+            Some(following) => match is_on_path.get(&hash(&following)) {
+                None => path.push(next(&following)),
+                Some(is_on_path) => assert!(!is_on_path, "a path comes back to {following:?}"),
+            },
+        }
+    }
+}
+
 fn check(world: World) -> usize {
+    assert_every_path_ends(&world);
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let has_refused = world.stored & world.refused != 0;
     let checker = world.checker().threads(threads).spawn_bfs().join();
@@ -537,13 +584,24 @@ const CALM: Budget = Budget { crashes: 0, duplicates: 0, faults: 0, late_writes:
 
 /// Checks a world to its end, and tells how many states it has.
 fn states_of(budget: Budget, refused: u8) -> String {
-    let states = check(World { stored: 0b111, refused, budget, max_idle_hops: NonZeroU32::MIN });
-    format!("{states} states: {budget:?}, refused pages {refused:#05b}")
+    states_with(1, budget, refused)
+}
+
+fn states_with(max_idle_hops: u32, budget: Budget, refused: u8) -> String {
+    let max_idle_hops = NonZeroU32::new(max_idle_hops).expect("at least one");
+    let states = check(World { stored: 0b111, refused, budget, max_idle_hops });
+    format!("{states} states: {budget:?}, refused pages {refused:#05b}, idle hops {max_idle_hops}")
 }
 
 #[test]
 fn two_crashes() {
     println!("{}", states_of(Budget { crashes: 2, ..CALM }, 0));
+}
+
+/// Where a chain has an idle hop to spare, a message that comes again goes on at its bookmark.
+#[test]
+fn a_crash_and_two_idle_hops() {
+    println!("{}", states_with(2, Budget { crashes: 1, ..CALM }, 0));
 }
 
 #[test]
