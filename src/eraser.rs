@@ -9,7 +9,7 @@ use tokio::time::sleep;
 use crate::bookmark::Bookmark;
 use crate::bucket::{Deletes, Fault, Item, KeyFailure, Kind};
 use crate::deadline::left_until;
-use crate::pace::{Pace, Pass};
+use crate::pace::{Pace, Pass, Read};
 use crate::tally::{Counters, Counts, Left};
 use crate::tour::{Disposal, Ground, Outcome, RoundEnd, Tour};
 use crate::work::{End, Job, Judgement, MAX_ROUNDS, Obstacle, Report, Round, Stuck, Work};
@@ -260,7 +260,8 @@ async fn request<B: Deletes>(
 
 /// Asks what holds each refused version. Where nothing does, it counts as refused.
 async fn explain<B: Deletes>(tour: &Tour<'_, B>, ground: &Ground<'_>, denied: &[Item], left: &mut Left) {
-    let ask = |item| tour.until_answered(ground, move |limit| tour.bucket.retention(ground.prefix, item, limit));
+    let request = |item| move |limit| tour.bucket.retention(ground.prefix, item, limit);
+    let ask = |item| tour.until_answered(ground, Read::Other, request(item));
     let questions: Vec<_> = denied.iter().map(ask).collect();
     let mut answers = stream::iter(questions).buffer_unordered(RETENTIONS_AT_ONCE);
     while let Some(answer) = answers.next().await {

@@ -17,7 +17,7 @@ use self::congestion::Congestion;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
 pub const MAX_BATCH_KEYS: usize = 1_000;
 
-/// Listings at once, over all erasures of an event, which may have up to 10,000: each is a socket.
+/// Reading requests of each sort at once, over all erasures of an event, which may have up to 10,000: each is a socket.
 const READS_AT_ONCE: usize = 32;
 
 /// How late a batch may pass without the next one having to wait for it: after a moment of leisure, what was not used
@@ -39,7 +39,8 @@ pub struct Pace {
     ceiling: Option<NonZeroU32>,
     max_in_flight: usize,
     slots: Semaphore,
-    reads: Semaphore,
+    pages_of_lanes: Semaphore,
+    other_reads: Semaphore,
     gates: std::sync::Mutex<HashMap<String, Arc<Gate>>>,
     /// What was let through last, to whichever bucket.
     last: Mutex<Last>,
@@ -91,6 +92,16 @@ struct Reading {
     attempt: u32,
 }
 
+/// What is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Read {
+    /// A page in one of several lanes. While batches of the others are being deleted, nobody goes on with it, and it keeps
+    /// its slot: it must not be the slot that these batches, or anybody else, need.
+    PageOfLane,
+    /// Anything else.
+    Other,
+}
+
 /// A batch that may be sent now. Its slot is free again when this is dropped.
 #[derive(Debug)]
 pub struct Pass<'p> {
@@ -119,7 +130,8 @@ impl Pace {
             ceiling,
             max_in_flight,
             slots: Semaphore::new(max_in_flight),
-            reads: Semaphore::new(READS_AT_ONCE),
+            pages_of_lanes: Semaphore::new(READS_AT_ONCE),
+            other_reads: Semaphore::new(READS_AT_ONCE),
             gates: std::sync::Mutex::default(),
             last: Mutex::new(Last::rested(Instant::now())),
             batch_time: std::sync::Mutex::default(),
@@ -163,12 +175,16 @@ impl Pace {
     }
 
     /// Waits until one more reading request may be sent to a bucket.
-    pub async fn admit_read(&self, bucket: &str) -> ReadPass<'_> {
+    pub async fn admit_read(&self, bucket: &str, read: Read) -> ReadPass<'_> {
         let gate = self.gate(bucket);
+        let slots = match read {
+            Read::PageOfLane => &self.pages_of_lanes,
+            Read::Other => &self.other_reads,
+        };
         loop {
             let resume = gate.reading().resume;
             sleep_until(resume).await;
-            let slot = self.reads.acquire().await.expect("the semaphore is never closed");
+            let slot = slots.acquire().await.expect("the semaphore is never closed");
             if gate.reading().resume <= Instant::now() {
                 return ReadPass { pace: self, gate, _slot: slot, sent: Instant::now() };
             }

@@ -5,9 +5,10 @@ mod listing;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures::future::join3;
+use futures::future::{Either, join, ready, select};
 use futures::stream::StreamExt;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -17,7 +18,7 @@ use crate::bookmark::{Bookmark, Lane};
 use crate::bucket::{Bucket, Fault, Item, Kind, Page};
 use crate::deadline::left_until;
 use crate::lanes::MAX_LANES;
-use crate::pace::Pace;
+use crate::pace::{Pace, Read};
 use crate::tally::{Counters, Counts, Left};
 use crate::target::{Prefix, Target};
 use crate::work::{Job, Obstacle, Round, TargetFault};
@@ -66,6 +67,8 @@ pub(crate) struct Tour<'a, B> {
     /// Held while waiting at the pace, so that each erasure has one place in that line, however large its user is.
     pub(crate) turn: Mutex<()>,
     longest_launch: Duration,
+    /// Set when nothing more may be deleted: what is on its way comes in, and is counted.
+    has_halted: AtomicBool,
     /// The newest fault that was waited out: the reason, should the hop have been of no use.
     pending: std::sync::Mutex<Option<TargetFault>>,
 }
@@ -126,8 +129,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
     pub(crate) fn new(bucket: &'a B, pace: &'a Pace, counters: &'a Counters, job: Job<'a>) -> Self {
         // However slow the store was lately, the first half of a hop launches.
         let longest_launch = left_until(job.stop) / 2;
-        let pending = std::sync::Mutex::default();
-        Self { bucket, pace, counters, job, turn: Mutex::new(()), longest_launch, pending }
+        let (has_halted, pending) = (AtomicBool::new(false), std::sync::Mutex::default());
+        Self { bucket, pace, counters, job, turn: Mutex::new(()), longest_launch, has_halted, pending }
     }
 
     /// Goes over the targets that the round has not seen yet. What stands in the way at one of them becomes a fault,
@@ -203,13 +206,12 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let gone_before = self.counters.gone_in_hop().things();
         let mut obstacles = Vec::new();
         let mut from = Some(from);
-        let ask = self.ask_for_versioning(&uploads);
         let mut ahead = None;
         // Uploads first: one that is completed meanwhile becomes an object, and has to be seen as one.
         let is_versioned = if let Some(place) = from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads))) {
             let listing = Listing::new(self, &uploads, D::DELETES, place.lanes, None);
-            let (is_versioned, page, end) =
-                join3(ask, self.look_ahead(disposal, uploads), self.pass(disposal, listing, round)).await;
+            let asked = self.ask_and_look_ahead(disposal, uploads);
+            let ((is_versioned, page), end) = join(asked, self.pass(disposal, listing, round)).await;
             ahead = page;
             match end {
                 PassEnd::Complete { .. } => {}
@@ -221,7 +223,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
             }
             is_versioned
         } else {
-            ask.await
+            self.ask_for_versioning(&uploads).await
         };
         let kinds = match is_versioned {
             None => {
@@ -281,7 +283,22 @@ impl<'a, B: Bucket> Tour<'a, B> {
     /// Whether the target's bucket has versioning. `None`: the stop time came first.
     async fn ask_for_versioning(&self, ground: &Ground<'_>) -> Option<Result<bool, Fault>> {
         let request = |limit| self.bucket.is_versioned(ground.prefix.bucket(), limit);
-        self.before_stop(self.until_answered(ground, request)).await
+        self.before_stop(self.until_answered(ground, Read::Other, request)).await
+    }
+
+    /// Whether the bucket has versioning, and the first page of objects. Who has versions does not wait for the page: it is
+    /// of no use there, and behind many delete markers it may take longer than all the rest.
+    async fn ask_and_look_ahead<D: Disposal<B>>(
+        &self,
+        disposal: &D,
+        uploads: Ground<'_>,
+    ) -> (Option<Result<bool, Fault>>, Option<Page>) {
+        let (ask, page) = (pin!(self.ask_for_versioning(&uploads)), pin!(self.look_ahead(disposal, uploads)));
+        match select(ask, page).await {
+            Either::Left((answer @ Some(Ok(false)), page)) => (answer, page.await),
+            Either::Left((answer, _)) => (answer, None),
+            Either::Right((page, ask)) => (ask.await, page),
+        }
     }
 
     /// The first page of objects, ahead of its turn. An empty one is listed again after the uploads: one of them that was
@@ -292,7 +309,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         }
         let ground = Ground { kind: Kind::Objects, ..uploads };
         let request = |limit| self.bucket.list(ground.prefix, ground.kind, None, limit);
-        let page = self.before_stop(self.until_answered(&ground, request)).await?.ok()?;
+        let page = self.before_stop(self.until_answered(&ground, Read::Other, request)).await?.ok()?;
         (!page.entries.is_empty()).then_some(page)
     }
 
@@ -302,6 +319,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let batches = listing
             .batches()
             .take_until(self.launch_window())
+            .take_while(|_| ready(!self.has_halted()))
             .map(|batch: Result<Batch, Obstacle>| async {
                 let Batch { lane, page, items, left } = batch?;
                 let outcome = disposal.dispose(self, ground, items).await?;
@@ -310,7 +328,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
             // One more than may be in flight: the next page is fetched while this one is deleted.
             .buffer_unordered(self.pace.max_in_flight().saturating_add(1));
         let mut batches = pin!(batches);
-        let mut refused = None;
+        let mut ended = None;
         let is_complete = loop {
             match self.before_stop(batches.next()).await {
                 Some(Some(Ok(Some((lane, page, left, outcome))))) => {
@@ -328,14 +346,21 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 // Too late for this batch: the mark stays before it.
                 Some(Some(Ok(None))) => {}
                 // The listing is over. What is on its way still comes in, so that nothing is listed and counted twice.
-                Some(Some(Err(Obstacle::Fault(fault @ Fault::TokenRefused(_))))) => refused = Some(fault),
+                Some(Some(Err(Obstacle::Fault(fault @ Fault::TokenRefused(_))))) => {
+                    ended = ended.or(Some(PassEnd::TokenRefused(fault)));
+                }
+                // The same: what nobody has counted, a later delivery would delete on top of it.
+                Some(Some(Err(obstacle @ Obstacle::Fuse(_)))) => {
+                    self.has_halted.store(true, Ordering::Relaxed);
+                    ended = Some(PassEnd::Obstacle(obstacle));
+                }
                 Some(Some(Err(obstacle))) => return PassEnd::Obstacle(obstacle),
                 Some(None) => break listing.is_complete(),
                 None => break false,
             }
         };
-        if let Some(fault) = refused {
-            PassEnd::TokenRefused(fault)
+        if let Some(end) = ended {
+            end
         } else if is_complete {
             PassEnd::Complete { may_have_markers: listing.may_have_markers() }
         } else {
@@ -353,6 +378,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
     pub(crate) async fn until_answered<T, Answer>(
         &self,
         ground: &Ground<'_>,
+        read: Read,
         request: impl Fn(Duration) -> Answer,
     ) -> Result<T, Fault>
     where
@@ -360,7 +386,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
     {
         let mut attempt = 0;
         loop {
-            let pass = self.pace.admit_read(ground.prefix.bucket()).await;
+            let pass = self.pace.admit_read(ground.prefix.bucket(), read).await;
             self.counters.requested(1);
             let answer = request(self.limit()).await;
             let is_throttled = matches!(answer, Err(Fault::Throttled(_)));
@@ -403,7 +429,11 @@ impl<'a, B: Bucket> Tour<'a, B> {
     }
 
     pub(crate) fn may_launch(&self) -> bool {
-        Instant::now() < self.launch_end()
+        !self.has_halted() && Instant::now() < self.launch_end()
+    }
+
+    fn has_halted(&self) -> bool {
+        self.has_halted.load(Ordering::Relaxed)
     }
 
     /// A batch that is launched later than this may well be dropped at the stop time.
@@ -413,7 +443,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
 
     /// Ends when nothing more should be launched.
     async fn launch_window(&self) {
-        while self.may_launch() {
+        while Instant::now() < self.launch_end() {
             sleep_until(self.launch_end()).await;
         }
     }

@@ -9,7 +9,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use crate::bookmark::{Lane, LowWaterMark, PageMark};
 use crate::bucket::{Bucket, Fault, Item, Kind, Page};
 use crate::lanes::{Sample, head_pages};
-use crate::pace::MAX_BATCH_KEYS;
+use crate::pace::{MAX_BATCH_KEYS, Read};
 use crate::sieve::Sieve;
 use crate::tally::Left;
 use crate::tour::{Ground, Outcome, Tour};
@@ -215,13 +215,14 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let Self { tour, ground, .. } = self;
         let key = key.as_str();
         let request = |limit| tour.bucket.is_any_behind(ground.prefix, ground.kind, key, limit);
-        tour.until_answered(ground, request).await.unwrap_or(false)
+        tour.until_answered(ground, Read::Other, request).await.unwrap_or(false)
     }
 
     async fn list(&self, token: Option<&str>) -> Result<Page, Fault> {
         let Self { tour, ground, .. } = self;
         let request = |limit| tour.bucket.list(ground.prefix, ground.kind, token, limit);
-        tour.until_answered(ground, request).await
+        let read = if self.lanes().len() > 1 { Read::PageOfLane } else { Read::Other };
+        tour.until_answered(ground, read, request).await
     }
 }
 

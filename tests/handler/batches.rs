@@ -284,7 +284,7 @@ async fn where_no_delete_marker_was_seen_none_is_looked_for() {
     let versions = erase(Written { is_versioned: true, ..Written::new(3, |_, _| Ok(Vec::new())) }).await;
     assert_eq!(versions.report.end, End::Erased);
     let kinds: Vec<Kind> = versions.listed.iter().map(|(_, kind)| *kind).collect();
-    assert_eq!(kinds, [Kind::Objects, Kind::Uploads, Kind::Versions, Kind::Uploads, Kind::Versions]);
+    assert_eq!(kinds, [Kind::Uploads, Kind::Versions, Kind::Uploads, Kind::Versions]);
 }
 
 #[tokio::test(start_paused = true)]

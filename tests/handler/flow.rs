@@ -95,6 +95,25 @@ async fn a_huge_user_does_not_starve_nine_small_ones() {
     assert!(continuation["tally"]["objects"].as_u64() > Some(50_000), "{continuation}");
 }
 
+/// Lanes that nobody goes on with, because batches of the others are on their way, must not hold what these batches need.
+#[tokio::test(start_paused = true)]
+async fn lanes_that_stand_still_keep_nobody_from_asking_what_holds_a_version() {
+    let huge = ["a", "b", "c", "d", "e", "f"].map(|user| (user, 20_000));
+    let users: Vec<(&str, u32)> = huge.into_iter().chain([("small", 3)]).collect();
+    let store = Store { is_versioned: true, refuses: true, ..Store::of(&users) };
+    let scene = Scene::new(store, Letters::default(), &[("MAX_DELETES_PER_SECOND", "0")]);
+    let messages = users.iter().map(|(user, _)| withdrawal(user)).collect();
+    let failed = scene.invoke(Duration::from_secs(60), messages).await;
+    assert_eq!(failed, Ok(users.iter().map(|(user, _)| (*user).to_owned()).collect()));
+    for (user, versions) in users {
+        let receipts = locked(&scene.shelf.documents);
+        let receipt = receipts.get(&format!("{user}/incomplete-1.json")).expect("a receipt of what is left");
+        let receipt: Value = serde_json::from_str(receipt).expect("a receipt is JSON");
+        let refused = json!([{"code": "AccessDenied", "count": versions}]);
+        assert_eq!(receipt["targets"][0]["refused"], refused, "{user}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_pace_counts_the_keys_of_all_messages_together() {
     let users = ["u1", "u2", "u3"];
@@ -227,7 +246,6 @@ async fn lanes_whose_tokens_no_continuation_could_carry_begin_again() {
     assert_eq!(scene.shelf.receipt().1["objects"], 250_000);
 }
 
-/// A store that does not list in the order of keys, as it should, must not be able to hide anything from a proof.
 #[tokio::test(start_paused = true)]
 async fn lanes_of_long_tokens_are_carried_as_long_as_they_fit_into_a_message() {
     let store = Store { zeros: 4_000, ..Store::of(&[("u1", 250_000)]) };
@@ -251,6 +269,7 @@ async fn as_many_lanes_as_there_can_be_are_gone_on_with_and_more_are_no_place() 
     }
 }
 
+/// A store that does not list in the order of keys, as it should, must not be able to hide anything from a proof.
 #[tokio::test(start_paused = true)]
 async fn a_proof_is_listed_as_a_whole_however_much_is_kept() {
     let scene = Scene::new(Store::of(&[("u1", 20_000)]), Letters::default(), &NO_CEILING);
@@ -579,6 +598,33 @@ async fn an_event_that_is_not_from_sqs_fails_as_a_whole() {
         assert_eq!(scene.handle(event.clone(), u64::MAX).await, Err(EventError::NotFromSqs), "{event}");
     }
     assert_eq!(scene.store.left("u1"), 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_is_none_of_sqs_is_rejected_and_harms_no_other() {
+    let odd = |field: &str, value: Value| {
+        let mut record = json!({"messageId": "odd", "receiptHandle": "odd", "body": "{}"});
+        record[field] = value;
+        record
+    };
+    let body = json!({"type": "user-withdrawn", "userId": "u1"}).to_string();
+    // Nobody reads the attributes that a sender gives.
+    let unread = json!({"tag": {"dataType": "Binary", "binaryValue": "not base64", "stringListValues": null}});
+    let good = json!({"messageId": "good", "receiptHandle": "good", "body": body, "messageAttributes": unread});
+    for odd in [
+        odd("body", json!(7)),
+        odd("body", json!({"type": "user-withdrawn", "userId": "u1"})),
+        odd("body", Value::Null),
+        odd("attributes", json!({"ApproximateReceiveCount": 1})),
+        odd("attributes", json!("none")),
+    ] {
+        let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
+        let event = json!({"Records": [odd, good]});
+        let failed = scene.handle(event.clone(), u64::MAX).await.expect("an answer").batch_item_failures;
+        assert_eq!(failed.iter().map(|item| item.item_identifier.as_str()).collect::<Vec<_>>(), ["odd"], "{event}");
+        assert_eq!(locked(&scene.letters.visibilities)["odd"], 0);
+        assert_eq!(scene.store.left("u1"), 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

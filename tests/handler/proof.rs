@@ -172,3 +172,51 @@ async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_era
         assert_eq!(listed, expected);
     }
 }
+
+/// A bucket with versions, whose objects take longer to list than anybody waits, as behind many delete markers.
+#[derive(Debug)]
+struct Buried;
+
+impl Bucket for Buried {
+    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+        sleep(Duration::from_millis(20)).await;
+        Ok(true)
+    }
+
+    async fn list(&self, _prefix: &Prefix, kind: Kind, _token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+        sleep(if kind == Kind::Objects { limit } else { Duration::from_millis(60) }).await;
+        match kind {
+            Kind::Objects => Err(Fault::Unavailable("no answer in time".to_owned())),
+            Kind::Uploads | Kind::Versions | Kind::DeleteMarkers => {
+                Ok(Page { entries: Vec::new(), next: None, cut_at: None })
+            }
+        }
+    }
+
+    fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
+        None
+    }
+}
+
+impl Deletes for Buried {
+    async fn delete(
+        &self,
+        _prefix: &Prefix,
+        _kind: Kind,
+        _items: &[Item],
+        _limit: Duration,
+    ) -> Result<Deletion, Fault> {
+        unreachable!("there is nothing to delete")
+    }
+
+    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+        unreachable!("there is nothing to ask about")
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bucket_with_versions_does_not_wait_for_a_listing_of_objects() {
+    let start = Instant::now();
+    assert_eq!(hop(&Eraser(Buried), None).await, End::Erased);
+    assert_eq!(start.elapsed(), Duration::from_millis(60 + 60), "uploads beside the question, and versions");
+}

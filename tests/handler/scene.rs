@@ -56,6 +56,8 @@ pub(crate) struct Store {
     pub(crate) zeros: usize,
     /// It can begin a listing nowhere but where another one ended.
     pub(crate) has_no_order: bool,
+    /// Each object is the one version of its key.
+    pub(crate) is_versioned: bool,
     /// It deletes when the request arrives, and takes 175 to 325 ms for the answer.
     pub(crate) is_uneven: bool,
     /// The page, by its first key, whose deletes never end.
@@ -96,7 +98,7 @@ impl Store {
 
 impl Bucket for Shared<Store> {
     async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
-        Ok(false)
+        Ok(self.is_versioned)
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
@@ -114,7 +116,7 @@ impl Bucket for Shared<Store> {
             let stray = Entry { kind, key, id, bytes: 0, last_modified: None };
             return Ok(Page { entries: vec![stray], next: None, cut_at: None });
         }
-        if kind != Kind::Objects {
+        if kind == Kind::Uploads {
             return Ok(Page { entries: Vec::new(), next: None, cut_at: None });
         }
         self.note(Event::Listed(prefix.as_str().to_owned()));
@@ -125,10 +127,11 @@ impl Bucket for Shared<Store> {
         let mut rest = objects.get(prefix.as_str()).into_iter().flat_map(|all| all.range(from..));
         let page: Vec<u32> = rest.by_ref().take(1_000).copied().collect();
         let next = rest.next().map(|number| format!("{}{number}", "0".repeat(self.zeros)));
+        let kind = if self.is_versioned { Kind::Versions } else { Kind::Objects };
         let listed = |number: &u32| Entry {
             kind,
             key: format!("{}{number:09}", prefix.as_str()),
-            id: None,
+            id: self.is_versioned.then(|| "v1".to_owned()),
             bytes: 1,
             last_modified: UNIX_EPOCH.checked_add(Duration::from_secs((*number).into())).map(Into::into),
         };
@@ -137,7 +140,7 @@ impl Bucket for Shared<Store> {
 
     /// The number of the first key behind this one.
     fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
-        let (_, name) = key.split_once('/').filter(|_| kind == Kind::Objects && !self.has_no_order)?;
+        let (_, name) = key.split_once('/').filter(|_| kind != Kind::Uploads && !self.has_no_order)?;
         let (mut low, mut high) = (0, 1_000_000_000_u32);
         while low < high {
             let middle = low.midpoint(high);
@@ -178,6 +181,7 @@ impl Deletes for Shared<Store> {
     }
 
     async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+        sleep(Duration::from_millis(2)).await;
         Ok(None)
     }
 }
