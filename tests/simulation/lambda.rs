@@ -57,9 +57,14 @@ async fn is_redriven(world: &Shared) -> bool {
         let mut world = locked(world);
         let mut letters = world.mail.dead_letters().iter();
         let is_wanted = world.scene.is_redriven && letters.any(|letter| !letter.is_garbage);
-        if world.is_mended || world.is_given_up || !is_wanted {
+        // What a store that lied has kept for 20 rounds may be more than five hops can delete: whoever sees the letters
+        // come back with less left sends them once more. In all other worlds once has to be enough.
+        let left = world.left();
+        let was_enough = world.is_mended && !(world.weather_at_first.is_liar && left < world.left_at_redrive);
+        if was_enough || world.is_given_up || !is_wanted {
             return false;
         }
+        world.left_at_redrive = left;
         Duration::from_secs(world.dice.u64(60..100_000))
     };
     sleep(later).await;

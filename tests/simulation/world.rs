@@ -15,7 +15,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::fake::model::{S3, Version};
 use crate::invariants::{self, Checked};
 use crate::mail::Mail;
-use crate::people::{BUCKETS, folders, populate};
+use crate::people::{BUCKETS, WITHDRAWN, folders, populate};
 use crate::weather::{START, Scene, Weather};
 use crate::{ending, lambda};
 
@@ -60,6 +60,8 @@ pub(crate) struct World {
     pub(crate) is_given_up: bool,
     /// Somebody has mended all that was wrong, and redriven the dead letters.
     pub(crate) is_mended: bool,
+    /// What was left of all who asked when their dead letters were last sent back: objects, versions, markers, uploads.
+    pub(crate) left_at_redrive: usize,
     pub(crate) tokens: u64,
     /// How many keys each bucket's partition takes now, and since when.
     pub(crate) partitions: BTreeMap<&'static str, (f64, Instant)>,
@@ -175,6 +177,7 @@ impl World {
             has_switched: false,
             is_given_up: false,
             is_mended: false,
+            left_at_redrive: 0,
             tokens: 0,
             partitions: BTreeMap::new(),
             doublings_left: 20,
@@ -272,6 +275,14 @@ impl World {
     /// Whether anything of this user is left that is to be erased.
     pub(crate) fn has_something(&self, user: &str) -> bool {
         !folders(user).iter().all(|(bucket, prefix)| PARTS.into_iter().all(|part| self.is_empty(bucket, prefix, part)))
+    }
+
+    /// How much is left of all who asked, whether it is to be erased or not.
+    pub(crate) fn left(&self) -> usize {
+        let left = |(bucket, prefix): &(&'static str, String)| {
+            self.s3.versions_under(bucket, prefix).count() + self.s3.uploads_under(bucket, prefix).count()
+        };
+        WITHDRAWN.iter().flat_map(|user| folders(user)).map(|folder| left(&folder)).sum()
     }
 
     /// To be called before anything is written: from now on the folder may not be empty.
