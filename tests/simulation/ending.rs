@@ -36,6 +36,11 @@ fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
     let count = |s3: &S3| folders(user).each_ref().map(|(bucket, prefix)| world.census(s3, bucket, prefix));
     let (censuses, at_the_end) = (count(&world.s3_at_first), count(&world.s3));
     let data: u64 = censuses.iter().map(|census| census["objects"] + census["versions"]).sum();
+    let is_undisturbed = world.weather_at_first.is_calm() && world.is_quiet() && world.requests.get(user) == Some(&1);
+    let has_too_much = world.scene.max_objects.is_some_and(|max| data > max) && !world.scene.is_dry_run;
+    if is_undisturbed && has_too_much && world.is_done(user) {
+        world.broken(format!("{user} was erased, who had {data} objects and versions, more than MAX_OBJECTS"));
+    }
     let is_blown = |max| data > max || !world.is_quiet() || world.weather_at_first.is_liar;
     let has_fuse_in_the_way = world.scene.max_objects.is_some_and(is_blown) && !world.scene.is_dry_run;
     let is_done = world.is_done(user);

@@ -65,7 +65,9 @@ async fn is_redriven(world: &Shared) -> bool {
             return false;
         }
         world.left_at_redrive = left;
-        Duration::from_secs(world.dice.u64(60..100_000))
+        // Whoever is at it does not let days pass.
+        let longest = if world.is_mended { 1_000 } else { 100_000 };
+        Duration::from_secs(world.dice.u64(60..longest))
     };
     sleep(later).await;
     let mut world = locked(world);

@@ -40,7 +40,7 @@ const SEEDS: u64 = 3_000;
 const PROGRESS: u64 = 50_000;
 
 /// What the seeds together must have shown.
-const EVERYTHING: [&str; 89] = [
+const EVERYTHING: [&str; 93] = [
     // What becomes of messages.
     "outcome erased",
     "outcome swept",
@@ -87,6 +87,8 @@ const EVERYTHING: [&str; 89] = [
     // What S3 does.
     "list failed",
     "list hung",
+    "list throttled",
+    "question for versioning hung",
     "slow answer",
     "short page",
     "empty page",
@@ -95,6 +97,7 @@ const EVERYTHING: [&str; 89] = [
     "token refused",
     "key outside the prefix listed",
     "delete failed",
+    "delete hung",
     "delete's answer lost",
     "throttled",
     "key throttled",
@@ -105,6 +108,7 @@ const EVERYTHING: [&str; 89] = [
     "deletion only said",
     "retention not told",
     "retention secret",
+    "question for a lock hung",
     // What the place for receipts does.
     "receipt failed",
     "receipt hung",

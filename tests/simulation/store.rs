@@ -48,7 +48,7 @@ impl Bucket for Store {
             locked(&self.0).broken(format!("a bucket was asked for that no target names: {bucket}"));
         }
         let weather = self.weather();
-        self.latency(limit, weather.list_hangs, "list hung").await?;
+        self.latency(limit, weather.list_hangs, "question for versioning hung").await?;
         let mut world = locked(&self.0);
         switch_versioning(&mut world);
         if world.happens(weather.list_fails, "list failed") {
@@ -69,7 +69,7 @@ impl Bucket for Store {
         if world.happens(weather.list_fails, "list failed") {
             return Err(unavailable());
         }
-        if world.happens(weather.throttled / 4, "throttled") {
+        if world.happens(weather.throttled / 4, "list throttled") {
             return Err(Fault::Throttled("simulated".to_owned()));
         }
         if token.is_some() && world.happens(weather.tokens_refused, "token refused") {
@@ -124,21 +124,11 @@ impl Deletes for Store {
         let start = Instant::now();
         let weather = self.weather();
         check_delete(&mut locked(&self.0), prefix, kind, items);
-        self.latency(limit, weather.list_hangs / 2, "list hung").await?;
-        if locked(&self.0).happens(weather.throttled, "throttled") {
-            return Err(Fault::Throttled("simulated".to_owned()));
-        }
-        if locked(&self.0).happens(weather.delete_fails, "delete failed") {
-            return Err(unavailable());
-        }
-        if locked(&self.0).is_malformed(prefix, items) {
-            return Err(Fault::Malformed("simulated".to_owned()));
-        }
-        let Some(taken) = locked(&self.0).keys_taken(prefix.bucket(), items.len()) else {
-            return Err(Fault::Throttled("simulated".to_owned()));
-        };
-        let mut failures = delete_now(&mut locked(&self.0), prefix, kind, &items[..taken]);
-        failures.extend((taken..items.len()).map(slow_down));
+        let answer = || delete_or_refuse(&mut locked(&self.0), prefix, kind, items);
+        let is_early = locked(&self.0).scene.deletes_at_once;
+        let early = is_early.then(answer);
+        self.latency(limit, weather.list_hangs / 2, "delete hung").await?;
+        let failures = early.unwrap_or_else(answer)?;
         if locked(&self.0).happens(weather.delete_answer_lost, "delete's answer lost") {
             // Reset soon, or never answered.
             let left = limit.saturating_sub(start.elapsed());
@@ -154,7 +144,7 @@ impl Deletes for Store {
 
     async fn retention(&self, prefix: &Prefix, item: &Item, limit: Duration) -> Result<Option<Retention>, Fault> {
         let weather = self.weather();
-        self.latency(limit, weather.list_hangs / 2, "list hung").await?;
+        self.latency(limit, weather.list_hangs / 2, "question for a lock hung").await?;
         let mut world = locked(&self.0);
         if world.happens(weather.retention_fails, "retention not told") {
             return Err(unavailable());
@@ -225,6 +215,25 @@ fn note_a_late_marker(world: &mut World, prefix: &Prefix, code: &str) {
     if let Some(user) = user.filter(|user| world.is_done(user)) {
         world.rewritten.insert(user);
     }
+}
+
+/// What becomes of a delete request, and which of its keys stay.
+fn delete_or_refuse(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) -> Result<Vec<KeyFailure>, Fault> {
+    if world.happens(world.weather.throttled, "throttled") {
+        return Err(Fault::Throttled("simulated".to_owned()));
+    }
+    if world.happens(world.weather.delete_fails, "delete failed") {
+        return Err(unavailable());
+    }
+    if world.is_malformed(prefix, items) {
+        return Err(Fault::Malformed("simulated".to_owned()));
+    }
+    let Some(taken) = world.keys_taken(prefix.bucket(), items.len()) else {
+        return Err(Fault::Throttled("simulated".to_owned()));
+    };
+    let mut failures = delete_now(world, prefix, kind, &items[..taken]);
+    failures.extend((taken..items.len()).map(slow_down));
+    Ok(failures)
 }
 
 fn delete_now(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) -> Vec<KeyFailure> {

@@ -32,6 +32,9 @@ pub(crate) struct Scene {
     pub(crate) deployment: Option<Deployment>,
     /// In the end somebody mends what was wrong, and redrives the dead letters.
     pub(crate) is_redriven: bool,
+    /// What is to be deleted goes when the request arrives, whether anybody waits for the answer or not; else shortly
+    /// before the answer.
+    pub(crate) deletes_at_once: bool,
 }
 
 /// How the user service names its requests.
@@ -86,6 +89,7 @@ impl Scene {
             request_ids,
             deployment: Deployment::draw(&mut dice, is_plain),
             is_redriven: dice.u32(0..100) < 40,
+            deletes_at_once: dice.bool(),
         }
     }
 }
