@@ -55,9 +55,10 @@ else
 	SEED=$(SEED) cargo test $(TESTED) --test simulation -- --exact replay --nocapture
 endif
 
-# Without a seed it takes a new one, and says which. The time is that of the storm; the whole takes some minutes more.
+# Without a seed it takes a new one, and says which. The same seed makes a similar storm and not the same, because the times
+# are real. SECONDS is that of the storm; the whole takes some minutes more.
 chaos: SECONDS = 120
-chaos: function ## Erase USERS=200 in SECONDS=120 of faults, kills and stand-stills, and check all (SEED=42 for the same)
+chaos: function ## Erase USERS=200 in SECONDS=120 of faults, kills and stand-stills, and check all (SEED=42 for a similar storm)
 	@$(LOCAL) chaos users=$(USERS) seed=$(SEED) seconds=$(SECONDS)
 
 model: ## Check the hand-off protocol in larger worlds than `make test` does (minutes)
@@ -185,7 +186,7 @@ $(SAM)/installed:
 	$(SAM)/bin/pip install --quiet --disable-pip-version-check aws-sam-cli==1.170.0
 	@touch $@
 
-check: lint validate test ## What the CI runs
+check: lint validate test ## What the CI runs, but for some fresh worlds and the tests of bench/
 
 CARGO_CYCLONEDX := .local/cargo-cyclonedx-0.5.9
 ARCH ?= arm64 x86_64

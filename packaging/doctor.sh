@@ -122,7 +122,8 @@ for triple in aarch64-unknown-linux-gnu x86_64-unknown-linux-gnu; do
 done
 optional 'Rust nightly' "$(version_of cargo +nightly --version)" '' 'fuzz' 'rustup toolchain install nightly'
 optional 'C++ compiler' "$(version_of "${CXX:-c++}" --version)" '' 'fuzz' 'sudo apt install g++; sudo dnf install gcc-c++'
-optional 'Linux' "$([ "$system" = Linux ] && echo yes)" '' 'chaos' "it stops and freezes processes; this is ${system:-unknown}"
+optional 'Linux' "$([ "$system" = Linux ] && echo yes)" '' 'chaos, whale, crowd, bench' \
+    "they stop and freeze processes, or read from /proc what these use; this is ${system:-unknown}"
 optional 'Node.js, with npm' "$(command -v npm >/dev/null && version_of node --version)" 20 'examples' 'https://nodejs.org'
 installed .local/cargo-lambda installed.txt 'build, invoke, package'
 for tool; do

@@ -465,7 +465,7 @@ fn read_record(mut record: Value) -> Result<SqsMessage, EventError> {
         fields.remove("messageAttributes");
     }
     let is_named = name.message_id.is_some();
-    serde_json::from_value(record).or_else(|_| if is_named { Ok(name) } else { Err(EventError::NotFromSqs) })
+    serde_json::from_value(record).or(if is_named { Ok(name) } else { Err(EventError::NotFromSqs) })
 }
 
 fn receive_count(record: &SqsMessage) -> u32 {

@@ -136,7 +136,9 @@ pub enum MessageError {
     #[error("\"userId\" does not match USER_ID_PATTERN")]
     UserPattern,
     /// The user's folder would hold other users' folders, or lie within one.
-    #[error("\"userId\" is a fixed folder of another target: this user's folder would hold those of others, or lie in one")]
+    #[error(
+        "\"userId\" is a fixed folder of another target: this user's folder would hold those of others, or lie in one"
+    )]
     ReservedUser,
     /// The request's or erasure's id is not as agreed.
     #[error("the request id is not 1 to {MAX_ID_BYTES} of A-Z a-z 0-9 . _ : -")]

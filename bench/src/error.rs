@@ -16,6 +16,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The system does not tell what a process uses.
+    #[error("read what a process uses: only Linux tells it, in /proc, and every check of CPU and memory needs it")]
+    NoUsage,
     /// A port could not be opened.
     #[error("listen on the loopback interface: {0}")]
     Listen(std::io::Error),

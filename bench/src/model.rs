@@ -24,7 +24,7 @@ use crate::trace::{Operation, Pending, Trace};
 use crate::versions::{self, versioned};
 
 /// The most that one listing answers, and one DeleteObjects takes.
-const PAGE: usize = 1_000;
+pub(crate) const PAGE: usize = 1_000;
 /// When every object was last modified, since 1970.
 const MODIFIED: Duration = Duration::from_secs(1_700_000_000);
 /// What S3 leaves as it is where a listing's keys are URL-encoded.
@@ -44,6 +44,16 @@ pub struct Latency {
 }
 
 impl Latency {
+    /// Of a listing of so many keys, neither shorter nor longer than it mostly is.
+    pub(crate) fn of_listing(self, keys: usize) -> Duration {
+        self.of(self.listing, keys, 0.5)
+    }
+
+    /// Of a deletion, the same.
+    pub(crate) fn of_deletion(self, keys: usize) -> Duration {
+        self.of(self.deletion, keys, 0.5)
+    }
+
     fn of(self, full: Duration, keys: usize, chance: f64) -> Duration {
         let part = f64::from(u32::try_from(keys.min(PAGE)).unwrap_or(0)) / 1_000.0;
         let time = self.least + full.saturating_sub(self.least).mul_f64(part);

@@ -3,6 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
+use crate::Error;
+
 /// `getconf CLK_TCK` on every Linux that anybody uses.
 const TICKS_PER_SECOND: u32 = 100;
 
@@ -15,6 +17,11 @@ pub(crate) struct Usage {
     pub(crate) peak_kib: u64,
     /// CPU time, its own and the kernel's for it.
     pub(crate) cpu: Duration,
+}
+
+/// Refuses where the system does not tell: zeros would pass every check of memory and CPU.
+pub(crate) fn check() -> Result<(), Error> {
+    if usage_of(std::process::id()).rss_kib > 0 { Ok(()) } else { Err(Error::NoUsage) }
 }
 
 /// Reads what a process uses; zeros if it is gone.
@@ -47,7 +54,8 @@ mod tests {
     }
 
     #[test]
-    fn knows_itself() {
-        assert!(usage_of(std::process::id()).rss_kib > 0);
+    fn knows_itself_and_refuses_where_it_does_not() {
+        let is_linux = cfg!(target_os = "linux");
+        assert_eq!(check().is_ok(), is_linux);
     }
 }

@@ -37,7 +37,7 @@ pub struct Race {
     pub peers: PathBuf,
     /// A run is stopped after so long.
     pub longest: Duration,
-    /// How this was called.
+    /// How this was called, program and all.
     pub call: String,
 }
 
@@ -50,6 +50,18 @@ pub struct Standing {
     pub summary: String,
     /// Whether our function erased everything, and nothing else, in every run. How long it took is no matter here.
     pub is_good: bool,
+}
+
+/// The names of all scenarios, in the order of the report.
+pub fn scenario_names() -> Vec<&'static str> {
+    // However many keys they have.
+    let sizes = Sizes { keys: 0, unknown: 0, growing: 0, cpu: 0 };
+    scenario::all(&sizes).iter().map(|scenario| scenario.name).collect()
+}
+
+/// What all tools are called on the command line.
+pub fn tool_names() -> Vec<&'static str> {
+    Tool::ALL.map(Tool::word).into()
 }
 
 /// Runs everything, and writes the report.
@@ -72,8 +84,8 @@ fn chosen(words: &str, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error>
     };
     let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
     if let Some(word) = words.iter().find(|word| !scenarios.iter().any(|scenario| is_of(scenario, word))) {
-        let names: Vec<&str> = scenarios.iter().map(|scenario| scenario.name).collect();
-        return Err(Error::Setting(format!("{word:?} is no scenario; there are {}", names.join(", "))));
+        let names = scenario_names().join(", ");
+        return Err(Error::Setting(format!("{word:?} is no scenario; there are {names}")));
     }
     let is_chosen = |scenario: &Scenario| words.is_empty() || words.iter().any(|word| is_of(scenario, word));
     Ok(scenarios.into_iter().filter(is_chosen).collect())
@@ -83,7 +95,7 @@ fn chosen(words: &str, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error>
 async fn installed(words: &str, peers: &Peers) -> Result<Vec<(Tool, String)>, Error> {
     let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
     if let Some(word) = words.iter().find(|word| !Tool::ALL.iter().any(|tool| tool.word() == **word)) {
-        let names = Tool::ALL.map(Tool::word).join(", ");
+        let names = tool_names().join(", ");
         return Err(Error::Setting(format!("{word:?} is no tool; there are {names}")));
     }
     let mut tools = Vec::new();
@@ -135,7 +147,7 @@ fn tell(what: &str) {
 
 fn write(settings: &Settings, race: &Race, heats: &[Heat], tools: &[(Tool, String)]) -> Result<Standing, Error> {
     fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
-    let checks = targets::checks(heats, settings.latency.listing.as_secs_f64());
+    let checks = targets::checks(heats, settings.latency);
     let line = |(is_met, what): &(bool, String)| format!("- {} {what}\n", if *is_met { "yes:" } else { "**NO:**" });
     let summary: String = checks.iter().map(line).collect();
     let mut text = head(settings, race, tools);

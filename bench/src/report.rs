@@ -4,6 +4,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use crate::digits::grouped;
+use crate::machine::{machine, today};
 
 /// What a run has to say: a table, and what it checked.
 #[derive(Debug, Default)]
@@ -15,7 +16,8 @@ pub struct Report {
 
 impl Report {
     pub(crate) fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), ..Self::default() }
+        let measured = ("measured on".to_owned(), format!("{}, {} UTC", machine(), today()));
+        Self { title: title.into(), rows: vec![measured], ..Self::default() }
     }
 
     pub(crate) fn row(&mut self, name: &str, value: impl Display) {

@@ -18,7 +18,7 @@ use crate::environment::{Environment, Hop};
 use crate::limit::{Limit, Partitions};
 use crate::mapping::{Invocation, Invocations, feed};
 use crate::model::{Latency, Model, Plant};
-use crate::process::Usage;
+use crate::process::{self, Usage};
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::trace::{Request, Trace};
@@ -116,6 +116,7 @@ impl World {
 
     /// The models alone.
     pub(crate) async fn open(settings: &Settings) -> Result<Self, Error> {
+        process::check()?;
         // Six times the timeout, as in `template.yaml`.
         let queue = Queue::new(settings.timeout * 6, settings.seed);
         let mut servers = JoinSet::new();

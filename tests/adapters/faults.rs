@@ -1,30 +1,14 @@
 //! What is told of requests that failed, or had no answer.
 
-use std::future::Future;
 use std::time::Duration;
 
 use erase_user_files::bucket::{Bucket, Deletes, Fault, Kind};
-use erase_user_files::queue::{Outgoing, Queue, QueueFault};
-use tokio::time::timeout;
+use erase_user_files::queue::{Queue, QueueFault};
 
-use crate::server::{Answer, LIMIT, Server, error, full, items, prefix};
+use crate::server::{Answer, LIMIT, Server, continuation, error, full, in_time, items, prefix};
 
 /// A limit that is over soon.
 const SHORT: Duration = Duration::from_millis(100);
-
-fn continuation() -> Outgoing {
-    Outgoing {
-        body: "{}".to_owned(),
-        group: "u1".to_owned(),
-        deduplication_id: "e1:1".to_owned(),
-        delay: Duration::ZERO,
-    }
-}
-
-/// Ends a request that has missed its limit by far.
-async fn in_time<T>(request: impl Future<Output = T>) -> T {
-    timeout(Duration::from_secs(10), request).await.expect("the limit ends the request")
-}
 
 #[tokio::test]
 async fn a_request_without_an_answer_ends_at_its_limit_and_says_so() {

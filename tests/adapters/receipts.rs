@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
 
-use crate::server::{Answer, LIMIT, Server, error};
+use crate::server::{Answer, LIMIT, Server, error, in_time};
 
 const NAME: &str = "e1/hop-000001.json";
 const DOCUMENT: &str = r#"{"user":"🦓"}"#;
@@ -104,13 +104,11 @@ async fn what_is_no_receipt_is_not_read_as_one() {
 async fn a_server_that_hangs_costs_no_more_than_the_limit() {
     let server = Server::start(vec![Answer::Hang, Answer::Hang, Answer::Stall(DOCUMENT.to_owned())]);
     let (receipts, limit) = (server.receipts(), Duration::from_millis(200));
-    let start = tokio::time::Instant::now();
-    let stored = receipts.store(NAME, DOCUMENT, limit).await;
+    let stored = in_time(receipts.store(NAME, DOCUMENT, limit)).await;
     assert!(matches!(stored, Err(ReceiptFault::Unavailable(_))), "{stored:?}");
     for _ in 0..2 {
-        let text = receipts.read(NAME, limit).await;
+        let text = in_time(receipts.read(NAME, limit)).await;
         assert!(matches!(text, Err(ReceiptFault::Unavailable(_))), "{text:?}");
     }
-    assert!(start.elapsed() < Duration::from_secs(4), "the limit was 3 times 200 ms, it took {:?}", start.elapsed());
     server.requests();
 }

@@ -9,11 +9,16 @@ use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use erase_user_files::bucket::Item;
 use erase_user_files::bucket::s3::{S3, S3Reader};
+use erase_user_files::queue::Outgoing;
 use erase_user_files::queue::sqs::Sqs;
 use erase_user_files::receipts::s3::S3Receipts;
 use erase_user_files::target::{Folder, Prefix, Target, UserId};
+use tokio::time::timeout;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+/// Far more than the limit of a request that [`in_time`] sees, and less than the wait for a connection: that must not
+/// be what ends the request.
+const BY_FAR: Duration = Duration::from_secs(3);
 pub(crate) const OWNER: &str = "123456789012";
 
 /// What the server does with one request.
@@ -172,6 +177,21 @@ pub(crate) fn error(status: u16, code: &str) -> Answer {
 
 pub(crate) fn prefix() -> Prefix {
     Target::parse("s3://photos/{user_id}/").expect("a target").prefix(&UserId::parse("u1").expect("an id"))
+}
+
+/// Ends a request that has missed its limit by far. No clock is read: both times are timers, of which the request's own
+/// is looked at first when a slow machine lets both go off at once.
+pub(crate) async fn in_time<T>(request: impl Future<Output = T>) -> T {
+    timeout(BY_FAR, Box::pin(request)).await.expect("the limit ends the request")
+}
+
+pub(crate) fn continuation() -> Outgoing {
+    Outgoing {
+        body: "{}".to_owned(),
+        group: "u1".to_owned(),
+        deduplication_id: "e1:1".to_owned(),
+        delay: Duration::ZERO,
+    }
 }
 
 /// Objects to delete.

@@ -4,16 +4,7 @@ use std::time::Duration;
 
 use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
 
-use crate::server::{Answer, LIMIT, OWNER, Server};
-
-fn continuation() -> Outgoing {
-    Outgoing {
-        body: "{}".to_owned(),
-        group: "u1".to_owned(),
-        deduplication_id: "e1:1".to_owned(),
-        delay: Duration::ZERO,
-    }
-}
+use crate::server::{Answer, LIMIT, OWNER, Server, continuation};
 
 fn sent() -> Answer {
     Answer::Full(200, r#"{"MessageId":"m1","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#.to_owned())

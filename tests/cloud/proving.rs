@@ -33,6 +33,14 @@ async fn receipts(cloud: &Ministack) -> Result<Vec<(String, Value)>, Failure> {
     Ok(receipts)
 }
 
+/// One for objects, one for versions, one for receipts.
+async fn create_buckets(cloud: &Ministack) -> Outcome {
+    for bucket in ["photos", "vault", "receipts"] {
+        cloud.create_bucket(bucket).await?;
+    }
+    Ok(enable_versioning(&cloud.s3(), "vault").await?)
+}
+
 /// A bucket with versions, markers above and alone, and uploads of one folder.
 async fn fill(cloud: &Ministack, bucket: &str, folder: &str, keys: usize) -> Outcome {
     let s3 = cloud.s3();
@@ -55,10 +63,7 @@ async fn versions_markers_and_uploads_go_over_many_hops_and_the_receipt_tells() 
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let s3 = cloud.s3();
-        for bucket in ["photos", "vault", "receipts"] {
-            cloud.create_bucket(bucket).await?;
-        }
-        enable_versioning(&s3, "vault").await?;
+        create_buckets(&cloud).await?;
         cloud.put_objects("photos", neighbours(), || {}).await?;
         start_upload(&s3, "photos", "u10/upload", b"part").await?;
         fill(&cloud, "vault", "u10/", 20).await?;
@@ -147,10 +152,7 @@ async fn a_dry_run_has_not_even_the_permission_to_delete() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let s3 = cloud.s3();
-        for bucket in ["photos", "vault", "receipts"] {
-            cloud.create_bucket(bucket).await?;
-        }
-        enable_versioning(&s3, "vault").await?;
+        create_buckets(&cloud).await?;
         cloud.put_objects("photos", objects(plain_keys("u1/", 1_100)).into_iter().chain(neighbours()), || {}).await?;
         fill(&cloud, "vault", "u1/", 20).await?;
         let before = (inventory(&s3, "photos", "").await?, inventory(&s3, "vault", "").await?);

@@ -28,8 +28,10 @@ Usage: bench whale|crowd|race [NAME=VALUE ...]
     plant=nothing      a fault that the checks must find: keep, steal
 
   race     the function and other tools in the same scenarios
-    scenarios=         limit, hops, costly, unknown, perkey, growing, shared, folders, flat, small, user, cpu; empty is all
-    tools=             ours, s5cmd, s3rm, boto3, listall, aws; empty is all that are installed
+    scenarios=         comma-separated; a name stands for its family, too: user for user-0 and so on; empty is all:
+                       SCENARIOS
+    tools=             comma-separated; empty is all that are installed:
+                       TOOLS
     runs=3             of each
     keys=100000        in most scenarios
     unknown_keys=40000
@@ -46,11 +48,25 @@ Usage: bench whale|crowd|race [NAME=VALUE ...]
   spread=0             by how much of itself each of these times varies: 0 to 1
   seed=1";
 
+/// What this program takes. The names are those that it knows.
+fn usage() -> String {
+    let list = |names: Vec<&str>| {
+        let lines: Vec<String> = names.chunks(7).map(|line| line.join(", ")).collect();
+        lines.join(&format!(",\n{}", " ".repeat(23)))
+    };
+    USAGE.replace("SCENARIOS", &list(race::scenario_names())).replace("TOOLS", &list(race::tool_names()))
+}
+
+/// The command line, as it can be given again.
+fn call() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let Some((command, values)) = words.split_first() else {
-        println!("{USAGE}");
+        println!("{}", usage());
         return ExitCode::FAILURE;
     };
     match Box::pin(obey(command, values)).await {
@@ -75,22 +91,22 @@ async fn obey(command: &str, words: &[String]) -> Result<bool, Error> {
             let keys = values.take("keys", 200_000)?;
             values.end()?;
             let report = Box::pin(whale::run(&settings, keys)).await?;
-            keep(&report, &settings, (command, words))
+            keep(&report, &settings, command)
         }
         "crowd" => {
             let settings = settings(&mut values)?;
             let (users, objects) = (values.take("users", 1_000)?, values.take("whale", 500_000)?);
             values.end()?;
             let report = Box::pin(crowd::run(&settings, users, objects)).await?;
-            keep(&report, &settings, (command, words))
+            keep(&report, &settings, command)
         }
-        "race" => Box::pin(compare(&mut values, words)).await,
-        other => Err(Error::Setting(format!("{other:?}: expected whale, crowd or race\n\n{USAGE}"))),
+        "race" => Box::pin(compare(&mut values)).await,
+        other => Err(Error::Setting(format!("{other:?}: expected whale, crowd or race\n\n{}", usage()))),
     }
 }
 
-fn keep(report: &Report, settings: &Settings, (command, words): (&str, &[String])) -> Result<bool, Error> {
-    let text = format!("{report}\n`bench {command} {}`\n", words.join(" "));
+fn keep(report: &Report, settings: &Settings, command: &str) -> Result<bool, Error> {
+    let text = format!("{report}\n`{}`\n", call());
     println!("{text}");
     let path = settings.folder.join(format!("{command}-{}.md", std::process::id()));
     fs::write(&path, text).map_err(|source| Error::File { doing: "write", path: path.clone(), source })?;
@@ -98,7 +114,7 @@ fn keep(report: &Report, settings: &Settings, (command, words): (&str, &[String]
     Ok(report.is_good())
 }
 
-async fn compare(values: &mut Values, words: &[String]) -> Result<bool, Error> {
+async fn compare(values: &mut Values) -> Result<bool, Error> {
     let settings = common(values)?;
     let race = Race {
         scenarios: values.take("scenarios", String::new())?,
@@ -112,7 +128,7 @@ async fn compare(values: &mut Values, words: &[String]) -> Result<bool, Error> {
         },
         peers: values.take("peers", PathBuf::from(".local/peers"))?,
         longest: Duration::from_secs(values.take("longest", 600)?),
-        call: format!("bench race {}", words.join(" ")),
+        call: call(),
     };
     values.end()?;
     let standing = Box::pin(race::run(&settings, &race)).await?;
@@ -173,19 +189,19 @@ impl Values {
     fn read(words: &[String]) -> Result<Self, Error> {
         let pair = |word: &String| {
             let pair = word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-            pair.ok_or_else(|| Error::Setting(format!("{word:?}: expected NAME=VALUE\n\n{USAGE}")))
+            pair.ok_or_else(|| Error::Setting(format!("{word:?}: expected NAME=VALUE\n\n{}", usage())))
         };
         words.iter().map(pair).collect::<Result<_, _>>().map(Self)
     }
 
     fn take<T: FromStr>(&mut self, name: &str, default: T) -> Result<T, Error> {
         let Some(text) = self.0.remove(name).filter(|text| !text.is_empty()) else { return Ok(default) };
-        text.parse().map_err(|_unreadable| Error::Setting(format!("{name} is {text:?}\n\n{USAGE}")))
+        text.parse().map_err(|_unreadable| Error::Setting(format!("{name} is {text:?}\n\n{}", usage())))
     }
 
     fn end(&self) -> Result<(), Error> {
         match self.0.keys().next() {
-            Some(name) => Err(Error::Setting(format!("{name:?} is unknown here\n\n{USAGE}"))),
+            Some(name) => Err(Error::Setting(format!("{name:?} is unknown here\n\n{}", usage()))),
             None => Ok(()),
         }
     }

@@ -1,15 +1,24 @@
 //! What was aimed at, and whether it was reached.
 
+use std::time::Duration;
+
+use crate::Latency;
+use crate::model::PAGE;
 use crate::race::lap::Lap;
 use crate::race::result::{Entry, Heat, median, timed};
+use crate::race::scenario::Scenario;
 use crate::race::tool::Tool;
+use crate::report::thousands;
 
 /// Where nobody is to be faster.
 const AHEAD: [&str; 9] =
     ["limit", "costly", "unknown", "perkey", "perkey-documented", "folders", "flat", "versions", "versions-unlimited"];
 
+/// How much longer than [`unavoidable`] few keys may take.
+const NEAR: f64 = 1.3;
+
 /// The list for the report; what was not measured is not in it.
-pub(crate) fn checks(heats: &[Heat], listing_seconds: f64) -> Vec<(bool, String)> {
+pub(crate) fn checks(heats: &[Heat], latency: Latency) -> Vec<(bool, String)> {
     let of = |name: &str| heats.iter().find(|heat| heat.scenario.name == name);
     let mut checks: Vec<(bool, String)> = whole(heats).into_iter().collect();
     checks.extend(of("limit").and_then(|heat| bounded(heat, 1.05, Some(1.0))));
@@ -23,7 +32,8 @@ pub(crate) fn checks(heats: &[Heat], listing_seconds: f64) -> Vec<(bool, String)
         checks.extend(of(name).and_then(ahead));
     }
     for name in ["small", "small-flat"] {
-        checks.extend(of(name).and_then(|heat| proof(heat, listing_seconds)));
+        checks.extend(of(name).and_then(|heat| proof(heat, latency.listing.as_secs_f64())));
+        checks.extend(of(name).and_then(|heat| near(heat, latency)));
     }
     checks.extend(of("user-10").zip(of("users-10")).and_then(|(one, ten)| together(one, ten)));
     checks.extend(of("user-0").and_then(start));
@@ -95,6 +105,47 @@ fn proof(heat: &Heat, listing_seconds: f64) -> Option<(bool, String)> {
     Some((seconds <= most, text))
 }
 
+/// Little longer than what nobody can avoid, proof included. The start of the process is left out: the report gives it
+/// apart, and S3 has no part in it. Everything else that takes time is in, from the first connection to the answer.
+fn near(heat: &Heat, latency: Latency) -> Option<(bool, String)> {
+    let entry = ours(heat)?;
+    let chain = unavoidable(&heat.scenario, latency);
+    let sum: f64 = chain.iter().map(|(_, time)| time.as_secs_f64()).sum();
+    let took = entry.seconds().map(|_| entry.middle(|lap| lap.seconds - lap.cold_start.unwrap_or(0.0)));
+    let parts: Vec<String> =
+        chain.iter().map(|(what, time)| format!("{what} {:.0}", 1e3 * time.as_secs_f64())).collect();
+    let shown = took.map_or_else(
+        || "keys are left".to_owned(),
+        |took| format!("{:.2} × the {} s ({} ms): {} s", took / sum, timed(sum), parts.join(" + "), timed(took)),
+    );
+    let text = format!(
+        "`{}`: {} keys end within {NEAR} × the sum of the unavoidable latencies, proof included, cold start left out: \
+         {shown}",
+        heat.scenario.name,
+        thousands(heat.scenario.keys),
+    );
+    Some((took.is_some_and(|took| took <= NEAR * sum), text))
+}
+
+/// What S3 takes of whoever erases everything in as few requests as there can be and proves it: the requests each of which
+/// needs the answer to the one before it. Whoever sends smaller requests, and more of them at once, can be faster.
+///
+/// - The first page. Before it, nobody knows what there is.
+/// - In one folder, the other pages: their tokens come with the first, and so does all that is known of where to split.
+///   They are listed at once. In folders they can be listed beside the first.
+/// - A full batch, the last one. What was listed before is deleted meanwhile.
+/// - The proof, three times as long as a request takes at least: the uploads, then the objects, because an upload may
+///   become one, then the versioning, because it may have been switched on during that listing.
+/// - The receipt: it says when that was, so it cannot be stored before.
+fn unavoidable(scenario: &Scenario, latency: Latency) -> Vec<(&'static str, Duration)> {
+    let mut chain = vec![("first page", latency.of_listing(PAGE))];
+    if scenario.folders == 0 {
+        chain.push(("other pages", latency.of_listing(PAGE)));
+    }
+    chain.extend([("deletion", latency.of_deletion(PAGE)), ("proof", 3 * latency.least), ("receipt", latency.least)]);
+    chain
+}
+
 /// Ten users at once take hardly longer than one.
 fn together(one: &Heat, ten: &Heat) -> Option<(bool, String)> {
     let [one, ten] = [ours(one)?.seconds()?, ours(ten)?.seconds()?];
@@ -115,7 +166,7 @@ fn split(heat: &Heat) -> Option<(bool, String)> {
     let entry = ours(heat)?;
     let rival = entry.rival_percent()?;
     let rate = entry.keys as f64 / entry.seconds()?;
-    let own = 100.0 * rate / heat.scenario.room(std::time::Duration::ZERO)?;
+    let own = 100.0 * rate / heat.scenario.room(Duration::ZERO)?;
     let text = format!(
         "`{}`: neither starves: the second client was given {rival:.1} % of its half, we took {own:.1} % of ours",
         heat.scenario.name
@@ -155,6 +206,13 @@ mod tests {
     use crate::race::scenario::all;
     use crate::race::tests::SIZES;
 
+    const LATENCY: Latency = Latency {
+        listing: Duration::from_millis(60),
+        deletion: Duration::from_millis(250),
+        least: Duration::from_millis(20),
+        spread: 0.5,
+    };
+
     fn heat(name: &str, entries: Vec<Entry>) -> Heat {
         let scenario = all(&SIZES).into_iter().find(|scenario| scenario.name == name).unwrap();
         Heat { scenario, entries }
@@ -163,12 +221,12 @@ mod tests {
     #[test]
     fn checks_what_was_measured() {
         let limit = |seconds| heat("limit", vec![entry(Tool::Ours, 100_000, &[(seconds, 0)])]);
-        let met = |heat| checks(&[heat], 0.06).into_iter().map(|(is_met, _)| is_met).collect::<Vec<_>>();
+        let met = |heat| checks(&[heat], LATENCY).into_iter().map(|(is_met, _)| is_met).collect::<Vec<_>>();
         assert_eq!(met(limit(28.5)), [true, true, true, true]);
         assert_eq!(met(limit(29.5)), [true, false, true, true], "1.07 times the bound");
         let left = heat("limit", vec![entry(Tool::Ours, 100_000, &[(28.0, 1)])]);
         assert_eq!(met(left), [false, false, true], "a key is left");
-        assert!(checks(&[], 0.06).is_empty());
+        assert!(checks(&[], LATENCY).is_empty());
     }
 
     #[test]
@@ -177,11 +235,36 @@ mod tests {
             let peer = entry(Tool::S3rm, keys, &[(0.40, 0)]);
             vec![entry(Tool::Ours, keys, &[(seconds, 0)]), peer]
         };
-        assert!(checks(&[heat("small", both(5_000, 0.45))], 0.06)[1].0);
-        assert!(!checks(&[heat("small", both(5_000, 0.47))], 0.06)[1].0);
-        assert!(checks(&[heat("flat", both(100_000, 0.3))], 0.06)[1].0, "ahead");
+        assert!(checks(&[heat("small", both(5_000, 0.45))], LATENCY)[1].0);
+        assert!(!checks(&[heat("small", both(5_000, 0.47))], LATENCY)[1].0);
+        assert!(checks(&[heat("flat", both(100_000, 0.3))], LATENCY)[1].0, "ahead");
         let cpu = vec![entry(Tool::Ours, 1_000_000, &[(9.0, 0)]), entry(Tool::S3rm, 1_000_000, &[(9.0, 0)])];
-        let met: Vec<bool> = checks(&[heat("cpu", cpu)], 0.06).into_iter().map(|(is_met, _)| is_met).collect();
+        let met: Vec<bool> = checks(&[heat("cpu", cpu)], LATENCY).into_iter().map(|(is_met, _)| is_met).collect();
         assert_eq!(met, [true, true, false, false, true], "both have the same CPU and memory");
+    }
+
+    #[test]
+    fn adds_up_what_nobody_can_avoid() {
+        let sum = |name: &str| {
+            let chain = unavoidable(&heat(name, Vec::new()).scenario, LATENCY);
+            chain.iter().map(|(_, time)| time.as_secs_f64() * 1e3).sum::<f64>()
+        };
+        assert_eq!([sum("small"), sum("small-flat")].map(f64::round), [390.0, 450.0]);
+    }
+
+    #[test]
+    fn few_keys_end_soon_but_for_the_cold_start() {
+        let check = |seconds, left, cold_start| {
+            let mut ours = entry(Tool::Ours, 5_000, &[(seconds, left)]);
+            ours.laps[0].cold_start = cold_start;
+            checks(&[heat("small", vec![ours])], LATENCY).remove(1)
+        };
+        let (is_met, text) = check(0.5, 0, None);
+        assert!(is_met && text.starts_with("`small`: 5,000 keys end within 1.3 × "), "{text}");
+        let shown = ": 1.28 × the 0.390 s (first page 60 + deletion 250 + proof 60 + receipt 20 ms): 0.500 s";
+        assert!(text.ends_with(shown), "{text}");
+        assert!(!check(0.51, 0, None).0);
+        assert!(check(0.51, 0, Some(0.01)).0);
+        assert!(!check(0.5, 1, None).0, "a key is left");
     }
 }

@@ -91,7 +91,7 @@ pub(crate) async fn chaos(words: &[&str]) -> Result<(), Failure> {
     // Times are real, so that the same seed is only a similar storm.
     result.map_err(|failure| {
         failure.and(&format!(
-            "The same again: make chaos USERS={users} SEED={seed} SECONDS={seconds}\nThe function's log: {LOG}"
+            "A similar storm: make chaos USERS={users} SEED={seed} SECONDS={seconds}\nThe function's log: {LOG}"
         ))
     })
 }
