@@ -12,20 +12,22 @@ use crate::scene::{
     Event, Letters, Logs, NOBODY, STORING, Scene, Shelf, Store, bookmarked, locked, record, withdrawal,
 };
 
+/// From the first request to the last answer, as a share of the invocation.
 async fn time_spent_deleting(timeout: Duration, rate: &str, objects: u32) -> f64 {
     let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_DELETES_PER_SECOND", rate)]);
-    let start = Instant::now();
     assert_eq!(scene.invoke(timeout, vec![withdrawal("u1")]).await, Ok(NOBODY));
     assert!(scene.store.left("u1") > 0, "the test needs more objects");
     let log = locked(&scene.store.log);
+    let (first, _) = log.iter().find(|(_, event)| matches!(event, Event::Deleting(_))).expect("deletions");
     let (last, _) = log.iter().rfind(|(_, event)| matches!(event, Event::Deleted(_))).expect("deletions");
-    last.duration_since(start).as_secs_f64() / timeout.as_secs_f64()
+    last.duration_since(*first).as_secs_f64() / timeout.as_secs_f64()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_hop_deletes_for_most_of_its_time() {
-    for (seconds, rate, share) in [(10, "3500", 0.89), (60, "1000", 0.97), (300, "300", 0.98)] {
+    for (seconds, rate, share) in [(10, "3500", 0.88), (60, "1000", 0.97), (300, "300", 0.98)] {
         let deleting = time_spent_deleting(Duration::from_secs(seconds), rate, 100_000).await;
+        println!("{:.1} % of {seconds} s, at {rate} keys a second", 100.0 * deleting);
         assert!(deleting >= share, "{deleting:.3} of {seconds} s");
     }
 }
