@@ -28,7 +28,7 @@ const SENTENCES: [&str; 20] = [
     r#""userId": the user id has a character at byte # that is none of A-Z a-z #-# - _ . : @ + ="#,
     r#""userId": the user id is "." or "..""#,
     r#""userId" does not match USER_ID_PATTERN"#,
-    r#""userId" is a fixed folder of another target: this user's folder would hold those of others"#,
+    r#""userId" is a fixed folder of another target: this user's folder would hold those of others, or lie in one"#,
     "the request id is not # to # of A-Z a-z #-# . _ : -",
     "the continuation cannot be read at line #, column #",
     "the continuation has format version #, this release understands up to #",

@@ -380,8 +380,10 @@ async fn nothing_is_proven_at_once(shop: &impl Shop, state: State, bucket: &str)
     }
     let (report, tally) = Erasure::of(shop, bucket)?.erase(false).await;
     assert_eq!((report.end, tally.gone), (End::Erased, Counts::default()));
-    // The versioning, uploads and objects at once, then the data, and the versioning again where there was none.
-    assert_eq!(tally.requests, if state == State::Never { 5 } else { 4 });
+    // The versioning, uploads and objects at once, then the data, and the versioning again where there was none. Whoever
+    // answers the first question before the next is asked has no need to list the objects of a bucket with versions.
+    let expected = if state == State::Never { 5..=5 } else { 3..=4 };
+    assert!(expected.contains(&tally.requests), "{} of {expected:?}", tally.requests);
     Ok(())
 }
 
