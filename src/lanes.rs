@@ -26,7 +26,8 @@ const QUESTIONS_AT_ONCE: usize = 15;
 /// What a page tells of the keys behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Sample {
-    last: String,
+    /// The last of its keys.
+    pub(crate) last: String,
     /// The characters by which its keys differ.
     alphabet: BTreeSet<char>,
 }

@@ -190,9 +190,14 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let behind = self.behind().take();
         let Some((mut next, sample)) = behind else { return Ok(lanes) };
         let Ground { kind, prefix, .. } = *self.ground;
-        let cuts = sample.cuts(prefix, |key| self.is_any_behind(key)).await;
-        let starts: Option<Vec<String>> = cuts.iter().map(|cut| self.tour.bucket.token_after(kind, cut)).collect();
-        // A store without order has one lane.
+        let start = |key: &String| self.tour.bucket.token_after(kind, key);
+        // A store without order has one lane, and is asked nothing.
+        let cuts = if start(&sample.last).is_some() {
+            sample.cuts(prefix, |key| self.is_any_behind(key)).await
+        } else {
+            Vec::new()
+        };
+        let starts: Option<Vec<String>> = cuts.iter().map(start).collect();
         let starts = starts.unwrap_or_default();
         let mut cuts = cuts.into_iter().take(starts.len()).map(Some).chain([None]);
         let until = cuts.next().flatten();

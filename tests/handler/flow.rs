@@ -312,6 +312,11 @@ async fn an_erasure_takes_so_many_requests_and_round_trips_and_no_more() {
     let scene = Scene::new(Store::of(&[("u1", 8_000)]), Letters::default(), &[("DRY_RUN", "true")]);
     assert_eq!(scene.invoke(Duration::from_secs(60), vec![withdrawal("u1")]).await, Ok(NOBODY));
     assert_eq!(scene.shelf.receipt().1["requests"], 8 + 3);
+    // Nor is a store without order asked where to cut.
+    let store = Store { has_no_order: true, ..Store::of(&[("u1", 20_000)]) };
+    let scene = Scene::new(store, Letters::default(), &[("DRY_RUN", "true")]);
+    assert_eq!(scene.invoke(Duration::from_secs(60), vec![withdrawal("u1")]).await, Ok(NOBODY));
+    assert_eq!(scene.shelf.receipt().1["requests"], 20 + 3);
     // Ten users at once take hardly longer than one.
     let users: Vec<String> = (0..10).map(|number| format!("u{number}")).collect();
     let files: Vec<(&str, u32)> = users.iter().map(|user| (user.as_str(), 300)).collect();
