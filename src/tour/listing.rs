@@ -21,6 +21,11 @@ const UPLOADS_IN_A_BATCH: usize = 100;
 /// So many pages of a pass are the files of a small user.
 const FIRST_PAGES: u64 = 16;
 
+/// In so many batches each of them goes where nothing holds the deletion back, and in twice as many where this many
+/// requests may be in flight. With fewer, more batches would only wait for each other.
+const PARTS: usize = 4;
+const MANY_IN_FLIGHT: usize = 32;
+
 /// Items of one page that go together.
 #[derive(Debug)]
 pub(super) struct Batch {
@@ -158,11 +163,14 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         // A proof trusts no order: what may be one, because nothing is to be deleted so far, is listed as a whole.
         let sample = sample.filter(|_| !self.deletes || !sifted.items.is_empty());
         self.may_have_markers.fetch_or(sifted.has_markers, Ordering::Relaxed);
-        // A small user waits less for four requests at once than for one. A large one has enough of them anyway.
+        // A small user waits less for some requests at once than for one. A large one has enough of them anyway.
         let is_among_first = self.pages.fetch_add(1, Ordering::Relaxed) < FIRST_PAGES;
         let size = match ground.kind {
             Kind::Uploads => UPLOADS_IN_A_BATCH,
-            _ if is_among_first && self.deletes && self.is_slower() => MAX_BATCH_KEYS / 4,
+            _ if is_among_first && self.deletes && self.is_slower() => {
+                let has_many_slots = self.tour.pace.max_in_flight() >= MANY_IN_FLIGHT;
+                MAX_BATCH_KEYS / if has_many_slots { 2 * PARTS } else { PARTS }
+            }
             Kind::Objects | Kind::Versions | Kind::DeleteMarkers => MAX_BATCH_KEYS,
         };
         let page = PageMark {

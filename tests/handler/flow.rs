@@ -290,18 +290,19 @@ async fn an_erasure_takes_so_many_requests_and_round_trips_and_no_more() {
     const PROOF: (u64, u64) = (4, 120);
     // The first round asks for objects beside versioning and uploads, and once more if there are none.
     const EARLY: u64 = 60;
-    for (ceiling, objects, requests, milliseconds) in [
-        ("3500", 0, 1 + PROOF.0, PROOF.1),
-        ("3500", 1, 4 + PROOF.0, EARLY + 250 + PROOF.1),
-        ("3500", 1_000, 4 + PROOF.0, EARLY + 250 + PROOF.1),
-        ("3500", 1_001, 6 + PROOF.0, EARLY + 60 + 250 + PROOF.1),
+    for (ceiling, in_flight, objects, requests, milliseconds) in [
+        ("3500", "8", 0, 1 + PROOF.0, PROOF.1),
+        ("3500", "8", 1, 4 + PROOF.0, EARLY + 250 + PROOF.1),
+        ("3500", "8", 1_000, 4 + PROOF.0, EARLY + 250 + PROOF.1),
+        ("3500", "8", 1_001, 6 + PROOF.0, EARLY + 60 + 250 + PROOF.1),
         // Four batches after the first, each of them 286 ms after the one before, less the credit.
-        ("3500", 5_000, 12 + PROOF.0, EARLY + 1_143 - 250 + 250 + PROOF.1),
-        // Without a ceiling in four requests.
-        ("0", 1_000, 7 + PROOF.0, EARLY + 250 + PROOF.1),
+        ("3500", "8", 5_000, 12 + PROOF.0, EARLY + 1_143 - 250 + 250 + PROOF.1),
+        // Without a ceiling in four requests, or in eight.
+        ("0", "31", 1_000, 7 + PROOF.0, EARLY + 250 + PROOF.1),
+        ("0", "32", 1_000, 11 + PROOF.0, EARLY + 250 + PROOF.1),
     ] {
-        let scene =
-            Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_DELETES_PER_SECOND", ceiling)]);
+        let settings = [("MAX_DELETES_PER_SECOND", ceiling), ("MAX_IN_FLIGHT_BATCHES", in_flight)];
+        let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &settings);
         let start = Instant::now();
         assert_eq!(scene.invoke(Duration::from_secs(60), vec![withdrawal("u1")]).await, Ok(NOBODY));
         let took = start.elapsed() - STORING;
