@@ -203,6 +203,15 @@ async fn the_fuse_counts_over_all_hops() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_blown_fuse_stops_the_listing() {
+    let store = Store { is_uneven: true, ..Store::of(&[("u1", 50_000)]) };
+    let scene = Scene::new(store, Letters::default(), &[("MAX_OBJECTS", "1000")]);
+    scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await.unwrap();
+    let pages = locked(&scene.store.log).iter().filter(|(_, event)| matches!(event, Event::Listed(_))).count();
+    assert!(pages <= 3, "the second page was too much, and the third on its way: {pages}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dry_run_whose_receipt_can_never_be_stored_comes_to_its_end() {
     let shelf = Shelf { refuses: true, ..Shelf::default() };
     let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[("DRY_RUN", "true")]).with_shelf(shelf);
