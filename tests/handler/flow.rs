@@ -6,6 +6,8 @@ use aws_lambda_events::event::sqs::SqsEvent;
 use erase_user_files::deadline::Announced;
 use erase_user_files::handler::EventError;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::scene::{
@@ -114,6 +116,20 @@ async fn lanes_that_stand_still_keep_nobody_from_asking_what_holds_a_version() {
         let refused = json!([{"code": "AccessDenied", "count": versions}]);
         assert_eq!(receipt["targets"][0]["refused"], refused, "{user}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_user_does_not_wait_for_the_lanes_of_nine_huge_ones() {
+    let huge = ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(|user| (user, 100_000));
+    let users: Vec<(&str, u32)> = huge.into_iter().chain([("small", 3)]).collect();
+    let scene = Scene::new(Store::of(&users), Letters::default(), &[("MAX_DELETES_PER_SECOND", "0")]);
+    let messages = users.iter().map(|(user, _)| withdrawal(user)).collect();
+    assert_eq!(scene.invoke(Duration::from_secs(60), messages).await, Ok(NOBODY));
+    let receipts = locked(&scene.shelf.documents);
+    let receipt: Value = serde_json::from_str(&receipts["small/erased.json"]).expect("a receipt is JSON");
+    let took = |name: &str| OffsetDateTime::parse(receipt[name].as_str().expect("a time"), &Rfc3339).expect("a time");
+    let took = took("finishedAt") - took("startedAt");
+    assert!(took < Duration::from_millis(800), "{took}, of which alone it needs 460 ms");
 }
 
 #[tokio::test(start_paused = true)]
