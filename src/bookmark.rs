@@ -6,6 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::bucket::Kind;
 
+/// An erasure needs two rounds and one more for each time that something is written behind it. More than this many,
+/// and somebody keeps writing, or the store says "deleted" and keeps.
+pub const MAX_ROUNDS: u32 = 20;
+
 /// How far an erasure has come. A hint that saves listing again: losing it costs time, never truth.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]

@@ -6,13 +6,13 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::time::sleep;
 
-use crate::bookmark::Bookmark;
+use crate::bookmark::{Bookmark, MAX_ROUNDS};
 use crate::bucket::{Deletes, Fault, Item, KeyFailure, Kind};
 use crate::deadline::left_until;
 use crate::pace::{Pace, Pass, Read};
 use crate::tally::{Counters, Counts, Left};
 use crate::tour::{Disposal, Ground, Outcome, RoundEnd, Tour};
-use crate::work::{End, Job, Judgement, MAX_ROUNDS, Obstacle, Report, Round, Stuck, Work};
+use crate::work::{End, Job, Judgement, Obstacle, Report, Round, Stuck, Work};
 
 /// The code for what may not be deleted, a locked version among them.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>

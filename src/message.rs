@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::bookmark::Bookmark;
+use crate::bookmark::{Bookmark, MAX_ROUNDS};
 use crate::config::Config;
 use crate::json;
 use crate::tally::Tally;
@@ -255,11 +255,12 @@ impl Erasure {
     }
 
     /// Where this delivery of the message begins: at the bookmark. But a last try that comes again has been there before:
-    /// its time is for a proof.
+    /// its time is for a proof. The rest of a last round is tried twice: it may be long, and a delivery cut short.
     pub fn place(&self, delivery: u32, max_idle_hops: NonZeroU32) -> Bookmark {
         let mut place = self.bookmark.clone();
-        let is_last_try = !self.is_dry_run && self.next_hop(true, max_idle_hops).is_err();
-        if delivery > 1 && is_last_try {
+        let is_last_try = self.next_hop(true, max_idle_hops).is_err();
+        let is_last_round = place.round >= MAX_ROUNDS && !place.is_at_start_of_round();
+        if !self.is_dry_run && (delivery > 1 && is_last_try || delivery > 2 && is_last_round) {
             place.begin_next_round();
         }
         place

@@ -7,15 +7,11 @@ use std::num::NonZeroU64;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::bookmark::Bookmark;
+use crate::bookmark::{Bookmark, MAX_ROUNDS};
 use crate::bucket::{Fault, ONLY_HIDDEN};
 use crate::pace::Pace;
 use crate::tally::{Counters, Left};
 use crate::target::{OutsidePrefix, Targets, UserId};
-
-/// An erasure needs two rounds and one more for each time that something is written behind it. More than this many,
-/// and somebody keeps writing, or the store says "deleted" and keeps.
-pub const MAX_ROUNDS: u32 = 20;
 
 /// What the function does with a user's files: the eraser deletes, the survey counts.
 pub trait Work: Sync {
