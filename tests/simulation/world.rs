@@ -282,7 +282,7 @@ impl World {
         let left = |(bucket, prefix): &(&'static str, String)| {
             self.s3.versions_under(bucket, prefix).count() + self.s3.uploads_under(bucket, prefix).count()
         };
-        WITHDRAWN.iter().flat_map(|user| folders(user)).map(|folder| left(&folder)).sum()
+        WITHDRAWN.iter().flat_map(|user| folders(user)).map(left).sum()
     }
 
     /// To be called before anything is written: from now on the folder may not be empty.
