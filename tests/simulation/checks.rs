@@ -80,6 +80,8 @@ pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) 
     }
     world.reach("sweep arranged");
     let latest = OffsetDateTime::from(world.clock_of_the_function()) + Duration::from_secs(world.scene.sweep_seconds);
+    // A sweep that was a dead letter is due by the clock of then.
+    let latest = if world.is_mended { latest + world.weather_at_first.skew() } else { latest };
     if sweep_at.is_none_or(|due| due > latest) || world.scene.sweep_seconds == 0 {
         world.broken(format!("a sweep is due at another time than the setting says: {}", message.body));
     }
