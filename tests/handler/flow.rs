@@ -601,12 +601,27 @@ async fn a_message_that_failed_waits_longer_each_time() {
 
 #[tokio::test(start_paused = true)]
 async fn a_continuation_of_a_later_release_waits_for_it() {
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
-    let body = r#"{"type":"erasure-continuation","version":2,"erasureId":"e","userId":"u1","hop":1}"#;
-    let failed = scene.invoke(Duration::from_secs(10), vec![record("later", body)]).await;
-    assert_eq!(failed, Ok(vec!["later".to_owned()]));
-    assert_eq!(locked(&scene.letters.visibilities)["later"], 5);
-    assert_eq!(scene.store.left("u1"), 10);
+    for version in [2, 1_u64 << 32] {
+        let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
+        let body =
+            json!({"type": "erasure-continuation", "version": version, "erasureId": "e", "userId": "u1", "hop": 1});
+        let failed = scene.invoke(Duration::from_secs(10), vec![record("later", &body.to_string())]).await;
+        assert_eq!(failed, Ok(vec!["later".to_owned()]));
+        assert_eq!(locked(&scene.letters.visibilities)["later"], 5);
+        assert_eq!(scene.store.left("u1"), 10);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_of_sending_that_cannot_be_is_not_believed() {
+    for sent in ["-99999999999999", "99999999999999999", "yesterday"] {
+        let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
+        let mut message = withdrawal("u1");
+        message.attributes.insert("SentTimestamp".to_owned(), sent.to_owned());
+        assert_eq!(scene.invoke(Duration::from_secs(10), vec![message]).await, Ok(NOBODY), "{sent}");
+        let receipt = scene.shelf.receipt().1;
+        assert_eq!((&receipt["outcome"], &receipt["requestedAt"]), (&json!("erased"), &receipt["startedAt"]), "{sent}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
