@@ -258,9 +258,9 @@ impl Erasure {
     /// its time is for a proof. The rest of a last round is tried twice: it may be long, and a delivery cut short.
     pub fn place(&self, delivery: u32, max_idle_hops: NonZeroU32) -> Bookmark {
         let mut place = self.bookmark.clone();
-        let is_last_try = self.next_hop(true, max_idle_hops).is_err();
+        let is_last_try = || self.next_hop(true, max_idle_hops).is_err();
         let is_last_round = place.round >= MAX_ROUNDS && !place.is_at_start_of_round();
-        if !self.is_dry_run && (delivery > 1 && is_last_try || delivery > 2 && is_last_round) {
+        if !self.is_dry_run && (delivery > 2 && is_last_round || delivery > 1 && is_last_try()) {
             place.begin_next_round();
         }
         place
