@@ -10,15 +10,17 @@ FROM ?=
 PROFILE ?= fast
 EVENT ?= events/user-withdrawn.json
 SECONDS ?= 60
+ENDPOINT ?=
+PATH_STYLE ?=
 # Nobody who runs the tests waits for what only the long runs need.
 TESTED := --workspace --exclude bench
 FILE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test sim chaos model pace fuzz mutants whale crowd bench micro examples local invoke receipt build lint validate check function measured package deny doctor
+.PHONY: help run test acceptance sim chaos model pace fuzz mutants whale crowd bench micro examples local invoke receipt build lint validate check function measured package deny doctor
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: function ## Erase a user end to end in a local cloud, and watch (no Docker, no AWS account)
 	@$(LOCAL) run
@@ -45,6 +47,16 @@ function:
 
 test: ## Run all tests (starts local servers by itself)
 	cargo test $(TESTED)
+
+# It creates buckets of its own and removes them, also when a check fails. Credentials and region: the standard variables
+# and files of AWS. PATH_STYLE=false for virtual hosts; AWS itself has them without it.
+acceptance: ## Run the acceptance suite at ENDPOINT=https://… or ENDPOINT=aws (needs credentials), and print a report
+ifeq ($(ENDPOINT),)
+	@echo "Where? For example: make acceptance ENDPOINT=https://s3.example.org, or make acceptance ENDPOINT=aws"; exit 2
+else
+	ACCEPTANCE_ENDPOINT='$(ENDPOINT)' ACCEPTANCE_PATH_STYLE='$(PATH_STYLE)' cargo test $(TESTED) --test cloud -- \
+		--ignored --exact acceptance::any_endpoint --nocapture
+endif
 
 sim: ## Replay a world (make sim SEED=42), or play many (make sim SEEDS=100000, from FROM on)
 	@test -n "$(SEED)$(SEEDS)" || { echo "Which seed? For example: make sim SEED=42, or make sim SEEDS=100000"; exit 2; }

@@ -12,12 +12,12 @@ use crate::target::{Key, Prefix};
 
 /// An object store to read from. Every call ends within its `limit`, and none retries by itself.
 pub trait Bucket: Sync {
-    /// Whether this bucket keeps, or has ever kept, versions: a plain delete would then only hide the data.
-    fn is_versioned(&self, bucket: &str, limit: Duration) -> impl Future<Output = Result<bool, Fault>> + Send;
+    /// Whether the bucket of this prefix keeps, or has ever kept, versions: a plain delete would then only hide the data.
+    fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> impl Future<Output = Result<bool, Fault>> + Send;
 
     /// Lists one page of what lies under a prefix, from its start or from where a token of the same kind points.
     ///
-    /// Versions and delete markers stand in one listing: whoever asks for one gets both.
+    /// Versions and delete markers are in one listing: a caller that asks for one gets both.
     fn list(
         &self,
         prefix: &Prefix,
@@ -47,12 +47,11 @@ pub trait Bucket: Sync {
 
 /// An object store to delete from. What only has a [`Bucket`], such as a dry run, has no way to delete.
 pub trait Deletes: Bucket {
-    /// Deletes at most 1,000 items of one kind, uploads by aborting them. Every item that the answer does not report
-    /// as a failure was confirmed gone.
+    /// Deletes at most 1,000 items, uploads by aborting them. They are all uploads, or all objects, or versions and
+    /// delete markers. The store confirmed the deletion of every item that the answer does not report as a failure.
     fn delete(
         &self,
         prefix: &Prefix,
-        kind: Kind,
         items: &[Item],
         limit: Duration,
     ) -> impl Future<Output = Result<Deletion, Fault>> + Send;
@@ -80,10 +79,18 @@ pub enum Kind {
     DeleteMarkers,
 }
 
+impl Kind {
+    /// Whether a listing of this kind shows entries of another: versions and delete markers are in one listing.
+    pub fn lists(self, entry: Self) -> bool {
+        let is_version = |kind: Self| matches!(kind, Self::Versions | Self::DeleteMarkers);
+        self == entry || is_version(self) && is_version(entry)
+    }
+}
+
 /// One answer of a listing. It may be short or even empty although more follow: only `next` tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// What was listed, in any order.
+    /// What was listed: keys in any order, the delete markers of one key from the newest to the oldest.
     pub entries: Vec<Entry>,
     /// The token of the next page; `None` behind the last. It may hold a key: never for logs.
     pub next: Option<String>,
@@ -105,53 +112,80 @@ pub struct Entry {
     pub kind: Kind,
     /// Its key, not yet checked against the prefix.
     pub key: String,
+    /// For uploads: the key as it is if the store encodes keys without saying so, or says so without encoding.
+    pub other_key: Option<String>,
     /// The id of the version, delete marker or upload; objects have none.
     pub id: Option<String>,
-    /// Its size in bytes, as far as the listing tells: 0 for uploads and delete markers.
+    /// Its size in bytes, if the listing has it: 0 for uploads and delete markers.
     pub bytes: u64,
-    /// When it was last written, an upload when it began, if the store tells.
+    /// When it was last written, or when the upload began, if the listing has it.
     pub last_modified: Option<OffsetDateTime>,
 }
 
 /// One thing to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Item {
+    /// What it is.
+    pub kind: Kind,
     /// Its key.
     pub key: Key,
+    /// For uploads: the key under which it is tried once more if it is not found; see [`Entry::other_key`].
+    pub other_key: Option<Key>,
     /// The id of the version, delete marker or upload; objects have none.
     pub id: Option<String>,
     /// Its size in bytes, as listed.
     pub bytes: u64,
+    /// When it was last written, as listed.
+    pub last_modified: Option<OffsetDateTime>,
+}
+
+impl Item {
+    /// The memory that it takes, in bytes.
+    pub fn memory(&self) -> usize {
+        let other = self.other_key.as_ref().map_or(0, |key| key.as_str().len());
+        size_of::<Self>() + self.key.as_str().len() + other + self.id.as_ref().map_or(0, String::capacity)
+    }
 }
 
 /// What became of the items of a delete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Deletion {
-    /// How many requests it took: what does not fit into a common one goes by its own.
+    /// How many requests it took: an item that does not fit into a common request has its own.
     pub requests: u64,
-    /// The items that are not confirmed gone.
+    /// The items whose deletion the store did not confirm.
     pub failures: Vec<KeyFailure>,
 }
 
-/// Longest error code that is told as it is, in bytes. S3's longest have about 40.
+/// The longest error code that is reported as it is, in bytes. S3's longest have about 40.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 pub const MAX_CODE_BYTES: usize = 64;
 
-/// The code of an object that a delete has only hidden, because its bucket has got versioning since: the next round
-/// finds its version.
-pub const ONLY_HIDDEN: &str = "OnlyHidden";
-
-/// An item that a delete request did not delete. Data, not an error: the others of the request are gone.
+/// An item that a delete request did not delete. Data, not an error: the other items of the request are deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFailure {
     /// The item's position in the request.
     pub index: usize,
     /// The store's error code.
     pub code: String,
-    /// Whether another try may help.
-    pub is_retryable: bool,
-    /// Whether the store asked us to slow down.
-    pub is_throttle: bool,
+    /// What the caller does about it.
+    pub kind: FailureKind,
+}
+
+/// Why an item was not deleted, by what the caller does about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureKind {
+    /// The store asks for fewer keys: another attempt at the limiter's rate may succeed.
+    Throttled,
+    /// Another attempt may succeed.
+    Transient,
+    /// The store forbids it: Object Lock or a policy may be the reason.
+    Denied,
+    /// Nothing with this key and id exists: the item was deleted by somebody else, or the listing is wrong.
+    NotFound,
+    /// A plain delete wrote a delete marker, because the bucket has versioning by now: the next round finds the version.
+    OnlyHidden,
+    /// No other attempt helps, for a reason that is the item's own.
+    Other,
 }
 
 /// What holds a version against deletion, and until when.
@@ -186,25 +220,44 @@ impl Hold {
     }
 }
 
-/// Why a request as a whole failed, sorted by what the caller does about it.
+/// Why a request as a whole failed, by what the caller does about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// The store asks for fewer keys: wait, and come back with half as many.
-    #[error("be let through by S3: {0}")]
+    /// The store asks for fewer keys: wait, and send fewer.
+    #[error("S3 throttled the request: {0}")]
     Throttled(String),
-    /// No answer, a broken one, or the store's own error: wait and try again.
-    #[error("reach S3: {0}")]
+    /// No answer came: wait, and send the request again. A smaller request may be answered in time.
+    #[error("no answer from S3: {0}")]
+    NoAnswer(String),
+    /// A broken answer, or an error of the store's own: wait, and send the request again.
+    #[error("S3 answered with an error of its own: {0}")]
     Unavailable(String),
-    /// An answer that cannot be true, such as one about a key that nobody asked for: try again, believe nothing.
-    #[error("trust the answer of S3: {0}")]
+    /// An answer that cannot be true, such as one about a key that nobody asked for: send it again, believe nothing.
+    #[error("the answer of S3 cannot be true: {0}")]
     Untrustworthy(String),
     /// The store does not know the token: begin again at the prefix.
-    #[error("resume the listing: {0}")]
+    #[error("S3 rejected the continuation token: {0}")]
     TokenRefused(String),
-    /// The store cannot take this request as it is: a smaller one may pass.
-    #[error("have S3 accept the request: {0}")]
+    /// The store rejected this request: a smaller one may be accepted.
+    #[error("S3 rejected the request: {0}")]
     Malformed(String),
-    /// A missing permission, bucket or the like: no try will help until somebody mends it.
-    #[error("use the bucket: {0}")]
+    /// A missing permission, bucket or the like: no attempt helps until an operator changes something.
+    #[error("the bucket cannot be used: {0}")]
     Refused(String),
+}
+
+impl Fault {
+    /// The store's code, or the adapter's word for it: every text begins with the operation and the code, as in
+    /// `DeleteObjects: SlowDown (HTTP 503, ...)`.
+    pub fn code(&self) -> &str {
+        let (Self::Throttled(text)
+        | Self::NoAnswer(text)
+        | Self::Unavailable(text)
+        | Self::Untrustworthy(text)
+        | Self::TokenRefused(text)
+        | Self::Malformed(text)
+        | Self::Refused(text)) = self;
+        let code = text.split_once(": ").map_or(text.as_str(), |(_, rest)| rest);
+        code.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default()
+    }
 }

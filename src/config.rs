@@ -30,20 +30,44 @@ pub struct Config {
     pub user_id_pattern: Option<UserIdPattern>,
     /// `USER_ID_POINTER`: where in a message the user id stands (RFC 6901).
     pub user_id_pointer: String,
-    /// `RECEIPTS_URI`: where receipts go.
-    pub receipts: Option<Folder>,
+    /// `RECEIPTS_URI` and what belongs to it: where receipts go, and how.
+    pub receipts: Option<ReceiptSettings>,
     /// `RECEIPT_HASH_KEY`: key of the hash that stands for user ids.
     pub hash_key: HashKey,
     /// `LATE_WRITE_SWEEP_SECONDS`: how long after the proof to look once more; `None`: not at all.
     pub late_write_sweep: Option<Duration>,
     /// `BYPASS_GOVERNANCE_RETENTION`: delete versions that are held in governance mode.
     pub bypass_governance_retention: bool,
-    /// `EXPECTED_BUCKET_OWNER`: the account that must own every bucket.
+    /// `EXPECTED_BUCKET_OWNER`: the account that must own the bucket of every target.
     pub expected_bucket_owner: Option<String>,
     /// `S3_FORCE_PATH_STYLE`: the bucket in the path instead of the host name, for local servers.
     pub force_path_style: bool,
     /// `AWS_LAMBDA_FUNCTION_TIMEOUT` (seconds), or 60 s: the time of an invocation whose deadline cannot be believed.
     pub fallback_invocation_time: Duration,
+}
+
+/// Where receipts go, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiptSettings {
+    /// `RECEIPTS_URI`.
+    pub folder: Folder,
+    /// `EXPECTED_RECEIPTS_OWNER`: the account that must own the bucket.
+    pub expected_owner: Option<String>,
+    /// `RECEIPTS_SSE` and `RECEIPTS_KMS_KEY_ID`: the encryption that every receipt asks for; `None`: the bucket's own.
+    pub encryption: Option<Encryption>,
+}
+
+/// The server-side encryption that a request names.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html>
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Encryption {
+    /// With keys of S3: `AES256`.
+    Aes256,
+    /// With a key of KMS: `aws:kms`.
+    Kms {
+        /// The key's id or ARN; `None`: the account's own key for S3.
+        key_id: Option<String>,
+    },
 }
 
 /// About 3,500 writes per second is what one partition of a bucket takes.
@@ -115,7 +139,7 @@ impl Config {
             UserIdPattern::parse(text).map_err(|error| format!("expected a regular expression: {error}"))
         });
         let user_id_pointer = vars.optional("USER_ID_POINTER", pointer);
-        let receipts = vars.optional("RECEIPTS_URI", |text| receipts_folder(text, targets.as_ref()));
+        let receipts = receipts(&mut vars, targets.as_ref());
         let hash_key = vars.optional("RECEIPT_HASH_KEY", |text| Ok(HashKey::new(text.to_owned())));
         let late_write_sweep =
             vars.optional("LATE_WRITE_SWEEP_SECONDS", |text| sweep(text, continuation_queue_url.as_deref()));
@@ -148,6 +172,26 @@ impl Config {
             _ => Err(ConfigError { faults: vars.faults }),
         }
     }
+}
+
+fn receipts<L>(vars: &mut Vars<L>, targets: Option<&Targets>) -> Option<ReceiptSettings>
+where
+    L: Fn(&str) -> Option<String>,
+{
+    let folder = vars.optional("RECEIPTS_URI", |text| receipts_folder(text, targets));
+    let expected_owner = vars.optional("EXPECTED_RECEIPTS_OWNER", account);
+    let is_kms = vars.optional("RECEIPTS_SSE", |text| match text {
+        "AES256" => Ok(false),
+        "aws:kms" => Ok(true),
+        _ => Err("expected AES256 or aws:kms".to_owned()),
+    });
+    let key_id = vars.optional("RECEIPTS_KMS_KEY_ID", |text| match is_kms {
+        Some(true) if !text.contains(char::is_whitespace) => Ok(text.to_owned()),
+        Some(true) => Err("expected the id or the ARN of a KMS key".to_owned()),
+        Some(false) | None => Err("expected no key unless RECEIPTS_SSE is aws:kms".to_owned()),
+    });
+    let encryption = is_kms.map(|is_kms| if is_kms { Encryption::Kms { key_id } } else { Encryption::Aes256 });
+    Some(ReceiptSettings { folder: folder?, expected_owner, encryption })
 }
 
 /// Reads variables one by one and collects what is wrong with them.

@@ -1,5 +1,6 @@
 //! The work: rounds of pages and batches, until a round finds nothing or the time is over.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -7,25 +8,39 @@ use futures::stream::{self, StreamExt};
 use tokio::time::sleep;
 
 use crate::bookmark::{Bookmark, MAX_ROUNDS};
-use crate::bucket::{Deletes, Fault, Item, KeyFailure, Kind};
+use crate::bucket::{Deletes, FailureKind, Fault, Item, KeyFailure, Kind};
 use crate::deadline::left_until;
+use crate::deleted::Confirmed;
 use crate::pace::{Pace, Pass, Read};
-use crate::tally::{Counters, Counts, Left};
-use crate::tour::{Disposal, Ground, Outcome, RoundEnd, Tour};
+use crate::tally::{Counters, Counts};
+use crate::target::Key;
+use crate::tour::{Disposal, Ground, Items, Outcome, RoundEnd, Tour};
 use crate::work::{End, Job, Judgement, Obstacle, Report, Round, Stuck, Work};
 
 /// The code for what may not be deleted, a locked version among them.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 const ACCESS_DENIED: &str = "AccessDenied";
 
-/// Our own code for what may be locked, where S3 does not tell: a permission to ask is missing.
+/// Our own code for what may be locked, where S3 does not say: a permission to ask is missing.
 const LOCK_NOT_READABLE: &str = "LockNotReadable";
 
-/// So often in a row the refusal of a key says that the pace is too high. One that always fails must not slow down all.
-const SIGNALS: u32 = 3;
-
-/// Questions about refused versions of one batch at once.
+/// Questions about denied versions of one batch that are sent concurrently.
 const RETENTIONS_AT_ONCE: usize = 8;
+
+/// So often an item is tried in one round: with the waits between the attempts, for about 3 s.
+const MAX_ATTEMPTS: u32 = 6;
+
+/// A request that failed so often for the moment is sent in halves: one item of it may be the reason.
+const ATTEMPTS_AS_A_WHOLE: u32 = 2;
+
+/// The most bytes of keys and ids in one request: 1,000 items with keys of about 230 bytes. Longer keys go in smaller
+/// requests, which bounds the memory for requests and answers, and stays below what stores take for a body.
+const MAX_REQUEST_BYTES: usize = 262_144;
+
+/// So many rounds that find only what S3 said was deleted are waited for, half a second first and then twice as long each
+/// time: half a minute in all.
+const MAX_WAITS: u32 = 6;
+const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// Deletes, until a fresh round proves that nothing is left.
 #[derive(Debug)]
@@ -36,14 +51,17 @@ impl<B: Deletes> Work for Eraser<B> {
 
     async fn work(&self, pace: &Pace, counters: &Counters, job: Job<'_>, bookmark: &mut Bookmark) -> Report {
         let start = bookmark.clone();
-        let tour = Tour::new(&self.0, pace, counters, job);
+        let tour = Tour::new(&self.0, pace, counters, job, bookmark);
+        let mut waits = 0;
         loop {
             let (is_fresh, number) = (bookmark.is_at_start_of_round(), bookmark.round);
             let (mut round, mut faults) = (Round::default(), Vec::new());
-            // What may be kept is listed as late as can be: meanwhile it may be written anew.
+            // What may be kept is listed as late as can be: meanwhile it may be written again.
             let looks_ahead = number == 1 && job.erase_before.is_none();
             let erasing = Erasing { looks_ahead, ..Erasing::default() };
             let end = match tour.round(&erasing, bookmark, &mut round, &mut faults).await {
+                // Passes that were left are no progress: SQS is to count the delivery.
+                RoundEnd::OutOfTime if counters.progress() == 0 && !faults.is_empty() => End::Failed(faults),
                 RoundEnd::OutOfTime => {
                     faults.extend(tour.reason_of_idleness());
                     // One more, for the proof, is not carried on: a store that does not delete would have no end.
@@ -55,7 +73,7 @@ impl<B: Deletes> Work for Eraser<B> {
                 }
                 RoundEnd::Halted(fault) => match fault.obstacle {
                     Obstacle::Fuse(max_objects) => End::Stuck(Stuck::Fuse(max_objects)),
-                    Obstacle::Fault(_) | Obstacle::Outside(_) => {
+                    Obstacle::Fault(_) | Obstacle::Outside(_) | Obstacle::Unsettled(_) => {
                         faults.push(fault);
                         End::Failed(faults)
                     }
@@ -64,15 +82,34 @@ impl<B: Deletes> Work for Eraser<B> {
                 RoundEnd::Complete => match round.judge(is_fresh, number) {
                     Judgement::Erased => End::Erased,
                     Judgement::Stuck(stuck) => End::Stuck(stuck),
+                    Judgement::Failed(faults) => End::Failed(faults),
+                    Judgement::Wait => {
+                        waits += 1;
+                        if waits <= MAX_WAITS && wait(&tour, FIRST_WAIT * 2_u32.pow(waits - 1)).await {
+                            bookmark.begin_next_round();
+                            continue;
+                        }
+                        End::Stuck(Stuck::StillListed(round.still_listed()))
+                    }
                     Judgement::NextRound => {
                         bookmark.begin_next_round();
                         continue;
                     }
                 },
             };
+            if matches!(end, End::Stuck(_)) {
+                // Nobody knows whether they are deleted this time.
+                round.left.iter().for_each(|(target, left)| counters.not_gone(target, left.still_listed));
+            }
             return Report { end, round };
         }
     }
+}
+
+/// Waits between two rounds. `false`: then there is no time for another one.
+async fn wait<B: Deletes>(tour: &Tour<'_, B>, time: Duration) -> bool {
+    let is_enough = left_until(tour.launch_end()) > time;
+    is_enough && tour.before_stop(sleep(time)).await.is_some()
 }
 
 /// Deletes the batches of one round.
@@ -80,18 +117,8 @@ impl<B: Deletes> Work for Eraser<B> {
 struct Erasing {
     /// In the first round: later ones find as good as nothing, and what is empty is listed twice.
     looks_ahead: bool,
-    /// Objects and versions that were listed in this round and are not gone.
+    /// Objects and versions that were listed in this round and are not deleted.
     open: AtomicU64,
-}
-
-/// Items of a batch on their way to a request.
-#[derive(Debug)]
-struct Part {
-    items: Vec<Item>,
-    /// How often they were sent before, in vain.
-    attempt: u32,
-    /// How long they have to wait.
-    wait: Duration,
 }
 
 impl<B: Deletes> Disposal<B> for Erasing {
@@ -101,176 +128,345 @@ impl<B: Deletes> Disposal<B> for Erasing {
         self.looks_ahead
     }
 
-    /// What is gone is not found again; what is not will be counted once more.
+    /// What is deleted is not found again; what is not will be counted once more.
     fn begin_again(&self, _tour: &Tour<'_, B>, _target: Option<&str>) {
         self.open.store(0, Ordering::Relaxed);
     }
 
-    /// Deletes one batch, in as many requests as it takes.
+    /// Deletes one batch, in as many requests as it takes: delete markers only above data that is deleted.
     async fn dispose(
         &self,
         tour: &Tour<'_, B>,
         ground: &Ground<'_>,
-        items: Vec<Item>,
+        Items { items, after_data }: Items,
     ) -> Result<Option<Outcome>, Obstacle> {
-        self.check_fuse(tour, ground, items.len())?;
-        let (mut left, mut denied) = (Left::default(), Vec::new());
-        let mut parts = vec![Part { items, attempt: 0, wait: Duration::ZERO }];
-        while let Some(Part { mut items, attempt, wait }) = parts.pop() {
-            if items.is_empty() {
-                continue;
-            }
-            if left_until(tour.launch_end()) <= wait {
-                return Ok(None);
-            }
-            if attempt > 0 {
-                tour.counters.retried();
-            }
-            sleep(wait).await;
-            let later = |items| Part { items, attempt: attempt + 1, wait: tour.pace.backoff(attempt + 1) };
-            let Some(pass) = admit(tour, ground, items.len()).await else { return Ok(None) };
-            let rest = items.split_off(pass.keys());
-            parts.push(Part { items: rest, attempt, wait: Duration::ZERO });
-            // The pace knows of the first refusals, and makes all wait.
-            let wait = if attempt < SIGNALS { Duration::ZERO } else { tour.pace.backoff(attempt) };
-            let paced = |items| Part { items, attempt: attempt + 1, wait };
-            match request(tour, ground, &items, &pass, attempt).await {
-                Ok(failures) => {
-                    let settled = self.settle(tour, ground, items, &failures);
-                    settled.refused.into_iter().for_each(|code| left.refused.add(&code, 1));
-                    denied.extend(settled.denied);
-                    parts.push(later(settled.again));
-                    parts.push(paced(settled.throttled));
-                }
-                // Half as many, until the key that the store cannot take stands alone.
-                Err(Fault::Malformed(_)) if items.len() > 1 => {
-                    let halves = halves(items).map(|items| Part { items, attempt: attempt + 1, wait: Duration::ZERO });
-                    parts.extend(halves);
-                }
-                Err(Fault::Malformed(_)) => left.refused.add("Malformed", 1),
-                Err(fault @ Fault::Throttled(_)) => {
-                    tour.note(ground.target, fault);
-                    parts.push(paced(items));
-                }
-                Err(fault) if fault.is_temporary() => {
-                    tour.note(ground.target, fault);
-                    parts.push(later(items));
-                }
-                Err(fault) => return Err(fault.into()),
-            }
+        self.check_fuse(tour, &items)?;
+        let mut batch = Batch::new(&self.open, tour, ground);
+        if !batch.delete(items).await? {
+            return Ok(None);
         }
-        explain(tour, ground, &denied, &mut left).await;
-        Ok(Some(Outcome { left, ..Outcome::default() }))
+        let (kept, free): (Vec<_>, Vec<_>) =
+            after_data.into_iter().partition(|marker| batch.not_deleted.contains(&marker.key));
+        batch.outcome.left.markers_kept += kept.len() as u64;
+        if !batch.delete(free).await? {
+            return Ok(None);
+        }
+        batch.explain().await;
+        Ok(Some(batch.outcome))
     }
 }
 
-/// What an answer says of the items of a request.
-#[derive(Debug, Default)]
-struct Settled {
-    /// Worth another try.
-    again: Vec<Item>,
-    /// Worth another try, at a lower pace.
-    throttled: Vec<Item>,
-    /// Refused versions, which something may hold.
-    denied: Vec<Item>,
-    /// The codes of the rest that is not gone.
-    refused: Vec<String>,
-}
-
 impl Erasing {
-    /// Blows when an erasure meets more objects and versions than it may.
-    fn check_fuse<B: Deletes>(&self, tour: &Tour<'_, B>, ground: &Ground<'_>, more: usize) -> Result<(), Obstacle> {
-        let is_data = matches!(ground.kind, Kind::Objects | Kind::Versions);
-        let more = if is_data { more as u64 } else { 0 };
+    /// Fails when an erasure meets more objects and versions than it may.
+    fn check_fuse<B: Deletes>(&self, tour: &Tour<'_, B>, items: &[Item]) -> Result<(), Obstacle> {
+        let more = items.iter().filter(|item| is_data(item.kind)).count() as u64;
         let open = self.open.fetch_add(more, Ordering::Relaxed) + more;
         match tour.job.max_objects {
-            Some(max) if is_data && tour.counters.data_gone().saturating_add(open) > max.get() => {
+            Some(max) if more > 0 && tour.counters.data_gone().saturating_add(open) > max.get() => {
                 Err(Obstacle::Fuse(max))
             }
             Some(_) | None => Ok(()),
         }
     }
+}
 
-    /// Counts what is gone, and sorts the rest.
-    fn settle<B: Deletes>(
-        &self,
-        tour: &Tour<'_, B>,
-        ground: &Ground<'_>,
-        items: Vec<Item>,
-        failures: &[KeyFailure],
-    ) -> Settled {
+fn is_data(kind: Kind) -> bool {
+    matches!(kind, Kind::Objects | Kind::Versions)
+}
+
+/// One batch, and what has become of its items so far.
+struct Batch<'b, 't, B> {
+    /// Objects and versions of the round that are not deleted.
+    open: &'b AtomicU64,
+    tour: &'b Tour<'t, B>,
+    ground: &'b Ground<'b>,
+    outcome: Outcome,
+    /// Keys of which some data is not deleted.
+    not_deleted: HashSet<Key>,
+    /// Denied versions, which Object Lock may hold.
+    denied: Vec<Item>,
+    /// Whether the store has accepted a request of this batch.
+    is_any_accepted: bool,
+    /// The code by which the store has rejected a request for one item, before it accepted any.
+    rejected_alone: Option<String>,
+}
+
+/// Items of a batch on their way to a request.
+#[derive(Debug)]
+struct Part {
+    items: Vec<Item>,
+    /// How often they were sent before.
+    attempt: u32,
+    /// How long they have to wait.
+    wait: Duration,
+}
+
+impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
+    fn new(open: &'b AtomicU64, tour: &'b Tour<'t, B>, ground: &'b Ground<'b>) -> Self {
+        Self {
+            open,
+            tour,
+            ground,
+            outcome: Outcome::default(),
+            not_deleted: HashSet::new(),
+            denied: Vec::new(),
+            is_any_accepted: false,
+            rejected_alone: None,
+        }
+    }
+
+    /// Deletes items, and notes what becomes of them. `false`: not all have an outcome, because it is too late.
+    async fn delete(&mut self, items: Vec<Item>) -> Result<bool, Obstacle> {
+        let mut parts = vec![Part { items, attempt: 0, wait: Duration::ZERO }];
+        while let Some(mut part) = parts.pop() {
+            if part.items.is_empty() {
+                continue;
+            }
+            let Some(pass) = self.admit(&part).await else { return Ok(false) };
+            let rest = part.items.split_off(pass.keys().min(part.items.len()));
+            parts.push(Part { items: rest, attempt: part.attempt, wait: Duration::ZERO });
+            parts.extend(self.send(part, &pass).await?);
+        }
+        Ok(true)
+    }
+
+    /// Waits until some of the items may be sent. `None`: it is too late, or the pass is left.
+    async fn admit(&self, part: &Part) -> Option<Pass<'b>> {
+        let tour = self.tour;
+        if left_until(tour.launch_end()) <= part.wait {
+            return None;
+        }
+        sleep(part.wait).await;
+        if part.attempt > 0 {
+            tour.counters.retried();
+        }
+        let turn = tour.turn.lock().await;
+        let pass = tour.pace.admit(self.ground.prefix.bucket(), items_of_a_request(&part.items)).await;
+        drop(turn);
+        (tour.may_launch() && !self.ground.is_left()).then_some(pass)
+    }
+
+    /// Sends one request; returns what is to be sent again, the next part last.
+    async fn send(&mut self, part: Part, pass: &Pass<'_>) -> Result<Vec<Part>, Obstacle> {
+        let tour = self.tour;
+        match self.request(&part, pass).await {
+            Ok(failures) => {
+                self.is_any_accepted = true;
+                if failures.len() < part.items.len() {
+                    tour.succeeded();
+                }
+                self.settle(part, &failures)
+            }
+            Err(Fault::Malformed(text)) => self.reject(part, Fault::Refused(text)),
+            Err(fault) if !fault.is_temporary() => Err(fault.into()),
+            Err(fault) => self.postpone(part, fault),
+        }
+    }
+
+    /// One delete request.
+    async fn request(&self, part: &Part, pass: &Pass<'_>) -> Result<Vec<KeyFailure>, Fault> {
+        /// So often in a row the throttling of a key counts for the rate. One that always fails must not slow down all.
+        const SIGNALS: u32 = 3;
+        let tour = self.tour;
+        tour.counters.requested(1);
+        let limit = tour.limit();
+        let deletion = tour.bucket.delete(self.ground.prefix, &part.items, limit).await;
+        match &deletion {
+            Ok(deletion) => {
+                let is_signal =
+                    |failure: &&KeyFailure| failure.kind == FailureKind::Throttled && part.attempt < SIGNALS;
+                pass.answered(deletion.failures.iter().filter(is_signal).count());
+                tour.counters.requested(deletion.requests.saturating_sub(1));
+            }
+            Err(Fault::Throttled(_)) => pass.answered(part.items.len()),
+            Err(Fault::NoAnswer(_)) => pass.not_answered(limit),
+            // It says nothing of the rate.
+            Err(_) => {}
+        }
+        deletion.map(|deletion| deletion.failures)
+    }
+
+    /// Counts what is deleted, notes what is not, and returns what is to be sent again.
+    fn settle(&mut self, part: Part, failures: &[KeyFailure]) -> Result<Vec<Part>, Obstacle> {
+        let Part { items, attempt, .. } = part;
         let mut by_index: Vec<Option<&KeyFailure>> = vec![None; items.len()];
         for failure in failures {
             by_index[failure.index] = Some(failure);
         }
-        let (mut settled, mut gone) = (Settled::default(), Counts::default());
+        let (mut gone, mut again, mut throttled) = (Counts::default(), Vec::new(), Vec::new());
         for (item, failure) in items.into_iter().zip(by_index) {
-            match failure {
-                None => gone += Counts::of(ground.kind, 1, item.bytes),
-                Some(failure) if failure.is_throttle => settled.throttled.push(item),
-                Some(failure) if failure.is_retryable => settled.again.push(item),
-                Some(failure) if failure.code == ACCESS_DENIED && ground.kind == Kind::Versions => {
-                    settled.denied.push(item);
+            let Some(failure) = failure else {
+                gone += self.confirm(&item);
+                continue;
+            };
+            match failure.kind {
+                FailureKind::Throttled => throttled.push((item, &*failure.code)),
+                FailureKind::Transient => again.push((item, &*failure.code)),
+                FailureKind::Denied | FailureKind::NotFound | FailureKind::OnlyHidden | FailureKind::Other => {
+                    self.leave(item, failure);
                 }
-                Some(failure) => settled.refused.push(failure.code.clone()),
             }
         }
-        // First out of the open ones: the fuse must not count anything twice.
-        self.open.fetch_sub(gone.data(), Ordering::Relaxed);
-        tour.counters.gone(ground.target, gone);
-        tour.counters.throttled(settled.throttled.len() as u64);
-        if let Some(failure) = failures.iter().find(|failure| failure.is_throttle || failure.is_retryable) {
-            let keys = settled.throttled.len() + settled.again.len();
-            let text = format!("the deletion: {} for {keys} keys", failure.code);
-            tour.note(ground.target, Fault::Unavailable(text));
+        self.tour.counters.gone(self.ground.target, gone);
+        self.tour.counters.throttled(throttled.len() as u64);
+        let first = again.first().or(throttled.first());
+        if let Some((_, code)) = first {
+            let text = format!("DeleteObjects: {code} for {} of its items", again.len() + throttled.len());
+            self.tour.note(self.ground.target, Fault::Unavailable(text));
         }
-        settled
+        // The limiter knows of the first, and makes all wait.
+        let wait = if attempt < 2 { Duration::ZERO } else { self.tour.pace.backoff(attempt) };
+        let later = self.tour.pace.backoff(attempt + 1);
+        let again = Part { items: self.keep_trying(again, attempt, MAX_ATTEMPTS), attempt: attempt + 1, wait: later };
+        // Where there is a limit, each attempt at its rate takes a part of them.
+        let throttled = self.keep_trying(throttled, attempt, 2 * MAX_ATTEMPTS);
+        Ok(vec![again, Part { items: throttled, attempt: attempt + 1, wait }])
+    }
+
+    /// Those of the items that are tried once more. The others are left for this round.
+    fn keep_trying(&mut self, items: Vec<(Item, &str)>, attempt: u32, most: u32) -> Vec<Item> {
+        if attempt + 1 < most {
+            return items.into_iter().map(|(item, _)| item).collect();
+        }
+        for (item, code) in items {
+            self.outcome.left.unsettled.add(code, 1);
+            self.keep_markers(&item);
+        }
+        Vec::new()
+    }
+
+    /// The store has confirmed that an item is deleted: how much of it counts.
+    fn confirm(&mut self, item: &Item) -> Counts {
+        let counts = Counts::of(item.kind, 1, item.bytes);
+        // Out of the open ones first: the object limit must not count anything twice.
+        self.open.fetch_sub(counts.data(), Ordering::Relaxed);
+        match self.tour.deleted().confirm(self.ground.target, item, self.tour.round_number()) {
+            Confirmed::First => counts,
+            Confirmed::Again => {
+                self.outcome.left.still_listed += counts;
+                Counts::default()
+            }
+            Confirmed::Unknown => {
+                self.tour.counters.gone_uncounted(1);
+                Counts::default()
+            }
+        }
+    }
+
+    /// An item stays for now, for a reason of its own.
+    fn leave(&mut self, item: Item, failure: &KeyFailure) {
+        let counts = Counts::of(item.kind, 1, item.bytes);
+        let target = self.ground.target;
+        self.keep_markers(&item);
+        if failure.kind == FailureKind::NotFound {
+            match self.tour.deleted().confirm(target, &item, self.tour.round_number()) {
+                Confirmed::Again => self.outcome.left.still_listed += counts,
+                Confirmed::First | Confirmed::Unknown => self.outcome.missing += 1,
+            }
+            return;
+        }
+        if self.tour.deleted().revoke(target, &item) {
+            self.tour.counters.not_gone(target, counts);
+        }
+        match failure.kind {
+            FailureKind::OnlyHidden => self.outcome.left.hidden += 1,
+            FailureKind::Denied if item.kind == Kind::Versions => self.denied.push(item),
+            FailureKind::Denied
+            | FailureKind::Throttled
+            | FailureKind::Transient
+            | FailureKind::NotFound
+            | FailureKind::Other => self.outcome.left.refused.add(&failure.code, 1),
+        }
+    }
+
+    /// Without the delete markers of its key, data that is not deleted would become current again.
+    fn keep_markers(&mut self, item: &Item) {
+        if item.kind == Kind::Versions {
+            self.not_deleted.insert(item.key.clone());
+        }
+    }
+
+    /// The request failed for the moment, as a whole.
+    fn postpone(&mut self, part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
+        let tour = self.tour;
+        let attempt = part.attempt + 1;
+        let is_throttled = matches!(fault, Fault::Throttled(_));
+        if tour.is_out_of_patience(attempt) {
+            tour.counters.throttled(u64::from(is_throttled));
+            return Err(fault.into());
+        }
+        let code = fault.code().to_owned();
+        tour.note(self.ground.target, fault);
+        if is_throttled {
+            let wait = if attempt < 3 { Duration::ZERO } else { tour.pace.backoff(attempt) };
+            return Ok(vec![Part { attempt, wait, ..part }]);
+        }
+        let wait = tour.pace.backoff(attempt);
+        if attempt >= ATTEMPTS_AS_A_WHOLE && part.items.len() > 1 {
+            // The halves begin again with one attempt less than a whole: one item may be the reason.
+            let halves = halves(part.items);
+            return Ok(halves.map(|items| Part { items, attempt: ATTEMPTS_AS_A_WHOLE - 1, wait }).into());
+        }
+        let items = part.items.into_iter().map(|item| (item, &*code)).collect();
+        Ok(vec![Part { items: self.keep_trying(items, part.attempt, MAX_ATTEMPTS), attempt, wait }])
+    }
+
+    /// The store cannot take the request. Half as many may pass, until the item that the store cannot take is alone. But
+    /// where the first and the last item alone are rejected alike, and nothing was accepted, the request is at fault.
+    fn reject(&mut self, part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
+        let Part { mut items, attempt, .. } = part;
+        let part = |items| Part { items, attempt: attempt + 1, wait: Duration::ZERO };
+        let code = fault.code().to_owned();
+        if items.len() == 1 {
+            let is_like_another = self.rejected_alone.as_ref() == Some(&code);
+            if is_like_another && !self.is_any_accepted {
+                return Err(fault.into());
+            }
+            self.rejected_alone = Some(code.clone());
+            items.iter().for_each(|item| self.keep_markers(item));
+            self.outcome.left.refused.add(&code, 1);
+            return Ok(Vec::new());
+        }
+        if self.is_any_accepted || self.rejected_alone.is_some() || items.len() < 4 {
+            return Ok(halves(items).map(part).into());
+        }
+        let last = items.split_off(items.len() - 1);
+        let middle = items.split_off(1);
+        let [second, first] = halves(middle).map(part);
+        Ok(vec![second, first, part(last), part(items)])
+    }
+
+    /// Asks what holds each denied version. Where nothing does, it counts as denied.
+    async fn explain(&mut self) {
+        let (tour, ground) = (self.tour, self.ground);
+        let ask = async |item: Item| {
+            let request = |limit| tour.bucket.retention(ground.prefix, &item, limit);
+            tour.until_answered(ground, Read::Other, request).await
+        };
+        let denied = std::mem::take(&mut self.denied);
+        let left = &mut self.outcome.left;
+        let mut answers = std::pin::pin!(stream::iter(denied).map(ask).buffer_unordered(RETENTIONS_AT_ONCE));
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(Some(retention)) => left.retain(retention),
+                Ok(None) => left.refused.add(ACCESS_DENIED, 1),
+                Err(fault) if fault.is_temporary() => left.refused.add(ACCESS_DENIED, 1),
+                Err(_) => left.refused.add(LOCK_NOT_READABLE, 1),
+            }
+        }
     }
 }
 
-/// Waits for the turn of one delete request. `None`: too late.
-async fn admit<'t, B: Deletes>(tour: &'t Tour<'_, B>, ground: &Ground<'_>, wanted: usize) -> Option<Pass<'t>> {
-    let turn = tour.turn.lock().await;
-    let pass = tour.pace.admit(ground.prefix.bucket(), wanted).await;
-    drop(turn);
-    tour.may_launch().then_some(pass)
-}
-
-/// One delete request.
-async fn request<B: Deletes>(
-    tour: &Tour<'_, B>,
-    ground: &Ground<'_>,
-    items: &[Item],
-    pass: &Pass<'_>,
-    attempt: u32,
-) -> Result<Vec<KeyFailure>, Fault> {
-    tour.counters.requested(1);
-    let deletion = tour.bucket.delete(ground.prefix, ground.kind, items, tour.limit()).await;
-    let throttled = match &deletion {
-        Ok(deletion) => deletion.failures.iter().filter(|failure| failure.is_throttle && attempt < SIGNALS).count(),
-        Err(Fault::Throttled(_)) => items.len(),
-        // It says nothing of the pace.
-        Err(_) => return deletion.map(|deletion| deletion.failures),
+/// How many of the first items fit into one request: at least one.
+fn items_of_a_request(items: &[Item]) -> usize {
+    let mut bytes = 0;
+    let fits = |item: &&Item| {
+        // XML writes these in up to six letters.
+        let specials = item.key.as_str().bytes().filter(|byte| b"&<>\"'\r\n".contains(byte)).count();
+        bytes += item.key.as_str().len() + 5 * specials + item.id.as_ref().map_or(0, String::len);
+        bytes <= MAX_REQUEST_BYTES
     };
-    pass.answered(throttled);
-    let deletion = deletion?;
-    tour.counters.requested(deletion.requests.saturating_sub(1));
-    Ok(deletion.failures)
-}
-
-/// Asks what holds each refused version. Where nothing does, it counts as refused.
-async fn explain<B: Deletes>(tour: &Tour<'_, B>, ground: &Ground<'_>, denied: &[Item], left: &mut Left) {
-    let request = |item| move |limit| tour.bucket.retention(ground.prefix, item, limit);
-    let ask = |item| tour.until_answered(ground, Read::Other, request(item));
-    let questions: Vec<_> = denied.iter().map(ask).collect();
-    let mut answers = stream::iter(questions).buffer_unordered(RETENTIONS_AT_ONCE);
-    while let Some(answer) = answers.next().await {
-        match answer {
-            Ok(Some(retention)) => left.retain(retention),
-            Ok(None) => left.refused.add(ACCESS_DENIED, 1),
-            Err(_) => left.refused.add(LOCK_NOT_READABLE, 1),
-        }
-    }
+    items.iter().take_while(fits).count().max(1)
 }
 
 /// The second half first: parts are taken from the end.

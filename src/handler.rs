@@ -22,7 +22,7 @@ use crate::pace::Pace;
 use crate::queue::{Outgoing, Queue, QueueFault, Received};
 use crate::receipt::{self, Verdict};
 use crate::receipts::{ReceiptFault, Receipts, Stored};
-use crate::tally::{Counters, Tally};
+use crate::tally::{Counters, Left, Tally};
 use crate::work::{End, Job, Round, Stuck, Work, by_target, is_of_no_use};
 
 /// Tries for one request to SQS or for one receipt; the time that is left ends them sooner. Few, because a
@@ -153,9 +153,22 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         self.log_redelivery(record, &erasure);
         let now = deadline.time_of_day();
         erasure.requested_at = erasure.requested_at.or_else(|| sent_at(record)).or(Some(now));
-        let mut hop = Hop { tally: Tally::default(), round: Round::default(), is_idle: true, deadline };
+        let mut hop = Hop {
+            tally: Tally::default(),
+            round: Round::default(),
+            is_idle: true,
+            is_first_delivery: receive_count(record) <= 1,
+            deadline,
+        };
         if let Some(due) = erasure.sweep_at.filter(|due| *due > now) {
             let outcome = self.wait(&erasure, due, deadline).await;
+            self.log_hop(record, &erasure, &hop, &outcome);
+            return (outcome, Some(hop.share(&erasure)));
+        }
+        if !hop.is_first_delivery
+            && let Some(outcome) = self.find_own_receipt(&erasure, deadline).await
+        {
+            hop.is_idle = false;
             self.log_hop(record, &erasure, &hop, &outcome);
             return (outcome, Some(hop.share(&erasure)));
         }
@@ -168,13 +181,14 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             user: &erasure.user,
             erase_before: erasure.erase_before,
             max_objects: self.config.max_objects,
+            started_at: erasure.started_at,
             stop: deadline.stop(),
         };
         let report = self.work.work(&self.pace, &counters, job, &mut bookmark).await;
         erasure.bookmark = bookmark;
         erasure.tally = counters.total();
         hop.tally = counters.hop();
-        // A dry run that passes over versions in search of delete markers counts nothing for a while, and gets on.
+        // A dry run that lists what is kept counts nothing for a while, and makes progress.
         let gets_on = erasure.is_dry_run && matches!(report.end, End::Unfinished { has_advanced: true, .. });
         hop.is_idle = counters.has_forgotten() || (hop.tally.gone.things() == 0 && !gets_on);
         hop.round = report.round;
@@ -203,10 +217,17 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             End::Erased if erasure.sweep_at.is_some() => {
                 self.finish(erasure, &Verdict::Swept, hop).await.err().unwrap_or(Outcome::Swept)
             }
-            End::Erased => match self.finish(erasure, &Verdict::Erased, hop).await {
-                Ok(()) => self.arrange_sweep(erasure, hop.deadline).await.err().unwrap_or(Outcome::Erased),
-                Err(outcome) => outcome,
-            },
+            End::Erased => {
+                let found_nothing = hop.has_found_nothing(erasure);
+                match self.finish(erasure, &Verdict::Erased { found_nothing }, hop).await {
+                    Ok(()) => {
+                        let now = hop.deadline.time_of_day();
+                        let arranged = self.arrange_sweep(erasure, now, hop.deadline).await;
+                        arranged.err().unwrap_or(Outcome::Erased { found_nothing })
+                    }
+                    Err(outcome) => outcome,
+                }
+            }
             End::Surveyed => self.finish(erasure, &Verdict::DryRun, hop).await.err().unwrap_or(Outcome::DryRun),
             End::Unfinished { has_advanced, faults } if is_of_no_use(hop.is_idle, has_advanced) => {
                 Outcome::Failed(Failure::NoProgress(faults))
@@ -274,21 +295,67 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             Stored::Before => {
                 let read = |limit| receipts.read(&name, limit);
                 let stored = self.until_done(until, ReceiptFault::is_hopeless, read).await.map_err(Failure::Receipt)?;
-                match stored {
-                    Some(stored) if receipt::is_same(&stored, verdict, &user) => Ok(()),
+                match stored.as_deref().map(receipt::Stored::read) {
+                    Some(Some(stored)) if stored.is_same(verdict, &user) => Ok(()),
                     Some(_) => Err(Failure::ReceiptTaken),
-                    None => Err(Failure::Receipt(ReceiptFault::Unavailable("it was there, and is gone".to_owned()))),
+                    None => {
+                        let text = "GetObject: NotFound, although PutObject said that it exists";
+                        Err(Failure::Receipt(ReceiptFault::Unavailable(text.to_owned())))
+                    }
                 }
             }
         }
     }
 
+    /// Whether an earlier delivery of this message has done all of it, and stored the receipt. Then nothing is deleted:
+    /// what is there now was written later. What cannot be found out counts as not done.
+    async fn find_own_receipt(&self, erasure: &Erasure, deadline: &Deadline) -> Option<Outcome> {
+        if erasure.is_dry_run {
+            return None;
+        }
+        if erasure.sweep_at.is_some() {
+            self.own_receipt(erasure, &Verdict::Swept, deadline).await?;
+            return Some(Outcome::AlreadyDone(Verdict::Swept.name()));
+        }
+        let verdict = Verdict::Erased { found_nothing: false };
+        let stored = self.own_receipt(erasure, &verdict, deadline).await?;
+        let proven_at = stored.proven_empty_at.unwrap_or_else(|| deadline.time_of_day());
+        // Whether the earlier delivery has sent the sweep is not known, unless it is done.
+        if self.config.late_write_sweep.is_some()
+            && self.own_receipt(erasure, &Verdict::Swept, deadline).await.is_none()
+            && let Err(outcome) = self.arrange_sweep(erasure, proven_at, deadline).await
+        {
+            return Some(outcome);
+        }
+        Some(Outcome::AlreadyDone(verdict.name()))
+    }
+
+    /// The receipt of this very request, if it is stored.
+    async fn own_receipt(&self, erasure: &Erasure, verdict: &Verdict, deadline: &Deadline) -> Option<receipt::Stored> {
+        let receipts = self.receipts.as_ref()?;
+        let name = verdict.file_name(erasure);
+        let read = |limit| receipts.read(&name, limit);
+        // Most of the time is for the erasure.
+        let until = Instant::now() + left_until(deadline.stop()) / 4;
+        let stored = self.until_done(until, ReceiptFault::is_hopeless, read).await.ok().flatten()?;
+        let stored = receipt::Stored::read(&stored)?;
+        let user = self.config.hash_key.hash(&erasure.user);
+        (stored.is_same(verdict, &user) && stored.is_of(erasure)).then_some(stored)
+    }
+
     /// Sends the message that comes back after the proof, for uploads that began before it and end after it.
-    async fn arrange_sweep(&self, erasure: &Erasure, deadline: &Deadline) -> Result<(), Outcome> {
+    async fn arrange_sweep(
+        &self,
+        erasure: &Erasure,
+        proven_at: OffsetDateTime,
+        deadline: &Deadline,
+    ) -> Result<(), Outcome> {
         let Some(after) = self.config.late_write_sweep else { return Ok(()) };
+        let due = proven_at + after;
+        let after = Duration::try_from(due - deadline.time_of_day()).unwrap_or_default();
         let sweep = Erasure {
             idle_hops: 0,
-            sweep_at: Some(deadline.time_of_day() + after),
+            sweep_at: Some(due),
             started_at: None,
             bookmark: Bookmark::default(),
             tally: Tally::default(),
@@ -382,9 +449,10 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                     delete_markers = hop.tally.gone.delete_markers,
                     uploads = hop.tally.gone.uploads,
                     bytes = hop.tally.gone.bytes,
+                    foundNothing = outcome.found_nothing(),
                     kept_newer = left.kept_newer,
                     retained = left.retained_total(),
-                    refused = left.refused.total(),
+                    refused = left.refused.total() + left.unsettled.total() + left.still_listed.things(),
                     requests = hop.tally.requests,
                     throttles = hop.tally.throttles,
                     retries = hop.tally.retries,
@@ -402,7 +470,11 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         match outcome {
             // A sweep that waits is no trouble.
             Outcome::Continued(Some(_)) if erasure.sweep_at.is_none() => log!(warn),
-            Outcome::Erased | Outcome::Swept | Outcome::DryRun | Outcome::Continued(_) => log!(info),
+            Outcome::Erased { .. }
+            | Outcome::Swept
+            | Outcome::AlreadyDone(_)
+            | Outcome::DryRun
+            | Outcome::Continued(_) => log!(info),
             Outcome::Incomplete(_) => log!(warn),
             Outcome::Failed(_) | Outcome::Rejected(_) => log!(error),
         }
@@ -424,10 +496,19 @@ struct Hop<'a> {
     round: Round,
     /// Whether it was of no use.
     is_idle: bool,
+    /// Whether no earlier delivery can have deleted anything.
+    is_first_delivery: bool,
     deadline: &'a Deadline,
 }
 
 impl Hop<'_> {
+    /// Whether the first listing of everything found nothing: no earlier hop or delivery can have deleted anything, and
+    /// the first round was the proof.
+    fn has_found_nothing(&self, erasure: &Erasure) -> bool {
+        let is_first = self.is_first_delivery && erasure.hop == 0 && erasure.bookmark.round == 1;
+        is_first && self.round.found.values().all(|found| found.things() == 0) && self.round.left() == Left::default()
+    }
+
     fn share(&self, erasure: &Erasure) -> Share {
         let since = erasure.withdrawn_at.or(erasure.requested_at);
         // A clock that is ahead of ours makes it young, not old.

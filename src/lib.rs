@@ -18,6 +18,7 @@ pub mod bookmark;
 pub mod bucket;
 pub mod config;
 pub mod deadline;
+mod deleted;
 pub mod eraser;
 pub mod handler;
 pub mod json;

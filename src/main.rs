@@ -7,7 +7,10 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use erase_user_files::bucket::s3::{S3, S3Reader};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::CONNECT_TIMEOUT;
@@ -40,7 +43,13 @@ async fn main() -> ExitCode {
         Ok(_) if variable("AWS_LAMBDA_RUNTIME_API").is_none() => {
             Err("this is a Lambda function: start it with `make run`, `make invoke` or `cargo lambda watch`".to_owned())
         }
-        Ok(config) => run(config).await.map_err(|error| format!("Lambda's runtime API does not answer: {error}")),
+        Ok(config) => match trusted_authorities() {
+            Ok(trusted) => {
+                let served = Box::pin(run(config, trusted)).await;
+                served.map_err(|error| format!("Lambda's runtime API does not answer: {error}"))
+            }
+            Err(error) => Err(error),
+        },
     };
     match started {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,13 +65,42 @@ fn say_why(text: &str) {
     eprintln!("erase-user-files cannot start: {text}");
 }
 
-async fn run(config: Config) -> Result<(), lambda_runtime::Error> {
-    let http_client = aws_smithy_http_client::Builder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-        .build_https();
+/// The certificate authorities that AWS's tools trust: those of `AWS_CA_BUNDLE`, or else the system's.
+/// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html>
+fn trusted_authorities() -> Result<TlsContext, String> {
+    let store = match variable("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
+        None => TrustStore::default(),
+        Some(path) => {
+            let wrong = |why: &str| format!("AWS_CA_BUNDLE is {path:?}: expected a file of PEM certificates, {why}");
+            let bundle = std::fs::read(&path).map_err(|error| wrong(&error.to_string()))?;
+            if !String::from_utf8_lossy(&bundle).contains("-----BEGIN CERTIFICATE-----") {
+                return Err(wrong("it has none"));
+            }
+            TrustStore::empty().with_pem_certificate(bundle)
+        }
+    };
+    TlsContext::builder().with_trust_store(store).build().map_err(|error| format!("TLS cannot be set up: {error}"))
+}
+
+/// A client that honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
+fn http_client(trusted: TlsContext) -> SharedHttpClient {
+    aws_smithy_http_client::Builder::new().pool_idle_timeout(POOL_IDLE_TIMEOUT).build_with_connector_fn(
+        move |settings, components| {
+            let mut connector = Connector::builder()
+                .proxy_config(ProxyConfig::from_env())
+                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+                .tls_context(trusted.clone());
+            connector.set_connector_settings(settings.cloned());
+            connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+            connector.build()
+        },
+    )
+}
+
+async fn run(config: Config, trusted: TlsContext) -> Result<(), lambda_runtime::Error> {
     let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http_client)
+        .http_client(http_client(trusted))
         // The adapters' callers repeat, within the time that is left and at the pace of all.
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
@@ -71,7 +109,7 @@ async fn run(config: Config) -> Result<(), lambda_runtime::Error> {
     let s3_config = aws_sdk_s3::config::Builder::from(&aws).force_path_style(config.force_path_style).build();
     let s3 = aws_sdk_s3::Client::from_conf(s3_config);
     let owner = config.expected_bucket_owner.clone();
-    let receipts = config.receipts.clone().map(|folder| S3Receipts::new(&s3, folder, owner.clone()));
+    let receipts = config.receipts.clone().map(|settings| S3Receipts::new(&s3, settings));
     let sqs = Sqs::new(aws_sdk_sqs::Client::new(&aws), config.continuation_queue_url.clone());
     if !config.hash_key.is_set() {
         warn!(

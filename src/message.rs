@@ -312,9 +312,14 @@ impl Erasure {
         json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
     }
 
-    /// What a FIFO queue knows this hop by: `erasureId:hop`, or its hash where that is too long for SQS.
+    /// What a FIFO queue drops duplicates by: `erasureId:hop:` and 16 hexadecimal digits, the same for each delivery of a
+    /// message and different for all else that may have the same request id: another user, a dry run, a sweep, another
+    /// request. Its hash where it is too long for SQS.
     pub fn deduplication_id(&self) -> String {
-        let id = format!("{}:{}", self.id.0, self.hop);
+        let time = |at: Option<OffsetDateTime>| at.map_or(0, OffsetDateTime::unix_timestamp_nanos);
+        let (sweep_at, requested_at) = (time(self.sweep_at), time(self.requested_at));
+        let chain = format!("{}\n{}\n{sweep_at}\n{requested_at}", self.user.as_str(), self.is_dry_run);
+        let id = format!("{}:{}:{}", self.id.0, self.hop, hex(&Sha256::digest(chain)[..8]));
         if id.len() <= MAX_ID_BYTES { id } else { hex(&Sha256::digest(id)) }
     }
 

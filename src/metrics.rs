@@ -24,8 +24,9 @@ pub const NAMESPACE: &str = "EraseUserFiles";
 pub const DIMENSION: &str = "FunctionName";
 
 /// Every metric and its unit. All are in every line, but for `KeysPerSecond`, which needs a key.
-pub const METRICS: [(&str, &str); 18] = [
+pub const METRICS: [(&str, &str); 19] = [
     ("ErasuresCompleted", "Count"),
+    ("ErasuresFoundNothing", "Count"),
     ("ErasuresContinued", "Count"),
     ("ErasuresIncomplete", "Count"),
     ("ErasuresFailed", "Count"),
@@ -69,6 +70,7 @@ pub(crate) struct Share {
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct Numbers {
     erasures_completed: u64,
+    erasures_found_nothing: u64,
     erasures_continued: u64,
     erasures_incomplete: u64,
     erasures_failed: u64,
@@ -94,15 +96,17 @@ impl Numbers {
     pub(crate) fn add(&mut self, outcome: &Outcome, share: Option<&Share>) {
         let is_waiting = share.is_some_and(|share| share.is_sweep) && matches!(outcome, Outcome::Continued(_));
         let is_over = match outcome {
-            Outcome::Erased => {
+            Outcome::Erased { found_nothing } => {
                 self.erasures_completed += 1;
+                self.erasures_found_nothing += u64::from(*found_nothing);
                 true
             }
             Outcome::DryRun => {
                 self.dry_runs += 1;
                 true
             }
-            Outcome::Swept => true,
+            // The delivery that has done it was counted.
+            Outcome::Swept | Outcome::AlreadyDone(_) => true,
             Outcome::Continued(_) => {
                 self.erasures_continued += u64::from(!is_waiting);
                 is_waiting
@@ -129,7 +133,9 @@ impl Numbers {
         let sum = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
         sum(&mut self.throttled, share.throttles);
         sum(&mut self.keys_retained, share.left.retained_total());
-        sum(&mut self.keys_refused, share.left.refused.total());
+        let left = &share.left;
+        let refused = left.refused.total() + left.unsettled.total() + left.still_listed.things();
+        sum(&mut self.keys_refused, refused);
         sum(&mut self.idle_hops, u64::from(share.is_idle && !is_over));
         if share.is_dry_run {
             return;

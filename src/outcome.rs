@@ -14,8 +14,13 @@ const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
 /// What became of one message.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    Erased,
+    /// Whether the first listing of everything found nothing: then the id, or the target, may be a wrong one.
+    Erased {
+        found_nothing: bool,
+    },
     Swept,
+    /// An earlier delivery of the same message has done all of it, and stored this receipt.
+    AlreadyDone(&'static str),
     DryRun,
     /// With what stood in the way, or what is waited for, if anything.
     Continued(Option<String>),
@@ -42,9 +47,9 @@ pub(crate) enum Failure {
     /// Without a fault, too, where nothing was answered.
     #[error("nothing could be listed or deleted before the time was over: {}", if .0.is_empty() { "no answer came, or no turn at the pace".to_owned() } else { join(.0) })]
     NoProgress(Vec<TargetFault>),
-    #[error("failed to send the continuation: failed to {0}")]
+    #[error("failed to send the continuation: {0}")]
     Continuation(#[source] QueueFault),
-    #[error("failed to store the receipt: failed to {0}")]
+    #[error("failed to store the receipt: {0}")]
     Receipt(#[source] ReceiptFault),
     #[error("another receipt stands where this one belongs: was the request id used for another user?")]
     ReceiptTaken,
@@ -89,7 +94,8 @@ impl From<MessageError> for Outcome {
 impl Outcome {
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Erased => "erased",
+            Self::Erased { .. } => "erased",
+            Self::AlreadyDone(outcome) => outcome,
             Self::Swept => "swept",
             Self::DryRun => "dry-run",
             Self::Continued(_) => "continued",
@@ -101,7 +107,8 @@ impl Outcome {
 
     pub(crate) fn reason(&self) -> Option<String> {
         match self {
-            Self::Erased | Self::Swept | Self::DryRun => None,
+            Self::Erased { .. } | Self::Swept | Self::DryRun => None,
+            Self::AlreadyDone(_) => Some("an earlier delivery has stored the receipt: nothing was deleted".to_owned()),
             Self::Continued(reason) => reason.clone(),
             Self::Incomplete(incomplete) => Some(incomplete.to_string()),
             Self::Failed(failure) => Some(failure.to_string()),
@@ -109,10 +116,15 @@ impl Outcome {
         }
     }
 
+    /// `Some(true)` where nothing was found.
+    pub(crate) fn found_nothing(&self) -> Option<bool> {
+        matches!(self, Self::Erased { found_nothing: true }).then_some(true)
+    }
+
     /// How long a message that is given back stays hidden; `None`: it is done.
     pub(crate) fn give_back_after(&self, receive_count: u32) -> Option<Duration> {
         match self {
-            Self::Erased | Self::Swept | Self::DryRun | Self::Continued(_) => None,
+            Self::Erased { .. } | Self::Swept | Self::AlreadyDone(_) | Self::DryRun | Self::Continued(_) => None,
             Self::Incomplete(_) | Self::Failed(_) => {
                 let doublings = receive_count.saturating_sub(1).min(16);
                 Some(FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF))

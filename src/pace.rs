@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
-use self::congestion::Congestion;
+use self::congestion::{Answer, Congestion};
 
 /// The most keys that one DeleteObjects may carry.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
@@ -27,6 +27,10 @@ const CREDIT: Duration = Duration::from_millis(250);
 /// The same where there is no ceiling and nothing was refused yet: small users need not wait at all.
 const FREE_CREDIT: Duration = Duration::from_secs(2);
 
+/// The memory for items that are listed and have no outcome yet, over all erasures of an event. Longer keys mean fewer
+/// items: 10 users with keys of 1,024 bytes take no more than with short ones.
+const MEMORY_KIB: usize = 16 * 1_024;
+
 /// Lets batches pass so that no span of time sees more keys than the rate allows for it and for the credit, and no moment
 /// more requests than the slots.
 ///
@@ -41,6 +45,7 @@ pub struct Pace {
     slots: Semaphore,
     pages_of_lanes: Semaphore,
     other_reads: Semaphore,
+    memory: Semaphore,
     gates: std::sync::Mutex<HashMap<String, Arc<Gate>>>,
     /// What was let through last, to whichever bucket.
     last: Mutex<Last>,
@@ -54,6 +59,7 @@ struct Gate {
     /// What was let through last.
     last: Mutex<Last>,
     congestion: std::sync::Mutex<Congestion>,
+    key_time: std::sync::Mutex<KeyTime>,
     reading: std::sync::Mutex<Reading>,
 }
 
@@ -132,6 +138,7 @@ impl Pace {
             slots: Semaphore::new(max_in_flight),
             pages_of_lanes: Semaphore::new(READS_AT_ONCE),
             other_reads: Semaphore::new(READS_AT_ONCE),
+            memory: Semaphore::new(MEMORY_KIB),
             gates: std::sync::Mutex::default(),
             last: Mutex::new(Last::rested(Instant::now())),
             batch_time: std::sync::Mutex::default(),
@@ -161,7 +168,7 @@ impl Pace {
         let credit = if self.ceiling.is_none() && gate.congestion().is_free() { FREE_CREDIT } else { CREDIT };
         let earliest = asked.checked_sub(credit).unwrap_or(asked);
         let start = last.next_start(earliest, |keys| gate.congestion().time_for(keys)).await;
-        let keys = wanted.min(gate.congestion().batch_keys());
+        let keys = wanted.min(gate.congestion().batch_keys()).min(gate.key_time().most_keys());
         if let Some(ceiling) = self.ceiling {
             let time_for = |keys| Duration::from_secs(1).mul_f64(keys as f64 / f64::from(ceiling.get()));
             let mut last = self.last.lock().await;
@@ -191,6 +198,12 @@ impl Pace {
         }
     }
 
+    /// Waits until so many bytes of listed items may be held. What is larger than all of it waits for all of it.
+    pub async fn reserve_memory(&self, bytes: usize) -> Memory<'_> {
+        let kib = u32::try_from(bytes.div_ceil(1_024).min(MEMORY_KIB)).unwrap_or(u32::MAX);
+        Memory { _permit: self.memory.acquire_many(kib).await.expect("the semaphore is never closed") }
+    }
+
     /// How long to leave the buckets alone, where one of them refuses most of what is sent. Else zero.
     pub fn rest(&self) -> Duration {
         let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
@@ -211,6 +224,7 @@ impl Pace {
         let gate = Arc::new(Gate {
             last: Mutex::new(Last::rested(now)),
             congestion: std::sync::Mutex::new(Congestion::new(self.ceiling, now)),
+            key_time: std::sync::Mutex::default(),
             reading: std::sync::Mutex::new(Reading { resume: now, refused_at: None, attempt: 0 }),
         });
         gates.insert(bucket.to_owned(), Arc::clone(&gate));
@@ -243,6 +257,10 @@ impl Gate {
         self.congestion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn key_time(&self) -> MutexGuard<'_, KeyTime> {
+        self.key_time.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn reading(&self) -> MutexGuard<'_, Reading> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -254,20 +272,31 @@ impl Pass<'_> {
         self.keys
     }
 
-    /// Notes that the batch was answered, and how many of its keys were refused because they were too many.
+    /// Notes that the batch was answered, and how many of its keys were throttled.
     pub fn answered(&self, throttled: usize) {
         let now = Instant::now();
         let passed = self.keys.saturating_sub(throttled);
-        let mut congestion = self.gate.congestion();
-        let is_full = self.keys * 2 > congestion.batch_keys();
+        let is_full = self.keys * 2 > self.gate.congestion().batch_keys();
+        let answer = Answer { sent: self.sent, now, passed: passed as u64, throttled: throttled as u64 };
+        self.gate.congestion().answered(answer, self.was_limited);
         if passed > 0 {
-            congestion.passed(self.sent, now, passed, self.was_limited);
             self.pace.batch_time().note(is_full, now - self.sent);
-        }
-        if throttled > 0 {
-            congestion.throttled(self.sent, now);
+            self.gate.key_time().took(self.keys, now - self.sent);
         }
     }
+
+    /// Notes that no answer came, in this time at most: where all of it was over, the batch was too large for the store.
+    pub fn not_answered(&self, limit: Duration) {
+        if self.sent.elapsed() >= limit {
+            self.gate.key_time().was_cut_off(self.keys, limit);
+        }
+    }
+}
+
+/// Memory for listed items, until this is dropped.
+#[derive(Debug)]
+pub struct Memory<'p> {
+    _permit: SemaphorePermit<'p>,
 }
 
 impl ReadPass<'_> {
@@ -285,6 +314,50 @@ impl ReadPass<'_> {
         } else {
             reading.attempt /= 2;
         }
+    }
+}
+
+/// How long a store takes for a key, so that a slow one gets batches that it can answer in time. Of a fast store nothing
+/// is learned: its batches have up to 1,000 keys.
+#[derive(Debug, Default)]
+struct KeyTime {
+    /// `None`: batches of any size are answered in time.
+    per_key: Option<Duration>,
+    /// How long a batch should take.
+    wanted: Duration,
+}
+
+impl KeyTime {
+    /// A batch that takes longer is slow, and should take no longer than a few of these.
+    const SLOW: Duration = Duration::from_secs(1);
+    const WANTED: Duration = Duration::from_secs(5);
+
+    fn most_keys(&self) -> usize {
+        let Some(per_key) = self.per_key else { return MAX_BATCH_KEYS };
+        let keys = self.wanted.as_nanos() / per_key.as_nanos().max(1);
+        usize::try_from(keys).unwrap_or(MAX_BATCH_KEYS).clamp(1, MAX_BATCH_KEYS)
+    }
+
+    fn took(&mut self, keys: usize, time: Duration) {
+        let sample = time / u32::try_from(keys.max(1)).unwrap_or(u32::MAX);
+        match self.per_key {
+            None if time < Self::SLOW => {}
+            None => (self.per_key, self.wanted) = (Some(sample), Self::WANTED),
+            Some(per_key) => {
+                let smoothed = (per_key + sample) / 2;
+                let keys = self.wanted.as_nanos() / smoothed.as_nanos().max(1);
+                // A store that is fast again needs no smaller batches.
+                self.per_key = (keys < 4 * MAX_BATCH_KEYS as u128).then_some(smoothed);
+            }
+        }
+    }
+
+    /// Not answered in time: from now on an eighth of the keys, until it is known how long they take.
+    fn was_cut_off(&mut self, keys: usize, limit: Duration) {
+        self.wanted = (limit / 2).min(Self::WANTED).max(Duration::from_millis(1));
+        let eighth = u32::try_from((keys / 8).max(1)).unwrap_or(u32::MAX);
+        let at_least = self.wanted / eighth;
+        self.per_key = Some(self.per_key.map_or(at_least, |per_key| per_key.max(at_least)));
     }
 }
 

@@ -45,16 +45,19 @@ pub struct Received {
 /// Why SQS did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueFault {
-    /// No answer, or the service's own error: try again.
-    #[error("reach SQS: {0}")]
+    /// No answer came: try again.
+    #[error("no answer from SQS: {0}")]
+    NoAnswer(String),
+    /// An answer that cannot be true, or the service's own error: try again.
+    #[error("SQS answered with an error of its own: {0}")]
     Unavailable(String),
-    /// A missing permission, queue or the like: no try will help until somebody mends it.
-    #[error("use the queue: {0}")]
+    /// A missing permission, queue or the like: no attempt helps until an operator changes something.
+    #[error("the queue cannot be used: {0}")]
     Refused(String),
 }
 
 impl QueueFault {
-    /// Whether another try would fail, too.
+    /// Whether another attempt would fail, too.
     pub fn is_hopeless(&self) -> bool {
         matches!(self, Self::Refused(_))
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::message::Erasure;
-use crate::tally::{Counts, Left};
+use crate::tally::{Counts, Left, STILL_LISTED};
 use crate::target::{Target, Targets};
 use crate::work::Round;
 
@@ -19,7 +19,10 @@ const NOT_REACHED: [&str; 4] =
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// A fresh listing of everything found nothing.
-    Erased,
+    Erased {
+        /// Whether the first listing did so.
+        found_nothing: bool,
+    },
     /// The sweep after the proof found nothing any more.
     Swept,
     /// Everything was counted and nothing deleted.
@@ -37,7 +40,7 @@ impl Verdict {
     /// Its word in the receipt.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Erased => "erased",
+            Self::Erased { .. } => "erased",
             Self::Swept => "swept",
             Self::DryRun => "dry-run",
             Self::Incomplete { .. } => "incomplete",
@@ -48,7 +51,7 @@ impl Verdict {
     pub fn file_name(&self, erasure: &Erasure) -> String {
         let number = match self {
             Self::Incomplete { delivery, .. } => format!("-{delivery}"),
-            Self::Erased | Self::Swept | Self::DryRun => String::new(),
+            Self::Erased { .. } | Self::Swept | Self::DryRun => String::new(),
         };
         format!("{}/{}{number}.json", erasure.id.as_str(), self.name())
     }
@@ -73,6 +76,8 @@ struct Receipt<'a> {
     finished_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
     proven_empty_at: Option<OffsetDateTime>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    found_nothing: bool,
     hops: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
@@ -119,7 +124,7 @@ pub fn document(
     (targets, round): (&Targets, &Round),
     now: OffsetDateTime,
 ) -> String {
-    let is_proof = matches!(verdict, Verdict::Erased | Verdict::Swept);
+    let is_proof = matches!(verdict, Verdict::Erased { .. } | Verdict::Swept);
     let receipt = Receipt {
         version: VERSION,
         outcome: verdict.name(),
@@ -131,10 +136,11 @@ pub fn document(
         started_at: erasure.started_at,
         finished_at: now,
         proven_empty_at: is_proof.then_some(now),
+        found_nothing: matches!(verdict, Verdict::Erased { found_nothing: true }),
         hops: erasure.hop.saturating_add(1),
         reason: match verdict {
             Verdict::Incomplete { reason, .. } => Some(reason),
-            Verdict::Erased | Verdict::Swept | Verdict::DryRun => None,
+            Verdict::Erased { .. } | Verdict::Swept | Verdict::DryRun => None,
         },
         gone: with_kept(erasure.tally.gone, &round.left(), erasure),
         targets: of_targets(erasure, targets, round),
@@ -154,7 +160,7 @@ fn of_targets(erasure: &Erasure, targets: &Targets, round: &Round) -> Vec<OfTarg
             prefix: target.template(),
             gone: with_kept(erasure.tally.targets.get(&name).copied().unwrap_or_default(), &left, erasure),
             retained: retained(&left),
-            refused: left.refused.iter().map(|(code, count)| Refused { code: code.to_owned(), count }).collect(),
+            refused: refused(&left),
             markers_kept: left.markers_kept,
         }
     };
@@ -175,13 +181,38 @@ fn retained(left: &Left) -> Vec<Retained> {
     of_hold.collect()
 }
 
-/// Whether a stored document is a receipt of the same outcome for the same user.
-pub fn is_same(stored: &str, verdict: &Verdict, user: &str) -> bool {
-    #[derive(Deserialize)]
-    struct Stored {
-        outcome: String,
-        user: String,
+fn refused(left: &Left) -> Vec<Refused> {
+    let again = left.still_listed.things();
+    let again = (again > 0).then_some((STILL_LISTED, again));
+    let codes = left.refused.iter().chain(left.unsettled.iter()).chain(again);
+    codes.map(|(code, count)| Refused { code: code.to_owned(), count }).collect()
+}
+
+/// What a stored document says, as far as it tells receipts apart.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Stored {
+    outcome: String,
+    user: String,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    requested_at: Option<OffsetDateTime>,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub(crate) proven_empty_at: Option<OffsetDateTime>,
+}
+
+impl Stored {
+    /// `None`: the document is no receipt.
+    pub(crate) fn read(document: &str) -> Option<Self> {
+        serde_json::from_str(document).ok()
     }
-    let stored: Result<Stored, _> = serde_json::from_str(stored);
-    stored.is_ok_and(|stored| stored.outcome == verdict.name() && stored.user == user)
+
+    /// Whether it is a receipt of the same outcome for the same user.
+    pub(crate) fn is_same(&self, verdict: &Verdict, user: &str) -> bool {
+        self.outcome == verdict.name() && self.user == user
+    }
+
+    /// Whether it is the receipt of the same request.
+    pub(crate) fn is_of(&self, erasure: &Erasure) -> bool {
+        self.requested_at.is_some() && self.requested_at == erasure.requested_at
+    }
 }

@@ -31,16 +31,19 @@ pub enum Stored {
 /// Why a receipt could not be stored or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptFault {
-    /// No answer, or the store's own error: try again.
-    #[error("reach the receipts' bucket: {0}")]
+    /// No answer came: try again.
+    #[error("no answer from the receipts bucket: {0}")]
+    NoAnswer(String),
+    /// A broken answer, or the store's own error: try again.
+    #[error("the receipts bucket answered with an error of its own: {0}")]
     Unavailable(String),
-    /// A missing permission, bucket or the like: no try will help until somebody mends it.
-    #[error("use the receipts' bucket: {0}")]
+    /// A missing permission, bucket or the like: no attempt helps until an operator changes something.
+    #[error("the receipts bucket cannot be used: {0}")]
     Refused(String),
 }
 
 impl ReceiptFault {
-    /// Whether another try would fail, too.
+    /// Whether another attempt would fail, too.
     pub fn is_hopeless(&self) -> bool {
         matches!(self, Self::Refused(_))
     }

@@ -1,10 +1,10 @@
 //! The dry run: one round that counts what would go. It has a store to read from, and none to delete from.
 
 use crate::bookmark::Bookmark;
-use crate::bucket::{Bucket, Item};
+use crate::bucket::Bucket;
 use crate::pace::Pace;
-use crate::tally::{Counters, Counts};
-use crate::tour::{Disposal, Ground, Outcome, RoundEnd, Tour};
+use crate::tally::Counters;
+use crate::tour::{Disposal, Ground, Items, Outcome, RoundEnd, Tour, found};
 use crate::work::{End, Job, Obstacle, Report, Round, Work};
 
 /// Counts, and deletes nothing.
@@ -16,7 +16,7 @@ impl<B: Bucket> Work for Survey<B> {
 
     async fn work(&self, pace: &Pace, counters: &Counters, job: Job<'_>, bookmark: &mut Bookmark) -> Report {
         let start = bookmark.clone();
-        let tour = Tour::new(&self.0, pace, counters, job);
+        let tour = Tour::new(&self.0, pace, counters, job, bookmark);
         let (mut round, mut faults) = (Round::default(), Vec::new());
         let end = match tour.round(&Counting, bookmark, &mut round, &mut faults).await {
             // The next hop would know nothing of them, and this is the only round.
@@ -58,11 +58,9 @@ impl<B: Bucket> Disposal<B> for Counting {
     async fn dispose(
         &self,
         _tour: &Tour<'_, B>,
-        ground: &Ground<'_>,
-        items: Vec<Item>,
+        _ground: &Ground<'_>,
+        items: Items,
     ) -> Result<Option<Outcome>, Obstacle> {
-        let bytes = items.iter().fold(0_u64, |sum, item| sum.saturating_add(item.bytes));
-        let seen = Counts::of(ground.kind, items.len() as u64, bytes);
-        Ok(Some(Outcome { seen, ..Outcome::default() }))
+        Ok(Some(Outcome { seen: found(&items), ..Outcome::default() }))
     }
 }

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, SubAssign};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::bucket::{Hold, Kind, MAX_CODE_BYTES, Retention};
+
+/// Our own code for what is listed again after the store confirmed its deletion.
+pub const STILL_LISTED: &str = "StillListed";
 
 /// How many different error codes are told apart; the rest are counted as `other`.
 const MAX_CODES: usize = 20;
@@ -53,6 +56,21 @@ impl Counts {
     /// Objects and versions.
     pub fn data(&self) -> u64 {
         self.objects.saturating_add(self.versions)
+    }
+}
+
+impl std::fmt::Display for Counts {
+    /// The things by kind, as in `2 objects, 1 upload`.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kinds = [
+            (self.objects, "object"),
+            (self.versions, "version"),
+            (self.delete_markers, "delete marker"),
+            (self.uploads, "upload"),
+        ];
+        let some = kinds.into_iter().filter(|(count, _)| *count > 0);
+        let told = some.map(|(count, kind)| format!("{count} {kind}{}", if count == 1 { "" } else { "s" }));
+        formatter.write_str(&told.collect::<Vec<_>>().join(", "))
     }
 }
 
@@ -117,6 +135,8 @@ impl Tally {
 pub struct Counters {
     before: Mutex<Tally>,
     hop: Mutex<Tally>,
+    /// Things that were deleted, or would be in a dry run, whether they are in a count or not.
+    progress: AtomicU64,
     has_forgotten: AtomicBool,
 }
 
@@ -156,6 +176,7 @@ impl Counters {
 
     /// Something of a target is gone.
     pub fn gone(&self, target: &str, counts: Counts) {
+        self.progress.fetch_add(counts.things(), Ordering::Relaxed);
         let mut hop = self.locked();
         hop.gone += counts;
         if let Some(of_target) = hop.targets.get_mut(target) {
@@ -163,6 +184,25 @@ impl Counters {
         } else {
             hop.targets.insert(target.to_owned(), counts);
         }
+    }
+
+    /// Things were deleted that are in no count: whether an earlier hop counted them is not known.
+    pub fn gone_uncounted(&self, things: u64) {
+        self.progress.fetch_add(things, Ordering::Relaxed);
+    }
+
+    /// Things that were counted as deleted turned out to exist.
+    pub fn not_gone(&self, target: &str, counts: Counts) {
+        let mut hop = self.locked();
+        hop.gone -= counts;
+        if let Some(of_target) = hop.targets.get_mut(target) {
+            *of_target -= counts;
+        }
+    }
+
+    /// How much this hop has deleted, or would have in a dry run. It only grows.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
     }
 
     /// Requests were sent.
@@ -220,6 +260,13 @@ impl Codes {
         *count = count.saturating_add(keys);
     }
 
+    /// Adds all counts of another.
+    pub fn merge(&mut self, more: &Self) {
+        for (code, keys) in more.iter() {
+            self.add(code, keys);
+        }
+    }
+
     /// All keys, whatever the code.
     pub fn total(&self) -> u64 {
         self.0.values().fold(0, |sum, keys| sum.saturating_add(*keys))
@@ -254,7 +301,13 @@ pub struct Left {
     pub retained: BTreeMap<Hold, Held>,
     /// What could not be deleted, by the store's code.
     pub refused: Codes,
-    /// Delete markers that stay because data of their keys is there: without them it would reappear.
+    /// What failed for the moment, as often as it was tried, by the store's code.
+    pub unsettled: Codes,
+    /// Objects that a plain delete has only hidden: the next round finds their versions.
+    pub hidden: u64,
+    /// What is listed again after the store confirmed its deletion, or is listed and not found.
+    pub still_listed: Counts,
+    /// Delete markers that stay because data of their keys may exist: without them it would become current again.
     pub markers_kept: u64,
 }
 
@@ -278,9 +331,10 @@ impl Left {
     pub fn merge(&mut self, more: &Self) {
         self.kept_newer = self.kept_newer.saturating_add(more.kept_newer);
         self.markers_kept = self.markers_kept.saturating_add(more.markers_kept);
-        for (code, keys) in more.refused.iter() {
-            self.refused.add(code, keys);
-        }
+        self.hidden = self.hidden.saturating_add(more.hidden);
+        self.still_listed += more.still_listed;
+        self.refused.merge(&more.refused);
+        self.unsettled.merge(&more.unsettled);
         for (hold, held) in &more.retained {
             self.merge_held(*hold, *held);
         }
@@ -295,8 +349,10 @@ impl Left {
 impl std::fmt::Display for Left {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let held = self.retained.iter().map(|(hold, held)| (hold.name(), held.count));
-        let counts = self.refused.iter().chain(held).map(|(code, count)| format!("{code}: {count}"));
-        formatter.write_str(&counts.collect::<Vec<_>>().join(", "))
+        let counts = self.refused.iter().chain(self.unsettled.iter()).chain(held);
+        let counts = counts.map(|(code, count)| format!("{code}: {count}"));
+        let again = (self.still_listed.things() > 0).then(|| format!("{STILL_LISTED}: {}", self.still_listed));
+        formatter.write_str(&counts.chain(again).collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -1,7 +1,9 @@
 //! Who is erased and where: ids, targets, prefixes and keys. An unsafe one cannot be built.
 
+use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use regex_lite::Regex;
@@ -139,6 +141,18 @@ pub enum TargetError {
     /// A directory bucket, whose listings have no order and which this function does not know yet.
     #[error("directory buckets (--x-s3) are not supported: their listings have no order and their uploads other rules")]
     DirectoryBucket,
+    /// Another name of a bucket: an alias, or the ARN of an access point.
+    #[error(
+        "access points (ARNs, and aliases that end in -s3alias, --ol-s3 or .mrap) are not supported: the same bucket \
+         under two names escapes the checks between targets; name the bucket"
+    )]
+    AccessPoint,
+    /// A wildcard, which S3 takes for a letter of a key like any other.
+    #[error("the prefix has a * or ?: S3 knows no wildcards; name one target for each folder")]
+    Wildcard,
+    /// A placeholder of another name.
+    #[error("the prefix has an unknown placeholder: expected {PLACEHOLDER} and no other")]
+    UnknownPlaceholder,
     /// The placeholder is missing, repeated, or only part of a path segment.
     #[error("expected {PLACEHOLDER} exactly once in the prefix, as a whole path segment followed by /")]
     Placeholder,
@@ -156,14 +170,17 @@ pub enum TargetError {
 impl Target {
     /// Reads `s3://BUCKET/PREFIX`, as in `s3://photos/users/{user_id}/`.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
+        if text.starts_with("arn:") {
+            return Err(TargetError::AccessPoint);
+        }
         let rest = text.strip_prefix("s3://").ok_or(TargetError::Scheme)?;
         let (bucket, template) = rest.split_once('/').ok_or(TargetError::Placeholder)?;
-        if !is_bucket_name(bucket) {
-            return Err(TargetError::Bucket);
+        check_bucket(bucket)?;
+        if template.contains(['*', '?']) {
+            return Err(TargetError::Wildcard);
         }
-        // https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-express-differences.html
-        if bucket.ends_with("--x-s3") {
-            return Err(TargetError::DirectoryBucket);
+        if has_unknown_placeholder(template) {
+            return Err(TargetError::UnknownPlaceholder);
         }
         if template.len() + MAX_USER_ID_BYTES > MAX_KEY_BYTES {
             return Err(TargetError::Length);
@@ -244,6 +261,27 @@ fn is_bucket_name(name: &str) -> bool {
         && !name.contains("..")
 }
 
+/// A bucket by its own name: not a directory bucket, and no other name of a bucket.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
+fn check_bucket(name: &str) -> Result<(), TargetError> {
+    const ALIASES: [&str; 3] = ["-s3alias", "--ol-s3", ".mrap"];
+    if name.starts_with("arn:") || ALIASES.into_iter().any(|alias| name.ends_with(alias)) {
+        return Err(TargetError::AccessPoint);
+    }
+    if !is_bucket_name(name) {
+        return Err(TargetError::Bucket);
+    }
+    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-express-differences.html
+    if name.ends_with("--x-s3") { Err(TargetError::DirectoryBucket) } else { Ok(()) }
+}
+
+/// Whether a text in braces is a name, but not that of the placeholder.
+fn has_unknown_placeholder(template: &str) -> bool {
+    let names = template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name);
+    let is_name = |name: &&str| !name.is_empty() && !name.contains(['/', '{']);
+    names.filter(is_name).any(|name| name != "user_id")
+}
+
 fn is_plain_segment(segment: &str) -> bool {
     !matches!(segment, "" | "." | "..") && !segment.contains(|c: char| c == '{' || c == '}' || c.is_control())
 }
@@ -262,9 +300,9 @@ pub enum FolderError {
     /// It is not `s3://BUCKET/`, or `s3://BUCKET/PREFIX/`.
     #[error("expected s3://BUCKET/PREFIX/, with a slash at the end")]
     Form,
-    /// The bucket's name breaks S3's rules.
-    #[error("{}", TargetError::Bucket)]
-    Bucket,
+    /// The bucket's name breaks S3's rules, or is another name of a bucket.
+    #[error("{0}")]
+    Bucket(TargetError),
     /// An empty segment, `.`, `..`, a brace or a control character in the prefix.
     #[error("{}", TargetError::Segment)]
     Segment,
@@ -281,9 +319,7 @@ impl Folder {
     pub fn parse(text: &str) -> Result<Self, FolderError> {
         let rest = text.strip_prefix("s3://").ok_or(FolderError::Form)?;
         let (bucket, prefix) = rest.split_once('/').ok_or(FolderError::Form)?;
-        if !is_bucket_name(bucket) {
-            return Err(FolderError::Bucket);
-        }
+        check_bucket(bucket).map_err(FolderError::Bucket)?;
         if prefix.len() > MAX_FOLDER_BYTES {
             return Err(FolderError::Length);
         }
@@ -399,7 +435,7 @@ impl Prefix {
 
     /// Takes a key that the store listed, if it lies in this folder. There is no other way to a [`Key`].
     pub fn own(&self, key: String) -> Result<Key, OutsidePrefix> {
-        if key.starts_with(&self.text) { Ok(Key(key)) } else { Err(OutsidePrefix) }
+        if key.starts_with(&self.text) { Ok(Key(key.into())) } else { Err(OutsidePrefix) }
     }
 }
 
@@ -416,11 +452,17 @@ pub struct OutsidePrefix;
 
 /// The key of an object that was checked to lie under the user's prefix: the only thing that can be deleted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key(String);
+pub struct Key(Arc<str>);
 
 impl Key {
     /// The key in clear: for requests, never for logs.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for Key {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -1,11 +1,14 @@
 //! One round: over targets, kinds, pages and batches, from a bookmark on, until the end or the stop time.
+//!
+//! A fault stays where it is: what fails for the moment is tried again for as long as the pass has patience, and is then
+//! left for this round. The other kinds and targets are gone over all the same.
 
 mod listing;
 
 use std::future::Future;
 use std::pin::pin;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use futures::future::{Either, join, ready, select};
@@ -17,6 +20,7 @@ use self::listing::{Batch, Listing};
 use crate::bookmark::{Bookmark, Lane};
 use crate::bucket::{Bucket, Fault, Item, Kind, Page};
 use crate::deadline::left_until;
+use crate::deleted::Deleted;
 use crate::lanes::MAX_LANES;
 use crate::pace::{Pace, Read};
 use crate::tally::{Counters, Counts, Left};
@@ -26,12 +30,18 @@ use crate::work::{Job, Obstacle, Round, TargetFault};
 /// No request to S3 may take longer; a hop of five minutes must survive a few that hang.
 const LONGEST_REQUEST: Duration = Duration::from_secs(15);
 
+/// So much time a request gets where it is left, however short the rest of the hop is.
+const LEAST_REQUEST: Duration = Duration::from_secs(3);
+
+/// A pass in which nothing succeeds for so long is left for this round.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The longest list of lanes that a continuation carries, in bytes of JSON: as long as the longest token may become in it.
 const MAX_LANES_BYTES: usize = 6 * 16_384;
 
 /// What is done with the batches of a round.
 pub(crate) trait Disposal<B>: Sync {
-    /// Whether anything is deleted: then a delete marker waits until the data of its key is gone.
+    /// Whether anything is deleted: then delete markers have an order.
     const DELETES: bool;
 
     /// Sees one batch to its outcome. `None`: too late, it has none.
@@ -39,7 +49,7 @@ pub(crate) trait Disposal<B>: Sync {
         &self,
         tour: &Tour<'_, B>,
         ground: &Ground<'_>,
-        items: Vec<Item>,
+        items: Items,
     ) -> impl Future<Output = Result<Option<Outcome>, Obstacle>> + Send;
 
     /// Whether objects are asked for before it is known whether there may be any.
@@ -49,10 +59,21 @@ pub(crate) trait Disposal<B>: Sync {
     fn begin_again(&self, tour: &Tour<'_, B>, target: Option<&str>);
 }
 
+/// The items of one batch.
+#[derive(Debug, Default)]
+pub(crate) struct Items {
+    /// What may be deleted in any order.
+    pub(crate) items: Vec<Item>,
+    /// Delete markers, each of which may be deleted when all data of its key in `items` is deleted.
+    pub(crate) after_data: Vec<Item>,
+}
+
 /// What a batch leaves to be counted once the low-water mark has passed it.
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) left: Left,
+    /// What was listed, and not found when it was to be deleted.
+    pub(crate) missing: u64,
     /// What was seen, where nothing is deleted.
     pub(crate) seen: Counts,
 }
@@ -67,6 +88,10 @@ pub(crate) struct Tour<'a, B> {
     /// Held while waiting at the pace, so that each erasure has one place in that line, however large its user is.
     pub(crate) turn: Mutex<()>,
     longest_launch: Duration,
+    /// The number of the round.
+    round: AtomicU32,
+    deleted: std::sync::Mutex<Deleted>,
+    patience: std::sync::Mutex<Patience>,
     /// Set when nothing more may be deleted: what is on its way comes in, and is counted.
     has_halted: AtomicBool,
     /// The newest fault that was waited out: the reason, should the hop have been of no use.
@@ -80,6 +105,22 @@ pub(crate) struct Ground<'a> {
     pub(crate) target: &'a str,
     pub(crate) prefix: &'a Prefix,
     pub(crate) kind: Kind,
+    /// Set when the pass is over before its time: nothing more of it is sent, and what is on its way comes in.
+    is_left: &'a AtomicBool,
+}
+
+impl Ground<'_> {
+    pub(crate) fn is_left(&self) -> bool {
+        self.is_left.load(Ordering::Relaxed)
+    }
+}
+
+/// How long a pass goes on in which nothing succeeds.
+#[derive(Debug)]
+struct Patience {
+    /// When the pass began, or something of it succeeded last.
+    since: Instant,
+    lasts: Duration,
 }
 
 /// How a round ended.
@@ -115,10 +156,7 @@ enum Visit {
 
 /// How the pass over one kind of one target ended.
 enum PassEnd {
-    Complete {
-        /// Whether a delete marker may be there: one was listed, or not everything was.
-        may_have_markers: bool,
-    },
+    Complete,
     OutOfTime(Place),
     /// The store does not know the token of a page any more.
     TokenRefused(Fault),
@@ -126,11 +164,29 @@ enum PassEnd {
 }
 
 impl<'a, B: Bucket> Tour<'a, B> {
-    pub(crate) fn new(bucket: &'a B, pace: &'a Pace, counters: &'a Counters, job: Job<'a>) -> Self {
-        // However slow the store was lately, the first half of a hop launches.
-        let longest_launch = left_until(job.stop) / 2;
-        let (has_halted, pending) = (AtomicBool::new(false), std::sync::Mutex::default());
-        Self { bucket, pace, counters, job, turn: Mutex::new(()), longest_launch, has_halted, pending }
+    /// `bookmark`: where the hop begins.
+    pub(crate) fn new(
+        bucket: &'a B,
+        pace: &'a Pace,
+        counters: &'a Counters,
+        job: Job<'a>,
+        bookmark: &Bookmark,
+    ) -> Self {
+        let is_from_start = bookmark.round <= 1 && bookmark.is_at_start_of_round();
+        Self {
+            bucket,
+            pace,
+            counters,
+            job,
+            turn: Mutex::new(()),
+            // However slow the store was lately, the first half of a hop launches.
+            longest_launch: left_until(job.stop) / 2,
+            round: AtomicU32::new(bookmark.round),
+            deleted: std::sync::Mutex::new(Deleted::new(is_from_start, job.started_at)),
+            patience: std::sync::Mutex::new(Patience { since: Instant::now(), lasts: LONGEST_PATIENCE }),
+            has_halted: AtomicBool::new(false),
+            pending: std::sync::Mutex::default(),
+        }
     }
 
     /// Goes over the targets that the round has not seen yet. What stands in the way at one of them becomes a fault,
@@ -143,11 +199,16 @@ impl<'a, B: Bucket> Tour<'a, B> {
         faults: &mut Vec<TargetFault>,
     ) -> RoundEnd {
         let targets = self.job.targets.as_slice();
+        self.round.store(bookmark.round, Ordering::Relaxed);
         // A place in another setting is none in this one: what comes before it there may come after it here.
         let is_same_setting = bookmark.setting.take().is_none_or(|mark| mark == self.job.targets.mark());
         let is_here = |target: &Target| is_same_setting && bookmark.target.as_deref() == Some(&*target.to_string());
         let resumed = targets.iter().position(is_here);
         let mut place = Place { kind: bookmark.kind.take(), lanes: bookmark.take_lanes() };
+        if place.kind == Some(Kind::DeleteMarkers) {
+            // Earlier releases deleted markers in a pass of their own, behind that of the data.
+            place = Place::start_of(Kind::Versions);
+        }
         // A token without a kind, as releases before kinds sent it, belongs to none.
         if resumed.is_none() || place.kind.is_none() || place.lanes.len() > MAX_LANES {
             if bookmark.target.is_some() {
@@ -155,14 +216,15 @@ impl<'a, B: Bucket> Tour<'a, B> {
             }
             place = Place::default();
         }
-        for target in targets.iter().skip(resumed.unwrap_or(0)) {
+        for (index, target) in targets.iter().enumerate().skip(resumed.unwrap_or(0)) {
             let name = target.to_string();
-            let gone_before = self.counters.gone_in_hop().things();
+            let gone_before = self.counters.progress();
             let prefix = &target.prefix(self.job.user);
-            let ground = Ground { target: &name, prefix, kind: Kind::Uploads };
+            let ground = Ground { target: &name, prefix, kind: Kind::Uploads, is_left: &AtomicBool::new(false) };
+            let targets_behind = targets.len() - index - 1;
             let mut from = std::mem::take(&mut place);
             let (obstacles, stopped_at) = loop {
-                match self.visit(disposal, ground, from, round).await {
+                match self.visit(disposal, (ground, targets_behind), from, round).await {
                     Visit::Ended(obstacles) => break (obstacles, None),
                     Visit::OutOfTime(obstacles, place) => break (obstacles, Some(place)),
                     Visit::BeginAgain(refused) => {
@@ -174,12 +236,13 @@ impl<'a, B: Bucket> Tour<'a, B> {
                         }
                         // What was counted there will be found again.
                         round.left.remove(&name);
+                        round.found.remove(&name);
                         disposal.begin_again(self, Some(&name));
                         from = Place::default();
                     }
                 }
             };
-            round.gone += self.counters.gone_in_hop().things() - gone_before;
+            round.gone += self.counters.progress() - gone_before;
             for obstacle in obstacles {
                 let must_halt = obstacle.must_halt();
                 let fault = TargetFault { target: name.clone(), obstacle };
@@ -201,12 +264,20 @@ impl<'a, B: Bucket> Tour<'a, B> {
         RoundEnd::Complete
     }
 
-    /// Goes over the kinds of one target: uploads, then data, then what may only go when the data is gone.
-    async fn visit<D: Disposal<B>>(&self, disposal: &D, uploads: Ground<'_>, from: Place, round: &mut Round) -> Visit {
-        let gone_before = self.counters.gone_in_hop().things();
+    /// Goes over the kinds of one target: uploads, then data, which is objects, or versions and delete markers.
+    async fn visit<D: Disposal<B>>(
+        &self,
+        disposal: &D,
+        (uploads, targets_behind): (Ground<'_>, usize),
+        from: Place,
+        round: &mut Round,
+    ) -> Visit {
+        let gone_before = self.counters.progress();
         let mut obstacles = Vec::new();
         let mut from = Some(from);
         let mut ahead = None;
+        let passes_behind = 2 * targets_behind;
+        self.be_patient(passes_behind + 1);
         // Uploads first: one that is completed meanwhile becomes an object, and has to be seen as one.
         let is_versioned = if let Some(place) = from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads))) {
             let listing = Listing::new(self, &uploads, D::DELETES, place.lanes, None);
@@ -214,7 +285,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
             let ((is_versioned, page), end) = join(asked, self.pass(disposal, listing, round)).await;
             ahead = page;
             match end {
-                PassEnd::Complete { .. } => {}
+                PassEnd::Complete => {}
                 PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
                 PassEnd::TokenRefused(fault) => return Visit::BeginAgain(Some(fault)),
                 PassEnd::Obstacle(obstacle) if obstacle.must_halt() => return Visit::Ended(vec![obstacle]),
@@ -225,7 +296,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         } else {
             self.ask_for_versioning(&uploads).await
         };
-        let kinds = match is_versioned {
+        let kind = match is_versioned {
             None => {
                 return Visit::OutOfTime(obstacles, from.unwrap_or(Place::start_of(Kind::Objects)));
             }
@@ -233,56 +304,49 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 obstacles.push(fault.into());
                 return Visit::Ended(obstacles);
             }
-            Some(Ok(true)) => &[Kind::Versions, Kind::DeleteMarkers][..],
-            Some(Ok(false)) => &[Kind::Objects][..],
+            Some(Ok(true)) => Kind::Versions,
+            Some(Ok(false)) => Kind::Objects,
         };
         let at = from.as_ref().and_then(|from| from.kind);
+        let lanes = from.map(|from| from.lanes).unwrap_or_default();
         // Where time ran out before it was known what kind of data there is, the bookmark says objects.
-        let is_start_of_data = from.as_ref().is_some_and(|from| from.lanes.is_empty() && at == Some(Kind::Objects));
-        let known = if is_start_of_data { Some(0) } else { kinds.iter().position(|kind| at == Some(*kind)) };
-        if at.is_some() && known.is_none() {
+        let is_start_of_data = lanes.is_empty() && at == Some(Kind::Objects);
+        if at.is_some_and(|at| at != kind) && !is_start_of_data {
             return Visit::BeginAgain(None);
         }
-        let mut lanes = from.map(|from| from.lanes).unwrap_or_default();
-        for kind in kinds.iter().skip(known.unwrap_or(0)) {
-            let ground = Ground { kind: *kind, ..uploads };
-            let ahead = ahead.take().filter(|_| *kind == Kind::Objects);
-            let listing = Listing::new(self, &ground, D::DELETES, std::mem::take(&mut lanes), ahead);
-            match self.pass(disposal, listing, round).await {
-                PassEnd::Complete { may_have_markers: false } if *kind == Kind::Versions => break,
-                PassEnd::Complete { .. } if *kind == Kind::Objects && self.may_be_last::<D>(round, gone_before) => {
-                    // Asked before, it may have become another since, and what was deleted then is only hidden. A bucket
-                    // that has no versioning after the listing had none during it.
-                    match self.ask_for_versioning(&ground).await {
-                        None => {
-                            disposal.begin_again(self, Some(uploads.target));
-                            return Visit::OutOfTime(obstacles, Place::start_of(Kind::Uploads));
-                        }
-                        Some(Err(fault)) => obstacles.push(fault.into()),
-                        Some(Ok(true)) => return Visit::BeginAgain(None),
-                        Some(Ok(false)) => {}
+        let ground = Ground { kind, is_left: &AtomicBool::new(false), ..uploads };
+        self.be_patient(passes_behind);
+        let listing = Listing::new(self, &ground, D::DELETES, lanes, ahead.filter(|_| kind == Kind::Objects));
+        match self.pass(disposal, listing, round).await {
+            PassEnd::Complete if kind == Kind::Objects && self.may_be_last::<D>(round, gone_before) => {
+                // Asked before, it may have become another since, and what was deleted then is only hidden. A bucket
+                // that has no versioning after the listing had none during it.
+                match self.ask_for_versioning(&ground).await {
+                    None => {
+                        disposal.begin_again(self, Some(uploads.target));
+                        return Visit::OutOfTime(obstacles, Place::start_of(Kind::Uploads));
                     }
-                }
-                PassEnd::Complete { .. } => {}
-                PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
-                PassEnd::TokenRefused(fault) => return Visit::BeginAgain(Some(fault)),
-                PassEnd::Obstacle(obstacle) => {
-                    obstacles.push(obstacle);
-                    break;
+                    Some(Err(fault)) => obstacles.push(fault.into()),
+                    Some(Ok(true)) => return Visit::BeginAgain(None),
+                    Some(Ok(false)) => {}
                 }
             }
+            PassEnd::Complete => {}
+            PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
+            PassEnd::TokenRefused(fault) => return Visit::BeginAgain(Some(fault)),
+            PassEnd::Obstacle(obstacle) => obstacles.push(obstacle),
         }
         Visit::Ended(obstacles)
     }
 
     /// Whether this round may be the last one. One that deleted something proves nothing: the next asks for all anew.
     fn may_be_last<D: Disposal<B>>(&self, round: &Round, gone_before: u64) -> bool {
-        !D::DELETES || (round.gone == 0 && self.counters.gone_in_hop().things() == gone_before)
+        !D::DELETES || (round.gone == 0 && self.counters.progress() == gone_before)
     }
 
     /// Whether the target's bucket has versioning. `None`: the stop time came first.
     async fn ask_for_versioning(&self, ground: &Ground<'_>) -> Option<Result<bool, Fault>> {
-        let request = |limit| self.bucket.is_versioned(ground.prefix.bucket(), limit);
+        let request = |limit| self.bucket.is_versioned(ground.prefix, limit);
         self.before_stop(self.until_answered(ground, Read::Other, request)).await
     }
 
@@ -319,11 +383,12 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let batches = listing
             .batches()
             .take_until(self.launch_window())
-            .take_while(|_| ready(!self.has_halted()))
-            .map(|batch: Result<Batch, Obstacle>| async {
-                let Batch { lane, page, items, left } = batch?;
+            .take_while(|_| ready(!self.has_halted() && !ground.is_left()))
+            .map(|batch: Result<Batch<'_>, Obstacle>| async {
+                let Batch { lane, page, items, left, _memory } = batch?;
+                let found = found(&items);
                 let outcome = disposal.dispose(self, ground, items).await?;
-                Ok(outcome.map(|outcome| (lane, page, left, outcome)))
+                Ok(outcome.map(|outcome| (lane, page, left, (found, outcome))))
             })
             // One more than may be in flight: the next page is fetched while this one is deleted.
             .buffer_unordered(self.pace.max_in_flight().saturating_add(1));
@@ -332,10 +397,12 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let is_complete = loop {
             match self.before_stop(batches.next()).await {
                 Some(Some(Ok(Some((lane, page, left, outcome))))) => {
-                    for (left, outcome) in listing.batch_done(lane, page, (left, outcome)) {
+                    for (left, (found, outcome)) in listing.batch_done(lane, page, (left, outcome)) {
                         let all_left = round.left.entry(ground.target.to_owned()).or_default();
                         all_left.merge(&left);
                         all_left.merge(&outcome.left);
+                        *round.found.entry(ground.target.to_owned()).or_default() += found;
+                        round.missing += outcome.missing;
                         if !D::DELETES {
                             // An erasure finds it anew in each round; this is the only one.
                             let kept_newer = left.kept_newer;
@@ -354,7 +421,13 @@ impl<'a, B: Bucket> Tour<'a, B> {
                     self.has_halted.store(true, Ordering::Relaxed);
                     ended = Some(PassEnd::Obstacle(obstacle));
                 }
-                Some(Some(Err(obstacle))) => return PassEnd::Obstacle(obstacle),
+                Some(Some(Err(obstacle @ Obstacle::Outside(_)))) => return PassEnd::Obstacle(obstacle),
+                // The pass is left for this round. What is on its way still comes in, and is counted.
+                Some(Some(Err(obstacle @ Obstacle::Fault(_)))) => {
+                    ground.is_left.store(true, Ordering::Relaxed);
+                    ended = ended.or(Some(PassEnd::Obstacle(obstacle)));
+                }
+                Some(Some(Err(Obstacle::Unsettled(_)))) => {}
                 Some(None) => break listing.is_complete(),
                 None => break false,
             }
@@ -362,7 +435,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         if let Some(end) = ended {
             end
         } else if is_complete {
-            PassEnd::Complete { may_have_markers: listing.may_have_markers() }
+            PassEnd::Complete
         } else {
             let lanes = listing.left();
             if serde_json::to_string(&lanes).is_ok_and(|text| text.len() <= MAX_LANES_BYTES) {
@@ -374,7 +447,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
         }
     }
 
-    /// Repeats a reading request until it is answered, or until that is hopeless. The stop time ends the rest.
+    /// Repeats a reading request until it is answered, the fault is a lasting one, or the pass is out of patience. The stop
+    /// time ends the rest.
     pub(crate) async fn until_answered<T, Answer>(
         &self,
         ground: &Ground<'_>,
@@ -392,18 +466,59 @@ impl<'a, B: Bucket> Tour<'a, B> {
             let is_throttled = matches!(answer, Err(Fault::Throttled(_)));
             pass.answered(is_throttled);
             drop(pass);
+            attempt += 1;
             match answer {
-                Ok(answer) => return Ok(answer),
-                Err(fault) if fault.is_temporary() => self.note(ground.target, fault),
-                Err(fault) => return Err(fault),
+                Ok(answer) => {
+                    self.succeeded();
+                    return Ok(answer);
+                }
+                Err(fault) if fault.is_temporary() && !self.is_out_of_patience(attempt) => {
+                    self.note(ground.target, fault);
+                }
+                Err(fault) => {
+                    self.counters.throttled(u64::from(is_throttled));
+                    return Err(fault);
+                }
             }
             // Where there were too many requests, the pace makes all of them wait.
             if !is_throttled {
-                attempt += 1;
                 sleep(self.pace.backoff(attempt)).await;
             }
             self.counters.retried();
         }
+    }
+
+    /// A pass begins, with so many behind it: until something succeeds, it gets an equal share of the time that is left,
+    /// and the same again stays for the proof.
+    fn be_patient(&self, passes_behind: usize) {
+        let shares = u32::try_from(passes_behind.saturating_add(2)).unwrap_or(u32::MAX);
+        let lasts = (left_until(self.job.stop) / shares).min(LONGEST_PATIENCE);
+        *self.patience() = Patience { since: Instant::now(), lasts };
+    }
+
+    fn patience(&self) -> std::sync::MutexGuard<'_, Patience> {
+        self.patience.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something of the pass succeeded.
+    pub(crate) fn succeeded(&self) {
+        self.patience().since = Instant::now();
+    }
+
+    /// Whether what has failed so often is left for this round, because nothing else has succeeded for long.
+    pub(crate) fn is_out_of_patience(&self, attempts: u32) -> bool {
+        let patience = self.patience();
+        attempts > 1 && patience.since.elapsed() >= patience.lasts
+    }
+
+    /// What this hop has deleted so far.
+    pub(crate) fn deleted(&self) -> std::sync::MutexGuard<'_, Deleted> {
+        self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the round.
+    pub(crate) fn round_number(&self) -> u32 {
+        self.round.load(Ordering::Relaxed)
     }
 
     /// Counts a fault that is about to be waited out, and remembers it as what this hop waits for.
@@ -415,12 +530,12 @@ impl<'a, B: Bucket> Tour<'a, B> {
 
     /// The newest fault that was waited out, if nothing came of this hop.
     pub(crate) fn reason_of_idleness(&self) -> Option<TargetFault> {
-        let is_idle = self.counters.gone_in_hop().things() == 0;
+        let is_idle = self.counters.progress() == 0;
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| is_idle)
     }
 
     /// `None`: the stop time came first.
-    async fn before_stop<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn before_stop<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             () = sleep_until(self.job.stop) => None,
@@ -448,10 +563,21 @@ impl<'a, B: Bucket> Tour<'a, B> {
         }
     }
 
-    /// The longest time that a request may take now.
+    /// The longest time that a request may take now: at most half of what is left, so that one that hangs leaves time for
+    /// another.
     pub(crate) fn limit(&self) -> Duration {
-        left_until(self.job.stop).min(LONGEST_REQUEST)
+        let left = left_until(self.job.stop);
+        (left / 2).max(LEAST_REQUEST.min(left)).min(LONGEST_REQUEST)
     }
+}
+
+/// The items of a batch by kind.
+pub(crate) fn found(items: &Items) -> Counts {
+    let mut found = Counts::default();
+    for item in items.items.iter().chain(&items.after_data) {
+        found += Counts::of(item.kind, 1, item.bytes);
+    }
+    found
 }
 
 impl Obstacle {
@@ -459,7 +585,7 @@ impl Obstacle {
     fn must_halt(&self) -> bool {
         match self {
             Self::Outside(_) | Self::Fuse(_) => true,
-            Self::Fault(_) => false,
+            Self::Fault(_) | Self::Unsettled(_) => false,
         }
     }
 }
@@ -467,7 +593,7 @@ impl Obstacle {
 impl Fault {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
-            Self::Throttled(_) | Self::Unavailable(_) | Self::Untrustworthy(_) => true,
+            Self::Throttled(_) | Self::NoAnswer(_) | Self::Unavailable(_) | Self::Untrustworthy(_) => true,
             Self::TokenRefused(_) | Self::Malformed(_) | Self::Refused(_) => false,
         }
     }

@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::bookmark::{Bookmark, MAX_ROUNDS};
-use crate::bucket::{Fault, ONLY_HIDDEN};
+use crate::bucket::Fault;
 use crate::pace::Pace;
-use crate::tally::{Counters, Left};
+use crate::tally::{Counters, Counts, Left};
 use crate::target::{OutsidePrefix, Targets, UserId};
 
 /// What the function does with a user's files: the eraser deletes, the survey counts.
@@ -42,6 +42,8 @@ pub struct Job<'a> {
     pub erase_before: Option<OffsetDateTime>,
     /// The most objects and versions that an erasure may meet, all hops together.
     pub max_objects: Option<NonZeroU64>,
+    /// When the first hop of the erasure began.
+    pub started_at: Option<OffsetDateTime>,
     /// When the work ends, finished or not.
     pub stop: Instant,
 }
@@ -84,18 +86,21 @@ pub fn is_of_no_use(is_idle: bool, has_advanced: bool) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Stuck {
     /// A whole round deleted nothing of what it found.
-    #[error("S3 does not let go of what is left: {}", by_target(.0))]
+    #[error("what is left cannot be deleted: {}", by_target(.0))]
     Refused(BTreeMap<String, Left>),
-    /// Rounds keep finding objects.
-    #[error("{MAX_ROUNDS} rounds found objects: something keeps writing, or the store does not delete")]
-    Rounds,
+    /// Rounds keep finding something: what the last one found, by target.
+    #[error("{MAX_ROUNDS} rounds found something, the last one {}: a client keeps writing, or the store does not delete", counts_by_target(.0))]
+    Rounds(BTreeMap<String, Counts>),
+    /// The store lists again what it confirmed as deleted, or lists what it does not find: by target.
+    #[error("S3 lists again what it said was deleted or not found: {}", counts_by_target(.0))]
+    StillListed(BTreeMap<String, Counts>),
     /// The round after those is not over.
     #[error(
-        "after {MAX_ROUNDS} rounds, one more did not fit into a hop: something keeps writing, the store does not delete, or a hop is too short to list what stays"
+        "after {MAX_ROUNDS} rounds, one more did not fit into an invocation: a client keeps writing, the store does not delete, or an invocation is too short to list what stays"
     )]
     LastRound,
     /// More than `MAX_OBJECTS` were met.
-    #[error("the fuse blew: this user has more than MAX_OBJECTS ({0}) objects")]
+    #[error("the object limit is reached: this user has more than MAX_OBJECTS ({0}) objects")]
     Fuse(NonZeroU64),
 }
 
@@ -113,8 +118,11 @@ pub struct TargetFault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
     /// The store failed.
-    #[error("failed to {0}")]
+    #[error("{0}")]
     Fault(#[from] Fault),
+    /// Some of the items failed for the moment, as often as they were tried: their codes and how many they are.
+    #[error("S3 failed for some of the items, which were left for later: {0}")]
+    Unsettled(String),
     /// The store listed somebody else's key.
     #[error("{0}")]
     Outside(#[from] OutsidePrefix),
@@ -126,8 +134,12 @@ pub enum Obstacle {
 /// What this hop has seen of a round. Only a round that began in this hop is judged by it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Round {
-    /// Things of any kind that it deleted; in a dry run, that would go.
+    /// Things of any kind that it deleted; in a dry run, that would be deleted.
     pub gone: u64,
+    /// What was listed and not found when it was to be deleted.
+    pub missing: u64,
+    /// What it listed to be deleted, by target.
+    pub found: BTreeMap<String, Counts>,
     /// What it left, by target, as their setting names them.
     pub left: BTreeMap<String, Left>,
 }
@@ -146,36 +158,66 @@ impl Round {
     /// little of it was left: that may have been a long time ago.
     pub fn judge(&self, is_fresh: bool, number: u32) -> Judgement {
         let left = self.left();
-        let hidden = left.refused.of(ONLY_HIDDEN);
-        let lasting = left.refused.total() - hidden + left.retained_total();
+        let lasting = left.refused.total() + left.retained_total();
+        let again = left.still_listed.things() + self.missing;
         // Markers that stay above data that came late: the next round takes that data first.
-        let found_nothing = self.gone == 0 && lasting == 0 && hidden == 0 && left.markers_kept == 0;
-        if is_fresh && found_nothing {
+        let passing = left.unsettled.total() + left.hidden + left.markers_kept + again;
+        if !is_fresh {
+            Judgement::NextRound
+        } else if self.gone == 0 && lasting == 0 && passing == 0 {
             Judgement::Erased
-        } else if is_fresh && self.gone == 0 && lasting > 0 {
+        } else if self.gone == 0 && left.unsettled.total() > 0 {
+            Judgement::Failed(self.unsettled())
+        } else if self.gone == 0 && lasting > 0 {
             Judgement::Stuck(Stuck::Refused(self.left.clone()))
-        } else if is_fresh && number >= MAX_ROUNDS {
-            // The rest of a round is followed by one more: a dead letter that is redriven when all is mended has to come
-            // to its proof.
-            Judgement::Stuck(Stuck::Rounds)
+        } else if number >= MAX_ROUNDS {
+            // The rest of a round is followed by one more: a dead letter that is redriven when everything is in order
+            // again has to reach its proof.
+            Judgement::Stuck(Stuck::Rounds(self.found.clone()))
+        } else if self.gone == 0 && again > 0 {
+            Judgement::Wait
         } else {
             Judgement::NextRound
         }
     }
+
+    /// What failed for the moment, target by target.
+    fn unsettled(&self) -> Vec<TargetFault> {
+        let some = self.left.iter().filter(|(_, left)| left.unsettled.total() > 0);
+        some.map(|(target, left)| TargetFault {
+            target: target.clone(),
+            obstacle: Obstacle::Unsettled(left.to_string()),
+        })
+        .collect()
+    }
+
+    /// What is still listed, or was listed and not found, by target.
+    pub(crate) fn still_listed(&self) -> BTreeMap<String, Counts> {
+        let again = |(target, left): (&String, &Left)| (target.clone(), left.still_listed);
+        let again: BTreeMap<_, _> = self.left.iter().map(again).filter(|(_, counts)| counts.things() > 0).collect();
+        // What was not found for the first time is in no count of its own.
+        if again.is_empty() { self.found.clone() } else { again }
+    }
 }
 
-/// What to look for first where S3 denies.
-const HINT: &str = "; are s3:DeleteObject, s3:DeleteObjectVersion for versions, and s3:AbortMultipartUpload for uploads, \
-                    granted?";
+fn counts_by_target(counts: &BTreeMap<String, Counts>) -> String {
+    let some = counts.iter().filter(|(_, counts)| counts.things() > 0);
+    some.map(|(target, counts)| format!("{target} ({counts})")).collect::<Vec<_>>().join(", ")
+}
 
-/// What is left at each target, with what to look for first.
+/// What the operator checks first where S3 denies a deletion.
+const DENIED_HINT: &str = "; are s3:DeleteObject, s3:DeleteObjectVersion for versions, and s3:AbortMultipartUpload for \
+                           uploads, granted?";
+
+/// What is left at each target, with what to check first.
 pub(crate) fn by_target(left: &BTreeMap<String, Left>) -> String {
-    let told =
-        left.iter().filter(|(_, left)| left.refused.total() + left.retained_total() > 0).map(|(target, left)| {
-            let is_denied = left.refused.of("AccessDenied") > 0;
-            let hint = if is_denied { HINT } else { "" };
-            format!("{target} ({left}{hint})")
-        });
+    let stays = |left: &Left| {
+        left.refused.total() + left.unsettled.total() + left.retained_total() + left.still_listed.things() > 0
+    };
+    let told = left.iter().filter(|(_, left)| stays(left)).map(|(target, left)| {
+        let hint = if left.refused.of("AccessDenied") > 0 { DENIED_HINT } else { "" };
+        format!("{target} ({left}{hint})")
+    });
     told.collect::<Vec<_>>().join(", ")
 }
 
@@ -186,6 +228,10 @@ pub enum Judgement {
     Erased,
     /// Another round would find the same, and delete none of it either.
     Stuck(Stuck),
+    /// What is left failed for the moment, as often as it was tried.
+    Failed(Vec<TargetFault>),
+    /// The store still lists what it said was deleted: another round has to show whether it does later.
+    Wait,
     /// Another round has to show.
     NextRound,
 }
@@ -218,13 +264,21 @@ mod tests {
         let newer = || Left { kept_newer: 5, ..nothing() };
         let marker = || Left { markers_kept: 1, ..nothing() };
         let denied = || refused("AccessDenied");
-        let hidden = || refused(ONLY_HIDDEN);
+        let hidden = || Left { hidden: 1, ..nothing() };
+        let unsettled = || {
+            let mut left = nothing();
+            left.unsettled.add("InternalError", 1);
+            left
+        };
+        let ghost = || Left { still_listed: Counts { uploads: 1, ..Counts::default() }, ..nothing() };
         let erased = |_: &Round| Judgement::Erased;
         let next = |_: &Round| Judgement::NextRound;
+        let wait = |_: &Round| Judgement::Wait;
+        let failed = |round: &Round| Judgement::Failed(round.unsettled());
         let stuck = |round: &Round| Judgement::Stuck(Stuck::Refused(round.left.clone()));
-        let rounds = |_: &Round| Judgement::Stuck(Stuck::Rounds);
+        let rounds = |round: &Round| Judgement::Stuck(Stuck::Rounds(round.found.clone()));
         type Judged = fn(&Round) -> Judgement;
-        let cases: [(u64, Left, bool, u32, Judged); 17] = [
+        let cases: [(u64, Left, bool, u32, Judged); 24] = [
             (0, nothing(), true, 1, erased),
             (0, newer(), true, 1, erased),
             (0, nothing(), true, MAX_ROUNDS + 1, erased),
@@ -242,20 +296,41 @@ mod tests {
             (0, both(retained(), &hidden()), true, 1, stuck),
             (0, marker(), true, 1, next),
             (0, both(marker(), &denied()), true, 1, stuck),
+            (0, unsettled(), true, 1, failed),
+            (0, both(unsettled(), &denied()), true, 1, failed),
+            (1, unsettled(), true, 1, next),
+            (0, unsettled(), false, 1, next),
+            (0, ghost(), true, 1, wait),
+            (0, ghost(), true, MAX_ROUNDS, rounds),
+            (1, ghost(), true, 1, next),
         ];
         for (gone, left, is_fresh, number, judged) in cases {
-            let round = Round { gone, left: [("s3://photos/{user_id}/".to_owned(), left)].into() };
+            let left = [("s3://photos/{user_id}/".to_owned(), left)].into();
+            let round = Round { gone, left, ..Round::default() };
             assert_eq!(round.judge(is_fresh, number), judged(&round), "{round:?}, fresh: {is_fresh}, {number}");
         }
+        let missing = Round { missing: 1, ..Round::default() };
+        assert_eq!(missing.judge(true, 1), Judgement::Wait, "what was listed and not found is no proof");
     }
 
     #[test]
-    fn only_targets_where_something_stays_against_our_will_are_told_and_denials_with_a_hint() {
+    fn what_stays_is_reported_with_target_kind_and_number() {
+        let target = || "s3://photos/{user_id}/".to_owned();
+        let counts = |uploads, objects| Counts { uploads, objects, ..Counts::default() };
+        let stuck = Stuck::StillListed([(target(), counts(1, 0)), ("empty".to_owned(), counts(0, 0))].into());
+        let told = "S3 lists again what it said was deleted or not found: s3://photos/{user_id}/ (1 upload)";
+        assert_eq!(stuck.to_string(), told);
+        let rounds = Stuck::Rounds([(target(), counts(2, 1))].into()).to_string();
+        assert!(rounds.contains("the last one s3://photos/{user_id}/ (1 object, 2 uploads)"), "{rounds}");
+    }
+
+    #[test]
+    fn only_targets_where_something_stays_against_our_will_are_reported_and_denials_with_a_hint() {
         let newer = Left { kept_newer: 5, ..Left::default() };
         let told = |left| by_target(&[("a".to_owned(), newer.clone()), ("b".to_owned(), left)].into());
         assert_eq!(told(Left::default()), "");
         assert_eq!(told(retained()), "b (legal-hold: 1)");
-        assert_eq!(told(both(retained(), &refused("Malformed"))), "b (Malformed: 2, legal-hold: 1)");
-        assert_eq!(told(refused("AccessDenied")), format!("b (AccessDenied: 2{HINT})"));
+        assert_eq!(told(both(retained(), &refused("InvalidRequest"))), "b (InvalidRequest: 2, legal-hold: 1)");
+        assert_eq!(told(refused("AccessDenied")), format!("b (AccessDenied: 2{DENIED_HINT})"));
     }
 }

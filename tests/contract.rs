@@ -390,8 +390,8 @@ fn the_schema_of_continuations_is_narrow() {
 struct Slow(Fake);
 
 impl Bucket for Slow {
-    async fn is_versioned(&self, bucket: &str, limit: Duration) -> Result<bool, Fault> {
-        self.0.is_versioned(bucket, limit).await
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+        self.0.is_versioned(prefix, limit).await
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
@@ -405,9 +405,9 @@ impl Bucket for Slow {
 }
 
 impl Deletes for Slow {
-    async fn delete(&self, prefix: &Prefix, kind: Kind, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
         sleep(Duration::from_millis(250)).await;
-        self.0.delete(prefix, kind, items, limit).await
+        self.0.delete(prefix, items, limit).await
     }
 
     async fn retention(&self, prefix: &Prefix, item: &Item, limit: Duration) -> Result<Option<Retention>, Fault> {

@@ -1,6 +1,7 @@
 //! What holds for every input: ids, prefixes, targets, messages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use erase_user_files::bookmark::{Bookmark, Lane};
 use erase_user_files::bucket::Kind;
@@ -10,6 +11,7 @@ use erase_user_files::tally::{Counts, Tally};
 use erase_user_files::target::{Folder, FolderError, HashKey, Target, Targets, UserId, UserIdError};
 use proptest::prelude::*;
 use serde_json::json;
+use time::OffsetDateTime;
 
 const ID: &str = r"[A-Za-z0-9_.:@+=-]{1,128}";
 
@@ -112,14 +114,34 @@ proptest! {
     }
 
     #[test]
-    fn a_deduplication_id_fits_and_tells_hops_apart(id in "[A-Za-z0-9._:-]{1,128}", hop in 0_u32..u32::MAX) {
+    fn a_deduplication_id_fits_and_differs_where_the_messages_are_not_the_same(
+        id in "[A-Za-z0-9._:-]{1,128}",
+        hop in 0_u32..u32::MAX,
+    ) {
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": id, "userId": "u1", "hop": hop});
         let erasure = parse(&body.to_string()).unwrap();
-        let next = Erasure { hop: hop + 1, ..erasure.clone() };
-        prop_assert!(erasure.deduplication_id().len() <= 128);
-        prop_assert_ne!(erasure.deduplication_id(), next.deduplication_id());
+        let at = |seconds| Some(OffsetDateTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let ids: BTreeSet<String> = [
+            erasure.clone(),
+            Erasure { hop: hop + 1, ..erasure.clone() },
+            Erasure { user: UserId::parse("u2").unwrap(), ..erasure.clone() },
+            Erasure { is_dry_run: true, ..erasure.clone() },
+            Erasure { sweep_at: at(1), ..erasure.clone() },
+            Erasure { sweep_at: at(2), ..erasure.clone() },
+            Erasure { requested_at: at(1), ..erasure.clone() },
+            Erasure { requested_at: at(2), ..erasure.clone() },
+        ]
+        .map(|erasure| erasure.deduplication_id())
+        .into();
+        prop_assert_eq!(ids.len(), 8);
+        prop_assert!(ids.iter().all(|id| id.len() <= 128));
+        // What a hop has done is not in it: each delivery of a message sends the same.
+        let mut worked = erasure.clone();
+        (worked.idle_hops, worked.started_at, worked.bookmark.round) = (2, at(3), 7);
+        prop_assert_eq!(worked.deduplication_id(), erasure.deduplication_id());
         if id.len() < 100 {
-            prop_assert_eq!(erasure.deduplication_id(), format!("{id}:{hop}"));
+            let begins_with_id = |text: &String| text.starts_with(&format!("{id}:"));
+            prop_assert!(ids.iter().all(begins_with_id));
         }
     }
 }
@@ -352,12 +374,21 @@ fn bad_targets_are_refused_each_with_its_reason() {
         ("s3://photos/{user_id}", "expected {user_id} exactly once"),
         ("s3://photos/users-{user_id}/", "expected {user_id} exactly once"),
         ("s3://photos/{user_id}/{user_id}/", "expected {user_id} exactly once"),
-        ("s3://photos/{userid}/", "expected {user_id} exactly once"),
+        ("s3://photos/{userid}/", "an unknown placeholder"),
         ("s3://photos/{user_id}/avatar", "expected a prefix that ends in /"),
         ("s3://photos//{user_id}/", "an empty segment"),
         ("s3://photos/{user_id}//", "an empty segment"),
         ("s3://photos/../{user_id}/", "a segment . or .."),
-        ("s3://photos/{x}/{user_id}/", "a brace"),
+        ("s3://photos/{provider}/{user_id}/", "an unknown placeholder"),
+        ("s3://photos/{/{user_id}/", "a brace"),
+        ("s3://photos/{}/{user_id}/", "a brace"),
+        ("s3://photos/raw/*/{user_id}/", "S3 knows no wildcards"),
+        ("s3://photos/{user_id}/a?/", "S3 knows no wildcards"),
+        ("s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/photos/{user_id}/", "access points"),
+        ("arn:aws:s3:eu-west-1:123456789012:accesspoint/photos", "access points"),
+        ("s3://photos-abcdefgh-s3alias/{user_id}/", "access points"),
+        ("s3://photos-abcdefgh--ol-s3/{user_id}/", "access points"),
+        ("s3://abcdefgh.mrap/{user_id}/", "access points"),
         ("s3:///{user_id}/", "the bucket's name"),
         ("s3://{user_id}/{user_id}/", "the bucket's name"),
         ("s3://Photos/{user_id}/", "the bucket's name"),

@@ -202,8 +202,8 @@ fn every_setting_that_the_code_reads_can_be_set_from_the_template() {
         .filter(|text| {
             text.len() > 3 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte == b'3')
         })
-        // Lambda's and cargo lambda's own.
-        .filter(|name| !name.starts_with("AWS_"))
+        // Lambda's, cargo lambda's and the SDK's own.
+        .filter(|name| !name.starts_with("AWS_") && !name.ends_with("_PROXY"))
         .map(str::to_owned)
         .collect();
     assert!(read_by_code.len() >= 8, "{read_by_code:?}");
@@ -361,6 +361,41 @@ fn the_role_touches_receipts_only_in_their_folder() {
 }
 
 #[test]
+fn the_key_of_the_receipts_is_used_through_s3_alone() {
+    for (sid, allowed) in
+        [("UseReceiptsKey", &["kms:Decrypt", "kms:GenerateDataKey"][..]), ("DecryptReceipts", &["kms:Decrypt"][..])]
+    {
+        let (key, condition) = statement(sid);
+        assert_eq!(condition.as_deref(), Some("HasReceiptsKey"), "{sid}");
+        assert_eq!(actions(&key), allowed, "{sid}");
+        assert!(key.contains(&"Resource: !Ref ReceiptsKmsKeyId".to_owned()), "{sid}: {key:#?}");
+        assert_eq!(
+            section(&key.join("\n"), &["Condition", "StringEquals", "kms:ViaService"]),
+            ["!Sub", "- s3.${Region}.${AWS::URLSuffix}", "- Region: !Select [3, !Split [':', !Ref ReceiptsKmsKeyId]]"],
+            "{sid}"
+        );
+    }
+    let pattern = value(&["Parameters", "ReceiptsKmsKeyId", "AllowedPattern"]);
+    assert_eq!(
+        pattern,
+        value(&["Parameters", "KmsKeyArn", "AllowedPattern"]),
+        "a policy takes no alias, and no key's id"
+    );
+    assert_eq!(value(&["Parameters", "ReceiptsSse", "AllowedValues"]), "['', AES256, 'aws:kms']");
+}
+
+#[test]
+fn the_bucket_of_the_receipts_has_an_owner_of_its_own() {
+    let variable = |name| value(&["Resources", "Function", "Properties", "Environment", "Variables", name]);
+    // The stack's own bucket is in the account of the stack, whichever account owns the targets.
+    assert_eq!(
+        variable("EXPECTED_RECEIPTS_OWNER"),
+        "!If [MakesReceiptsBucket, !Ref 'AWS::AccountId', !Ref ExpectedReceiptsOwner]"
+    );
+    assert_eq!(variable("EXPECTED_BUCKET_OWNER"), "!Ref ExpectedBucketOwner");
+}
+
+#[test]
 fn nobody_else_sends_where_senders_are_named() {
     let (send, condition) = statement("LetSendersSend");
     assert_eq!((actions(&send), condition.as_deref()), (vec!["sqs:SendMessage".to_owned()], Some("HasSenders")));
@@ -418,9 +453,12 @@ fn nothing_in_a_parameter_can_widen_the_policy() {
         let folders = if name == "Receipts" { r#"([^/{}*?$,"\\]+/)*"# } else { "([^/{}*?$,]+/)*" };
         assert!(pattern.contains(folders), "{name}: {pattern}");
         assert!(name == "Receipts" || pattern.contains(r"\{user_id\}/"), "{name}: {pattern}");
-        // With more, the policy would be longer than the 10,240 characters that IAM takes:
+        // With more, the policy would be longer than the 10,240 characters that IAM takes, or the settings longer than
+        // the 4 KB that Lambda takes:
         // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
-        assert_eq!(value(&["Parameters", &format!("{name}Prefix"), "MaxLength"]), "512");
+        // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+        let longest = if name == "Receipts" { "256" } else { "512" };
+        assert_eq!(value(&["Parameters", &format!("{name}Prefix"), "MaxLength"]), longest);
     }
 }
 
@@ -466,24 +504,73 @@ fn assert_is_emitted(place: &str, namespace: &str, metric: &str, dimension: &str
     assert!(metrics.contains(&metric), "{place}: nobody emits {namespace} {metric}");
 }
 
+/// The YAML of every metric that an alarm is about: that of the alarm itself, or of each `Metric` in its `Metrics`.
+fn metrics_of(alarm: &str) -> Vec<String> {
+    let properties = template(&["Resources", alarm, "Properties"]).join("\n");
+    if !has_property(alarm, "Metrics") {
+        return vec![properties];
+    }
+    let queries = section(&properties, &["Metrics"]).join("\n");
+    let queries = queries.split("- Id: ").filter(|query| query.contains("MetricStat:"));
+    // What belongs to an item of a list is two columns further in.
+    let unindented = queries.map(|query| query.replace("\n  ", "\n"));
+    unindented.map(|query| section(&query, &["MetricStat", "Metric"]).join("\n")).collect()
+}
+
 #[test]
 fn every_alarm_is_about_a_metric_that_is_emitted() {
     let alarms = resources_of("AWS::CloudWatch::Alarm");
-    assert!(alarms.len() >= 7, "{alarms:?}");
+    assert!(alarms.len() >= 8, "{alarms:?}");
     for alarm in alarms {
+        for metric in metrics_of(&alarm) {
+            let of = |name: &str| section(&metric, &[name]).join(" ");
+            let dimensions = of("Dimensions");
+            let name = dimensions.trim_start().strip_prefix("- Name: ");
+            let dimension = name.and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+            assert_is_emitted(&alarm, &of("Namespace"), &of("MetricName"), dimension);
+            assert_eq!(dimensions.matches("Name: ").count(), 1, "{alarm}");
+            let queue = if alarm.starts_with("DeadLetter") { "DeadLetterQueue" } else { "Queue" };
+            let watched = if dimension == "QueueName" {
+                format!("!GetAtt {queue}.QueueName")
+            } else {
+                "!Ref Function".to_owned()
+            };
+            assert!(dimensions.contains(&watched), "{alarm} watches {dimensions}");
+        }
         let of = |name: &str| property(&alarm, &[name]);
-        let dimensions = of("Dimensions");
-        let dimension = dimensions.strip_prefix("- Name: ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-        assert_is_emitted(&alarm, &of("Namespace"), &of("MetricName"), dimension);
-        assert_eq!(dimensions.matches("Name: ").count(), 1, "{alarm}");
-        let queue = if alarm.starts_with("DeadLetter") { "DeadLetterQueue" } else { "Queue" };
-        let watched =
-            if dimension == "QueueName" { format!("!GetAtt {queue}.QueueName") } else { "!Ref Function".to_owned() };
-        assert!(dimensions.contains(&watched), "{alarm} watches {dimensions}");
         // A metric that nobody emits, because nothing happens, is no alarm; whoever listens hears every alarm.
         assert_eq!(of("TreatMissingData"), "notBreaching", "{alarm}");
         let told = "!If [HasAlerts, [!If [HasAlarmTopic, !Ref AlarmTopicArn, !Ref AlertTopic]], !Ref 'AWS::NoValue']";
         assert_eq!(of("AlarmActions"), told, "{alarm}");
+    }
+}
+
+/// What it computes with, `make validate` checks.
+#[test]
+fn most_of_a_days_erasures_finding_nothing_is_an_alarm() {
+    let alarm = "FoundNothingAlarm";
+    let metrics = property(alarm, &["Metrics"]);
+    assert!(
+        metrics.contains("Expression: IF(completed >= 5, 100 * nothing / completed, 0) ReturnData: true"),
+        "{metrics}"
+    );
+    for (id, metric) in [("completed", "ErasuresCompleted"), ("nothing", "ErasuresFoundNothing")] {
+        let query = metrics.split("- Id: ").find(|query| query.starts_with(id)).unwrap_or_default();
+        let whole_days = query.contains("Stat: Sum Period: 86400");
+        assert!(query.contains(&format!("MetricName: {metric} ")) && whole_days, "{id}: {query}");
+    }
+    assert_eq!(
+        (property(alarm, &["Threshold"]), property(alarm, &["EvaluationPeriods"])),
+        ("50".to_owned(), "1".to_owned())
+    );
+    assert_eq!(property(alarm, &["ComparisonOperator"]), "GreaterThanThreshold");
+}
+
+#[test]
+fn the_dashboard_shows_every_alarm() {
+    let dashboard = template(&["Resources", "Dashboard", "Properties"]).join("\n");
+    for alarm in resources_of("AWS::CloudWatch::Alarm") {
+        assert!(dashboard.contains(&format!("!GetAtt {alarm}.Arn")), "the dashboard does not show {alarm}");
     }
 }
 
@@ -558,7 +645,7 @@ fn every_alarm_says_what_to_do_first_and_links_to_a_heading_of_the_runbook() {
         .skip(1)
         .map(|rest| rest.split(|c| !is_anchor(c)).next().unwrap_or_default())
         .collect();
-    assert_eq!(links.len(), 5, "{links:?}");
+    assert_eq!(links.len(), 6, "{links:?}");
     for link in links {
         assert!(headings.contains(link), "docs/runbook.md has no heading {link}: {headings:#?}");
     }
@@ -585,7 +672,7 @@ fn days_are_seconds_and_the_alarm_comes_before_the_law() {
 #[test]
 fn the_rules_wait_for_the_names_that_receipts_have() {
     let incomplete = Verdict::Incomplete { delivery: 1, reason: String::new() };
-    let key = format!("wildcard: !Sub '${{ReceiptsPrefix}}*/{}.json'", Verdict::Erased.name());
+    let key = format!("wildcard: !Sub '${{ReceiptsPrefix}}*/{}.json'", Verdict::Erased { found_nothing: false }.name());
     assert!(property("ErasedRule", &["EventPattern"]).contains(&key));
     let key = format!("${{ReceiptsPrefix}}*/{}-${{Try}}.json", incomplete.name());
     assert!(property("GivenUpRule", &["EventPattern"]).contains(&key));

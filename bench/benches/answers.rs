@@ -13,11 +13,15 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use erase_user_files::bucket::s3::S3;
 use erase_user_files::bucket::{Bucket, Deletes, Item, Kind};
-use erase_user_files::target::{Prefix, Target, UserId};
+use erase_user_files::target::{Key, Prefix, Target, UserId};
 use tokio::runtime::{Builder, Runtime};
 
 const KEYS: usize = 1_000;
 const LIMIT: Duration = Duration::from_secs(20);
+
+fn item(key: Key) -> Item {
+    Item { kind: Kind::Objects, key, other_key: None, id: None, bytes: 0, last_modified: None }
+}
 
 fn main() {
     divan::main();
@@ -52,10 +56,9 @@ fn delete(bencher: Bencher<'_, '_>) {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DeleteResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
          {entries}</DeleteResult>"
     ));
-    let items: Vec<_> =
-        keys().map(|key| Item { key: prefix.own(key).expect("a key of u1"), id: None, bytes: 0 }).collect();
+    let items: Vec<_> = keys().map(|key| item(prefix.own(key).expect("a key of u1"))).collect();
     bencher.counter(ItemsCount::new(KEYS)).bench_local(|| {
-        let deletion = runtime.block_on(s3.delete(&prefix, Kind::Objects, &items, LIMIT)).expect("an answer");
+        let deletion = runtime.block_on(s3.delete(&prefix, &items, LIMIT)).expect("an answer");
         assert!(deletion.failures.is_empty());
     });
 }

@@ -78,7 +78,15 @@ fn check_listing(store: &Store, question: Question, body: &[u8]) {
 const KEYS: [&str; 4] = ["u1/a", "u1/b&", "u1/c d", "u1/é"];
 
 fn asked(store: &Store) -> Vec<Item> {
-    KEYS.map(|key| Item { key: store.prefix.own(key.to_owned()).expect("a key of u1"), id: None, bytes: 0 }).into()
+    let item = |key: &str| Item {
+        kind: Kind::Objects,
+        key: store.prefix.own(key.to_owned()).expect("a key of u1"),
+        other_key: None,
+        id: None,
+        bytes: 0,
+        last_modified: None,
+    };
+    KEYS.map(item).into()
 }
 
 /// Whatever counts as deleted must be so in the document.

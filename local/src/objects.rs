@@ -50,7 +50,7 @@ pub async fn read_version(s3: &Client, bucket: &str, key: &str, version: Option<
     let doing = || format!("read {key:?}");
     let answer = s3.get_object().bucket(bucket).key(key).set_version_id(version.map(str::to_owned)).send().await;
     let body = answer.map_err(|error| Error::sdk(doing(), error))?.body.collect().await;
-    Ok(body.map_err(|error| Error::sdk(doing(), error))?.to_vec())
+    Ok(body.map_err(|error| Error::body(doing(), error))?.to_vec())
 }
 
 /// Every object below a prefix with its content, sorted by key.
@@ -65,7 +65,7 @@ pub async fn read_objects(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec
 }
 
 /// In a listing with `encoding-type=url`, a space comes as `+`.
-fn decode(text: &str) -> String {
+pub(crate) fn decode(text: &str) -> String {
     percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned()
 }
 

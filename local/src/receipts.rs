@@ -94,7 +94,7 @@ impl ReceiptsFolder {
         if answer.content_length.is_none_or(|length| length > MOST_BYTES) {
             return Ok(None);
         }
-        let body = answer.body.collect().await.map_err(|error| Error::sdk(doing(), error))?.to_vec();
+        let body = answer.body.collect().await.map_err(|error| Error::body(doing(), error))?.to_vec();
         let Ok(text) = String::from_utf8(body) else { return Ok(None) };
         let Ok(value) = serde_json::from_str::<Value>(&text) else { return Ok(None) };
         let Some(user) = value["user"].as_str().map(str::to_owned) else { return Ok(None) };

@@ -1,5 +1,15 @@
-use crate::vessel::Vessel;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use crate::vessel::{Vessel, free_ports};
 use crate::{Error, client};
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between the choice of a free port and the server's listening on it, another process may take it.
+const START_ATTEMPTS: usize = 5;
 
 /// A server that is an S3 and nothing else. Dropping it ends it.
 #[derive(Debug)]
@@ -10,6 +20,20 @@ pub struct S3Server {
 }
 
 impl S3Server {
+    /// Starts a program that takes its port as an argument, and waits until it answers.
+    pub(crate) async fn start(name: &str, program: &Path, arguments: fn(u16) -> Vec<String>) -> Result<Self, Error> {
+        let mut failure = None;
+        for _ in 0..START_ATTEMPTS {
+            let [port] = free_ports()?;
+            let mut vessel = Vessel::start(name, program, &arguments(port), &[])?;
+            if wait_until_ready(&mut vessel, port).await {
+                return Ok(Self::new(port, vessel));
+            }
+            failure = Some(vessel.failure("it is not ready"));
+        }
+        Err(failure.unwrap_or_else(|| Error::service(format!("start {name}"), "no attempt was made")))
+    }
+
     /// One that is ready, on this port.
     pub(crate) fn new(port: u16, vessel: Vessel) -> Self {
         let endpoint = endpoint(port);
@@ -36,4 +60,19 @@ impl S3Server {
 /// Where a server listens.
 pub(crate) fn endpoint(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
+}
+
+async fn wait_until_ready(vessel: &mut Vessel, port: u16) -> bool {
+    let deadline = Instant::now() + START_TIMEOUT;
+    let s3 = client::s3(&endpoint(port));
+    while vessel.is_running() && Instant::now() < deadline {
+        // The client would wait long before it tries a closed port again.
+        let is_open = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+        if is_open && s3.list_buckets().send().await.is_ok() {
+            // If another process took the port before, ours has ended.
+            return vessel.is_running();
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    false
 }

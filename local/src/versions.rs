@@ -1,10 +1,11 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, CompletedPart, ObjectLockLegalHold, ObjectLockLegalHoldStatus, ObjectLockRetention,
-    ObjectLockRetentionMode, VersioningConfiguration,
+    BucketVersioningStatus, CompletedPart, EncodingType, ObjectLockLegalHold, ObjectLockLegalHoldStatus,
+    ObjectLockRetention, ObjectLockRetentionMode, VersioningConfiguration,
 };
 
+use crate::objects::decode;
 use crate::{Error, list_keys};
 
 /// Lets a bucket keep versions from now on.
@@ -153,17 +154,29 @@ pub enum StoredKind {
 ///
 /// Of keys in listings of versions, local servers do not encode what XML cannot carry: with such a key, it fails.
 pub async fn inventory(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<Stored>, Error> {
-    let answer = s3.get_bucket_versioning().bucket(bucket).send().await;
-    let answer = answer.map_err(|error| Error::sdk(format!("ask for the versioning of {bucket}"), error))?;
-    let mut all = if answer.status().is_some() {
-        list_versions(s3, bucket, prefix).await?
-    } else {
-        let keys = list_keys(s3, bucket, prefix).await?;
-        keys.into_iter().map(|key| Stored { key, kind: StoredKind::Object, id: None }).collect()
-    };
+    let mut all = list_data(s3, bucket, prefix).await?;
     all.extend(list_uploads(s3, bucket, prefix).await?);
     all.sort();
     Ok(all)
+}
+
+/// Objects, or versions and delete markers.
+pub(crate) async fn list_data(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<Stored>, Error> {
+    if has_versions(s3, bucket).await? {
+        return list_versions(s3, bucket, prefix).await;
+    }
+    let keys = list_keys(s3, bucket, prefix).await?;
+    Ok(keys.into_iter().map(|key| Stored { key, kind: StoredKind::Object, id: None }).collect())
+}
+
+async fn has_versions(s3: &Client, bucket: &str) -> Result<bool, Error> {
+    let answer = s3.get_bucket_versioning().bucket(bucket).send().await;
+    match answer.map_err(|error| Error::sdk(format!("ask for the versioning of {bucket}"), error)) {
+        Ok(answer) => Ok(answer.status().is_some()),
+        // A store without versioning.
+        Err(error) if error.code() == Some("NotImplemented") => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// How much of a kind there is.
@@ -171,21 +184,25 @@ pub fn count(stored: &[Stored], kind: StoredKind) -> usize {
     stored.iter().filter(|item| item.kind == kind).count()
 }
 
-async fn list_versions(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<Stored>, Error> {
+/// Every version and delete marker below a prefix, in the server's order.
+pub async fn list_versions(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<Stored>, Error> {
     let doing = || format!("list the versions of s3://{bucket}/{prefix}");
     let mut all = Vec::new();
     let mut place = (None, None);
     loop {
         let (key, version) = place.clone();
-        let request = s3.list_object_versions().bucket(bucket).prefix(prefix);
+        let request = s3.list_object_versions().bucket(bucket).prefix(prefix).encoding_type(EncodingType::Url);
         let answer = request.set_key_marker(key).set_version_id_marker(version).send().await;
         let answer = answer.map_err(|error| Error::sdk(doing(), error))?;
-        let stored = |key: Option<String>, kind, id| Stored { key: key.unwrap_or_default(), kind, id };
+        // A server that does not say so has not encoded them.
+        let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
+        let read = |key: String| if is_encoded { decode(&key) } else { key };
+        let stored = |key: Option<String>, kind, id| Stored { key: read(key.unwrap_or_default()), kind, id };
         let versions = answer.versions.into_iter().flatten();
         all.extend(versions.map(|version| stored(version.key, StoredKind::Version, version.version_id)));
         let markers = answer.delete_markers.into_iter().flatten();
         all.extend(markers.map(|marker| stored(marker.key, StoredKind::DeleteMarker, marker.version_id)));
-        let next = (answer.next_key_marker, answer.next_version_id_marker);
+        let next = (answer.next_key_marker.map(read), answer.next_version_id_marker);
         if !goes_on(answer.is_truncated, &place, &next, doing)? {
             return Ok(all);
         }
@@ -193,7 +210,9 @@ async fn list_versions(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<St
     }
 }
 
-async fn list_uploads(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<Stored>, Error> {
+/// Every unfinished upload below a prefix. Without encoding: some servers do it without saying so, or say so without
+/// doing it.
+pub(crate) async fn list_uploads(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<Stored>, Error> {
     let doing = || format!("list the uploads of s3://{bucket}/{prefix}");
     let mut all = Vec::new();
     let mut place = (None, None);

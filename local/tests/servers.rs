@@ -7,9 +7,9 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use local::{
-    Lock, Ministack, Moto, ReceiptsFolder, Seaweed, Stored, StoredKind, count, create_bucket_with_object_lock,
+    Lock, Ministack, Moto, Rclone, ReceiptsFolder, Seaweed, Stored, StoredKind, count, create_bucket_with_object_lock,
     delete_plainly, delete_version, enable_versioning, inventory, lift_legal_hold, list_keys, lock_version, put_object,
-    put_objects, read_objects, start_upload, suspend_versioning, user_hash,
+    put_objects, read_objects, remove_bucket, start_upload, suspend_versioning, user_hash,
 };
 use serde_json::json;
 
@@ -135,6 +135,28 @@ async fn locks_hold() -> Outcome {
 }
 
 #[tokio::test]
+async fn a_bucket_is_removed_with_everything_in_it_unless_a_lock_holds() -> Outcome {
+    let cloud = Ministack::start_without_policies().await?;
+    let s3 = cloud.s3();
+    create_bucket_with_object_lock(&s3, "held").await?;
+    let mut version = String::new();
+    for lock in [Lock::Governance(60), Lock::LegalHold] {
+        version = put_object(&s3, "held", "u1/a", b"x").await?.ok_or("no version")?;
+        lock_version(&s3, "held", "u1/a", &version, lock).await?;
+    }
+    delete_plainly(&s3, "held", "u1/a").await?;
+    start_upload(&s3, "held", "u1/b", b"a part").await?;
+    assert!(remove_bucket(&s3, "held").await.is_err());
+    let held = Stored { key: "u1/a".to_owned(), kind: StoredKind::Version, id: Some(version.clone()) };
+    assert_eq!(inventory(&s3, "held", "").await?, [held]);
+    lift_legal_hold(&s3, "held", "u1/a", &version).await?;
+    remove_bucket(&s3, "held").await?;
+    let error = inventory(&s3, "held", "").await.err().ok_or("the bucket still exists")?;
+    assert_eq!(error.code(), Some("NoSuchBucket"), "{error}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_suspended_bucket_keeps_a_null_version() -> Outcome {
     let cloud = Ministack::start_without_policies().await?;
     let s3 = cloud.s3();
@@ -195,6 +217,25 @@ async fn moto_refuses_single_keys_and_is_gone_when_dropped() -> Outcome {
 
     let address = moto.endpoint().trim_start_matches("http://").to_owned();
     drop(moto);
+    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the server outlives its value");
+    Ok(())
+}
+
+#[tokio::test]
+async fn rclone_stores_and_lists_and_cannot_list_uploads_where_there_are_none() -> Outcome {
+    let rclone = Rclone::start().await?;
+    let s3 = rclone.s3();
+    rclone.create_bucket("photos").await?;
+    put_objects(&s3, "photos", objects()).await?;
+    let mut keys = list_keys(&s3, "photos", "").await?;
+    keys.sort();
+    assert_eq!(keys, KEYS);
+    let error = inventory(&s3, "photos", "").await.err().ok_or("it lists no uploads without an error")?;
+    assert_eq!(error.code(), Some("NoSuchUpload"), "{error}");
+    start_upload(&s3, "photos", "u1/d", b"a part").await?;
+    assert_eq!(s3.list_multipart_uploads().bucket("photos").send().await?.is_truncated(), None);
+    let address = rclone.endpoint().trim_start_matches("http://").to_owned();
+    drop(rclone);
     assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the server outlives its value");
     Ok(())
 }

@@ -9,16 +9,19 @@ mod document;
 mod listing;
 mod locks;
 mod memory;
+mod sentence;
 
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::types::MfaDeleteStatus;
+use tokio::time::Instant;
 
-use self::codes::{not_malformed, sort, within};
+use self::codes::{classify, not_malformed, within};
 use self::document::WholeDocument;
 use self::memory::Memory;
 use super::{Bucket, Deletes, Deletion, Fault, Item, Kind, Page, Retention};
+use crate::deadline::left_until;
 use crate::target::Prefix;
 
 /// S3 to read from, through one client that is shared by all requests. It has no method that deletes.
@@ -60,10 +63,12 @@ impl Bucket for S3Reader {
     /// Only `true` is remembered: a bucket that has had versions never loses them. Versioning may be switched on at
     /// any moment, and a listing of current objects would then be a false proof.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>
-    async fn is_versioned(&self, bucket: &str, limit: Duration) -> Result<bool, Fault> {
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+        let bucket = prefix.bucket();
         if self.versioned.get(bucket) == Some(true) {
             return Ok(true);
         }
+        let end = Instant::now() + limit;
         let answer = self
             .client
             .get_bucket_versioning()
@@ -73,25 +78,30 @@ impl Bucket for S3Reader {
             .config_override(within(limit))
             .send()
             .await;
-        match answer {
+        let is_versioned = match answer {
             // https://docs.aws.amazon.com/AmazonS3/latest/userguide/MultiFactorAuthenticationDelete.html
-            Ok(answer) if answer.mfa_delete() == Some(&MfaDeleteStatus::Enabled) => Err(Fault::Refused(
-                "MFA delete is on: only the account's owner with an MFA device can delete a version, and no function \
-                 has one; switch MFA delete off first"
-                    .to_owned(),
-            )),
-            // Enabled or Suspended; never switched on, a bucket has no status.
-            Ok(answer) if answer.status().is_some() => {
-                self.versioned.put(bucket, true);
-                Ok(true)
+            Ok(answer) if answer.mfa_delete() == Some(&MfaDeleteStatus::Enabled) => {
+                return Err(Fault::Refused(
+                    "MFA delete is on: only the account's owner with an MFA device can delete a version, and no \
+                     function has one; switch MFA delete off first"
+                        .to_owned(),
+                ));
             }
-            Ok(_) => Ok(false),
-            Err(error) => match sort("GetBucketVersioning", "s3:GetBucketVersioning", &error) {
-                // A store that has no versioning at all.
-                (code, _) if code == "NotImplemented" => Ok(false),
-                (_, fault) => Err(not_malformed(fault)),
-            },
+            // Enabled or Suspended; a bucket that never had versioning has no status.
+            Ok(answer) => answer.status().is_some(),
+            Err(error) => {
+                let failed = classify("GetBucketVersioning", "s3:GetBucketVersioning", prefix.as_str(), &error);
+                if failed.code != "NotImplemented" {
+                    return Err(not_malformed(failed.fault));
+                }
+                // A store that cannot say whether it keeps versions may keep them all the same.
+                self.can_list_versions(prefix, left_until(end)).await?
+            }
+        };
+        if is_versioned {
+            self.versioned.put(bucket, true);
         }
+        Ok(is_versioned)
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
@@ -126,8 +136,8 @@ impl S3 {
 }
 
 impl Bucket for S3 {
-    async fn is_versioned(&self, bucket: &str, limit: Duration) -> Result<bool, Fault> {
-        self.reader.is_versioned(bucket, limit).await
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+        self.reader.is_versioned(prefix, limit).await
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
@@ -144,14 +154,21 @@ impl Bucket for S3 {
 }
 
 impl Deletes for S3 {
-    async fn delete(&self, prefix: &Prefix, kind: Kind, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
-        // Without its id, a version would only be hidden by one more delete marker.
-        if items.iter().any(|item| item.id.is_none() != (kind == Kind::Objects)) {
-            return Err(Fault::Refused("DeleteObjects: all but objects have an id, and no object has one".to_owned()));
+    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
+        let unfit = || Fault::Refused("DeleteObjects: the items are not of one sort, or one lacks its id".to_owned());
+        let kind = items.first().map_or(Kind::Objects, |item| item.kind);
+        let is_version = |kind: Kind| matches!(kind, Kind::Versions | Kind::DeleteMarkers);
+        let is_fit = |item: &Item| {
+            let is_same = item.kind == kind || is_version(item.kind) && is_version(kind);
+            // Without its id, a version would only be hidden by one more delete marker.
+            is_same && item.id.is_none() == (kind == Kind::Objects)
+        };
+        if !items.iter().all(is_fit) {
+            return Err(unfit());
         }
         match kind {
             Kind::Uploads => self.abort_uploads(prefix, items, limit).await,
-            Kind::Objects => self.delete_items(prefix, items, limit).await,
+            Kind::Objects => self.delete_objects(prefix, items, limit).await,
             Kind::Versions | Kind::DeleteMarkers => self.delete_versions(prefix, items, limit).await,
         }
     }

@@ -7,10 +7,13 @@ use aws_sdk_sqs::config::http::HttpResponse;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::RequestId;
+use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_sdk_sqs::{Client, Config};
+use md5::{Digest, Md5};
 
 use super::{Outgoing, Queue, QueueFault, Received};
 use crate::deadline::CONNECT_TIMEOUT;
+use crate::target::hex;
 
 /// SQS, through one client that is shared by all requests.
 #[derive(Debug)]
@@ -57,7 +60,8 @@ impl Queue for Sqs {
             .config_override(within(limit))
             .send()
             .await;
-        sent.map(|_| ()).map_err(|error| fault("SendMessage", &error))
+        let sent = sent.map_err(|error| fault("SendMessage", &error))?;
+        check_sent(&sent, &continuation.body)
     }
 
     async fn set_visibility(
@@ -80,14 +84,29 @@ impl Queue for Sqs {
     }
 }
 
+/// SQS names every message that it has taken, with the MD5 of its body. Anything else with HTTP 200 comes from somebody
+/// else, such as a proxy, and the message is not in the queue.
+/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+fn check_sent(sent: &SendMessageOutput, body: &str) -> Result<(), QueueFault> {
+    let distrust = |what: &str| Err(QueueFault::Unavailable(format!("SendMessage: {what}")));
+    let is_named = sent.message_id().is_some_and(|id| !id.is_empty());
+    match sent.md5_of_message_body() {
+        _ if !is_named => distrust("the answer has no MessageId"),
+        Some(digest) if !digest.eq_ignore_ascii_case(&hex(&Md5::digest(body))) => {
+            distrust("the answer has the MD5 of another body")
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 fn fault<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> QueueFault
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let Some(response) = error.raw_response() else {
         let is_timeout = matches!(error, SdkError::TimeoutError(_));
-        let kind = if is_timeout { "no answer in time" } else { "no connection" };
-        return QueueFault::Unavailable(format!("{operation}: {kind}"));
+        let kind = if is_timeout { "NoAnswerInTime" } else { "NoConnection" };
+        return QueueFault::NoAnswer(format!("{operation}: {kind}"));
     };
     let status = response.status().as_u16();
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or("NoCode");

@@ -1,7 +1,7 @@
 //! The pages of one pass, cut into batches. Where many pages are to come, they are listed in lanes.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -9,10 +9,10 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use crate::bookmark::{Lane, LowWaterMark, PageMark};
 use crate::bucket::{Bucket, Fault, Item, Kind, Page};
 use crate::lanes::{Sample, head_pages};
-use crate::pace::{MAX_BATCH_KEYS, Read};
+use crate::pace::{MAX_BATCH_KEYS, Memory, Read};
 use crate::sieve::Sieve;
-use crate::tally::Left;
-use crate::tour::{Ground, Outcome, Tour};
+use crate::tally::{Counts, Left};
+use crate::tour::{Ground, Items, Outcome, Tour};
 use crate::work::Obstacle;
 
 /// Each upload is aborted by a request of its own, and all of a batch have to fit into the time of one.
@@ -28,11 +28,13 @@ const MANY_IN_FLIGHT: usize = 32;
 
 /// Items of one page that go together.
 #[derive(Debug)]
-pub(super) struct Batch {
+pub(super) struct Batch<'a> {
     pub(super) lane: usize,
     pub(super) page: PageMark,
-    pub(super) items: Vec<Item>,
+    pub(super) items: Items,
     pub(super) left: Left,
+    /// The memory of the page's items, for all of its batches.
+    pub(super) _memory: Arc<Memory<'a>>,
 }
 
 /// Where a lane goes on.
@@ -52,7 +54,6 @@ pub(super) struct Listing<'l, 'a, B> {
     ground: &'l Ground<'l>,
     deletes: bool,
     is_at_start: bool,
-    may_have_markers: AtomicBool,
     lanes: std::sync::Mutex<Vec<OpenLane>>,
     /// The first page, if it was listed ahead of its turn.
     first: std::sync::Mutex<Option<Page>>,
@@ -62,10 +63,13 @@ pub(super) struct Listing<'l, 'a, B> {
     behind: std::sync::Mutex<Option<(Next, Sample)>>,
 }
 
+/// What a batch listed, and what has become of it.
+pub(super) type Seen = (Counts, Outcome);
+
 /// A lane on its way.
 #[derive(Debug)]
 struct OpenLane {
-    mark: LowWaterMark<(Left, Outcome)>,
+    mark: LowWaterMark<(Left, Seen)>,
     /// The last key of the lane.
     until: Option<String>,
 }
@@ -86,19 +90,13 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         };
         let lanes = if is_at_start { vec![Lane::default()] } else { lanes };
         let lanes = std::sync::Mutex::new(lanes.into_iter().map(open).collect());
-        let may_have_markers = AtomicBool::new(!is_at_start);
         let first = std::sync::Mutex::new(first);
         let (pages, behind) = (AtomicU64::new(0), std::sync::Mutex::default());
-        Self { tour, ground, deletes, is_at_start, may_have_markers, lanes, first, pages, behind }
+        Self { tour, ground, deletes, is_at_start, lanes, first, pages, behind }
     }
 
     pub(super) fn ground(&self) -> &'l Ground<'l> {
         self.ground
-    }
-
-    /// Whether a delete marker may be there: one was listed, or not everything was.
-    pub(super) fn may_have_markers(&self) -> bool {
-        self.may_have_markers.load(Ordering::Relaxed)
     }
 
     fn lanes(&self) -> MutexGuard<'_, Vec<OpenLane>> {
@@ -110,7 +108,7 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     }
 
     /// Notes that a batch has its outcome; returns those that may be counted now.
-    pub(super) fn batch_done(&self, lane: usize, page: PageMark, outcome: (Left, Outcome)) -> Vec<(Left, Outcome)> {
+    pub(super) fn batch_done(&self, lane: usize, page: PageMark, outcome: (Left, Seen)) -> Vec<(Left, Seen)> {
         self.lanes().get_mut(lane).map(|lane| lane.mark.batch_done(page, outcome)).unwrap_or_default()
     }
 
@@ -129,8 +127,10 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     }
 
     /// All batches. Where there are many pages, what is behind the first ones is split.
-    pub(super) fn batches(&self) -> impl Stream<Item = Result<Batch, Obstacle>> + Send {
-        let mut rest: Vec<Next> = self.lanes().iter().enumerate().map(|(lane, open)| self.start(lane, open)).collect();
+    pub(super) fn batches(&self) -> impl Stream<Item = Result<Batch<'a>, Obstacle>> + Send {
+        let resumes = !self.is_at_start;
+        let start = |(lane, open)| self.start(lane, open, resumes);
+        let mut rest: Vec<Next> = self.lanes().iter().enumerate().map(start).collect();
         let head = if self.is_at_start { rest.pop() } else { None };
         let behind = stream::once(self.split(rest))
             .map_ok(|lanes| stream::select_all(lanes.into_iter().map(|lane| self.pages(Some(lane)).boxed())))
@@ -138,20 +138,23 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         self.pages(head).chain(behind)
     }
 
-    fn start(&self, lane: usize, open: &OpenLane) -> Next {
-        let sieve = Sieve::new(self.ground.kind, self.tour.job.erase_before, self.deletes).until(open.until.clone());
-        Next { lane, token: open.mark.token().map(str::to_owned), number: 0, sieve }
+    /// `resumes`: the lane may begin in the middle of a key.
+    fn start(&self, lane: usize, open: &OpenLane, resumes: bool) -> Next {
+        let token = open.mark.token().map(str::to_owned);
+        let may_begin_within = resumes && token.is_some();
+        let sieve = Sieve::new(self.ground.kind, self.tour.job.erase_before, self.deletes, may_begin_within);
+        Next { lane, token, number: 0, sieve: sieve.until(open.until.clone()) }
     }
 
     /// The batches of one lane, of the listing's head until there is something to split.
-    fn pages(&self, next: Option<Next>) -> impl Stream<Item = Result<Batch, Obstacle>> + Send {
+    fn pages(&self, next: Option<Next>) -> impl Stream<Item = Result<Batch<'a>, Obstacle>> + Send {
         stream::try_unfold(next, |next| self.next_page(next))
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
     }
 
     /// Fetches one page and cuts it into batches; returns what comes after it. `None`: there is no further page.
-    async fn next_page(&self, next: Option<Next>) -> Result<Option<(Vec<Batch>, Option<Next>)>, Obstacle> {
+    async fn next_page(&self, next: Option<Next>) -> Result<Option<(Vec<Batch<'a>>, Option<Next>)>, Obstacle> {
         let Some(Next { lane, token, number, mut sieve }) = next else { return Ok(None) };
         let ground = self.ground;
         let ahead = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -159,11 +162,12 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let is_head = self.is_at_start && lane == 0 && number + 1 == head_pages(self.deletes);
         let is_split = is_head && page.next.is_some() && self.is_slower();
         let sample = is_split.then(|| Sample::of(page.entries.iter().map(|entry| entry.key.as_str()))).flatten();
-        let sifted = sieve.sift(ground.prefix, token.as_deref(), page)?;
+        let sifted = sieve.sift(ground.prefix, page)?;
         // A proof trusts no order: what may be one, because nothing is to be deleted so far, is listed as a whole.
         let sample = sample.filter(|_| !self.deletes || !sifted.items.is_empty());
-        self.may_have_markers.fetch_or(sifted.has_markers, Ordering::Relaxed);
-        // A small user waits less for some requests at once than for one. A large one has enough of them anyway.
+        let memory = sifted.items.iter().chain(&sifted.after_data).map(Item::memory).sum();
+        let memory = Arc::new(self.tour.pace.reserve_memory(memory).await);
+        // A small user waits less for several requests in parallel than for one. A large one has enough of them anyway.
         let is_among_first = self.pages.fetch_add(1, Ordering::Relaxed) < FIRST_PAGES;
         let size = match ground.kind {
             Kind::Uploads => UPLOADS_IN_A_BATCH,
@@ -173,14 +177,15 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
             }
             Kind::Objects | Kind::Versions | Kind::DeleteMarkers => MAX_BATCH_KEYS,
         };
-        let page = PageMark {
-            number,
-            // An empty page is one empty batch, so that the low-water mark can pass it.
-            batches: sifted.items.len().div_ceil(size).max(1),
-            resume: sifted.resume,
-            is_last: sifted.next.is_none(),
+        let parts = cut(sifted.items, sifted.after_data, size);
+        let is_last = sifted.next.is_none();
+        let page = PageMark { number, batches: parts.len(), resume: sifted.next.clone(), is_last };
+        let mut left = Some(sifted.left);
+        let batch = |items| {
+            let (page, left) = (page.clone(), left.take().unwrap_or_default());
+            Batch { lane, page, items, left, _memory: Arc::clone(&memory) }
         };
-        let batches = cut(sifted.items, size, &page, sifted.left, lane);
+        let batches = parts.into_iter().map(batch).collect();
         let mut next = sifted.next.map(|token| Next { lane, token: Some(token), number: number + 1, sieve });
         if let Some(sample) = sample {
             *self.behind() = next.take().map(|next| (next, sample));
@@ -217,7 +222,7 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         lanes.push(next);
         for (token, until) in starts.into_iter().zip(cuts) {
             let lane = OpenLane { mark: LowWaterMark::new(Some(token)), until };
-            lanes.push(self.start(open.len(), &lane));
+            lanes.push(self.start(open.len(), &lane, false));
             open.push(lane);
         }
         Ok(lanes)
@@ -239,14 +244,67 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     }
 }
 
-/// Cuts the items of a page into its batches; what the page leaves goes with the first.
-fn cut(mut items: Vec<Item>, size: usize, page: &PageMark, left: Left, lane: usize) -> Vec<Batch> {
-    let mut batches = Vec::with_capacity(page.batches);
-    let mut left = Some(left);
-    for _ in 0..page.batches {
-        let rest = items.split_off(size.min(items.len()));
-        batches.push(Batch { lane, page: page.clone(), items, left: left.take().unwrap_or_default() });
-        items = rest;
+/// Cuts the items of a page into batches of at most so many, and none where markers wait for data of another. An empty
+/// page is one empty batch, so that the low-water mark can pass it.
+fn cut(mut items: Vec<Item>, mut after_data: Vec<Item>, size: usize) -> Vec<Items> {
+    if items.len() <= size {
+        return vec![Items { items, after_data }];
+    }
+    let keeps_keys_together = !after_data.is_empty();
+    if keeps_keys_together {
+        items.sort_by(|one, other| one.key.cmp(&other.key));
+        after_data.sort_by(|one, other| one.key.cmp(&other.key));
+    }
+    let (mut items, mut after_data) = (items.into_iter().peekable(), after_data.into_iter().peekable());
+    let mut batches = Vec::new();
+    while items.peek().is_some() {
+        let mut batch = Items::default();
+        while let Some(item) = items.next_if(|item| {
+            let is_of_last_key = || batch.items.last().is_some_and(|last: &Item| last.key == item.key);
+            batch.items.len() < size || keeps_keys_together && is_of_last_key()
+        }) {
+            batch.items.push(item);
+        }
+        let last = batch.items.last().map(|last| last.key.clone());
+        while let Some(marker) = after_data.next_if(|marker| last.as_ref().is_some_and(|last| marker.key <= *last)) {
+            batch.after_data.push(marker);
+        }
+        batch.items.shrink_to_fit();
+        batches.push(batch);
     }
     batches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::target::{Target, UserId};
+
+    fn item(kind: Kind, name: &str) -> Item {
+        let prefix = Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+        let key = prefix.own(format!("u1/{name}")).unwrap();
+        Item { kind, key, other_key: None, id: Some("v".to_owned()), bytes: 1, last_modified: None }
+    }
+
+    fn names(items: &[Item]) -> String {
+        items.iter().map(|item| &item.key.as_str()[3..]).collect()
+    }
+
+    #[test]
+    fn markers_are_in_the_batch_of_all_data_of_their_key() {
+        let items = "caabbbcd".chars().map(|name| item(Kind::Versions, &name.to_string())).collect();
+        let markers = "cab".chars().map(|name| item(Kind::DeleteMarkers, &name.to_string())).collect();
+        let batches = cut(items, markers, 3);
+        let told: Vec<_> = batches.iter().map(|batch| (names(&batch.items), names(&batch.after_data))).collect();
+        assert_eq!(told, [("aabbb".to_owned(), "ab".to_owned()), ("ccd".to_owned(), "c".to_owned())]);
+    }
+
+    #[test]
+    fn batches_without_such_markers_are_full_and_hold_no_more_memory_than_they_need() {
+        let items: Vec<Item> = (0..2_500).map(|number| item(Kind::Versions, &number.to_string())).collect();
+        let batches = cut(items, Vec::new(), 1_000);
+        assert_eq!(batches.iter().map(|batch| batch.items.len()).collect::<Vec<_>>(), [1_000, 1_000, 500]);
+        assert!(batches.iter().all(|batch| batch.items.capacity() == batch.items.len()));
+        assert_eq!(cut(Vec::new(), Vec::new(), 1_000).len(), 1, "an empty page is one batch");
+    }
 }

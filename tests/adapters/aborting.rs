@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{Bucket, Deletes, Fault, Kind};
+use erase_user_files::bucket::{Bucket, Deletes, FailureKind, Fault, Item, Kind};
 use futures::future::join;
 use tokio::time::timeout;
 
@@ -16,13 +16,13 @@ fn one_part() -> Answer {
     parts("<Part><PartNumber>1</PartNumber><Size>5</Size></Part>")
 }
 
-/// The failures of one upload as (code, retryable, throttle), and how many requests it took.
-async fn abort(script: Vec<Answer>) -> Result<(u64, Vec<(String, bool, bool)>), Fault> {
+/// The failures of one upload as (code, kind), and how many requests it took.
+async fn abort(script: Vec<Answer>) -> Result<(u64, Vec<(String, FailureKind)>), Fault> {
     let server = Server::start(script);
-    let deletion = server.s3().delete(&prefix(), Kind::Uploads, &with_ids(&[("u1/a", "up1")]), LIMIT).await;
+    let deletion = server.s3().delete(&prefix(), &with_ids(Kind::Uploads, &[("u1/a", "up1")]), LIMIT).await;
     server.requests();
     let deletion = deletion?;
-    let failures = deletion.failures.into_iter().map(|f| (f.code, f.is_retryable, f.is_throttle)).collect();
+    let failures = deletion.failures.into_iter().map(|f| (f.code, f.kind)).collect();
     Ok((deletion.requests, failures))
 }
 
@@ -31,31 +31,83 @@ async fn an_upload_is_gone_when_it_was_aborted_and_nothing_is_left_of_it() {
     let aborted = || Answer::Headers("");
     assert_eq!(abort(vec![aborted(), error(404, "NoSuchUpload")]).await, Ok((2, vec![])));
     assert_eq!(abort(vec![aborted(), parts("")]).await, Ok((2, vec![])));
-    assert_eq!(abort(vec![error(404, "NoSuchUpload")]).await, Ok((1, vec![])));
-    for (script, requests, code, is_retryable, is_throttle) in [
+    for (script, requests, code, kind) in [
+        // It was just listed: that it does not exist is no deletion.
+        (vec![error(404, "NoSuchUpload")], 1, "NoSuchUpload", FailureKind::NotFound),
         // A part that was on its way during the abort: to be aborted again.
-        (vec![aborted(), one_part()], 2, "PartsLeft", true, false),
-        (vec![aborted(), error(503, "SlowDown")], 2, "SlowDown", true, true),
-        (vec![aborted(), error(500, "InternalError")], 2, "InternalError", true, false),
-        (vec![aborted(), full("<ListPartsResult>")], 2, "BrokenAnswer", true, false),
-        (vec![error(503, "SlowDown")], 1, "SlowDown", true, true),
-        (vec![error(500, "InternalError")], 1, "InternalError", true, false),
-        (vec![error(403, "AccessDenied")], 1, "AccessDenied", false, false),
-        (vec![error(400, "InvalidArgument")], 1, "InvalidArgument", false, false),
+        (vec![aborted(), one_part()], 2, "PartsLeft", FailureKind::Transient),
+        (vec![aborted(), error(503, "SlowDown")], 2, "SlowDown", FailureKind::Throttled),
+        (vec![aborted(), error(500, "InternalError")], 2, "InternalError", FailureKind::Transient),
+        (vec![aborted(), full("<ListPartsResult>")], 2, "BrokenAnswer", FailureKind::Transient),
+        (vec![error(503, "SlowDown")], 1, "SlowDown", FailureKind::Throttled),
+        (vec![error(500, "InternalError")], 1, "InternalError", FailureKind::Transient),
+        (vec![error(403, "AccessDenied")], 1, "AccessDenied", FailureKind::Denied),
+        (vec![error(400, "InvalidArgument")], 1, "InvalidArgument", FailureKind::Other),
+        (vec![error(405, "MethodNotAllowed")], 1, "MethodNotAllowed", FailureKind::Other),
+        (vec![error(400, "CodeOf2030")], 1, "CodeOf2030", FailureKind::Other),
+        (vec![error(403, "CodeOf2030")], 1, "CodeOf2030", FailureKind::Other),
     ] {
-        let expected = (requests, vec![(code.to_owned(), is_retryable, is_throttle)]);
+        let expected = (requests, vec![(code.to_owned(), kind)]);
         assert_eq!(abort(script).await, Ok(expected), "{code}");
     }
 }
 
 #[tokio::test]
-async fn a_refusal_that_holds_for_all_uploads_is_not_blamed_on_one() {
-    let unseen = abort(vec![Answer::Headers(""), error(403, "AccessDenied")]).await;
-    let is_named = |fault: &Fault| fault.to_string().contains("s3:ListMultipartUploadParts");
-    assert!(matches!(&unseen, Err(fault @ Fault::Refused(_)) if is_named(fault)), "{unseen:?}");
-    for script in [vec![error(404, "NoSuchBucket")], vec![Answer::Headers(""), error(404, "NoSuchBucket")]] {
-        let answer = abort(script).await;
-        assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
+async fn an_upload_that_is_not_found_is_aborted_under_the_other_reading_of_its_key_and_of_no_other() {
+    for (listed, encoding, first, second) in [
+        // Encoded without saying so, and not encoded although it says so.
+        ("u1/My%20Photo.jpg", "", "u1/My%2520Photo.jpg", "u1/My%20Photo.jpg"),
+        ("u1/x+y.jpg", "<EncodingType>url</EncodingType>", "u1/x%20y.jpg", "u1/x%2By.jpg"),
+    ] {
+        let page = format!(
+            "<ListMultipartUploadsResult>{encoding}<IsTruncated>false</IsTruncated>\
+             <Upload><Key>{listed}</Key><UploadId>up1</UploadId></Upload></ListMultipartUploadsResult>"
+        );
+        let script = vec![full(&page), error(404, "NoSuchUpload"), Answer::Headers(""), error(404, "NoSuchUpload")];
+        let server = Server::start(script);
+        let s3 = server.s3();
+        let entry = s3.list(&prefix(), Kind::Uploads, None, LIMIT).await.unwrap().entries.remove(0);
+        let own = |key: String| prefix().own(key).unwrap();
+        let other_key = entry.other_key.map(own);
+        let Item { last_modified, bytes, .. } = with_ids(Kind::Uploads, &[("u1/a", "up1")]).remove(0);
+        let item = Item { kind: entry.kind, key: own(entry.key), other_key, id: entry.id, bytes, last_modified };
+        let deletion = s3.delete(&prefix(), &[item], LIMIT).await.unwrap();
+        assert_eq!((deletion.requests, deletion.failures), (3, vec![]));
+        let requests = server.requests();
+        for (request, key) in requests[1..].iter().zip([first, second, second]) {
+            assert!(request.split(' ').nth(1).unwrap().starts_with(&format!("/photos/{key}?")), "{request}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn where_the_parts_may_not_be_listed_all_uploads_are_aborted_and_nothing_is_proven() {
+    let server = Server::answering(|request| match request {
+        abort if abort.starts_with("DELETE") => Answer::Headers(""),
+        _ => error(403, "AccessDenied"),
+    });
+    let uploads: Vec<_> = (0..20).map(|number| format!("u1/{number}")).collect();
+    let uploads: Vec<_> = uploads.iter().map(|key| (key.as_str(), "up1")).collect();
+    let fault = server.s3().delete(&prefix(), &with_ids(Kind::Uploads, &uploads), LIMIT).await.unwrap_err();
+    for part in ["s3:ListMultipartUploadParts", "kms:Decrypt"] {
+        assert!(matches!(&fault, Fault::Refused(text) if text.contains(part)), "{fault}");
+    }
+    assert_eq!(server.requests().iter().filter(|request| request.starts_with("DELETE")).count(), 20);
+}
+
+#[tokio::test]
+async fn an_answer_about_the_bucket_or_the_credentials_is_not_blamed_on_one_upload() {
+    for (status, code) in [
+        (404, "NoSuchBucket"),
+        (403, "SignatureDoesNotMatch"),
+        (400, "ExpiredToken"),
+        (301, "PermanentRedirect"),
+        (400, "AuthorizationHeaderMalformed"),
+    ] {
+        for script in [vec![error(status, code)], vec![Answer::Headers(""), error(status, code)]] {
+            let answer = abort(script).await;
+            assert!(matches!(answer, Err(Fault::Refused(_))), "{code}: {answer:?}");
+        }
     }
 }
 
@@ -66,8 +118,8 @@ async fn uploads_of_one_key_are_told_apart_by_their_ids() {
         abort if abort.starts_with("DELETE") => error(403, "AccessDenied"),
         _ => one_part(),
     });
-    let uploads = with_ids(&[("u1/a\u{1}", "up2"), ("u1/a\u{1}", "up&1"), ("u1/b", "up2")]);
-    let deletion = server.s3().delete(&prefix(), Kind::Uploads, &uploads, LIMIT).await.unwrap();
+    let uploads = with_ids(Kind::Uploads, &[("u1/a\u{1}", "up2"), ("u1/a\u{1}", "up&1"), ("u1/b", "up2")]);
+    let deletion = server.s3().delete(&prefix(), &uploads, LIMIT).await.unwrap();
     let mut failures: Vec<_> = deletion.failures.iter().map(|f| (f.index, f.code.as_str())).collect();
     failures.sort_unstable();
     assert_eq!(failures, [(0, "AccessDenied"), (1, "PartsLeft"), (2, "AccessDenied")]);
@@ -86,16 +138,17 @@ async fn what_goes_one_by_one_leaves_time_to_report_and_what_there_was_none_for_
     let uploads: Vec<_> = (0..20).map(|number| (format!("u1/{number}"), "up1")).collect();
     let uploads: Vec<_> = uploads.iter().map(|(key, id)| (key.as_str(), *id)).collect();
     let limit = Duration::from_secs(3);
-    let (s3, prefix, object, uploads) = (server.s3(), prefix(), items(&["u1/\u{1}"]), with_ids(&uploads));
-    let objects = s3.delete(&prefix, Kind::Objects, &object, limit);
-    let both = Box::pin(join(s3.delete(&prefix, Kind::Uploads, &uploads, limit), objects));
+    let (s3, prefix, object, uploads) =
+        (server.s3(), prefix(), items(&["u1/\u{1}"]), with_ids(Kind::Uploads, &uploads));
+    let objects = s3.delete(&prefix, &object, limit);
+    let both = Box::pin(join(s3.delete(&prefix, &uploads, limit), objects));
     // Half of the limit, so that what was done can still be reported: that timer goes off before the one of the whole,
     // however slow the machine is.
     let (deletion, object) = timeout(limit, both).await.expect("they end before their limit");
     let (deletion, object) = (deletion.unwrap(), object.unwrap());
     assert_eq!((server.requests().len(), deletion.requests, object.requests), (9, 8, 1));
     assert_eq!(object.failures[0].code, "NoAnswerInTime");
-    let count = |code| deletion.failures.iter().filter(|f| f.code == code && f.is_retryable).count();
+    let count = |code| deletion.failures.iter().filter(|f| f.code == code && f.kind == FailureKind::Transient).count();
     assert_eq!((count("NoAnswerInTime"), count("NotAsked")), (8, 12));
 }
 
@@ -104,12 +157,12 @@ async fn a_server_that_hangs_costs_no_more_than_the_limit() {
     let server = Server::start((0..6).map(|_| Answer::Hang).collect());
     let (s3, limit) = (server.s3(), Duration::from_millis(200));
     for kind in [Kind::Objects, Kind::Versions, Kind::Uploads] {
-        assert!(matches!(in_time(s3.list(&prefix(), kind, None, limit)).await, Err(Fault::Unavailable(_))));
+        assert!(matches!(in_time(s3.list(&prefix(), kind, None, limit)).await, Err(Fault::NoAnswer(_))));
     }
-    assert!(matches!(in_time(s3.is_versioned("photos", limit)).await, Err(Fault::Unavailable(_))));
-    let batch = in_time(s3.delete(&prefix(), Kind::Objects, &items(&["u1/a", "u1/b"]), limit)).await;
-    assert!(matches!(batch, Err(Fault::Unavailable(_))));
-    let single = in_time(s3.delete(&prefix(), Kind::Objects, &items(&["u1/\u{1}"]), limit)).await.unwrap();
-    assert!(single.failures[0].is_retryable, "{single:?}");
+    assert!(matches!(in_time(s3.is_versioned(&prefix(), limit)).await, Err(Fault::NoAnswer(_))));
+    let batch = in_time(s3.delete(&prefix(), &items(&["u1/a", "u1/b"]), limit)).await;
+    assert!(matches!(batch, Err(Fault::NoAnswer(_))));
+    let single = in_time(s3.delete(&prefix(), &items(&["u1/\u{1}"]), limit)).await.unwrap();
+    assert_eq!(single.failures[0].kind, FailureKind::Transient, "{single:?}");
     server.requests();
 }

@@ -1,27 +1,26 @@
 //! Deleting: every key of an answer is held against the request.
 
-use erase_user_files::bucket::{Deletes, Fault, Item, Kind};
+use erase_user_files::bucket::{Deletes, FailureKind, Fault, Item, Kind};
 
 use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids};
 
-/// A failure as (index, code, retryable, throttle).
-type Failure = (usize, String, bool, bool);
+/// A failure as (index, code, kind).
+type Failure = (usize, String, FailureKind);
 
 /// The failures of one delete that takes one request.
-async fn delete(answer: Answer, kind: Kind, items: &[Item]) -> Result<Vec<Failure>, Fault> {
+async fn delete(answer: Answer, items: &[Item]) -> Result<Vec<Failure>, Fault> {
     let server = Server::start(vec![answer]);
-    let deletion = server.s3().delete(&prefix(), kind, items, LIMIT).await;
+    let deletion = server.s3().delete(&prefix(), items, LIMIT).await;
     server.requests();
     let deletion = deletion?;
     assert_eq!(deletion.requests, 1);
-    let mut failures: Vec<_> =
-        deletion.failures.into_iter().map(|f| (f.index, f.code, f.is_retryable, f.is_throttle)).collect();
-    failures.sort();
+    let mut failures: Vec<_> = deletion.failures.into_iter().map(|f| (f.index, f.code, f.kind)).collect();
+    failures.sort_by_key(|(index, ..)| *index);
     Ok(failures)
 }
 
-fn failures<const N: usize>(expected: [(usize, &str, bool, bool); N]) -> Vec<Failure> {
-    expected.map(|(index, code, retry, slow)| (index, code.to_owned(), retry, slow)).into()
+fn failures<const N: usize>(expected: [(usize, &str, FailureKind); N]) -> Vec<Failure> {
+    expected.map(|(index, code, kind)| (index, code.to_owned(), kind)).into()
 }
 
 #[tokio::test]
@@ -38,14 +37,15 @@ async fn errors_inside_a_200_are_read_key_by_key() {
     let keys =
         ["u1/gone", "u1/slow", "u1/internal", "u1/denied", "u1/never-there", "u1/news", "u1/unmentioned", "u1/odd"];
     let expected = failures([
-        (1, "SlowDown", true, true),
-        (2, "InternalError", true, true),
-        (3, "AccessDenied", false, false),
-        (5, "CodeOf2030", false, false),
-        (6, "Unanswered", true, false),
-        (7, "OddCode", false, false),
+        (1, "SlowDown", FailureKind::Throttled),
+        (2, "InternalError", FailureKind::Throttled),
+        (3, "AccessDenied", FailureKind::Denied),
+        (4, "NoSuchKey", FailureKind::NotFound),
+        (5, "CodeOf2030", FailureKind::Other),
+        (6, "Unanswered", FailureKind::Transient),
+        (7, "OddCode", FailureKind::Other),
     ]);
-    assert_eq!(delete(answer, Kind::Objects, &items(&keys)).await, Ok(expected));
+    assert_eq!(delete(answer, &items(&keys)).await, Ok(expected));
 }
 
 #[tokio::test]
@@ -56,10 +56,8 @@ async fn an_answer_about_other_keys_is_a_failed_batch() {
         "<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Error><Code>AccessDenied</Code></Error></DeleteResult>",
         "<DeleteResult><Deleted><VersionId>1</VersionId></Deleted></DeleteResult>",
     ] {
-        for (kind, items) in
-            [(Kind::Objects, items(&["u1/a", "u1/b"])), (Kind::Versions, with_ids(&[("u1/a", "1"), ("u1/b", "1")]))]
-        {
-            let answer = delete(full(body), kind, &items).await;
+        for items in [items(&["u1/a", "u1/b"]), with_ids(Kind::Versions, &[("u1/a", "1"), ("u1/b", "1")])] {
+            let answer = delete(full(body), &items).await;
             assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{body}: {answer:?}");
         }
     }
@@ -76,36 +74,42 @@ async fn many_versions_of_one_key_are_told_apart_by_their_ids() {
          <Error><Key>u1/b</Key><VersionId>v3</VersionId><Code>NoSuchKey</Code></Error></DeleteResult>",
     );
     let versions = [("u1/a", "v1"), ("u1/a", "v2"), ("u1/a", "v3"), ("u1/a", "null")];
-    let versions = with_ids(&[&versions[..], &[("u1/b", "v1"), ("u1/b", "v2"), ("u1/b", "v3")]].concat());
-    let expected =
-        failures([(1, "AccessDenied", false, false), (4, "SlowDown", true, true), (5, "Unanswered", true, false)]);
-    assert_eq!(delete(answer, Kind::Versions, &versions).await, Ok(expected));
+    let versions =
+        with_ids(Kind::Versions, &[&versions[..], &[("u1/b", "v1"), ("u1/b", "v2"), ("u1/b", "v3")]].concat());
+    let expected = failures([
+        (1, "AccessDenied", FailureKind::Denied),
+        (2, "NoSuchVersion", FailureKind::NotFound),
+        (4, "SlowDown", FailureKind::Throttled),
+        (5, "Unanswered", FailureKind::Transient),
+        (6, "NoSuchKey", FailureKind::NotFound),
+    ]);
+    assert_eq!(delete(answer, &versions).await, Ok(expected));
 }
 
 #[tokio::test]
 async fn an_answer_without_a_version_id_is_about_a_key_that_was_asked_once() {
     let deleted = |rest: &str| full(&format!("<DeleteResult><Deleted><Key>u1/a</Key>{rest}</Deleted></DeleteResult>"));
     let failed = || full("<DeleteResult><Error><Key>u1/a</Key><Code>AccessDenied</Code></Error></DeleteResult>");
-    let once = with_ids(&[("u1/a", "v1")]);
-    assert_eq!(delete(deleted(""), Kind::Versions, &once).await, Ok(vec![]));
-    let denied = failures([(0, "AccessDenied", false, false)]);
-    assert_eq!(delete(failed(), Kind::Versions, &once).await, Ok(denied));
-    let twice = with_ids(&[("u1/a", "v1"), ("u1/a", "v2")]);
+    let once = with_ids(Kind::Versions, &[("u1/a", "v1")]);
+    assert_eq!(delete(deleted(""), &once).await, Ok(vec![]));
+    let denied = failures([(0, "AccessDenied", FailureKind::Denied)]);
+    assert_eq!(delete(failed(), &once).await, Ok(denied));
+    let twice = with_ids(Kind::Versions, &[("u1/a", "v1"), ("u1/a", "v2")]);
     for answer in [deleted(""), failed()] {
-        let answer = delete(answer, Kind::Versions, &twice).await;
+        let answer = delete(answer, &twice).await;
         assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{answer:?}");
     }
     // An id that was not asked for: a store that ignored ours, and has only added a delete marker.
     let marker = |id| format!("<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{id}</DeleteMarkerVersionId>");
     for rest in ["<VersionId>v3</VersionId>".to_owned(), marker("v3")] {
-        let answer = delete(deleted(&rest), Kind::Versions, &once).await;
+        let answer = delete(deleted(&rest), &once).await;
         assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{rest}: {answer:?}");
     }
     // S3 gives the id of a delete marker that was deleted twice, SeaweedFS gives only this one.
-    let expected = failures([(0, "Unanswered", true, false)]);
-    assert_eq!(delete(deleted(&marker("v2")), Kind::DeleteMarkers, &twice).await, Ok(expected));
+    let expected = failures([(0, "Unanswered", FailureKind::Transient)]);
+    assert_eq!(delete(deleted(&marker("v2")), &twice).await, Ok(expected));
     let both = format!("<VersionId>v1</VersionId>{}", marker("v1"));
-    assert_eq!(delete(deleted(&both), Kind::DeleteMarkers, &once).await, Ok(vec![]));
+    assert_eq!(delete(deleted(&both), &once).await, Ok(vec![]));
 }
 
 #[tokio::test]
@@ -116,13 +120,13 @@ async fn an_object_that_is_only_hidden_by_a_delete_marker_is_not_gone() {
          <DeleteMarkerVersionId>m1</DeleteMarkerVersionId></Deleted>\
          <Deleted><Key>u1/c</Key><DeleteMarker>false</DeleteMarker></Deleted></DeleteResult>",
     );
-    let expected = failures([(1, "OnlyHidden", false, false)]);
-    assert_eq!(delete(answer, Kind::Objects, &items(&["u1/a", "u1/b", "u1/c"])).await, Ok(expected));
+    let expected = failures([(1, "OnlyHidden", FailureKind::OnlyHidden)]);
+    assert_eq!(delete(answer, &items(&["u1/a", "u1/b", "u1/c"])).await, Ok(expected));
     let hidden = || Answer::Headers("x-amz-delete-marker: true\r\nx-amz-version-id: m1\r\n");
-    let expected = failures([(0, "OnlyHidden", false, false)]);
-    assert_eq!(delete(hidden(), Kind::Objects, &items(&["u1/\u{1}"])).await, Ok(expected));
+    let expected = failures([(0, "OnlyHidden", FailureKind::OnlyHidden)]);
+    assert_eq!(delete(hidden(), &items(&["u1/\u{1}"])).await, Ok(expected));
     // A delete marker that was itself deleted is told in the same words.
-    assert_eq!(delete(hidden(), Kind::DeleteMarkers, &with_ids(&[("u1/\u{1}", "m1")])).await, Ok(vec![]));
+    assert_eq!(delete(hidden(), &with_ids(Kind::DeleteMarkers, &[("u1/\u{1}", "m1")])).await, Ok(vec![]));
 }
 
 #[tokio::test]
@@ -143,13 +147,20 @@ async fn failed_requests_are_sorted_by_what_to_do_about_them() {
         ("400 RequestTimeout", error(400, "RequestTimeout"), unavailable),
         ("409 OperationAborted", error(409, "OperationAborted"), unavailable),
         ("400 MalformedXML", error(400, "MalformedXML"), malformed),
+        ("400 of any other kind", error(400, "CodeOf2030"), malformed),
+        ("405", error(405, "MethodNotAllowed"), malformed),
+        ("411", error(411, "MissingContentLength"), malformed),
+        ("413", error(413, "EntityTooLarge"), malformed),
+        ("413 of a proxy", Answer::Full(413, "<html>".to_owned()), malformed),
+        ("400 ExpiredToken", error(400, "ExpiredToken"), refused),
+        ("404 of a proxy", Answer::Full(404, "<html>".to_owned()), refused),
         ("403", error(403, "AccessDenied"), refused),
         ("404", error(404, "NoSuchBucket"), refused),
         ("301 of another region", error(301, "PermanentRedirect"), refused),
         ("501", error(501, "NotImplemented"), refused),
         ("connection closed in the body", Answer::CutOff(half.to_owned()), unavailable),
     ] {
-        let fault = delete(answer, Kind::Objects, &items(&["u1/a", "u1/b"])).await.unwrap_err();
+        let fault = delete(answer, &items(&["u1/a", "u1/b"])).await.unwrap_err();
         assert!(is_expected(&fault), "{name}: {fault:?}");
         assert!(!fault.to_string().contains("secret"), "{name} repeats a key: {fault}");
     }
@@ -157,12 +168,12 @@ async fn failed_requests_are_sorted_by_what_to_do_about_them() {
 
 #[tokio::test]
 async fn a_missing_permission_is_that_of_what_was_deleted() {
-    for (kind, items, permission) in [
-        (Kind::Objects, items(&["u1/a"]), "s3:DeleteObject granted"),
-        (Kind::Versions, with_ids(&[("u1/a", "v1")]), "s3:DeleteObjectVersion granted"),
-        (Kind::DeleteMarkers, with_ids(&[("u1/a", "v1")]), "s3:DeleteObjectVersion granted"),
+    for (items, permission) in [
+        (items(&["u1/a"]), "s3:DeleteObject granted"),
+        (with_ids(Kind::Versions, &[("u1/a", "v1")]), "s3:DeleteObjectVersion granted"),
+        (with_ids(Kind::DeleteMarkers, &[("u1/a", "v1")]), "s3:DeleteObjectVersion granted"),
     ] {
-        let fault = delete(error(403, "AccessDenied"), kind, &items).await.unwrap_err();
+        let fault = delete(error(403, "AccessDenied"), &items).await.unwrap_err();
         assert!(fault.to_string().contains(permission), "{fault}");
     }
 }
@@ -170,8 +181,8 @@ async fn a_missing_permission_is_that_of_what_was_deleted() {
 #[tokio::test]
 async fn a_body_that_ends_too_early_confirms_nothing_that_it_does_not_name() {
     let half = r#"<?xml version="1.0"?><DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted>"#;
-    match delete(Answer::Full(200, half.to_owned()), Kind::Objects, &items(&["u1/a", "u1/b"])).await {
-        Ok(failures) => assert_eq!(failures, [(1, "Unanswered".to_owned(), true, false)]),
+    match delete(Answer::Full(200, half.to_owned()), &items(&["u1/a", "u1/b"])).await {
+        Ok(failures) => assert_eq!(failures, [(1, "Unanswered".to_owned(), FailureKind::Transient)]),
         Err(fault) => assert!(matches!(fault, Fault::Unavailable(_) | Fault::Untrustworthy(_)), "{fault:?}"),
     }
 }
@@ -194,24 +205,24 @@ async fn an_answer_is_taken_as_a_whole_or_not_at_all() {
         ("a page of a proxy", "html", deleted("u1/b")),
     ] {
         let answer = full(&format!("<{root}>{first}{rest}</{root}>"));
-        let fault = delete(answer, Kind::Objects, &items(&asked)).await;
-        assert!(matches!(fault, Err(Fault::Unavailable(_))), "{name}: {fault:?}");
+        let fault = delete(answer, &items(&asked)).await;
+        assert!(matches!(fault, Err(Fault::Unavailable(_) | Fault::Untrustworthy(_))), "{name}: {fault:?}");
     }
-    let empty = delete(Answer::Full(200, String::new()), Kind::Objects, &items(&asked)).await;
+    let empty = delete(Answer::Full(200, String::new()), &items(&asked)).await;
     assert!(matches!(empty, Err(Fault::Unavailable(_))), "{empty:?}");
     // Elements of another name space, and those that nobody knows yet.
     let others = "<x:Deleted xmlns:x=\"u\"><x:Key>u1/b</x:Key></x:Deleted><New><Key>u1/b</Key></New>";
     let answer = full(&format!("<DeleteResult>{first}{others}</DeleteResult>"));
-    let expected = failures([(1, "Unanswered", true, false)]);
-    assert_eq!(delete(answer, Kind::Objects, &items(&asked)).await, Ok(expected));
+    let expected = failures([(1, "Unanswered", FailureKind::Transient)]);
+    assert_eq!(delete(answer, &items(&asked)).await, Ok(expected));
 }
 
 #[tokio::test]
 async fn an_error_in_an_answer_of_200_is_told_with_its_request_id() {
     let answer = "<Error><Code>SlowDown</Code><Message>u1/secret</Message></Error>";
-    let fault = delete(full(answer), Kind::Objects, &items(&["u1/a"])).await.unwrap_err();
+    let fault = delete(full(answer), &items(&["u1/a"])).await.unwrap_err();
     assert_eq!(fault, Fault::Throttled("DeleteObjects: SlowDown (HTTP 200, request id REQ1)".to_owned()));
-    let fault = delete(full("<Error/>"), Kind::Objects, &items(&["u1/a"])).await.unwrap_err();
+    let fault = delete(full("<Error/>"), &items(&["u1/a"])).await.unwrap_err();
     assert_eq!(fault, Fault::Unavailable("DeleteObjects: NoCode (HTTP 200, request id REQ1)".to_owned()));
 }
 
@@ -221,11 +232,11 @@ async fn requests_carry_keys_and_ids_as_they_are() {
     let deleted = || Answer::Headers("");
     let server = Server::start(vec![nothing(), deleted(), nothing(), deleted()]);
     let s3 = server.s3();
-    s3.delete(&prefix(), Kind::Objects, &items(&["u1/a", "u1/b\r<&>'\" "]), LIMIT).await.unwrap();
-    s3.delete(&prefix(), Kind::Objects, &items(&["u1/\u{1f}c"]), LIMIT).await.unwrap();
-    let versions = with_ids(&[("u1/a", "v&1"), ("u1/a", "null")]);
-    s3.delete(&prefix(), Kind::Versions, &versions, LIMIT).await.unwrap();
-    s3.delete(&prefix(), Kind::DeleteMarkers, &with_ids(&[("u1/\u{1f}c", "v&1")]), LIMIT).await.unwrap();
+    s3.delete(&prefix(), &items(&["u1/a", "u1/b\r<&>'\" "]), LIMIT).await.unwrap();
+    s3.delete(&prefix(), &items(&["u1/\u{1f}c"]), LIMIT).await.unwrap();
+    let versions = with_ids(Kind::Versions, &[("u1/a", "v&1"), ("u1/a", "null")]);
+    s3.delete(&prefix(), &versions, LIMIT).await.unwrap();
+    s3.delete(&prefix(), &with_ids(Kind::Versions, &[("u1/\u{1f}c", "v&1")]), LIMIT).await.unwrap();
     let requests = server.requests();
     for batch in [&requests[0], &requests[2]] {
         assert!(batch.starts_with("POST /photos") && batch.contains("x-amz-checksum-crc32"), "{batch}");
@@ -247,13 +258,15 @@ async fn requests_carry_keys_and_ids_as_they_are() {
 #[tokio::test]
 async fn only_objects_are_deleted_without_an_id() {
     let server = Server::start(vec![]);
-    for (kind, items) in [
-        (Kind::Objects, with_ids(&[("u1/a", "v1")])),
-        (Kind::Versions, [with_ids(&[("u1/a", "v1")]), items(&["u1/a"])].concat()),
-        (Kind::DeleteMarkers, items(&["u1/a"])),
-        (Kind::Uploads, items(&["u1/a"])),
+    let without_id = |kind| vec![Item { kind, ..items(&["u1/a"]).remove(0) }];
+    for items in [
+        with_ids(Kind::Objects, &[("u1/a", "v1")]),
+        [with_ids(Kind::Versions, &[("u1/a", "v1")]), without_id(Kind::Versions)].concat(),
+        [with_ids(Kind::Versions, &[("u1/a", "v1")]), items(&["u1/a"])].concat(),
+        without_id(Kind::DeleteMarkers),
+        without_id(Kind::Uploads),
     ] {
-        let answer = server.s3().delete(&prefix(), kind, &items, LIMIT).await;
+        let answer = server.s3().delete(&prefix(), &items, LIMIT).await;
         assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
     }
     server.requests();
@@ -264,7 +277,7 @@ async fn dot_segments_are_taken_literally_and_stay_out_of_urls_where_they_can() 
     let answer = full("<DeleteResult><Deleted><Key>u1/../u10/x</Key></Deleted></DeleteResult>");
     let server = Server::start(vec![answer, Answer::Headers("")]);
     let keys = ["u1/../u10/x", "u1/\u{1}/../../u10/x"];
-    let deletion = server.s3().delete(&prefix(), Kind::Objects, &items(&keys), LIMIT).await.unwrap();
+    let deletion = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
     assert_eq!((deletion.requests, deletion.failures), (2, vec![]));
     let requests = server.requests();
     assert!(requests[0].starts_with("POST /photos") && requests[0].contains("<Key>u1/../u10/x</Key>"), "{requests:?}");
@@ -273,7 +286,7 @@ async fn dot_segments_are_taken_literally_and_stay_out_of_urls_where_they_can() 
 
 #[tokio::test]
 async fn a_refusal_that_holds_for_all_keys_is_not_blamed_on_one() {
-    let answer = delete(error(404, "NoSuchBucket"), Kind::Objects, &items(&["u1/\u{1}"])).await;
+    let answer = delete(error(404, "NoSuchBucket"), &items(&["u1/\u{1}"])).await;
     assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
 }
 
@@ -287,12 +300,12 @@ async fn keys_that_xml_cannot_carry_go_one_by_one() {
         error(404, "NoSuchKey"),
     ]);
     let keys = ["u1/\u{1}", "u1/a", "u1/\u{1}", "u1/\tb", "u1/\u{1}", "u1/\u{1}"];
-    let deletion = server.s3().delete(&prefix(), Kind::Objects, &items(&keys), LIMIT).await.unwrap();
+    let deletion = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
     assert_eq!(deletion.requests, 5);
-    let mut codes: Vec<_> =
-        deletion.failures.iter().map(|f| (f.code.as_str(), f.is_retryable, f.is_throttle)).collect();
-    codes.sort_unstable();
-    assert_eq!(codes, [("AccessDenied", false, false), ("SlowDown", true, true)]);
+    let mut codes: Vec<_> = deletion.failures.iter().map(|f| (f.code.as_str(), f.kind)).collect();
+    codes.sort_unstable_by_key(|(code, _)| *code);
+    let missing = ("NoSuchKey", FailureKind::NotFound);
+    assert_eq!(codes, [("AccessDenied", FailureKind::Denied), missing, ("SlowDown", FailureKind::Throttled)]);
     let requests = server.requests();
     assert!(!requests[0].contains('\u{1}'), "{}", requests[0]);
     assert!(requests[1..].iter().all(|request| request.starts_with("DELETE /photos/u1/%01?")), "{requests:?}");
@@ -300,10 +313,11 @@ async fn keys_that_xml_cannot_carry_go_one_by_one() {
 
 #[tokio::test]
 async fn versions_of_keys_that_xml_cannot_carry_go_one_by_one_too() {
-    let version = with_ids(&[("u1/\u{1}", "v1")]);
-    assert_eq!(delete(Answer::Headers("x-amz-version-id: v1\r\n"), Kind::Versions, &version).await, Ok(vec![]));
-    assert_eq!(delete(Answer::Headers(""), Kind::Versions, &version).await, Ok(vec![]));
-    assert_eq!(delete(error(404, "NoSuchVersion"), Kind::Versions, &version).await, Ok(vec![]));
-    let other = delete(Answer::Headers("x-amz-version-id: m1\r\n"), Kind::Versions, &version).await;
+    let version = with_ids(Kind::Versions, &[("u1/\u{1}", "v1")]);
+    assert_eq!(delete(Answer::Headers("x-amz-version-id: v1\r\n"), &version).await, Ok(vec![]));
+    assert_eq!(delete(Answer::Headers(""), &version).await, Ok(vec![]));
+    let missing = failures([(0, "NoSuchVersion", FailureKind::NotFound)]);
+    assert_eq!(delete(error(404, "NoSuchVersion"), &version).await, Ok(missing));
+    let other = delete(Answer::Headers("x-amz-version-id: m1\r\n"), &version).await;
     assert!(matches!(other, Err(Fault::Untrustworthy(_))), "{other:?}");
 }

@@ -25,7 +25,7 @@ fn server(script: Vec<Answer>) -> Server {
 }
 
 #[tokio::test]
-async fn a_throttled_batch_comes_back_in_two_halves() {
+async fn a_batch_that_is_throttled_once_is_sent_again_and_one_that_is_throttled_twice_in_halves() {
     let keys: Vec<String> = (0..1_000).map(|number| format!("u1/{number:04}")).collect();
     let page = |keys: &[String]| {
         let contents: String = keys.iter().map(|key| format!("<Contents><Key>{key}</Key></Contents>")).collect();
@@ -37,18 +37,19 @@ async fn a_throttled_batch_comes_back_in_two_halves() {
     };
     let (first, second) = keys.split_at(500);
     let slow = error(503, "SlowDown");
-    let server = server(vec![page(&keys), slow, deleted(first), deleted(second), page(&[])]);
+    let slow_again = error(503, "SlowDown");
+    let server = server(vec![page(&keys), slow, slow_again, deleted(first), deleted(second), page(&[])]);
     let (targets, user) = (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
     let (pace, counters) = (Pace::new(NonZeroU32::new(3_500), NonZeroU32::MIN, 1), Counters::default());
     let stop = Instant::now() + LIMIT;
-    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects: None, stop };
-    let report = Eraser(server.s3()).work(&pace, &counters, job, &mut Bookmark::default()).await;
+    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects: None, started_at: None, stop };
+    let report = Box::pin(Eraser(server.s3()).work(&pace, &counters, job, &mut Bookmark::default())).await;
     assert_eq!(report.end, End::Erased);
     let hop = counters.hop();
-    assert_eq!((hop.throttles, hop.retries), (1, 2));
+    assert_eq!((hop.throttles, hop.retries), (2, 3));
     let requests = server.requests();
     let batches = requests.iter().filter(|request| request.starts_with("POST"));
     let batch_sizes: Vec<usize> = batches.map(|request| request.matches("<Key>").count()).collect();
-    assert_eq!(batch_sizes, [1_000, 500, 500]);
+    assert_eq!(batch_sizes, [1_000, 1_000, 500, 500]);
     assert_eq!(hop.requests, requests.len() as u64);
 }

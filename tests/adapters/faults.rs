@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{Bucket, Deletes, Fault, Kind};
+use erase_user_files::bucket::{Bucket, Deletes, FailureKind, Fault, Kind};
 use erase_user_files::queue::{Queue, QueueFault};
 
 use crate::server::{Answer, LIMIT, Server, continuation, error, full, in_time, items, prefix};
@@ -14,12 +14,9 @@ const SHORT: Duration = Duration::from_millis(100);
 async fn a_request_without_an_answer_ends_at_its_limit_and_says_so() {
     let server = Server::start(vec![Answer::Hang, Answer::Hang]);
     let listed = in_time(server.reader().list(&prefix(), Kind::Objects, None, SHORT)).await.unwrap_err();
-    assert!(
-        matches!(&listed, Fault::Unavailable(text) if text.starts_with("ListObjectsV2: NoAnswerInTime")),
-        "{listed}"
-    );
+    assert!(matches!(&listed, Fault::NoAnswer(text) if text.starts_with("ListObjectsV2: NoAnswerInTime")), "{listed}");
     let sent = in_time(server.sqs("erase").send(&continuation(), SHORT)).await.unwrap_err();
-    assert_eq!(sent, QueueFault::Unavailable("SendMessage: no answer in time".to_owned()));
+    assert_eq!(sent, QueueFault::NoAnswer("SendMessage: NoAnswerInTime".to_owned()));
     server.requests();
 }
 
@@ -29,28 +26,24 @@ async fn where_nobody_listens_the_reason_of_the_system_is_told() {
     let (reader, sqs) = (server.reader(), server.sqs("erase"));
     server.requests();
     let listed = reader.list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err();
-    let Fault::Unavailable(text) = &listed else { panic!("{listed}") };
+    let Fault::NoAnswer(text) = &listed else { panic!("{listed}") };
     assert!(text.starts_with("ListObjectsV2: NoConnection (") && text.contains("refused"), "{text}");
     let sent = sqs.send(&continuation(), LIMIT).await.unwrap_err();
-    assert_eq!(sent, QueueFault::Unavailable("SendMessage: no connection".to_owned()));
+    assert_eq!(sent, QueueFault::NoAnswer("SendMessage: NoConnection".to_owned()));
 }
 
 #[tokio::test]
-async fn what_the_sdk_cannot_make_a_request_of_is_refused_and_never_sent() {
-    let server = Server::start(vec![]);
-    let fault = server.reader().is_versioned("", LIMIT).await.unwrap_err();
-    assert!(matches!(&fault, Fault::Refused(text) if text.starts_with("GetBucketVersioning: NoRequest (")), "{fault}");
-    server.requests();
-}
-
-#[tokio::test]
-async fn a_refusal_says_what_to_look_for_first() {
+async fn a_denied_request_says_what_to_check_first_and_no_other_does() {
     for (status, code, hint) in [
         (403, "AccessDenied", "; is s3:ListBucket granted, and is the bucket's owner the expected one?"),
+        (403, "SignatureDoesNotMatch", "; are the credentials those of this store?"),
+        (403, "InvalidAccessKeyId", "; are the credentials those of this store?"),
+        (403, "AllAccessDisabled", ""),
         (404, "NoSuchBucket", "; does the bucket exist?"),
+        (404, "NoSuchUpload", ""),
         (301, "PermanentRedirect", "; is the bucket in another region?"),
         (307, "TemporaryRedirect", "; is the bucket in another region?"),
-        (400, "AuthorizationHeaderMalformed", ""),
+        (400, "AuthorizationHeaderMalformed", "; is the bucket in another region?"),
     ] {
         let server = Server::start(vec![error(status, code)]);
         let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err();
@@ -58,6 +51,58 @@ async fn a_refusal_says_what_to_look_for_first() {
         assert_eq!(fault, Fault::Refused(told));
         server.requests();
     }
+}
+
+#[tokio::test]
+async fn a_region_that_s3_names_is_reported() {
+    let body = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the \
+                region 'us-east-1' is wrong; expecting 'eu-west-1'</Message><Region>eu-west-1</Region></Error>";
+    let server = Server::start(vec![Answer::Full(400, body.to_owned())]);
+    let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err().to_string();
+    assert!(fault.contains("the region 'us-east-1' is wrong") && fault.ends_with("the bucket is in region eu-west-1"));
+    server.requests();
+    let odd = "<Error><Code>PermanentRedirect</Code><Region>u1/secret</Region></Error>";
+    let server = Server::start(vec![Answer::Full(301, odd.to_owned())]);
+    let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err().to_string();
+    assert!(fault.ends_with("; is the bucket in another region?"), "{fault}");
+    server.requests();
+}
+
+#[tokio::test]
+async fn an_answer_of_another_operation_was_an_answer_and_says_which() {
+    let buckets = || full("<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>");
+    let server = Server::start(vec![buckets(), buckets(), buckets(), buckets(), buckets()]);
+    let (reader, s3) = (server.reader(), server.s3());
+    let mut faults = vec![reader.is_versioned(&prefix(), LIMIT).await.unwrap_err()];
+    for kind in [Kind::Objects, Kind::Versions, Kind::Uploads] {
+        faults.push(reader.list(&prefix(), kind, None, LIMIT).await.unwrap_err());
+    }
+    faults.push(s3.delete(&prefix(), &items(&["u1/a"]), LIMIT).await.unwrap_err());
+    for fault in faults {
+        assert!(matches!(fault, Fault::Untrustworthy(_)), "{fault:?}");
+        let hint = "the answer is a ListAllMyBucketsResult: are the endpoint and S3_FORCE_PATH_STYLE right?";
+        assert!(fault.to_string().ends_with(hint), "{fault}");
+    }
+    server.requests();
+}
+
+#[tokio::test]
+async fn s3s_own_sentence_is_kept_without_what_could_be_a_key() {
+    let with = |message: &str| {
+        Answer::Full(400, format!("<Error><Code>InvalidRequest</Code><Message>{message}</Message></Error>"))
+    };
+    let missing = "Missing required header for this request: Content-MD5";
+    let server = Server::start(vec![with(missing), with("u1/My secret photo.jpg is odd"), with("the id u1 is odd")]);
+    let s3 = server.s3();
+    let mut faults = Vec::new();
+    for _ in 0..3 {
+        faults.push(s3.delete(&prefix(), &items(&["u1/My secret photo.jpg"]), LIMIT).await.unwrap_err().to_string());
+    }
+    assert!(faults[0].ends_with(&format!("InvalidRequest (HTTP 400, request id REQ1): {missing}")), "{}", faults[0]);
+    for fault in &faults[1..] {
+        assert!(!["u1", "secret", "photo"].into_iter().any(|part| fault.contains(part)), "{fault}");
+    }
+    server.requests();
 }
 
 #[tokio::test]
@@ -70,7 +115,9 @@ async fn an_error_that_is_no_xml_is_sorted_by_its_status() {
             Fault::Throttled(text) => assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 503"), "{fault}"),
             Fault::Unavailable(text) => assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 502"), "{fault}"),
             Fault::Refused(text) => assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 403"), "{fault}"),
-            Fault::Untrustworthy(_) | Fault::TokenRefused(_) | Fault::Malformed(_) => unreachable!("{fault}"),
+            Fault::NoAnswer(_) | Fault::Untrustworthy(_) | Fault::TokenRefused(_) | Fault::Malformed(_) => {
+                unreachable!("{fault}")
+            }
         }
     }
     server.requests();
@@ -79,20 +126,22 @@ async fn an_error_that_is_no_xml_is_sorted_by_its_status() {
 #[tokio::test]
 async fn the_code_of_a_key_says_whether_it_is_worth_another_try_and_at_what_pace() {
     let codes = [
-        ("AccessDenied", false, false),
-        ("InternalError", true, true),
-        ("OperationAborted", true, false),
-        ("RequestTimeout", true, false),
-        ("ServiceUnavailable", true, true),
-        ("SlowDown", true, true),
-        ("ThrottlingException", true, true),
+        ("AccessDenied", FailureKind::Denied),
+        ("CodeOf2030", FailureKind::Other),
+        ("InternalError", FailureKind::Throttled),
+        ("NoSuchVersion", FailureKind::NotFound),
+        ("OperationAborted", FailureKind::Transient),
+        ("RequestTimeout", FailureKind::Transient),
+        ("ServiceUnavailable", FailureKind::Throttled),
+        ("SlowDown", FailureKind::Throttled),
+        ("ThrottlingException", FailureKind::Throttled),
     ];
     let keys: Vec<String> = codes.iter().map(|(code, ..)| format!("u1/{code}")).collect();
     let errors = codes.map(|(code, ..)| format!("<Error><Key>u1/{code}</Key><Code>{code}</Code></Error>")).concat();
     let server = Server::start(vec![full(&format!("<DeleteResult>{errors}</DeleteResult>"))]);
     let items = items(&keys.iter().map(String::as_str).collect::<Vec<_>>());
-    let deletion = server.s3().delete(&prefix(), Kind::Objects, &items, LIMIT).await.unwrap();
-    let told = deletion.failures.iter().map(|failure| (&*failure.code, failure.is_retryable, failure.is_throttle));
+    let deletion = server.s3().delete(&prefix(), &items, LIMIT).await.unwrap();
+    let told = deletion.failures.iter().map(|failure| (&*failure.code, failure.kind));
     assert_eq!(told.collect::<Vec<_>>(), codes);
     server.requests();
 }

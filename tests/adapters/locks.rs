@@ -17,7 +17,7 @@ fn deleted() -> Answer {
 }
 
 async fn delete_version(s3: &S3, kind: Kind) -> Result<u64, Fault> {
-    let deletion = s3.delete(&prefix(), kind, &with_ids(&[("u1/a", "v1")]), LIMIT).await?;
+    let deletion = s3.delete(&prefix(), &with_ids(kind, &[("u1/a", "v1")]), LIMIT).await?;
     assert_eq!(deletion.failures, []);
     Ok(deletion.requests)
 }
@@ -28,7 +28,7 @@ async fn governance_is_bypassed_where_there_is_a_lock_and_the_lock_is_asked_for_
     let s3 = server.s3_that_bypasses();
     assert_eq!(delete_version(&s3, Kind::Versions).await, Ok(2));
     assert_eq!(delete_version(&s3, Kind::DeleteMarkers).await, Ok(1));
-    let single = s3.delete(&prefix(), Kind::Versions, &with_ids(&[("u1/\u{1}", "v1")]), LIMIT).await.unwrap();
+    let single = s3.delete(&prefix(), &with_ids(Kind::Versions, &[("u1/\u{1}", "v1")]), LIMIT).await.unwrap();
     assert_eq!(single.requests, 1);
     let requests = server.requests();
     assert!(requests[0].starts_with("GET /photos/?object-lock "), "{}", requests[0]);
@@ -55,7 +55,7 @@ async fn governance_is_not_bypassed_where_there_is_no_lock_or_where_it_was_not_a
     assert!(!server.requests()[0].contains(BYPASS));
     // Objects of a bucket without versions cannot be locked.
     let server = Server::start(vec![deleted()]);
-    let deletion = server.s3_that_bypasses().delete(&prefix(), Kind::Objects, &items(&["u1/a"]), LIMIT).await.unwrap();
+    let deletion = server.s3_that_bypasses().delete(&prefix(), &items(&["u1/a"]), LIMIT).await.unwrap();
     assert_eq!((deletion.requests, deletion.failures), (1, vec![]));
     assert!(!server.requests()[0].contains(BYPASS));
 }
@@ -85,7 +85,7 @@ async fn retention(hold: (u16, &'static str), retention: (u16, &'static str)) ->
         line if line.contains("/photos/u1/%01a?retention&versionId=v%261") => answer(retention),
         _ => error(400, "NotExpected"),
     });
-    let item = with_ids(&[("u1/\u{1}a", "v&1")]).remove(0);
+    let item = with_ids(Kind::Versions, &[("u1/\u{1}a", "v&1")]).remove(0);
     let found = server.s3().retention(&prefix(), &item, LIMIT).await;
     assert_eq!(server.requests().len(), 3);
     found
@@ -145,7 +145,7 @@ async fn without_a_lock_nothing_is_asked_of_single_versions() {
     // Without the permission to see a lock, a refusal is one like another.
     for answer in [error(404, "ObjectLockConfigurationNotFoundError"), error(403, "AccessDenied")] {
         let server = Server::start(vec![answer]);
-        let (s3, item) = (server.s3(), with_ids(&[("u1/a", "v1")]).remove(0));
+        let (s3, item) = (server.s3(), with_ids(Kind::Versions, &[("u1/a", "v1")]).remove(0));
         for _ in 0..2 {
             assert_eq!(s3.retention(&prefix(), &item, LIMIT).await, Ok(None));
         }

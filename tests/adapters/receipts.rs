@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use erase_user_files::config::Encryption;
 use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
 
 use crate::server::{Answer, LIMIT, Server, error, in_time};
@@ -34,7 +35,7 @@ fn check(fault: &ReceiptFault, parts: [&str; 2]) {
 
 #[tokio::test]
 async fn a_receipt_is_stored_unless_there_is_one() {
-    let server = Server::start(vec![Answer::Full(200, String::new())]);
+    let server = Server::start(vec![Answer::Headers("etag: \"1\"\r\n")]);
     assert_eq!(server.receipts().store(NAME, DOCUMENT, LIMIT).await, Ok(Stored::Now));
     let request = server.requests().remove(0);
     assert!(request.starts_with("PUT /audit/erasures/e1/hop-000001.json?"), "{request}");
@@ -43,6 +44,37 @@ async fn a_receipt_is_stored_unless_there_is_one() {
     }
     assert!(request.ends_with(&format!("\r\n\r\n{DOCUMENT}")), "{request}");
     assert_eq!(store(error(412, "PreconditionFailed")).await, Ok(Stored::Before));
+}
+
+#[tokio::test]
+async fn an_answer_without_an_etag_has_stored_nothing() {
+    for answer in [Answer::Full(200, String::new()), Answer::Full(200, "<html>Sorry".to_owned())] {
+        let fault = store(answer).await.unwrap_err();
+        assert_eq!(fault, ReceiptFault::Unavailable("PutObject: the answer has no ETag".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_names_the_encryption_that_the_settings_ask_for() {
+    let key = "arn:aws:kms:eu-central-1:123456789012:key/1";
+    let kms = |key_id: Option<&str>| Encryption::Kms { key_id: key_id.map(str::to_owned) };
+    let (sse, key_header) = ("x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id");
+    for (encryption, header, key_id) in [
+        (None, None, None),
+        (Some(Encryption::Aes256), Some("AES256"), None),
+        (Some(kms(None)), Some("aws:kms"), None),
+        (Some(kms(Some(key))), Some("aws:kms"), Some(key)),
+    ] {
+        let server = Server::start(vec![Answer::Headers("etag: \"1\"\r\n")]);
+        let stored = server.receipts_with(encryption).store(NAME, DOCUMENT, LIMIT).await;
+        assert_eq!(stored, Ok(Stored::Now));
+        let request = server.requests().remove(0);
+        let value = |name: &str| {
+            let mut lines = request.lines().filter_map(|line| line.split_once(": "));
+            lines.find(|(header, _)| *header == name).map(|(_, value)| value)
+        };
+        assert_eq!((value(sse), value(key_header)), (header, key_id));
+    }
 }
 
 #[tokio::test]
@@ -105,10 +137,10 @@ async fn a_server_that_hangs_costs_no_more_than_the_limit() {
     let server = Server::start(vec![Answer::Hang, Answer::Hang, Answer::Stall(DOCUMENT.to_owned())]);
     let (receipts, limit) = (server.receipts(), Duration::from_millis(200));
     let stored = in_time(receipts.store(NAME, DOCUMENT, limit)).await;
-    assert!(matches!(stored, Err(ReceiptFault::Unavailable(_))), "{stored:?}");
+    assert!(matches!(stored, Err(ReceiptFault::NoAnswer(_))), "{stored:?}");
     for _ in 0..2 {
         let text = in_time(receipts.read(NAME, limit)).await;
-        assert!(matches!(text, Err(ReceiptFault::Unavailable(_))), "{text:?}");
+        assert!(matches!(text, Err(ReceiptFault::NoAnswer(_))), "{text:?}");
     }
     server.requests();
 }

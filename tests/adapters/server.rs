@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use erase_user_files::bucket::Item;
 use erase_user_files::bucket::s3::{S3, S3Reader};
+use erase_user_files::bucket::{Item, Kind};
+use erase_user_files::config::{Encryption, ReceiptSettings};
 use erase_user_files::queue::Outgoing;
 use erase_user_files::queue::sqs::Sqs;
 use erase_user_files::receipts::s3::S3Receipts;
@@ -94,8 +95,13 @@ impl Server {
     }
 
     pub(crate) fn receipts(&self) -> S3Receipts {
+        self.receipts_with(None)
+    }
+
+    pub(crate) fn receipts_with(&self, encryption: Option<Encryption>) -> S3Receipts {
         let folder = Folder::parse("s3://audit/erasures/").expect("a folder");
-        S3Receipts::new(&self.client(), folder, Some(OWNER.to_owned()))
+        let expected_owner = Some(OWNER.to_owned());
+        S3Receipts::new(&self.client(), ReceiptSettings { folder, expected_owner, encryption })
     }
 
     fn client(&self) -> aws_sdk_s3::Client {
@@ -196,12 +202,19 @@ pub(crate) fn continuation() -> Outgoing {
 
 /// Objects to delete.
 pub(crate) fn items(keys: &[&str]) -> Vec<Item> {
-    let own = |key: &&str| Item { key: prefix().own((*key).to_owned()).expect("a key of u1"), id: None, bytes: 1 };
+    let own = |key: &&str| Item {
+        kind: Kind::Objects,
+        key: prefix().own((*key).to_owned()).expect("a key of u1"),
+        other_key: None,
+        id: None,
+        bytes: 1,
+        last_modified: None,
+    };
     keys.iter().map(own).collect()
 }
 
 /// Versions, delete markers or uploads to delete: key and id.
-pub(crate) fn with_ids(keys_and_ids: &[(&str, &str)]) -> Vec<Item> {
-    let with_id = |(key, id): &(&str, &str)| Item { id: Some((*id).to_owned()), ..items(&[key]).remove(0) };
+pub(crate) fn with_ids(kind: Kind, keys_and_ids: &[(&str, &str)]) -> Vec<Item> {
+    let with_id = |(key, id): &(&str, &str)| Item { kind, id: Some((*id).to_owned()), ..items(&[key]).remove(0) };
     keys_and_ids.iter().map(with_id).collect()
 }

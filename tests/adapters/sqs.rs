@@ -45,6 +45,28 @@ async fn a_message_is_given_back_to_the_queue_that_it_came_from() {
 }
 
 #[tokio::test]
+async fn a_message_is_sent_only_if_sqs_names_it_and_has_taken_this_body() {
+    for (answer, is_sent) in [
+        (r#"{"MessageId":"m1","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#, true),
+        (r#"{"MessageId":"m1","MD5OfMessageBody":"99914B932BD37A50B983C5E7C90AE93B"}"#, true),
+        (r#"{"MessageId":"m1"}"#, true),
+        (r#"{"MessageId":"m1","MD5OfMessageBody":"00000000000000000000000000000000"}"#, false),
+        (r#"{"MessageId":"","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#, false),
+        (r#"{"MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#, false),
+        ("{}", false),
+        ("", false),
+        ("null", false),
+        ("<html>Sorry", false),
+    ] {
+        let server = Server::start(vec![Answer::Full(200, answer.to_owned())]);
+        let sent = server.sqs("erase").send(&continuation(), LIMIT).await;
+        assert_eq!(sent.is_ok(), is_sent, "{answer}: {sent:?}");
+        assert!(sent.err().is_none_or(|fault| !fault.is_hopeless()), "{answer}");
+        server.requests();
+    }
+}
+
+#[tokio::test]
 async fn failed_requests_to_sqs_are_sorted_by_what_to_do_about_them() {
     let error = |status, code: &str| {
         Answer::Full(status, format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"secret"}}"#))

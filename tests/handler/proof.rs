@@ -30,7 +30,7 @@ async fn hop(work: &impl Work, erase_before: Option<OffsetDateTime>) -> End {
     let targets = Targets::parse("s3://photos/{user_id}/").expect("a target is a target");
     let user = UserId::parse("u1").expect("a user id is a user id");
     let stop = Instant::now() + Duration::from_secs(30);
-    let job = Job { targets: &targets, user: &user, erase_before, max_objects: None, stop };
+    let job = Job { targets: &targets, user: &user, erase_before, max_objects: None, started_at: None, stop };
     let pace = Pace::new(None, NonZeroU32::MIN, 1);
     work.work(&pace, &Counters::default(), job, &mut Bookmark::default()).await.end
 }
@@ -44,14 +44,15 @@ struct Switching {
 }
 
 impl Bucket for Shared<Switching> {
-    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
         Ok(self.asked.fetch_add(1, Ordering::Relaxed) > 0)
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, _token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
         let is_left = self.erased.load(Ordering::Relaxed) == 0 && kind == Kind::Versions;
         let id = Some("v1".to_owned());
-        let version = Entry { kind, key: format!("{}a", prefix.as_str()), id, bytes: 1, last_modified: None };
+        let version =
+            Entry { kind, key: format!("{}a", prefix.as_str()), other_key: None, id, bytes: 1, last_modified: None };
         Ok(Page { entries: is_left.then_some(version).into_iter().collect(), next: None, cut_at: None })
     }
 
@@ -61,8 +62,8 @@ impl Bucket for Shared<Switching> {
 }
 
 impl Deletes for Shared<Switching> {
-    async fn delete(&self, _prefix: &Prefix, kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
-        assert_eq!((kind, items.len()), (Kind::Versions, 1));
+    async fn delete(&self, _prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+        assert_eq!((items[0].kind, items.len()), (Kind::Versions, 1));
         self.erased.fetch_add(1, Ordering::Relaxed);
         Ok(Deletion { requests: 1, failures: Vec::new() })
     }
@@ -106,7 +107,7 @@ impl Completing {
 }
 
 impl Bucket for Shared<Completing> {
-    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
         Ok(self.is_versioned)
     }
 
@@ -117,7 +118,7 @@ impl Bucket for Shared<Completing> {
         let is_there = if kind == Kind::Uploads { self.lists(kind) } else { before };
         let id = (kind != Kind::Objects).then(|| "1".to_owned());
         let last_modified = Some(OffsetDateTime::UNIX_EPOCH);
-        let entry = Entry { kind, key: format!("{}a", prefix.as_str()), id, bytes: 1, last_modified };
+        let entry = Entry { kind, key: format!("{}a", prefix.as_str()), other_key: None, id, bytes: 1, last_modified };
         Ok(Page { entries: is_there.then_some(entry).into_iter().collect(), next: None, cut_at: None })
     }
 
@@ -127,8 +128,8 @@ impl Bucket for Shared<Completing> {
 }
 
 impl Deletes for Shared<Completing> {
-    async fn delete(&self, _prefix: &Prefix, kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
-        assert_eq!((kind == Kind::Versions, items.len()), (self.is_versioned, 1));
+    async fn delete(&self, _prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+        assert_eq!((items[0].kind == Kind::Versions, items.len()), (self.is_versioned, 1));
         self.erased.fetch_add(1, Ordering::Relaxed);
         Ok(Deletion { requests: 1, failures: Vec::new() })
     }
@@ -178,7 +179,7 @@ async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_era
 struct Buried;
 
 impl Bucket for Buried {
-    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
         sleep(Duration::from_millis(20)).await;
         Ok(true)
     }
@@ -199,13 +200,7 @@ impl Bucket for Buried {
 }
 
 impl Deletes for Buried {
-    async fn delete(
-        &self,
-        _prefix: &Prefix,
-        _kind: Kind,
-        _items: &[Item],
-        _limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    async fn delete(&self, _prefix: &Prefix, _items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
         unreachable!("there is nothing to delete")
     }
 

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use erase_user_files::bucket::{Bucket, Deletes, Deletion, Entry, Fault, Item, KeyFailure, Kind, Page, Retention};
+use erase_user_files::bucket::{
+    Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
+};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
 use erase_user_files::eraser::Eraser;
@@ -97,14 +99,14 @@ impl Store {
 }
 
 impl Bucket for Shared<Store> {
-    async fn is_versioned(&self, _bucket: &str, _limit: Duration) -> Result<bool, Fault> {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
         Ok(self.is_versioned)
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
         if self.hangs {
             sleep(limit).await;
-            return Err(Fault::Unavailable("no answer in time".to_owned()));
+            return Err(Fault::NoAnswer("ListObjects: NoAnswerInTime".to_owned()));
         }
         assert!(!prefix.as_str().starts_with("panic"), "this one panics on purpose");
         sleep(Duration::from_millis(60)).await;
@@ -113,7 +115,7 @@ impl Bucket for Shared<Store> {
         }
         if self.lists_a_stray && kind == Kind::Uploads {
             let (key, id) = ("somebody-else/a".to_owned(), Some("upload".to_owned()));
-            let stray = Entry { kind, key, id, bytes: 0, last_modified: None };
+            let stray = Entry { kind, key, other_key: None, id, bytes: 0, last_modified: None };
             return Ok(Page { entries: vec![stray], next: None, cut_at: None });
         }
         if kind == Kind::Uploads {
@@ -131,6 +133,7 @@ impl Bucket for Shared<Store> {
         let listed = |number: &u32| Entry {
             kind,
             key: format!("{}{number:09}", prefix.as_str()),
+            other_key: None,
             id: self.is_versioned.then(|| "v1".to_owned()),
             bytes: 1,
             last_modified: UNIX_EPOCH.checked_add(Duration::from_secs((*number).into())).map(Into::into),
@@ -151,7 +154,7 @@ impl Bucket for Shared<Store> {
 }
 
 impl Deletes for Shared<Store> {
-    async fn delete(&self, prefix: &Prefix, _kind: Kind, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(&self, prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
         self.note(Event::Deleting(items.len()));
         let number = |item: &Item| item.key.as_str()[prefix.as_str().len()..].parse::<u32>().expect("a number");
         if self.stuck_from == items.first().map(number) {
@@ -167,8 +170,7 @@ impl Deletes for Shared<Store> {
             sleep(Duration::from_millis(250)).await;
         }
         if self.refuses {
-            let failure =
-                |index| KeyFailure { index, code: "AccessDenied".to_owned(), is_retryable: false, is_throttle: false };
+            let failure = |index| KeyFailure { index, code: "AccessDenied".to_owned(), kind: FailureKind::Denied };
             return Ok(Deletion { requests: 1, failures: (0..items.len()).map(failure).collect() });
         }
         self.remove(prefix.as_str(), items.iter().map(number));

@@ -361,7 +361,7 @@ impl World {
         let Doing::Round(pass) = &hop.doing else { return };
         match pass.round.judge(pass.is_fresh, 1) {
             Judgement::Erased => hop.doing = Doing::Proven(pass.clone()),
-            Judgement::Stuck(_) => state.give_back(worker),
+            Judgement::Stuck(_) | Judgement::Failed(_) | Judgement::Wait => state.give_back(worker),
             Judgement::NextRound => {
                 hop.doing = Doing::Round(Pass::begin(&Bookmark::default(), stored));
             }

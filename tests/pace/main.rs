@@ -9,6 +9,7 @@ mod partition;
 #[path = "../../bench/src/race/plot.rs"]
 mod plot;
 
+mod noise;
 mod others;
 mod table;
 mod world;
@@ -45,11 +46,13 @@ async fn at_the_limit_that_is_documented_nothing_is_refused_and_no_time_is_lost(
 
 #[tokio::test(start_paused = true)]
 async fn a_lower_limit_is_found_by_few_refusals() {
-    for (limit, most_time, most_refused) in [(1_200, 1.10, 8.0), (300, 1.20, 15.0), (3_000, 1.10, 8.0)] {
+    for (limit, most_time, most_refused) in [(1_200, 1.05, 6.0), (300, 1.10, 16.0), (3_000, 1.10, 8.0)] {
         for no in [REQUEST, COSTLY_REQUEST, KEYS] {
             let keys = usize::try_from(limit).unwrap() * 80;
             let run = partition(limit, no).erase(&pace(3_500), keys).await;
-            let (time, refused) = (run.over_the_bound(limit), run.refused_percent());
+            // Where single keys are throttled, a request of which one key is throttled is not a refused one.
+            let refused = if no == KEYS { run.throttled_keys_percent() } else { run.refused_percent() };
+            let time = run.over_the_bound(limit);
             assert!(time < most_time && refused < most_refused, "{limit} {no:?}: {run:?}, {time:.3}, {refused:.1} %");
         }
     }
@@ -57,11 +60,11 @@ async fn a_lower_limit_is_found_by_few_refusals() {
 
 #[tokio::test(start_paused = true)]
 async fn a_higher_limit_is_used_where_there_is_no_ceiling() {
-    for (limit, most_time) in [(3_500, 1.10), (7_000, 1.15), (20_000, 1.25)] {
+    for (limit, most_time) in [(3_500, 1.10), (7_000, 1.17), (20_000, 1.25)] {
         let keys = usize::try_from(limit).unwrap() * 60;
         let run = partition(limit, REQUEST).erase(&pace(0), keys).await;
         assert!(run.over_the_bound(limit) < most_time, "{limit}: {run:?}, {:.3}", run.over_the_bound(limit));
-        assert!(run.refused_percent() < 5.0, "{limit}: {run:?}");
+        assert!(run.refused_percent() < 6.0, "{limit}: {run:?}");
     }
     // Only the number of requests at once is a limit here: eight full ones take 250 ms.
     let unlimited = partition(1_000_000_000, REQUEST).erase(&pace(0), 100_000).await;
@@ -124,8 +127,8 @@ async fn two_environments_share_a_partition() {
     };
     let (first, second) = tokio::join!(partition.erase(&first, 200_000), late);
     for run in [&first, &second] {
-        assert!(run.keys_per_second() > 1_400.0, "{first:?} {second:?}");
-        assert!(run.refused_percent() < 5.0, "{first:?} {second:?}");
+        assert!(run.keys_per_second() > 1_600.0, "{first:?} {second:?}");
+        assert!(run.refused_percent() < 7.0, "{first:?} {second:?}");
     }
 }
 

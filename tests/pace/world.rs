@@ -9,6 +9,7 @@ use erase_user_files::pace::{Pace, Pass};
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
+use crate::noise::{Dice, Noise};
 use crate::partition::Partition;
 
 /// What S3 takes for a DeleteObjects: so long, and so much more for 1,000 keys.
@@ -65,6 +66,8 @@ impl Sent for Pass<'_> {
 pub(crate) struct Run {
     pub(crate) seconds: f64,
     pub(crate) keys: usize,
+    /// Keys of all requests, each as often as it was sent.
+    pub(crate) sent: usize,
     pub(crate) requests: u32,
     pub(crate) refused: u32,
     /// When, in seconds, how many keys passed.
@@ -82,6 +85,11 @@ impl Run {
         self.seconds / ((self.keys as f64 - limit) / limit)
     }
 
+    /// The share of keys that were throttled, of all that were sent.
+    pub(crate) fn throttled_keys_percent(&self) -> f64 {
+        100.0 * (1.0 - self.keys as f64 / self.sent as f64)
+    }
+
     pub(crate) fn refused_percent(&self) -> f64 {
         f64::from(self.refused) / f64::from(self.requests) * 100.0
     }
@@ -89,16 +97,22 @@ impl Run {
 
 /// A partition that may be shared.
 #[derive(Debug, Clone)]
-pub(crate) struct Shared(pub(crate) Rc<RefCell<Partition>>);
+pub(crate) struct Shared(pub(crate) Rc<RefCell<Partition>>, Option<Rc<Dice>>);
 
 impl Shared {
     pub(crate) fn new(keys_per_second: u32, no: Option<f64>) -> Self {
-        Self(Rc::new(RefCell::new(Partition::new(keys_per_second, no, Instant::now()))))
+        Self(Rc::new(RefCell::new(Partition::new(keys_per_second, no, Instant::now()))), None)
+    }
+
+    /// The same, with something that is throttled at random.
+    pub(crate) fn with_noise(self, noise: Noise, seed: u64) -> Self {
+        Self(self.0, Some(Rc::new(Dice::new(noise, seed))))
     }
 
     /// How many of the keys are taken.
     pub(crate) fn takes(&self, keys: usize) -> usize {
-        self.0.borrow_mut().take(keys, Instant::now())
+        let keys = self.1.as_ref().map_or(keys, |dice| dice.spare(keys));
+        if keys == 0 { 0 } else { self.0.borrow_mut().take(keys, Instant::now()) }
     }
 
     /// Deletes so many keys at this pace, as many requests at once as there are slots, for at most an hour.
@@ -126,6 +140,7 @@ impl Shared {
                 pass.answered(pass.keys() - taken);
                 open -= taken;
                 let mut run = run.borrow_mut();
+                run.sent += pass.keys();
                 run.requests += 1;
                 run.refused += u32::from(taken < pass.keys());
                 run.keys += taken;

@@ -8,14 +8,14 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::claims::{has_receipt, hash};
+use crate::claims::{has_own_receipt, has_receipt, hash};
 use crate::fake::model::Version;
 use crate::mail::{Message, Step};
 use crate::people::{PERSONAL, WITHDRAWN, owner};
 use crate::world::World;
 
-/// A delete request: only what was asked to be erased, as what it is, and no marker above data.
-pub(crate) fn check_delete(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) {
+/// A delete request: only what was asked to be erased, as what it is, and none that makes data current again.
+pub(crate) fn check_delete(world: &mut World, prefix: &Prefix, items: &[Item]) {
     if items.is_empty() || items.len() > 1_000 {
         world.broken(format!("a delete request has {} items", items.len()));
     }
@@ -29,15 +29,15 @@ pub(crate) fn check_delete(world: &mut World, prefix: &Prefix, kind: Kind, items
         if !item.key.as_str().starts_with(prefix.as_str()) {
             world.broken("a delete request names a neighbour's key".to_owned());
         }
-        if let Some(wrong) = wrong_with(world, prefix.bucket(), kind, item) {
+        if let Some(wrong) = wrong_with(world, prefix.bucket(), item, items) {
             world.broken(wrong);
         }
     }
 }
 
 /// Why this item must not be deleted now, if so.
-fn wrong_with(world: &World, bucket: &str, kind: Kind, item: &Item) -> Option<String> {
-    let key = item.key.as_str();
+fn wrong_with(world: &World, bucket: &str, item: &Item, items: &[Item]) -> Option<String> {
+    let (key, kind) = (item.key.as_str(), item.kind);
     let versions = world.s3.versions(bucket, key);
     let Some(id) = item.id.as_deref() else {
         // What is newest may have been written after it was listed.
@@ -56,7 +56,7 @@ fn wrong_with(world: &World, bucket: &str, kind: Kind, item: &Item) -> Option<St
     }
     let version = versions.iter().find(|version| version.id == id)?;
     if id == "null" && world.writes > 0 {
-        // Another one may stand in its place since it was listed.
+        // Another one may be in its place since it was listed.
         return None;
     }
     if version.kind() != kind {
@@ -65,11 +65,18 @@ fn wrong_with(world: &World, bucket: &str, kind: Kind, item: &Item) -> Option<St
     if world.is_newer(version.last_modified) {
         return Some(format!("{kind:?} newer than eraseBefore are deleted"));
     }
-    // Data above the marker does not reappear: it is there, or covered by another.
-    let is_below = |other: &&Version| other.bytes.is_some() && other.sequence < version.sequence;
-    let mut below = versions.iter().filter(is_below);
-    let is_uncovered = kind == Kind::DeleteMarkers && below.any(|data| !world.is_newer(data.last_modified));
-    is_uncovered.then(|| "a delete marker is deleted while data below it is there".to_owned())
+    // S3 may carry out one request in any order: all that is newer than the data below may be deleted before it.
+    let is_requested = |other: &&Version| {
+        let is_it = |item: &Item| item.key.as_str() == key && item.id.as_deref() == Some(&*other.id);
+        items.iter().any(is_it)
+    };
+    let newest_that_stays = versions.iter().find(|other| !is_requested(other) || other.sequence < version.sequence);
+    let becomes_current = newest_that_stays.is_some_and(|other| {
+        other.bytes.is_some() && other.sequence < version.sequence && !world.is_newer(other.last_modified)
+    });
+    // Who believes a store that only says "deleted" cannot know what is left.
+    let is_uncovered = kind == Kind::DeleteMarkers && becomes_current && !world.weather.is_liar;
+    is_uncovered.then(|| "a delete marker is deleted, and data becomes current again".to_owned())
 }
 
 /// A sweep on its way: it follows a proof, and its receipt.
@@ -89,8 +96,9 @@ pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) 
         world.broken("a sweep was arranged before the receipt of the erasure was stored".to_owned());
     }
     // The first hop of an erasure asks for no sweep.
-    let is_first = !world.continued.contains(&(erasure, user.clone(), hop.saturating_sub(1), true));
-    if is_first && !world.was_empty_since(&user, since) {
+    let is_first = !world.continued.contains(&(erasure.clone(), user.clone(), hop.saturating_sub(1), true));
+    // A delivery that finds the receipt of an earlier one arranges the sweep that may be missing.
+    if is_first && !world.was_empty_since(&user, since) && !has_receipt(world, &erasure, &user, "erased") {
         world.broken(format!("a sweep was arranged for {user}, who was not empty at any moment of the invocation"));
     }
     if !is_first {
@@ -117,6 +125,16 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
         (false, true) => "swept",
         (false, false) => "erased",
     };
+    if outcome != "dry-run" && has_own_receipt(world, message, outcome) {
+        world.reach("done by an earlier delivery");
+        let is_swept = is_sweep || world.scene.sweep_seconds == 0 || has_receipt(world, &erasure, user, "swept");
+        if !is_swept {
+            world.broken(format!("{user} was called erased without a sweep to follow"));
+        }
+        world.proven.insert((erasure, id));
+        world.mail.delete(message.id);
+        return;
+    }
     let is_due = !is_sweep || sweep_at.is_some_and(|due| due <= world.clock_of_the_function());
     let needs_sweep = outcome == "erased" && world.scene.sweep_seconds > 0;
     if !world.scene.is_dry_run && !world.was_empty_since(user, start) {
@@ -143,7 +161,7 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
     let (outcome, reason) = (fields["outcome"].as_str(), fields["reason"].as_str().unwrap_or_default());
     let count = |name: &str| fields[name].as_u64().unwrap_or(0);
     let user = WITHDRAWN.into_iter().find(|user| fields["user"] == hash(user));
-    let is_claim = matches!(outcome, Some("erased" | "swept"));
+    let is_claim = matches!(outcome, Some("erased" | "swept")) && !reason.contains("an earlier delivery has stored");
     if is_claim && !user.is_some_and(|user| world.was_empty_since(user, since)) {
         world.broken(format!("the log says what is not true of {user:?}: {line}"));
     }
@@ -159,14 +177,14 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
         None => {}
     }
     let phrases = [
-        ("rounds found objects", "too many rounds"),
-        ("the fuse blew", "fuse blown"),
+        ("rounds found something", "too many rounds"),
+        ("the object limit is reached", "fuse blown"),
         ("hops in a row deleted nothing", "too many idle hops"),
         ("failed to store the receipt", "receipt given up"),
         ("another receipt stands", "receipt of another user"),
         ("DRY_RUN is on", "erasure met a dry run"),
         ("DRY_RUN is off", "dry run met an erasure"),
-        ("S3 does not let go", "nothing more can be deleted"),
+        ("what is left cannot be deleted", "nothing more can be deleted"),
         ("the continuation has format version 2", "format of a later release"),
     ];
     for (_, what) in phrases.into_iter().filter(|(phrase, _)| reason.contains(phrase)) {
@@ -174,6 +192,14 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
     }
     if outcome == Some("continued") && !world.scene.is_dry_run && ["objects", "versions"].map(count) == [0; 2] {
         world.reach("hop without a deletion continued");
+    }
+    if fields["foundNothing"] == true {
+        world.reach("nothing found");
+        // The second of two requests finds what the first has left.
+        let is_first = |user| world.requests.get(user) == Some(&1) && !world.is_mended;
+        if user.is_some_and(|user| is_first(user) && world.had_something_at_first(user)) {
+            world.broken(format!("the log says that nothing was found, and there was something: {line}"));
+        }
     }
     if count("retained") > 0 {
         world.reach("version retained");

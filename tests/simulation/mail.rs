@@ -7,6 +7,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
+use crate::weather::START;
+
 /// SQS gives a message up after so many deliveries.
 const MAX_RECEIVE_COUNT: u32 = 5;
 
@@ -53,6 +55,14 @@ pub(crate) struct Message {
 }
 
 impl Message {
+    /// When the request was sent that this message is, or goes on with.
+    pub(crate) fn requested_at(&self) -> Option<OffsetDateTime> {
+        let fields: Value = serde_json::from_str(&self.body).unwrap_or_default();
+        let said = fields["requestedAt"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+        let sent = Duration::from_millis(u64::try_from(self.sent_at.as_millis()).ok()?);
+        said.or(Some(OffsetDateTime::UNIX_EPOCH + Duration::from_secs(START) + sent))
+    }
+
     pub(crate) fn is_about(&self, user: &str) -> bool {
         !self.is_garbage && self.step.user == user
     }

@@ -127,10 +127,12 @@ async fn a_lock_holds_until_its_end_and_a_legal_hold_has_none() {
         fake.store().put("photos", &key, 1);
         let id = fake.store().versions("photos", &key)[0].id.clone();
         fake.store().lock("photos", &key, &id, Retention { hold, until });
-        items.push(Item { key: prefix("photos").own(key).expect("a key of u1"), id: Some(id), bytes: 1 });
+        let key = prefix("photos").own(key).expect("a key of u1");
+        let (kind, other_key, id) = (Kind::Versions, None, Some(id));
+        items.push(Item { kind, key, other_key, id, bytes: 1, last_modified: None });
     }
     let refused = async |fake: &Fake| {
-        let deletion = fake.delete(&prefix("photos"), Kind::Versions, &items, LIMIT).await.expect("an answer");
+        let deletion = fake.delete(&prefix("photos"), &items, LIMIT).await.expect("an answer");
         deletion.failures.iter().map(|failure| failure.index).collect::<Vec<_>>()
     };
     assert_eq!(refused(&fake).await, [0, 1, 2]);
@@ -143,6 +145,6 @@ async fn a_lock_holds_until_its_end_and_a_legal_hold_has_none() {
         Ok(Some(Retention { hold: Hold::LegalHold, until: None }))
     );
     assert_eq!(fake.retention(&prefix("photos"), &items[0], LIMIT).await, Ok(None));
-    assert_eq!(fake.is_versioned("photos", LIMIT).await, Ok(true));
-    assert!(fake.is_versioned("nowhere", LIMIT).await.is_err());
+    assert_eq!(fake.is_versioned(&prefix("photos"), LIMIT).await, Ok(true));
+    assert!(fake.is_versioned(&prefix("nowhere"), LIMIT).await.is_err());
 }

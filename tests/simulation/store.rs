@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{Bucket, Deletes, Deletion, Entry, Fault, Item, KeyFailure, Kind, Page, Retention};
+use erase_user_files::bucket::{
+    Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
+};
 use erase_user_files::target::Prefix;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -43,7 +45,8 @@ impl Store {
 }
 
 impl Bucket for Store {
-    async fn is_versioned(&self, bucket: &str, limit: Duration) -> Result<bool, Fault> {
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+        let bucket = prefix.bucket();
         if !BUCKETS.contains(&bucket) {
             locked(&self.0).broken(format!("a bucket was asked for that no target names: {bucket}"));
         }
@@ -105,7 +108,7 @@ fn list_now(world: &mut World, prefix: &Prefix, kind: Kind, token: Option<&str>)
         world.reach("empty page");
     }
     let is_open = |entry: &&Entry| Some(&entry.key) == page.cut_at.as_ref() && entry.kind == Kind::DeleteMarkers;
-    if kind == Kind::DeleteMarkers && page.entries.iter().any(|entry| is_open(&entry)) {
+    if kind == Kind::Versions && page.entries.iter().any(|entry| is_open(&entry)) {
         world.reach("page cut behind a marker");
     }
     world.tokens += 1;
@@ -114,17 +117,25 @@ fn list_now(world: &mut World, prefix: &Prefix, kind: Kind, token: Option<&str>)
         let foreign = Entry { key: "u1-zebra0/secret-0000".to_owned(), ..page.entries[0].clone() };
         page.entries.push(foreign);
     }
-    world.dice.shuffle(&mut page.entries);
+    shuffle_keys(&mut world.dice, &mut page.entries);
     world.event(format_args!("listed {} {kind:?} of {bucket}, more: {}", page.entries.len(), page.next.is_some()));
     Ok(page)
 }
 
+/// Puts the keys of a page into any order. The versions of one key stay in theirs.
+fn shuffle_keys(dice: &mut fastrand::Rng, entries: &mut [Entry]) {
+    let mut keys: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
+    keys.dedup();
+    dice.shuffle(&mut keys);
+    entries.sort_by_cached_key(|entry| keys.iter().position(|key| *key == entry.key));
+}
+
 impl Deletes for Store {
-    async fn delete(&self, prefix: &Prefix, kind: Kind, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
         let start = Instant::now();
         let weather = self.weather();
-        check_delete(&mut locked(&self.0), prefix, kind, items);
-        let answer = || delete_or_refuse(&mut locked(&self.0), prefix, kind, items);
+        check_delete(&mut locked(&self.0), prefix, items);
+        let answer = || delete_or_refuse(&mut locked(&self.0), prefix, items);
         let is_early = locked(&self.0).scene.deletes_at_once;
         let early = is_early.then(answer);
         self.latency(limit, weather.list_hangs / 2, "delete hung").await?;
@@ -138,7 +149,8 @@ impl Deletes for Store {
         }
         let answer_takes = Duration::from_millis(locked(&self.0).dice.u64(0..100));
         sleep(answer_takes).await;
-        let requests = if kind == Kind::Uploads { items.len() as u64 } else { 1 };
+        let is_of_uploads = items.iter().any(|item| item.kind == Kind::Uploads);
+        let requests = if is_of_uploads { items.len() as u64 } else { 1 };
         Ok(Deletion { requests, failures })
     }
 
@@ -158,8 +170,8 @@ impl Deletes for Store {
 }
 
 impl Bucket for ReadOnly {
-    async fn is_versioned(&self, bucket: &str, limit: Duration) -> Result<bool, Fault> {
-        self.0.is_versioned(bucket, limit).await
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+        self.0.is_versioned(prefix, limit).await
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
@@ -173,7 +185,7 @@ impl Bucket for ReadOnly {
 
 /// The partition has had enough of keys for now.
 fn slow_down(index: usize) -> KeyFailure {
-    KeyFailure { index, code: "SlowDown".to_owned(), is_retryable: true, is_throttle: true }
+    KeyFailure { index, code: "SlowDown".to_owned(), kind: FailureKind::Throttled }
 }
 
 impl World {
@@ -218,7 +230,7 @@ fn note_a_late_marker(world: &mut World, prefix: &Prefix, code: &str) {
 }
 
 /// What becomes of a delete request, and which of its keys stay.
-fn delete_or_refuse(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) -> Result<Vec<KeyFailure>, Fault> {
+fn delete_or_refuse(world: &mut World, prefix: &Prefix, items: &[Item]) -> Result<Vec<KeyFailure>, Fault> {
     if world.happens(world.weather.throttled, "throttled") {
         return Err(Fault::Throttled("simulated".to_owned()));
     }
@@ -231,12 +243,12 @@ fn delete_or_refuse(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Ite
     let Some(taken) = world.keys_taken(prefix.bucket(), items.len()) else {
         return Err(Fault::Throttled("simulated".to_owned()));
     };
-    let mut failures = delete_now(world, prefix, kind, &items[..taken]);
+    let mut failures = delete_now(world, prefix, &items[..taken]);
     failures.extend((taken..items.len()).map(slow_down));
     Ok(failures)
 }
 
-fn delete_now(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) -> Vec<KeyFailure> {
+fn delete_now(world: &mut World, prefix: &Prefix, items: &[Item]) -> Vec<KeyFailure> {
     let (throttled, outlive) = (world.weather.keys_throttled, world.weather.uploads_outlive);
     let bucket = prefix.bucket();
     if let Some(bucket) = BUCKETS.into_iter().find(|name| *name == bucket) {
@@ -252,10 +264,10 @@ fn delete_now(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) ->
             failures.push(slow_down(index));
         } else if world.weather.is_liar {
             world.reach_silently("deletion only said");
-        } else if kind != Kind::Uploads || !world.happens(outlive, "upload outlived its abort") {
+        } else if item.kind != Kind::Uploads || !world.happens(outlive, "upload outlived its abort") {
             let bypasses_governance = world.scene.bypasses_governance;
-            match world.s3.delete(bucket, kind, item, bypasses_governance) {
-                Ok(()) => world.reach_silently(match kind {
+            match world.s3.delete(bucket, item, bypasses_governance) {
+                Ok(()) => world.reach_silently(match item.kind {
                     Kind::Uploads => "upload aborted",
                     Kind::Objects => "object deleted",
                     Kind::Versions => "version deleted",
@@ -269,6 +281,6 @@ fn delete_now(world: &mut World, prefix: &Prefix, kind: Kind, items: &[Item]) ->
             }
         }
     }
-    world.event(format_args!("deleted {} of {} {kind:?}", items.len() - failures.len(), items.len()));
+    world.event(format_args!("deleted {} of {} items", items.len() - failures.len(), items.len()));
     failures
 }

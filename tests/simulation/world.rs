@@ -277,6 +277,12 @@ impl World {
         !folders(user).iter().all(|(bucket, prefix)| PARTS.into_iter().all(|part| self.is_empty(bucket, prefix, part)))
     }
 
+    /// Whether this user had something to be erased when the world began.
+    pub(crate) fn had_something_at_first(&self, user: &str) -> bool {
+        let has_any = |census: &crate::claims::Census| census.values().any(|count| *count > 0);
+        folders(user).iter().any(|(bucket, prefix)| has_any(&self.census(&self.s3_at_first, bucket, prefix)))
+    }
+
     /// How much is left of all who asked, whether it is to be erased or not.
     pub(crate) fn left(&self) -> usize {
         let left = |(bucket, prefix): &(&'static str, String)| {

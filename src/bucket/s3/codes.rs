@@ -1,4 +1,4 @@
-//! S3's errors, sorted by what to do about them; shared with the receipts.
+//! S3's errors, classified by what the caller does about them; shared with the receipts.
 
 use std::error::Error;
 use std::time::Duration;
@@ -10,10 +10,11 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 
-use crate::bucket::{Fault, KeyFailure, MAX_CODE_BYTES};
+use super::sentence::scrub;
+use crate::bucket::{FailureKind, Fault, KeyFailure, MAX_CODE_BYTES};
 use crate::deadline::CONNECT_TIMEOUT;
 
-/// Codes of a key, in an answer of 200, that another try may cure.
+/// Codes of a key, in an answer of 200, that another attempt may cure.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 const RETRYABLE_CODES: [&str; 5] =
     ["InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"];
@@ -22,19 +23,74 @@ const RETRYABLE_CODES: [&str; 5] =
 const THROTTLE_CODES: [&str; 5] =
     ["RequestLimitExceeded", "ServiceUnavailable", "SlowDown", "ThrottlingException", "TooManyRequests"];
 
-/// Sorts an SDK error by what the caller does about it; returns S3's code too. The text never names keys.
-pub(crate) fn sort<E>(operation: &str, permission: &str, error: &SdkError<E, HttpResponse>) -> (String, Fault)
+/// Codes about the bucket, the account or the credentials, whatever the request was: every other request gets the same.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+const BUCKET_CODES: [&str; 24] = [
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "IllegalLocationConstraintException",
+    "InvalidAccessKeyId",
+    "InvalidAccessPoint",
+    "InvalidBucketName",
+    "InvalidBucketState",
+    "InvalidPayer",
+    "InvalidSecurity",
+    "InvalidToken",
+    "MissingAuthenticationToken",
+    "MissingSecurityHeader",
+    "NoSuchBucket",
+    "NotImplemented",
+    "NotSignedUp",
+    "PermanentRedirect",
+    "Redirect",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TemporaryRedirect",
+    "TokenRefreshRequired",
+    "UserSuspended",
+];
+
+/// Codes of an item that does not exist.
+const NOT_FOUND_CODES: [&str; 3] = ["NoSuchKey", "NoSuchUpload", "NoSuchVersion"];
+
+/// Our own code for a successful answer that is of another operation.
+const OTHER_ANSWER: &str = "OtherAnswer";
+
+/// What the S3 client says about a failed request.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// S3's code, or our own word where S3 gave none.
+    pub(crate) code: String,
+    /// The HTTP status; `None`: no answer came.
+    pub(crate) status: Option<u16>,
+    /// What the caller does about it. Its text names the operation and never a key.
+    pub(crate) fault: Fault,
+}
+
+/// Classifies an SDK error. `permission`: what S3 asks for this operation. `secret`: the key or the prefix of the request,
+/// of which no part may reach the text.
+pub(crate) fn classify<E>(operation: &str, permission: &str, secret: &str, error: &SdkError<E, HttpResponse>) -> Failed
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let status = status(error);
+    let response = error.raw_response();
+    let status = response.map(|response| response.status().as_u16());
+    let body = response.and_then(|response| response.body().bytes()).unwrap_or_default();
+    let root = root_of(body).filter(|root| *root != "Error");
+    let is_success = status.is_some_and(|status| (200..300).contains(&status));
     let (code, fault): (&str, fn(String) -> Fault) = match error {
+        _ if is_success && error.code().is_none() && root.is_some() && !is_answer_to(operation, root) => {
+            (OTHER_ANSWER, Fault::Untrustworthy)
+        }
         SdkError::ServiceError(service) => {
             let code = plain_code(service.err().code());
-            (code, sort_by_code(code, status.unwrap_or(0)))
+            (code, fault_of(code, status.unwrap_or(0)))
         }
-        SdkError::TimeoutError(_) => ("NoAnswerInTime", Fault::Unavailable),
-        SdkError::DispatchFailure(_) => ("NoConnection", Fault::Unavailable),
+        SdkError::TimeoutError(_) => ("NoAnswerInTime", Fault::NoAnswer),
+        SdkError::DispatchFailure(_) => ("NoConnection", Fault::NoAnswer),
+        SdkError::ResponseError(_) if status.is_none() => ("BrokenAnswer", Fault::NoAnswer),
         SdkError::ResponseError(_) => ("BrokenAnswer", Fault::Unavailable),
         SdkError::ConstructionFailure(_) => ("NoRequest", Fault::Refused),
         _ => ("Unknown", Fault::Unavailable),
@@ -44,25 +100,76 @@ where
         (None, Some(cause)) => format!(" ({cause})"),
         (None, None) => String::new(),
     };
-    let hint = match status {
-        Some(403) => format!("; is {permission} granted, and is the bucket's owner the expected one?"),
-        Some(404) => "; does the bucket exist?".to_owned(),
-        Some(300..400) => "; is the bucket in another region?".to_owned(),
-        _ => String::new(),
+    let sentence = error.as_service_error().and_then(ProvideErrorMetadata::message);
+    let sentence = sentence.and_then(|message| scrub(message, secret));
+    let sentence = sentence.map_or_else(String::new, |sentence| format!(": {sentence}"));
+    let region = response.and_then(|response| region_of(response.headers().get("x-amz-bucket-region"), body));
+    let hint = hint(code, status, permission, region, root);
+    Failed { code: code.to_owned(), status, fault: fault(format!("{operation}: {code}{details}{sentence}{hint}")) }
+}
+
+/// What the operator checks first.
+fn hint(code: &str, status: Option<u16>, permission: &str, region: Option<&str>, root: Option<&str>) -> String {
+    let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
+    let names_region = is_redirect || ["AuthorizationHeaderMalformed", "PermanentRedirect"].contains(&code);
+    match code {
+        OTHER_ANSWER => format!(
+            "; the answer is a {}: are the endpoint and S3_FORCE_PATH_STYLE right?",
+            root.unwrap_or("document of another operation")
+        ),
+        "AccessDenied" => format!("; is {permission} granted, and is the bucket's owner the expected one?"),
+        "NoSuchBucket" => "; does the bucket exist?".to_owned(),
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" => "; are the credentials those of this store?".to_owned(),
+        _ => match region {
+            Some(region) if names_region || status == Some(400) => format!("; the bucket is in region {region}"),
+            _ if names_region => "; is the bucket in another region?".to_owned(),
+            _ => String::new(),
+        },
+    }
+}
+
+/// The region that an answer names in its header or in its body.
+fn region_of<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<&'a str> {
+    let in_body = || {
+        let (_, rest) = std::str::from_utf8(body).ok()?.split_once("<Region>")?;
+        rest.split_once("</Region>").map(|(region, _)| region)
     };
-    (code.to_owned(), fault(format!("{operation}: {code}{details}{hint}")))
+    let is_region = |region: &&str| {
+        (1..=32).contains(&region.len())
+            && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    header.or_else(in_body).filter(is_region)
 }
 
-/// The HTTP status of an answer that is an error; `None`: there was no answer.
-pub(crate) fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
-    error.raw_response().map(|response| response.status().as_u16())
+/// The name of a document's first element, if it can be a name of S3.
+fn root_of(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body.get(..body.len().min(512))?).ok()?;
+    let mut tags = text.split('<').skip(1).filter(|tag| !tag.starts_with(['?', '!']));
+    let name = tags.next()?.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next()?;
+    ((1..=MAX_CODE_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+        .then_some(name)
 }
 
-/// For requests that have no smaller form: what S3 cannot take as it is, it never will.
+/// Whether a root element belongs to an operation. Only operations that have one are asked for.
+fn is_answer_to(operation: &str, root: Option<&str>) -> bool {
+    let expected = match operation {
+        "ListObjectsV2" => "ListBucketResult",
+        "ListObjectVersions" => "ListVersionsResult",
+        "ListMultipartUploads" => "ListMultipartUploadsResult",
+        "ListParts" => "ListPartsResult",
+        "GetBucketVersioning" => "VersioningConfiguration",
+        "DeleteObjects" => "DeleteResult",
+        _ => return true,
+    };
+    root == Some(expected)
+}
+
+/// For requests that have no smaller form: what S3 rejects once, it always rejects.
 pub(super) fn not_malformed(fault: Fault) -> Fault {
     match fault {
         Fault::Malformed(text) => Fault::Refused(text),
         fault @ (Fault::Throttled(_)
+        | Fault::NoAnswer(_)
         | Fault::Unavailable(_)
         | Fault::Untrustworthy(_)
         | Fault::TokenRefused(_)
@@ -72,23 +179,30 @@ pub(super) fn not_malformed(fault: Fault) -> Fault {
 
 /// The failure of one item, by the code that the answer to many has for it.
 pub(super) fn key_failure(index: usize, code: &str) -> KeyFailure {
-    // S3 says so of single keys when it has too many at once.
-    let is_throttle = THROTTLE_CODES.contains(&code) || code == "InternalError";
-    let is_retryable = is_throttle || RETRYABLE_CODES.contains(&code);
-    KeyFailure { index, code: code.to_owned(), is_retryable, is_throttle }
+    let kind = match code {
+        // S3 says so of single keys when it has too many of them.
+        code if THROTTLE_CODES.contains(&code) || code == "InternalError" => FailureKind::Throttled,
+        code if RETRYABLE_CODES.contains(&code) => FailureKind::Transient,
+        code if NOT_FOUND_CODES.contains(&code) => FailureKind::NotFound,
+        "AccessDenied" => FailureKind::Denied,
+        _ => FailureKind::Other,
+    };
+    KeyFailure { index, code: code.to_owned(), kind }
 }
 
-/// The failure of one item that had a request of its own, unless it holds for all items.
-pub(super) fn own_failure(index: usize, (code, fault): (String, Fault)) -> Result<KeyFailure, Fault> {
-    let (is_retryable, is_throttle) = match fault {
-        Fault::Throttled(_) => (true, true),
-        Fault::Unavailable(_) => (true, false),
-        // A policy may deny single keys; without the permission itself, all of them fail like this.
-        Fault::Refused(_) if code == "AccessDenied" => (false, false),
-        Fault::Malformed(_) => (false, false),
-        fault @ (Fault::Refused(_) | Fault::Untrustworthy(_) | Fault::TokenRefused(_)) => return Err(fault),
+/// The failure of one item that had a request of its own. `Err`: it is not about this item, and all others get the same.
+pub(super) fn own_failure(index: usize, failed: Failed) -> Result<KeyFailure, Fault> {
+    let kind = match &failed.fault {
+        Fault::Throttled(_) => FailureKind::Throttled,
+        Fault::NoAnswer(_) | Fault::Unavailable(_) => FailureKind::Transient,
+        Fault::Refused(_) | Fault::Malformed(_) if NOT_FOUND_CODES.contains(&&*failed.code) => FailureKind::NotFound,
+        // A policy may deny single keys.
+        Fault::Refused(_) if failed.code == "AccessDenied" => FailureKind::Denied,
+        Fault::Refused(_) if !is_about_the_bucket(&failed.code, failed.status.unwrap_or(0)) => FailureKind::Other,
+        Fault::Malformed(_) => FailureKind::Other,
+        Fault::Refused(_) | Fault::Untrustworthy(_) | Fault::TokenRefused(_) => return Err(failed.fault),
     };
-    Ok(KeyFailure { index, code, is_retryable, is_throttle })
+    Ok(KeyFailure { index, code: failed.code, kind })
 }
 
 /// S3's codes are single words. Anything else could be anything, and has no place in logs.
@@ -104,15 +218,23 @@ fn is_plain(code: &str) -> bool {
     (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn sort_by_code(code: &str, status: u16) -> fn(String) -> Fault {
+/// Whether an error is about the bucket, the account or the credentials: no smaller or other request gets another answer.
+/// This is the one place that decides it.
+fn is_about_the_bucket(code: &str, status: u16) -> bool {
+    BUCKET_CODES.contains(&code)
+        || status == 0
+        || (300..400).contains(&status)
+        || status == 401
+        || (status == 404 && code == "NoCode")
+}
+
+fn fault_of(code: &str, status: u16) -> fn(String) -> Fault {
     match (code, status) {
         (code, status) if THROTTLE_CODES.contains(&code) || status == 429 || status == 503 => Fault::Throttled,
-        // A store of fewer operations than S3 says so with HTTP 501, and will not learn them by another try.
-        ("NotImplemented", _) => Fault::Refused,
-        // 300: the bucket is in another region, and no redirect is followed.
-        (code, status) if RETRYABLE_CODES.contains(&code) || !(300..500).contains(&status) => Fault::Unavailable,
-        ("MalformedXML" | "InvalidArgument" | "InvalidRequest" | "KeyTooLongError", _) => Fault::Malformed,
-        _ => Fault::Refused,
+        (code, status) if is_about_the_bucket(code, status) || status == 403 => Fault::Refused,
+        (code, status) if RETRYABLE_CODES.contains(&code) || !(400..500).contains(&status) => Fault::Unavailable,
+        // Whatever else S3 rejects may be about a part of the request.
+        _ => Fault::Malformed,
     }
 }
 

@@ -5,31 +5,35 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::time::Duration;
 
+use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
+use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
+use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::operation::delete_objects::DeleteObjectsOutput;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream::{FuturesUnordered, TryStreamExt};
+use md5::{Digest, Md5};
 use tokio::time::Instant;
 
 use crate::bucket::s3::S3;
-use crate::bucket::s3::codes::{key_failure, own_failure, plain_code, sort, within};
-use crate::bucket::{Deletion, Fault, Item, KeyFailure, ONLY_HIDDEN};
+use crate::bucket::s3::codes::{classify, key_failure, own_failure, plain_code, within};
+use crate::bucket::{Deletion, FailureKind, Fault, Item, KeyFailure};
 use crate::deadline::left_until;
-use crate::target::Prefix;
+use crate::target::{Key, Prefix};
 
-/// What must go one by one: at once, for each request of `MAX_IN_FLIGHT_BATCHES`. It counts against the rate.
+/// Items that need a request of their own: so many concurrently for each request of `MAX_IN_FLIGHT_BATCHES`. They count
+/// against the rate.
 const SINGLES_AT_ONCE: usize = 8;
-
-/// Codes of what is not there any more.
-const GONE_CODES: [&str; 3] = ["NoSuchKey", "NoSuchUpload", "NoSuchVersion"];
 
 /// Our own code for a key that the answer names neither as deleted nor as failed.
 const UNANSWERED: &str = "Unanswered";
-/// Our own code for what there was no time to ask for.
+/// Our own code for an item that there was no time to ask for.
 const NOT_ASKED: &str = "NotAsked";
 /// Our own code for an upload that has parts after it was aborted.
 const PARTS_LEFT: &str = "PartsLeft";
+/// Our own code for an object that a plain delete has only hidden.
+const ONLY_HIDDEN: &str = "OnlyHidden";
 
-/// What the requests for one delete have in common.
+/// What the requests of one delete have in common.
 #[derive(Debug, Clone, Copy)]
 struct Order<'a> {
     prefix: &'a Prefix,
@@ -37,24 +41,26 @@ struct Order<'a> {
     end: Instant,
 }
 
-/// What became of one item that went by itself.
+/// What became of one item that had a request of its own.
 #[derive(Debug, Default)]
 struct Single {
     requests: u64,
     failure: Option<KeyFailure>,
+    /// What fails the delete as a whole, when all of its items were tried.
+    fault: Option<Fault>,
 }
 
 impl Single {
-    /// Our own codes are all of what another try may cure.
+    /// Another attempt may cure all that has a code of ours.
     fn failed(requests: u64, index: usize, code: &str) -> Self {
-        let failure = KeyFailure { index, code: code.to_owned(), is_retryable: true, is_throttle: false };
-        Self { requests, failure: Some(failure) }
+        let kind = FailureKind::Transient;
+        Self { requests, failure: Some(KeyFailure { index, code: code.to_owned(), kind }), fault: None }
     }
 }
 
 impl S3 {
     /// Deletes objects by their keys.
-    pub(super) async fn delete_items(
+    pub(super) async fn delete_objects(
         &self,
         prefix: &Prefix,
         items: &[Item],
@@ -64,7 +70,7 @@ impl S3 {
         self.delete(order, items).await
     }
 
-    /// Deletes versions or delete markers by their keys and ids.
+    /// Deletes versions and delete markers by their keys and ids.
     pub(super) async fn delete_versions(
         &self,
         prefix: &Prefix,
@@ -74,8 +80,7 @@ impl S3 {
         let end = Instant::now() + limit;
         let mut lock_requests = 0;
         // Only where there is a lock: the header needs a permission of its own.
-        let bypass_governance =
-            self.bypass_governance && self.has_object_lock(prefix.bucket(), end, &mut lock_requests).await?;
+        let bypass_governance = self.bypass_governance && self.has_object_lock(prefix, end, &mut lock_requests).await?;
         let mut deletion = self.delete(Order { prefix, bypass_governance, end }, items).await?;
         deletion.requests += lock_requests;
         Ok(deletion)
@@ -91,8 +96,7 @@ impl S3 {
             deletion.requests += 1;
             deletion.failures = self.delete_batch(order, &batch).await?;
         }
-        let requests: Vec<_> = singles.into_iter().map(|single| self.delete_single(half, single)).collect();
-        gather(deletion, requests).await
+        gather(deletion, singles, |single| self.delete_single(half, single)).await
     }
 
     async fn delete_batch(&self, order: Order<'_>, items: &[(usize, &Item)]) -> Result<Vec<KeyFailure>, Fault> {
@@ -100,7 +104,7 @@ impl S3 {
             ObjectIdentifier::builder().key(item.key.as_str()).set_version_id(item.id.clone()).build()
         });
         let identifiers = identifiers.collect::<Result<Vec<_>, _>>().map_err(|error| unbuilt(&error))?;
-        // Not quiet: silence about a key would not be proof of its end.
+        // Not quiet: silence about a key would not be proof of its deletion.
         let delete = Delete::builder().set_objects(Some(identifiers)).quiet(false).build();
         let answer = self
             .reader
@@ -112,14 +116,15 @@ impl S3 {
             .set_expected_bucket_owner(self.reader.owner())
             .customize()
             .config_override(within(left_until(order.end)))
+            .interceptor(ContentMd5)
             .send()
             .await
-            .map_err(|error| sort("DeleteObjects", permission(items), &error).1)?;
+            .map_err(|error| classify("DeleteObjects", permission(items), order.prefix.as_str(), &error).fault)?;
         match_answer(items, &answer)
     }
 
     /// For keys that XML cannot carry: here the key is in the URL. Segments `.` and `..` stay as they are: the signature
-    /// covers the path letter by letter, so whoever folded it on the way would be refused.
+    /// covers the path letter by letter, so S3 rejects a request whose path was normalized on the way.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
     async fn delete_single(&self, order: Order<'_>, (index, item): (usize, &Item)) -> Result<Single, Fault> {
         let limit = left_until(order.end);
@@ -145,15 +150,15 @@ impl S3 {
                 return Err(Fault::Untrustworthy("DeleteObject: it is about another version".to_owned()));
             }
             Ok(_) => None,
-            Err(error) => match sort("DeleteObject", permission(&[(index, item)]), &error) {
-                (code, _) if GONE_CODES.contains(&code.as_str()) => None,
-                failed => Some(own_failure(index, failed)?),
-            },
+            Err(error) => {
+                let permission = permission(&[(index, item)]);
+                Some(own_failure(index, classify("DeleteObject", permission, item.key.as_str(), &error))?)
+            }
         };
-        Ok(Single { requests: 1, failure })
+        Ok(Single { requests: 1, failure, fault: None })
     }
 
-    /// Aborts uploads; each of them takes a request of its own, and one to see that nothing is left.
+    /// Aborts uploads; each of them takes a request of its own, and one to see that no part is left.
     pub(super) async fn abort_uploads(
         &self,
         prefix: &Prefix,
@@ -161,11 +166,26 @@ impl S3 {
         limit: Duration,
     ) -> Result<Deletion, Fault> {
         let order = Order { prefix, bypass_governance: false, end: half_way_to(Instant::now() + limit) };
-        let requests: Vec<_> = items.iter().enumerate().map(|upload| self.abort(order, upload)).collect();
-        gather(Deletion::default(), requests).await
+        let uploads = items.iter().enumerate().collect();
+        gather(Deletion::default(), uploads, |upload| self.abort(order, upload)).await
     }
 
+    /// Aborts one upload. Some stores encode keys in this listing without saying so, or say so without encoding: an upload
+    /// that was just listed and is not found is tried once more under the other reading of its key. Its id is unique, so
+    /// that no other upload can be meant.
     async fn abort(&self, order: Order<'_>, (index, item): (usize, &Item)) -> Result<Single, Fault> {
+        let single = self.abort_as(order, index, item, &item.key).await?;
+        let is_not_found = single.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::NotFound);
+        match &item.other_key {
+            Some(other_key) if is_not_found => {
+                let other = self.abort_as(order, index, item, other_key).await?;
+                Ok(Single { requests: single.requests + other.requests, ..other })
+            }
+            Some(_) | None => Ok(single),
+        }
+    }
+
+    async fn abort_as(&self, order: Order<'_>, index: usize, item: &Item, key: &Key) -> Result<Single, Fault> {
         let limit = left_until(order.end);
         if limit.is_zero() {
             return Ok(Single::failed(0, index, NOT_ASKED));
@@ -175,24 +195,23 @@ impl S3 {
             .client
             .abort_multipart_upload()
             .bucket(order.prefix.bucket())
-            .key(item.key.as_str())
+            .key(key.as_str())
             .set_upload_id(item.id.clone())
             .set_expected_bucket_owner(self.reader.owner())
             .customize()
             .config_override(within(limit))
             .send()
             .await;
-        let Err(error) = answer else { return self.check_parts(order, (index, item)).await };
-        let failure = match sort("AbortMultipartUpload", "s3:AbortMultipartUpload", &error) {
-            (code, _) if GONE_CODES.contains(&code.as_str()) => None,
-            failed => Some(own_failure(index, failed)?),
-        };
-        Ok(Single { requests: 1, failure })
+        let Err(error) = answer else { return self.check_parts(order, index, item, key).await };
+        let failed = classify("AbortMultipartUpload", "s3:AbortMultipartUpload", key.as_str(), &error);
+        Ok(Single { requests: 1, failure: Some(own_failure(index, failed)?), fault: None })
     }
 
     /// A part that is being uploaded during the abort may still arrive: S3 asks to look, and to abort again.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
-    async fn check_parts(&self, order: Order<'_>, (index, item): (usize, &Item)) -> Result<Single, Fault> {
+    async fn check_parts(&self, order: Order<'_>, index: usize, item: &Item, key: &Key) -> Result<Single, Fault> {
+        /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>
+        const PERMISSION: &str = "s3:ListMultipartUploadParts (and kms:Decrypt, for uploads encrypted with SSE-KMS)";
         let limit = left_until(order.end);
         if limit.is_zero() {
             return Ok(Single::failed(1, index, NOT_ASKED));
@@ -202,7 +221,7 @@ impl S3 {
             .client
             .list_parts()
             .bucket(order.prefix.bucket())
-            .key(item.key.as_str())
+            .key(key.as_str())
             .set_upload_id(item.id.clone())
             .max_parts(1)
             .set_expected_bucket_owner(self.reader.owner())
@@ -213,26 +232,63 @@ impl S3 {
         let failure = match answer {
             Ok(answer) if answer.parts().is_empty() => None,
             Ok(_) => return Ok(Single::failed(2, index, PARTS_LEFT)),
-            Err(error) => match sort("ListParts", "s3:ListMultipartUploadParts", &error) {
-                (code, _) if GONE_CODES.contains(&code.as_str()) => None,
-                // Here it holds for all uploads: whoever may abort and not look can prove nothing.
-                (code, fault) if code == "AccessDenied" => return Err(fault),
-                failed => Some(own_failure(index, failed)?),
+            Err(error) => match classify("ListParts", PERMISSION, key.as_str(), &error) {
+                // It holds for all uploads: nothing is proven of what nobody may look at. But all are aborted first.
+                failed if failed.code == "AccessDenied" => {
+                    return Ok(Single { requests: 2, failure: None, fault: Some(failed.fault) });
+                }
+                // The abort was confirmed before: nothing is left of the upload.
+                failed => Some(own_failure(index, failed)?).filter(|failure| failure.kind != FailureKind::NotFound),
             },
         };
-        Ok(Single { requests: 2, failure })
+        Ok(Single { requests: 2, failure, fault: None })
     }
 }
 
-/// Sends what goes one by one, some at once, and adds up what became of it.
-async fn gather(
+/// Some stores demand this header of a DeleteObjects, and reject the checksum that the SDK sends in its place. S3 accepts
+/// both together.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
+#[derive(Debug)]
+struct ContentMd5;
+
+impl Intercept for ContentMd5 {
+    fn name(&self) -> &'static str {
+        "ContentMd5"
+    }
+
+    fn modify_before_signing(
+        &self,
+        context: &mut BeforeTransmitInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let request = context.request_mut();
+        let body = request.body().bytes().ok_or("the body of DeleteObjects is not in memory")?;
+        let digest = aws_smithy_types::base64::encode(Md5::digest(body));
+        request.headers_mut().insert("content-md5", digest);
+        Ok(())
+    }
+}
+
+/// Adds what becomes of items that each have a request of their own, which is made when its turn comes.
+async fn gather<'i, Request>(
     mut deletion: Deletion,
-    requests: Vec<impl Future<Output = Result<Single, Fault>>>,
-) -> Result<Deletion, Fault> {
-    let singles: Vec<_> = stream::iter(requests).buffer_unordered(SINGLES_AT_ONCE).try_collect().await?;
-    deletion.requests += singles.iter().map(|single| single.requests).sum::<u64>();
-    deletion.failures.extend(singles.into_iter().filter_map(|single| single.failure));
-    Ok(deletion)
+    items: Vec<(usize, &'i Item)>,
+    request: impl Fn((usize, &'i Item)) -> Request,
+) -> Result<Deletion, Fault>
+where
+    Request: Future<Output = Result<Single, Fault>>,
+{
+    let mut items = items.into_iter();
+    let mut open: FuturesUnordered<Request> = items.by_ref().take(SINGLES_AT_ONCE).map(&request).collect();
+    let mut first_fault = None;
+    while let Some(Single { requests, failure, fault }) = open.try_next().await? {
+        deletion.requests += requests;
+        deletion.failures.extend(failure);
+        first_fault = first_fault.or(fault);
+        open.extend(items.next().map(&request));
+    }
+    first_fault.map_or(Ok(deletion), Err)
 }
 
 fn half_way_to(end: Instant) -> Instant {
@@ -254,7 +310,7 @@ fn is_xml_text(text: &str) -> bool {
 /// of versions alone. Another try would only add another delete marker.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html>
 fn only_hidden(index: usize) -> KeyFailure {
-    KeyFailure { index, code: ONLY_HIDDEN.to_owned(), is_retryable: false, is_throttle: false }
+    KeyFailure { index, code: ONLY_HIDDEN.to_owned(), kind: FailureKind::OnlyHidden }
 }
 
 /// What was asked, in its order. Positions in it stand for its items.
@@ -308,7 +364,7 @@ fn match_answer(items: &[(usize, &Item)], answer: &DeleteObjectsOutput) -> Resul
         let position = position.ok_or_else(|| distrust("it has an error about something that was not asked"))?;
         let code = plain_code(error.code());
         // What is reported twice counts once.
-        if std::mem::take(&mut is_open[position]) && !GONE_CODES.contains(&code) {
+        if std::mem::take(&mut is_open[position]) {
             failures.push(key_failure(items[position].0, code));
         }
     }
@@ -323,7 +379,7 @@ fn match_answer(items: &[(usize, &Item)], answer: &DeleteObjectsOutput) -> Resul
             failures.push(only_hidden(items[position].0));
         }
     }
-    let unanswered = |index| KeyFailure { index, code: UNANSWERED.to_owned(), is_retryable: true, is_throttle: false };
+    let unanswered = |index| KeyFailure { index, code: UNANSWERED.to_owned(), kind: FailureKind::Transient };
     let open = items.iter().zip(is_open).filter(|(_, is_open)| *is_open);
     failures.extend(open.map(|((index, _), _)| unanswered(*index)));
     Ok(failures)

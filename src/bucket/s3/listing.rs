@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
-use aws_sdk_s3::operation::list_object_versions::ListObjectVersionsOutput;
+use aws_sdk_s3::operation::list_object_versions::{ListObjectVersionsError, ListObjectVersionsOutput};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::EncodingType;
@@ -15,7 +15,7 @@ use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode
 use time::OffsetDateTime;
 
 use crate::bucket::s3::S3Reader;
-use crate::bucket::s3::codes::{not_malformed, sort, status, within};
+use crate::bucket::s3::codes::{classify, not_malformed, within};
 use crate::bucket::{Entry, Fault, Kind, Page};
 use crate::target::Prefix;
 
@@ -54,7 +54,8 @@ impl S3Reader {
             .config_override(within(limit))
             .send()
             .await;
-        let answer = answer.map_err(|error| listing_fault("ListObjectsV2", "s3:ListBucket", token, &error))?;
+        let answer =
+            answer.map_err(|error| listing_fault("ListObjectsV2", "s3:ListBucket", (prefix, token), &error))?;
         page_of_objects(prefix, token, &answer)
     }
 
@@ -67,23 +68,39 @@ impl S3Reader {
         limit: Duration,
     ) -> Result<Page, Fault> {
         let asked = Markers::read(prefix, token)?;
-        let answer = self
+        let answer = self.ask_for_versions(prefix, asked.as_ref(), most, limit).await;
+        let answer = answer
+            .map_err(|error| listing_fault("ListObjectVersions", "s3:ListBucketVersions", (prefix, token), &error))?;
+        page_of_versions(prefix, asked.as_ref(), &answer)
+    }
+
+    /// Whether the store has a listing of versions at all: where it has one, there may be versions.
+    pub(super) async fn can_list_versions(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+        match self.ask_for_versions(prefix, None, Some(1), limit).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("NotImplemented") => Ok(false),
+            Err(error) => Err(listing_fault("ListObjectVersions", "s3:ListBucketVersions", (prefix, None), &error)),
+        }
+    }
+
+    async fn ask_for_versions(
+        &self,
+        prefix: &Prefix,
+        from: Option<&Markers>,
+        most: Option<i32>,
+        limit: Duration,
+    ) -> Result<ListObjectVersionsOutput, SdkError<ListObjectVersionsError, HttpResponse>> {
+        let request = self
             .client
             .list_object_versions()
             .bucket(prefix.bucket())
             .prefix(prefix.as_str())
             .encoding_type(EncodingType::Url)
-            .set_key_marker(asked.as_ref().map(|markers| markers.key.clone()))
-            .set_version_id_marker(asked.as_ref().map(|markers| markers.id.clone()).filter(|id| !id.is_empty()))
+            .set_key_marker(from.map(|markers| markers.key.clone()))
+            .set_version_id_marker(from.map(|markers| markers.id.clone()).filter(|id| !id.is_empty()))
             .set_max_keys(most)
-            .set_expected_bucket_owner(self.owner())
-            .customize()
-            .config_override(within(limit))
-            .send()
-            .await;
-        let answer =
-            answer.map_err(|error| listing_fault("ListObjectVersions", "s3:ListBucketVersions", token, &error))?;
-        page_of_versions(prefix, asked.as_ref(), &answer)
+            .set_expected_bucket_owner(self.owner());
+        request.customize().config_override(within(limit)).send().await
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
@@ -114,11 +131,15 @@ impl S3Reader {
             .await;
         match answer {
             Ok(answer) => page_of_uploads(prefix, asked.as_ref(), &answer),
-            // A store that cannot list uploads has none that anybody could find.
-            Err(error) if error.code() == Some("NotImplemented") => {
-                Ok(Page { entries: Vec::new(), next: None, cut_at: None })
+            // It may keep the parts of uploads all the same: where nobody can look, nothing is proven.
+            Err(error) if error.code() == Some("NotImplemented") => Err(Fault::Refused(
+                "ListMultipartUploads: NotImplemented; this store cannot list unfinished uploads, so that nobody can \
+                 prove that none is left"
+                    .to_owned(),
+            )),
+            Err(error) => {
+                Err(listing_fault("ListMultipartUploads", "s3:ListBucketMultipartUploads", (prefix, token), &error))
             }
-            Err(error) => Err(listing_fault("ListMultipartUploads", "s3:ListBucketMultipartUploads", token, &error)),
         }
     }
 }
@@ -189,13 +210,12 @@ fn page_of_uploads(
     Ok(Page { entries: entries.collect::<Result<_, _>>()?, next, cut_at: None })
 }
 
-/// The token of a page that begins behind a key, in letters that every queue takes. Uploads are seldom many, and delete
-/// markers must be seen with the data of their keys.
+/// The token of a page that begins behind a key, in letters that every queue takes. Uploads are seldom many.
 pub(super) fn token_after(kind: Kind, key: &str) -> Option<String> {
     match kind {
         Kind::Objects => Some(Place::after(key)),
-        Kind::Versions => Some(Markers { key: key.to_owned(), id: String::new() }.write()),
-        Kind::Uploads | Kind::DeleteMarkers => None,
+        Kind::Versions | Kind::DeleteMarkers => Some(Markers { key: key.to_owned(), id: String::new() }.write()),
+        Kind::Uploads => None,
     }
 }
 
@@ -332,11 +352,15 @@ impl Reading {
         id: Option<String>,
         (size, at): (Option<i64>, Option<&DateTime>),
     ) -> Result<Entry, Fault> {
-        let key = key.ok_or_else(|| self.distrust("an entry without a key"))?;
+        let listed = key.ok_or_else(|| self.distrust("an entry without a key"))?;
         let time_of = |at: &DateTime| OffsetDateTime::from_unix_timestamp_nanos(at.as_nanos());
+        let key = self.decode(listed)?.into_owned();
+        let other_key =
+            if self.is_encoded { Some(listed.to_owned()) } else { decode(listed, true).map(Cow::into_owned) };
         Ok(Entry {
             kind,
-            key: self.decode(key)?.into_owned(),
+            other_key: other_key.filter(|other| kind == Kind::Uploads && *other != key),
+            key,
             id,
             bytes: size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
             last_modified: at.and_then(|at| time_of(at).ok()),
@@ -363,15 +387,22 @@ fn decode(text: &str, is_encoded: bool) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(decoded.into_owned()))
 }
 
-fn listing_fault<E>(operation: &str, permission: &str, token: Option<&str>, error: &SdkError<E, HttpResponse>) -> Fault
+fn listing_fault<E>(
+    operation: &str,
+    permission: &str,
+    (prefix, token): (&Prefix, Option<&str>),
+    error: &SdkError<E, HttpResponse>,
+) -> Fault
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    match not_malformed(sort(operation, permission, error).1) {
-        // S3 says InvalidArgument; whatever the code, a listing without the token tells what is really wrong.
-        Fault::Refused(text) if token.is_some() && status(error) == Some(400) => Fault::TokenRefused(text),
+    let failed = classify(operation, permission, prefix.as_str(), error);
+    match not_malformed(failed.fault) {
+        // S3 says InvalidArgument; whatever the code, a listing without the token shows what is really wrong.
+        Fault::Refused(text) if token.is_some() && failed.status == Some(400) => Fault::TokenRefused(text),
         fault @ (Fault::Refused(_)
         | Fault::Throttled(_)
+        | Fault::NoAnswer(_)
         | Fault::Unavailable(_)
         | Fault::Untrustworthy(_)
         | Fault::TokenRefused(_)

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::bucket::s3::S3;
-use crate::bucket::s3::codes::{not_malformed, sort, status, within};
+use crate::bucket::s3::codes::{classify, not_malformed, within};
 use crate::bucket::{Fault, Hold, Item, Retention};
 use crate::deadline::left_until;
 use crate::target::Prefix;
@@ -25,7 +25,14 @@ const NO_LOCK_CODES: [&str; 3] =
 
 impl S3 {
     /// Asked when first needed, and then remembered: most erasures never need it.
-    pub(super) async fn has_object_lock(&self, bucket: &str, end: Instant, requests: &mut u64) -> Result<bool, Fault> {
+    pub(super) async fn has_object_lock(
+        &self,
+        prefix: &Prefix,
+        end: Instant,
+        requests: &mut u64,
+    ) -> Result<bool, Fault> {
+        const PERMISSION: &str = "s3:GetBucketObjectLockConfiguration";
+        let bucket = prefix.bucket();
         if let Some(has_lock) = self.locks.get(bucket) {
             return Ok(has_lock);
         }
@@ -45,11 +52,11 @@ impl S3 {
                 let configuration = answer.object_lock_configuration();
                 configuration.and_then(|c| c.object_lock_enabled()) == Some(&ObjectLockEnabled::Enabled)
             }
-            Err(error) => match sort("GetObjectLockConfiguration", "s3:GetBucketObjectLockConfiguration", error) {
-                (code, _) if NO_LOCK_CODES.contains(&code.as_str()) => false,
-                // Whoever wants to bypass it must be allowed to see it; to all others it is one refusal like another.
-                _ if status(error) == Some(403) && !self.bypass_governance => false,
-                (_, fault) => return Err(not_malformed(fault)),
+            Err(error) => match classify("GetObjectLockConfiguration", PERMISSION, prefix.as_str(), error) {
+                failed if NO_LOCK_CODES.contains(&failed.code.as_str()) => false,
+                // Only a function that is to bypass it must be allowed to see it; to all others it is one denial more.
+                failed if failed.status == Some(403) && !self.bypass_governance => false,
+                failed => return Err(not_malformed(failed.fault)),
             },
         };
         self.locks.put(bucket, has_lock);
@@ -64,7 +71,7 @@ impl S3 {
         limit: Duration,
     ) -> Result<Option<Retention>, Fault> {
         let end = Instant::now() + limit;
-        if !self.has_object_lock(prefix.bucket(), end, &mut 0).await? {
+        if !self.has_object_lock(prefix, end, &mut 0).await? {
             return Ok(None);
         }
         let (legal_hold, retention) =
@@ -88,7 +95,7 @@ impl S3 {
             .await;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return nothing_or_fault("GetObjectLegalHold", "s3:GetObjectLegalHold", &error),
+            Err(error) => return nothing_or_fault("GetObjectLegalHold", "s3:GetObjectLegalHold", item, &error),
         };
         let status = answer.legal_hold().and_then(|hold| hold.status());
         let is_on = status == Some(&ObjectLockLegalHoldStatus::On);
@@ -111,7 +118,7 @@ impl S3 {
             .await;
         match answer {
             Ok(answer) => answer.retention().map_or(Ok(None), read_retention),
-            Err(error) => nothing_or_fault("GetObjectRetention", "s3:GetObjectRetention", &error),
+            Err(error) => nothing_or_fault("GetObjectRetention", "s3:GetObjectRetention", item, &error),
         }
     }
 }
@@ -130,18 +137,19 @@ fn read_retention(retention: &ObjectLockRetention) -> Result<Option<Retention>, 
     Ok(Some(Retention { hold, until }))
 }
 
-/// HTTP 404: nothing holds this version, or it is not there any more. HTTP 405: it is a delete marker, which nothing
+/// HTTP 404: nothing holds this version, or it does not exist any more. HTTP 405: it is a delete marker, which nothing
 /// can hold.
 fn nothing_or_fault<E>(
     operation: &str,
     permission: &str,
+    item: &Item,
     error: &SdkError<E, HttpResponse>,
 ) -> Result<Option<Retention>, Fault>
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    match (status(error), sort(operation, permission, error)) {
-        (Some(404 | 405), (code, _)) if code != "NoSuchBucket" => Ok(None),
-        (_, (_, fault)) => Err(not_malformed(fault)),
+    match classify(operation, permission, item.key.as_str(), error) {
+        failed if matches!(failed.status, Some(404 | 405)) && failed.code != "NoSuchBucket" => Ok(None),
+        failed => Err(not_malformed(failed.fault)),
     }
 }

@@ -26,7 +26,7 @@ pub(super) const MISSED: [(&str, &str, &str); 16] = [
     ("s3:GetBucketObjectLockConfiguration", FREE, "is s3:GetBucketObjectLockConfiguration granted"),
     ("s3:GetObjectRetention", HELD, "(LockNotReadable: 1)"),
     ("s3:GetObjectLegalHold", HELD, "(LockNotReadable: 1)"),
-    ("sqs:ChangeMessageVisibility", HELD, "use the queue: ChangeMessageVisibility: AccessDenied"),
+    ("sqs:ChangeMessageVisibility", HELD, "the queue cannot be used: ChangeMessageVisibility: AccessDenied"),
     ("s3:ListBucket", FREE, "is s3:ListBucket granted"),
     ("s3:ListBucketVersions", FREE, "is s3:ListBucketVersions granted"),
     ("s3:ListBucketMultipartUploads", FREE, "is s3:ListBucketMultipartUploads granted"),
@@ -37,13 +37,21 @@ pub(super) const MISSED: [(&str, &str, &str); 16] = [
     (
         "s3:BypassGovernanceRetention",
         FREE,
-        "s3://vault/{user_id}/: failed to use the bucket: DeleteObjects: AccessDenied",
+        "s3://vault/{user_id}/: the bucket cannot be used: DeleteObjects: AccessDenied",
     ),
     ("s3:AbortMultipartUpload", FREE, "s3:AbortMultipartUpload for uploads"),
-    ("s3:ListMultipartUploadParts", FREE, "is s3:ListMultipartUploadParts granted"),
-    ("s3:PutObject", FREE, "is s3:PutObject granted"),
+    (
+        "s3:ListMultipartUploadParts",
+        FREE,
+        "is s3:ListMultipartUploadParts (and kms:Decrypt, for uploads encrypted with SSE-KMS) granted",
+    ),
+    (
+        "s3:PutObject",
+        FREE,
+        "is s3:PutObject (or does a policy of the bucket demand an encryption header, see RECEIPTS_SSE) granted",
+    ),
     ("s3:GetObject", FREE, "is s3:GetObject (and s3:ListBucket on the bucket) granted"),
-    ("sqs:SendMessage", FREE, "send the continuation: failed to use the queue: SendMessage: AccessDenied"),
+    ("sqs:SendMessage", FREE, "send the continuation: the queue cannot be used: SendMessage: AccessDenied"),
 ];
 
 /// What a user has in both buckets.

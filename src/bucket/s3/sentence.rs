@@ -1,0 +1,114 @@
+//! S3's own sentence about an error, without anything that could be a key, a prefix or a user id.
+
+/// The most characters that are kept of a sentence.
+const MAX_SENTENCE: usize = 200;
+
+/// Words that IAM's explanations are made of. Behind a removed word, only these are kept: a key may have spaces, so that
+/// what follows may still be part of it.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html>
+const EXPLANATION: [&str; 24] = [
+    "a",
+    "access",
+    "action",
+    "allows",
+    "an",
+    "because",
+    "boundary",
+    "control",
+    "deny",
+    "endpoint",
+    "explicit",
+    "grants",
+    "identity-based",
+    "in",
+    "no",
+    "permissions",
+    "point",
+    "policy",
+    "resource-based",
+    "service",
+    "session",
+    "the",
+    "VPC",
+    "with",
+];
+
+/// The sentence with `…` for each run of words that may hold a part of `secret`, which is the key or the prefix of the
+/// request. `None`: nothing worth showing is left.
+pub(super) fn scrub(message: &str, secret: &str) -> Option<String> {
+    let secret = secret.to_lowercase();
+    let mut kept: Vec<&str> = Vec::new();
+    let mut is_behind_removed = false;
+    for word in message.split_whitespace() {
+        let is_explanation = EXPLANATION.contains(&word.trim_end_matches(['.', ',']));
+        let is_action = word.strip_prefix("s3:").or(word.strip_prefix("kms:"));
+        let is_action = is_action.is_some_and(|action| action.bytes().all(|byte| byte.is_ascii_alphabetic()));
+        let is_safe = match is_behind_removed {
+            false => !may_hold(word, &secret),
+            true => (is_explanation || is_action) && !may_hold(word, &secret),
+        };
+        if is_safe {
+            kept.push(word);
+        } else if kept.last() != Some(&"…") {
+            kept.push("…");
+            is_behind_removed = true;
+        }
+    }
+    // An explanation without its beginning explains nothing.
+    let text: String = kept.join(" ").chars().take(MAX_SENTENCE).collect();
+    text.chars().any(|c| c.is_ascii_alphanumeric()).then_some(text)
+}
+
+/// Whether a word may be, hold or be a part of a key, a prefix or an id.
+fn may_hold(word: &str, secret: &str) -> bool {
+    if word.len() > 64 || !word.bytes().all(|byte| byte.is_ascii_graphic()) || word.contains(['/', '\\', '%', '&']) {
+        return true;
+    }
+    let word = word.to_lowercase();
+    let plain = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+    let is_part = plain.len() >= 3 && secret.contains(plain);
+    let is_segment = |segment: &str| {
+        !segment.is_empty() && (plain == segment || word == segment || (segment.len() >= 3 && word.contains(segment)))
+    };
+    is_part || secret.split('/').any(is_segment)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keeps_what_s3_says_and_removes_what_could_be_the_users() {
+        let arn = "User: arn:aws:sts::123456789012:assumed-role/erase/f is not authorized to perform: s3:DeleteObject on \
+                   resource: \"arn:aws:s3:::photos/u-77/My secret holiday.jpg\" because no identity-based policy allows \
+                   the s3:DeleteObject action";
+        for (message, kept) in [
+            (
+                "Missing required header for this request: Content-MD5",
+                "Missing required header for this request: Content-MD5",
+            ),
+            (
+                "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'",
+                "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'",
+            ),
+            ("Access Denied", "Access Denied"),
+            (arn, "User: … s3:DeleteObject … because no identity-based policy allows the s3:DeleteObject action"),
+            ("u-77 was not found", "…"),
+            ("users/u-77/secret.txt", "…"),
+            ("The key u-77%2Fsecret is odd", "The key …"),
+            ("key \"U-77\" because holiday", "key … because …"),
+            ("Gr\u{fc}\u{df}e", "…"),
+        ] {
+            let scrubbed = scrub(message, "u-77/My secret holiday.jpg");
+            let kept = (kept != "…").then(|| kept.to_owned());
+            assert_eq!(scrubbed, kept, "{message}");
+        }
+        assert_eq!(scrub(&"word ".repeat(1_000), "u1/").map(|text| text.chars().count()), Some(MAX_SENTENCE));
+    }
+
+    #[test]
+    fn a_short_id_is_removed_where_it_is_a_word_of_its_own() {
+        assert_eq!(scrub("there is no 7 in 1970", "7/"), Some("there is no … in …".to_owned()));
+        assert_eq!(scrub("it took 17 seconds", "7/"), Some("it took 17 seconds".to_owned()));
+    }
+}

@@ -1,0 +1,109 @@
+//! What the store has confirmed as deleted in this hop, so that what is listed again is recognised and never counted twice.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use time::OffsetDateTime;
+
+use crate::bucket::Item;
+
+/// So many items are remembered in a hop: about 1 MB. Behind them, what later rounds delete is not counted.
+const MAX_REMEMBERED: usize = 65_536;
+
+/// What became of an item whose deletion the store has confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Confirmed {
+    /// It is deleted for the first time.
+    First,
+    /// It was confirmed before, and was listed again.
+    Again,
+    /// Whether an earlier hop, or this one, has counted it before is not known.
+    Unknown,
+}
+
+/// The items that were confirmed in this hop.
+#[derive(Debug)]
+pub(crate) struct Deleted {
+    hashes: HashSet<u64>,
+    /// Whether this hop has seen the erasure from its beginning, and remembers all of it.
+    knows_all: bool,
+    /// The start of the erasure. In later rounds, what is older was listed in the first one.
+    started_at: Option<OffsetDateTime>,
+}
+
+impl Deleted {
+    /// `is_from_start`: the hop begins at the start of the erasure's first round.
+    pub(crate) fn new(is_from_start: bool, started_at: Option<OffsetDateTime>) -> Self {
+        Self { hashes: HashSet::new(), knows_all: is_from_start, started_at }
+    }
+
+    /// Notes that the deletion of an item was confirmed, in this round of the erasure.
+    pub(crate) fn confirm(&mut self, target: &str, item: &Item, round: u32) -> Confirmed {
+        let hash = hash(target, item);
+        if self.hashes.contains(&hash) {
+            return Confirmed::Again;
+        }
+        if self.hashes.len() < MAX_REMEMBERED {
+            self.hashes.insert(hash);
+        } else {
+            self.knows_all = false;
+        }
+        let is_older = || item.last_modified.is_none_or(|at| self.started_at.is_none_or(|start| at < start));
+        if !self.knows_all && round > 1 && is_older() { Confirmed::Unknown } else { Confirmed::First }
+    }
+
+    /// Notes that an item exists whose deletion was confirmed before. `false`: it was not.
+    pub(crate) fn revoke(&mut self, target: &str, item: &Item) -> bool {
+        !self.hashes.is_empty() && self.hashes.remove(&hash(target, item))
+    }
+}
+
+/// The item's identity: an object that is written again has another time.
+fn hash(target: &str, item: &Item) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (target, item.kind, item.key.as_str(), &item.id, item.last_modified).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::Kind;
+    use crate::target::{Target, UserId};
+
+    fn item(name: &str, seconds: i64) -> Item {
+        let prefix = Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+        let key = prefix.own(format!("u1/{name}")).unwrap();
+        let last_modified = Some(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
+        Item { kind: Kind::Objects, key, other_key: None, id: None, bytes: 1, last_modified }
+    }
+
+    #[test]
+    fn an_item_that_is_listed_again_is_confirmed_again_and_one_that_was_written_again_is_another() {
+        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok());
+        assert_eq!(deleted.confirm("t", &item("a", 7), 1), Confirmed::First);
+        assert_eq!(deleted.confirm("t", &item("a", 7), 2), Confirmed::Again);
+        assert_eq!(deleted.confirm("t", &item("a", 8), 2), Confirmed::First);
+        assert_eq!(deleted.confirm("other", &item("a", 7), 2), Confirmed::First);
+        assert!(deleted.revoke("t", &item("a", 7)) && !deleted.revoke("t", &item("a", 7)));
+    }
+
+    #[test]
+    fn a_later_round_of_a_later_hop_counts_only_what_is_newer_than_the_erasure() {
+        let mut deleted = Deleted::new(false, OffsetDateTime::from_unix_timestamp(50).ok());
+        assert_eq!(deleted.confirm("t", &item("a", 49), 1), Confirmed::First);
+        assert_eq!(deleted.confirm("t", &item("b", 49), 2), Confirmed::Unknown);
+        assert_eq!(deleted.confirm("t", &item("c", 50), 2), Confirmed::First);
+    }
+
+    #[test]
+    fn behind_the_items_that_are_remembered_later_rounds_count_nothing_older() {
+        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok());
+        for number in 0..=MAX_REMEMBERED {
+            assert_eq!(deleted.confirm("t", &item(&number.to_string(), 1), 1), Confirmed::First);
+        }
+        assert_eq!(deleted.hashes.len(), MAX_REMEMBERED);
+        assert_eq!(deleted.confirm("t", &item("new", 1), 2), Confirmed::Unknown);
+        assert_eq!(deleted.confirm("t", &item("0", 1), 2), Confirmed::Again);
+    }
+}
