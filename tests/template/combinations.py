@@ -15,6 +15,7 @@ from samcli.yamlhelper import yaml_parse
 from samtranslator.translator.transform import transform
 
 ACCOUNT, REGION = "123456789012", "eu-central-1"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef"
 PSEUDO = {
     "AWS::AccountId": ACCOUNT,
     "AWS::Partition": "aws",
@@ -56,9 +57,22 @@ CHOICES = {
     ],
     "receipts": [
         {},
-        {"ReceiptsLockDays": "365", "ReceiptsLockMode": "COMPLIANCE"},
-        {"ReceiptsBucket": "r" * 63, "ReceiptsPrefix": LONGEST},
+        {
+            "ReceiptsLockDays": "365",
+            "ReceiptsLockMode": "COMPLIANCE",
+            "ReceiptsSse": "aws:kms",
+            "ReceiptsKmsKeyId": KEY,
+        },
+        {
+            "ReceiptsBucket": "r" * 63,
+            "ReceiptsPrefix": LONGEST,
+            "ReceiptsSse": "aws:kms",
+            # Longer than any that there is: the longest names of a partition and of a region, and a key of several regions.
+            "ReceiptsKmsKeyId": f"arn:aws-us-gov:kms:ap-southeast-1:{ACCOUNT}:key/mrk-0123456789abcdef0123456789abcdef",
+            "ExpectedReceiptsOwner": "210987654321",
+        },
         {"ReceiptsBucket": "receipts", "ReceiptsPrefix": ""},
+        {"ReceiptsBucket": "receipts", "ReceiptsSse": "AES256"},
     ],
     "erased queue": [{}, {"CreateErasedQueue": "true"}],
     "alerts": [
@@ -74,7 +88,7 @@ CHOICES = {
             "SlackChannelId": "C0123ABCD",
         },
     ],
-    "key": [{}, {"KmsKeyArn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/01234567-89ab-cdef-0123-456789abcdef"}],
+    "key": [{}, {"KmsKeyArn": KEY}],
     "boundary": [{}, {"PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/boundary"}],
     "network": [{}, {"VpcSubnetIds": "subnet-01234567,subnet-12345678", "VpcSecurityGroupIds": "sg-01234567"}],
     "settings": [
@@ -107,6 +121,17 @@ REFUSED = [
     CHOICES["queue"][4] | CHOICES["queue"][2],
     {"ExistingDeadLetterQueueName": "withdrawn-dead"},
     {"ReceiptsBucket": "receipts", "ReceiptsLockDays": "1"},
+    {"ReceiptsKmsKeyId": KEY},
+    {"ReceiptsKmsKeyId": KEY, "ReceiptsSse": "AES256"},
+]
+
+
+# What the pattern or the list of values of a parameter must reject.
+IMPOSSIBLE = [
+    {"ReceiptsSse": "aws:kms:dsse"},
+    {"ReceiptsKmsKeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/receipts"},
+    {"ReceiptsKmsKeyId": "01234567-89ab-cdef-0123-456789abcdef"},
+    {"ExpectedReceiptsOwner": "12345678901"},
 ]
 
 
@@ -300,9 +325,14 @@ def check(stack):
         if length > 4_096:
             raise Wrong(f"the environment of {name} has {length} bytes")
         largest["bytes in the environment of the function, of 4,096"].add(length)
+        # The stack's own bucket is in the stack's account, whichever account owns the targets.
+        owner = function["Environment"]["Variables"]["EXPECTED_RECEIPTS_OWNER"]
+        if "Receipts" in stack["Resources"] and owner != ACCOUNT:
+            raise Wrong(f"{name} expects the receipts' bucket to belong to {owner!r}")
     for name, alarm in of_kind(stack, "AWS::CloudWatch::Alarm").items():
         if len(alarm["AlarmDescription"]) > 1_024:
             raise Wrong(f"the description of {name} is too long")
+        check_metrics(name, alarm.get("Metrics", []))
     for dashboard in of_kind(stack, "AWS::CloudWatch::Dashboard").values():
         json.loads(dashboard["DashboardBody"])
     for name, machine in of_kind(stack, "AWS::StepFunctions::StateMachine").items():
@@ -312,6 +342,20 @@ def check(stack):
     if size(stack) > 1_000_000:
         raise Wrong("the template is longer than CloudFormation takes from S3")
     largest["bytes in the template as it is carried out, of 1,000,000"].add(size(stack))
+
+
+def check_metrics(name, metrics):
+    """What CloudWatch asks of an alarm over several metrics: one expression that it watches, over others of the list."""
+    if not metrics:
+        return
+    watched = [one for one in metrics if one["ReturnData"]]
+    if len(watched) != 1 or "Expression" not in watched[0]:
+        raise Wrong(f"{name} watches {len(watched)} results, and not one expression")
+    given = {one["Id"] for one in metrics if "MetricStat" in one}
+    # Functions are in capitals.
+    used = set(re.findall(r"\b[a-z]\w*", watched[0]["Expression"]))
+    if used != given:
+        raise Wrong(f"{name} computes with {sorted(used)}, and has {sorted(given)}")
 
 
 largest = {
@@ -370,13 +414,20 @@ def main(template_file, folder):
     for parameters in REFUSED:
         if not Resolver(template, {"Target1Bucket": "photos"} | parameters, made_up=True).is_refused():
             raise SystemExit(f"{template_file}: no rule refuses {parameters}")
+    for parameters in IMPOSSIBLE:
+        try:
+            Resolver(template, {"Target1Bucket": "photos"} | parameters, made_up=True).check_parameters()
+        except Wrong:
+            continue
+        raise SystemExit(f"{template_file}: a parameter can be what it must not be: {parameters}")
     for name, choices in NAMED.items():
         parameters = {key: value for group, n in choices.items() for key, value in CHOICES[group][n].items()}
         for kind, made_up in (("linted", False), ("resolved", True)):
             file = Path(folder) / kind / f"{name}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(Resolver(template, parameters, made_up).stack(), indent=1))
-    print(f"{count:,} combinations of parameters hold, {len(REFUSED)} are refused as they should be. At most:")
+    rejected = len(REFUSED) + len(IMPOSSIBLE)
+    print(f"{count:,} combinations of parameters hold, {rejected} are rejected as they should be. At most:")
     for what, lengths in largest.items():
         print(f"  {max(lengths):,} {what}")
 
