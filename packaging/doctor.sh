@@ -108,11 +108,12 @@ required 'python3' "$(version_of python3 --version)" 3.10 'run, local, test' \
     'sudo apt install python3; sudo dnf install python3; macOS: brew install python'
 required 'python3: venv, ensurepip' "$(yes_if python3 -c 'import venv, ensurepip')" '' 'run, local, test' \
     'sudo apt install python3-venv'
-# The tests alone fill 2.2 GB of target/, and 0.4 GB of .local/.
+# The tests alone fill 2.2 GB of target/, and 0.5 GB of .local/.
 required 'free disk (GB)' "$(free_gigabytes)" 5 'everything' 'cargo clean, or set CARGO_TARGET_DIR to another disk'
 installed .local/ministack installed.txt 'run, local, test'
 installed .local/moto installed.txt 'test'
 installed .local/seaweed installed.txt 'test'
+installed .local/rclone installed.txt 'test'
 
 heading 'For other targets'
 optional 'rustfmt' "$(version_of cargo fmt --version)" '' 'lint, check' 'rustup component add rustfmt'

@@ -22,6 +22,9 @@ use erase_user_files::receipts::s3::S3Receipts;
 use erase_user_files::survey::Survey;
 use erase_user_files::work::Work;
 use lambda_runtime::{LambdaEvent, service_fn};
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tracing::warn;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
@@ -73,8 +76,15 @@ fn trusted_authorities() -> Result<TlsContext, String> {
         Some(path) => {
             let wrong = |why: &str| format!("AWS_CA_BUNDLE is {path:?}: expected a file of PEM certificates, {why}");
             let bundle = std::fs::read(&path).map_err(|error| wrong(&error.to_string()))?;
-            if !String::from_utf8_lossy(&bundle).contains("-----BEGIN CERTIFICATE-----") {
+            // The connector would panic at one that it cannot read.
+            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bundle).collect();
+            let certificates = certificates.map_err(|error| wrong(&error.to_string()))?;
+            if certificates.is_empty() {
                 return Err(wrong("it has none"));
+            }
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates {
+                roots.add(certificate).map_err(|error| wrong(&error.to_string()))?;
             }
             TrustStore::empty().with_pem_certificate(bundle)
         }
@@ -148,6 +158,10 @@ fn metrics() -> Metrics {
     })
 }
 
+/// Where the SDK logs an error that another one replaces, with all that S3 said: S3 may name keys. They are off at
+/// every level. The second is the full name of the module: no filter of the operator is more exact.
+const NEVER_LOGGED: [&str; 2] = ["aws_smithy_runtime", "aws_smithy_runtime_api::client::interceptors::context"];
+
 /// JSON lines with a timestamp, unless `AWS_LAMBDA_LOG_FORMAT` is `Text`: without one, Lambda takes every line for INFO.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>
 fn start_logging() {
@@ -156,6 +170,7 @@ fn start_logging() {
     let filter = level.parse().ok().filter(|_: &Targets| !level.is_empty());
     let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_target(false);
     let filter = filter.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
+    let filter = filter.with_targets(NEVER_LOGGED.map(|target| (target, LevelFilter::OFF)));
     if variable("AWS_LAMBDA_LOG_FORMAT").is_some_and(|format| format.eq_ignore_ascii_case("text")) {
         lines.with_ansi(false).finish().with(filter).init();
     } else {

@@ -141,10 +141,11 @@ pub enum TargetError {
     /// A directory bucket, whose listings have no order and which this function does not know yet.
     #[error("directory buckets (--x-s3) are not supported: their listings have no order and their uploads other rules")]
     DirectoryBucket,
-    /// Another name of a bucket: an alias, or the ARN of an access point.
+    /// Another name of a bucket: an alias, or the ARN of an access point. Or the name of a table bucket.
     #[error(
-        "access points (ARNs, and aliases that end in -s3alias, --ol-s3 or .mrap) are not supported: the same bucket \
-         under two names escapes the checks between targets; name the bucket"
+        "access points and table buckets (ARNs, and names that end in -s3alias, --ol-s3, --op-s3, --xa-s3, .mrap or \
+         --table-s3) are not supported: the same bucket under two names escapes the checks between targets; name the \
+         bucket"
     )]
     AccessPoint,
     /// A wildcard, which S3 takes for a letter of a key like any other.
@@ -264,7 +265,8 @@ fn is_bucket_name(name: &str) -> bool {
 /// A bucket by its own name: not a directory bucket, and no other name of a bucket.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
 fn check_bucket(name: &str) -> Result<(), TargetError> {
-    const ALIASES: [&str; 3] = ["-s3alias", "--ol-s3", ".mrap"];
+    // Of access points: for buckets, Object Lambda, Outposts, directory buckets and many regions. And of table buckets.
+    const ALIASES: [&str; 6] = ["-s3alias", "--ol-s3", "--op-s3", "--xa-s3", ".mrap", "--table-s3"];
     if name.starts_with("arn:") || ALIASES.into_iter().any(|alias| name.ends_with(alias)) {
         return Err(TargetError::AccessPoint);
     }
@@ -470,5 +472,27 @@ impl Borrow<str> for Key {
 impl fmt::Debug for Key {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("Key(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_reserved_for_something_else_is_no_bucket_of_a_target_or_a_folder() {
+        for (end, error) in [
+            ("-s3alias", TargetError::AccessPoint),
+            ("--ol-s3", TargetError::AccessPoint),
+            ("--op-s3", TargetError::AccessPoint),
+            ("--use1-az4--xa-s3", TargetError::AccessPoint),
+            (".mrap", TargetError::AccessPoint),
+            ("--table-s3", TargetError::AccessPoint),
+            ("--use1-az4--x-s3", TargetError::DirectoryBucket),
+        ] {
+            assert_eq!(Target::parse(&format!("s3://photos{end}/{{user_id}}/")), Err(error), "{end}");
+            assert_eq!(Folder::parse(&format!("s3://photos{end}/")), Err(FolderError::Bucket(error)), "{end}");
+            assert!(Target::parse(&format!("s3://photos{end}1/{{user_id}}/")).is_ok(), "{end}");
+        }
     }
 }

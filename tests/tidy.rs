@@ -34,7 +34,7 @@ fn source_files() -> BTreeSet<String> {
 }
 
 /// Data flows one way: each file may import what stands behind it here, and nothing else of this crate.
-const MAY_IMPORT: [(&str, &[&str]); 35] = [
+const MAY_IMPORT: [(&str, &[&str]); 37] = [
     ("src/lib.rs", &[]),
     (
         "src/main.rs",
@@ -47,29 +47,31 @@ const MAY_IMPORT: [(&str, &[&str]); 35] = [
     ("src/deadline.rs", &[]),
     ("src/config.rs", &["target"]),
     ("src/bucket.rs", &["target"]),
-    ("src/bucket/s3.rs", &["bucket", "receipts", "target"]),
+    ("src/bucket/s3.rs", &["bucket", "deadline", "receipts", "target"]),
     ("src/bucket/s3/answers.rs", &["bucket"]),
-    ("src/bucket/s3/codes.rs", &["bucket", "deadline"]),
+    ("src/bucket/s3/codes.rs", &["bucket", "deadline", "s3"]),
     ("src/bucket/s3/deleting.rs", &["bucket", "deadline", "target"]),
     ("src/bucket/s3/document.rs", &["bucket"]),
     ("src/bucket/s3/listing.rs", &["bucket", "target"]),
     ("src/bucket/s3/locks.rs", &["bucket", "deadline", "target"]),
     ("src/bucket/s3/memory.rs", &[]),
+    ("src/bucket/s3/sentence.rs", &[]),
     ("src/bookmark.rs", &["bucket"]),
+    ("src/deleted.rs", &["bucket"]),
     ("src/tally.rs", &["bucket"]),
     ("src/message.rs", &["bookmark", "config", "json", "tally", "target"]),
     ("src/work.rs", &["bookmark", "bucket", "pace", "tally", "target"]),
     ("src/sieve.rs", &["bucket", "tally", "target"]),
     ("src/lanes.rs", &["target"]),
-    ("src/tour.rs", &["bookmark", "bucket", "deadline", "lanes", "pace", "tally", "target", "work"]),
+    ("src/tour.rs", &["bookmark", "bucket", "deadline", "deleted", "lanes", "pace", "tally", "target", "work"]),
     ("src/tour/listing.rs", &["bookmark", "bucket", "lanes", "pace", "sieve", "tally", "tour", "work"]),
-    ("src/eraser.rs", &["bookmark", "bucket", "deadline", "pace", "tally", "tour", "work"]),
+    ("src/eraser.rs", &["bookmark", "bucket", "deadline", "deleted", "pace", "tally", "target", "tour", "work"]),
     ("src/survey.rs", &["bookmark", "bucket", "pace", "tally", "tour", "work"]),
     ("src/receipt.rs", &["message", "tally", "target", "work"]),
     ("src/receipts.rs", &[]),
-    ("src/receipts/s3.rs", &["bucket", "receipts", "target"]),
+    ("src/receipts/s3.rs", &["bucket", "config", "receipts", "target"]),
     ("src/queue.rs", &[]),
-    ("src/queue/sqs.rs", &["deadline", "queue"]),
+    ("src/queue/sqs.rs", &["deadline", "queue", "target"]),
     ("src/outcome.rs", &["message", "queue", "receipts", "work"]),
     ("src/metrics.rs", &["outcome", "tally"]),
     (

@@ -15,6 +15,7 @@
 //! | `buckets` | removes a bucket with everything in it |
 //! | `receipts` | what the function says of an erasure, for good |
 //! | `client` | the AWS clients, and plain HTTP for what they do not cover |
+//! | `recording_server` | in the place of a server that is not there: records what it is asked, over TLS as well |
 //! | `fault_proxy`, `http1` | a network that resets, delays, truncates and is busy |
 //! | `processes` | what a server has started, and how to kill or stop it |
 //!
@@ -34,6 +35,7 @@ mod processes;
 mod project;
 mod rclone;
 mod receipts;
+mod recording_server;
 mod role;
 mod s3_server;
 mod seaweed;
@@ -53,6 +55,7 @@ pub use processes::{Signal, signal};
 pub use project::{function_binary, project_root};
 pub use rclone::Rclone;
 pub use receipts::{Receipt, ReceiptsFolder, ReceiptsFound, user_hash};
+pub use recording_server::RecordingServer;
 pub use role::{Answer, Request, Role};
 pub use s3_server::S3Server;
 pub use seaweed::Seaweed;

@@ -34,6 +34,7 @@ async fn an_upload_is_gone_when_it_was_aborted_and_nothing_is_left_of_it() {
     for (script, requests, code, kind) in [
         // It was just listed: that it does not exist is no deletion.
         (vec![error(404, "NoSuchUpload")], 1, "NoSuchUpload", FailureKind::NotFound),
+        (vec![Answer::Full(404, String::new())], 1, "NotFound", FailureKind::NotFound),
         // A part that was on its way during the abort: to be aborted again.
         (vec![aborted(), one_part()], 2, "PartsLeft", FailureKind::Transient),
         (vec![aborted(), error(503, "SlowDown")], 2, "SlowDown", FailureKind::Throttled),
@@ -109,6 +110,20 @@ async fn an_answer_about_the_bucket_or_the_credentials_is_not_blamed_on_one_uplo
             assert!(matches!(answer, Err(Fault::Refused(_))), "{code}: {answer:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_upload_that_was_aborted_is_reported_although_another_has_a_fault() {
+    let server = Server::answering(|request| match request {
+        abort if abort.starts_with("DELETE /photos/u1/a?") => Answer::Headers(""),
+        parts if parts.starts_with("GET") => error(404, "NoSuchUpload"),
+        _ => error(404, "NoSuchBucket"),
+    });
+    let uploads = with_ids(Kind::Uploads, &[("u1/a", "up1"), ("u1/b", "up2")]);
+    let deletion = server.s3().delete(&prefix(), &uploads, LIMIT).await.unwrap();
+    let failures: Vec<_> = deletion.failures.iter().map(|f| (f.index, f.code.as_str(), f.kind)).collect();
+    assert_eq!((deletion.requests, failures), (3, vec![(1, "NoSuchBucket", FailureKind::Transient)]));
+    assert_eq!(server.requests().len(), 3);
 }
 
 #[tokio::test]

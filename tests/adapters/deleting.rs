@@ -222,6 +222,10 @@ async fn an_error_in_an_answer_of_200_is_told_with_its_request_id() {
     let answer = "<Error><Code>SlowDown</Code><Message>u1/secret</Message></Error>";
     let fault = delete(full(answer), &items(&["u1/a"])).await.unwrap_err();
     assert_eq!(fault, Fault::Throttled("DeleteObjects: SlowDown (HTTP 200, request id REQ1)".to_owned()));
+    let answer = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+    let fault = delete(full(answer), &items(&["u1/key"])).await.unwrap_err();
+    let told = "DeleteObjects: SlowDown (HTTP 200, request id REQ1): Please reduce your request rate.";
+    assert_eq!(fault, Fault::Throttled(told.to_owned()));
     let fault = delete(full("<Error/>"), &items(&["u1/a"])).await.unwrap_err();
     assert_eq!(fault, Fault::Unavailable("DeleteObjects: NoCode (HTTP 200, request id REQ1)".to_owned()));
 }
@@ -288,6 +292,43 @@ async fn dot_segments_are_taken_literally_and_stay_out_of_urls_where_they_can() 
 async fn a_refusal_that_holds_for_all_keys_is_not_blamed_on_one() {
     let answer = delete(error(404, "NoSuchBucket"), &items(&["u1/\u{1}"])).await;
     assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn what_is_confirmed_is_reported_whatever_becomes_of_a_request_of_its_own() {
+    let deleted = "<DeleteResult><Deleted><Key>u1/a</Key><VersionId>v1</VersionId></Deleted></DeleteResult>";
+    let denied =
+        "<DeleteResult><Error><Key>u1/a</Key><VersionId>v1</VersionId><Code>AccessDenied</Code></Error></DeleteResult>";
+    let versions = with_ids(Kind::Versions, &[("u1/a", "v1"), ("u1/\u{1}", "v1")]);
+    for (single, code) in [
+        (Answer::Headers("x-amz-version-id: m1\r\n"), "OtherVersion"),
+        (error(404, "NoSuchBucket"), "NoSuchBucket"),
+        (error(400, "ExpiredToken"), "ExpiredToken"),
+    ] {
+        let server = Server::start(vec![full(deleted), single]);
+        let deletion = server.s3().delete(&prefix(), &versions, LIMIT).await.unwrap();
+        let failures: Vec<_> = deletion.failures.iter().map(|f| (f.index, f.code.as_str(), f.kind)).collect();
+        assert_eq!((deletion.requests, failures), (2, vec![(1, code, FailureKind::Transient)]));
+        server.requests();
+    }
+    // Nothing is confirmed: the fault is that of the request.
+    let server = Server::start(vec![full(denied), error(404, "NoSuchBucket")]);
+    let answer = server.s3().delete(&prefix(), &versions, LIMIT).await;
+    assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
+    server.requests();
+}
+
+#[tokio::test]
+async fn behind_a_fault_nothing_more_is_asked() {
+    let server = Server::answering(|request| match request {
+        batch if batch.starts_with("POST") => full("<DeleteResult><Deleted><Key>u1/a</Key></Deleted></DeleteResult>"),
+        _ => error(404, "NoSuchBucket"),
+    });
+    let keys: Vec<_> = ["u1/a"].into_iter().chain(std::iter::repeat_n("u1/\u{1}", 20)).collect();
+    let deletion = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
+    let count = |code| deletion.failures.iter().filter(|f| f.code == code && f.kind == FailureKind::Transient).count();
+    assert_eq!((count("NoSuchBucket"), count("NotAsked"), deletion.failures.len()), (8, 12, 20));
+    assert_eq!((server.requests().len(), deletion.requests), (9, 9));
 }
 
 #[tokio::test]

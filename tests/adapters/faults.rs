@@ -69,6 +69,21 @@ async fn a_region_that_s3_names_is_reported() {
 }
 
 #[tokio::test]
+async fn a_region_is_told_only_where_the_code_is_about_it() {
+    for (code, end) in [
+        ("IllegalLocationConstraintException", "; the bucket is in region eu-west-1"),
+        ("IncorrectEndpoint", "; the bucket is in region eu-west-1"),
+        ("InvalidRequest", "request id REQ1)"),
+    ] {
+        let body = format!("<Error><Code>{code}</Code><Region>eu-west-1</Region></Error>");
+        let server = Server::start(vec![Answer::Full(400, body)]);
+        let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err();
+        assert!(matches!(&fault, Fault::Refused(text) if text.ends_with(end)), "{fault:?}");
+        server.requests();
+    }
+}
+
+#[tokio::test]
 async fn an_answer_of_another_operation_was_an_answer_and_says_which() {
     let buckets = || full("<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>");
     let server = Server::start(vec![buckets(), buckets(), buckets(), buckets(), buckets()]);
@@ -92,10 +107,11 @@ async fn s3s_own_sentence_is_kept_without_what_could_be_a_key() {
         Answer::Full(400, format!("<Error><Code>InvalidRequest</Code><Message>{message}</Message></Error>"))
     };
     let missing = "Missing required header for this request: Content-MD5";
-    let server = Server::start(vec![with(missing), with("u1/My secret photo.jpg is odd"), with("the id u1 is odd")]);
+    let script = [missing, "u1/My secret photo.jpg is odd", "the id u1 is odd", "the name 'My secret photo' is odd"];
+    let server = Server::start(script.map(with).into());
     let s3 = server.s3();
     let mut faults = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         faults.push(s3.delete(&prefix(), &items(&["u1/My secret photo.jpg"]), LIMIT).await.unwrap_err().to_string());
     }
     assert!(faults[0].ends_with(&format!("InvalidRequest (HTTP 400, request id REQ1): {missing}")), "{}", faults[0]);
@@ -129,12 +145,18 @@ async fn the_code_of_a_key_says_whether_it_is_worth_another_try_and_at_what_pace
         ("AccessDenied", FailureKind::Denied),
         ("CodeOf2030", FailureKind::Other),
         ("InternalError", FailureKind::Throttled),
+        ("InternalServerError", FailureKind::Throttled),
         ("NoSuchVersion", FailureKind::NotFound),
         ("OperationAborted", FailureKind::Transient),
+        ("RequestLimitExceeded", FailureKind::Throttled),
         ("RequestTimeout", FailureKind::Transient),
         ("ServiceUnavailable", FailureKind::Throttled),
         ("SlowDown", FailureKind::Throttled),
+        ("SlowDownRead", FailureKind::Throttled),
+        ("SlowDownWrite", FailureKind::Throttled),
+        ("Throttling", FailureKind::Throttled),
         ("ThrottlingException", FailureKind::Throttled),
+        ("TooManyRequestsException", FailureKind::Throttled),
     ];
     let keys: Vec<String> = codes.iter().map(|(code, ..)| format!("u1/{code}")).collect();
     let errors = codes.map(|(code, ..)| format!("<Error><Key>u1/{code}</Key><Code>{code}</Code></Error>")).concat();

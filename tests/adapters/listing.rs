@@ -1,6 +1,7 @@
 //! The three listings: what is believed, and what is not.
 
 use erase_user_files::bucket::{Bucket, Entry, Fault, Kind, Page};
+use erase_user_files::target::{Target, UserId};
 
 use crate::server::{Answer, LIMIT, Server, error, full, prefix};
 
@@ -160,6 +161,39 @@ async fn uploads_are_listed_with_their_ids_and_beginnings() {
     assert_eq!(first.last_modified.map(|at| at.unix_timestamp()), Some(1_769_860_800));
     assert_eq!((second.id.as_deref(), second.last_modified), (Some("up2"), None));
     assert_eq!((page.next, page.cut_at), (None, None));
+}
+
+/// Some stores encode keys in this listing without saying so, or say so without encoding.
+#[tokio::test]
+async fn uploads_of_an_id_that_is_encoded_are_found_by_the_reading_that_lies_in_the_prefix() {
+    let user = UserId::parse("a+b@c.d").expect("an id");
+    let prefix = Target::parse("s3://photos/{user_id}/").expect("a target").prefix(&user);
+    let page = |folder: &str, encoding: &str| {
+        let upload = format!("<Upload><Key>{folder}/x</Key><UploadId>up1</UploadId></Upload>");
+        let rest = format!("{encoding}<Prefix>{folder}/</Prefix>{TRUNCATED}{upload}");
+        listing(Kind::Uploads, &(rest + &markers(&format!("{folder}/x"), "up1")))
+    };
+    for (folder, encoding) in [("a%2Bb%40c.d", ""), ("a%2Bb%40c.d", ENCODED), ("a+b@c.d", ""), ("a+b@c.d", ENCODED)] {
+        let server = Server::start(vec![page(folder, encoding), listing(Kind::Uploads, LAST)]);
+        let reader = server.reader();
+        let page = reader.list(&prefix, Kind::Uploads, None, LIMIT).await.expect("a page");
+        assert_eq!(keys(&page), ["a+b@c.d/x"], "{folder} {encoding}");
+        reader.list(&prefix, Kind::Uploads, page.next.as_deref(), LIMIT).await.expect("a page");
+        let request = server.requests().remove(1);
+        assert!(request.split(['?', '&', ' ']).any(|part| part == "key-marker=a%2Bb%40c.d%2Fx"), "{request}");
+    }
+    // Neither reading lies in the prefix.
+    for folder in ["a%2Bb%40c.dd", "a%252Bb%2540c.d", "other"] {
+        let server = Server::start(vec![page(folder, ENCODED)]);
+        let answer = server.reader().list(&prefix, Kind::Uploads, None, LIMIT).await;
+        assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{folder}: {answer:?}");
+        server.requests();
+    }
+    // No other listing is read like that: where its encoding is wrong, nothing is deleted.
+    let server = Server::start(vec![listing(Kind::Objects, &format!("<Prefix>a%2Bb%40c.d/</Prefix>{LAST}"))]);
+    let answer = server.reader().list(&prefix, Kind::Objects, None, LIMIT).await;
+    assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{answer:?}");
+    server.requests();
 }
 
 #[tokio::test]

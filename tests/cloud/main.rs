@@ -14,6 +14,7 @@
 //! | `examples` | the programs in `examples/`, as another team would run them |
 //! | `handbook`, `insights` | the runbook against what the function writes, and the part of Logs Insights that its queries use |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
+//! | `networks` | the binary behind a proxy, and with certificate authorities of its own |
 //! | `deployed` | a stack, its queues and its log, with bounded waits |
 //! | `objects` | keys that have broken other deletion scripts, and neighbours that tempt |
 //!
@@ -35,6 +36,7 @@ mod failing;
 mod fake;
 mod handbook;
 mod insights;
+mod networks;
 mod objects;
 mod privileges;
 mod proving;

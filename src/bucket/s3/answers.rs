@@ -1,5 +1,7 @@
 //! The two large answers of S3, read in one pass: of a whole document, or not at all.
 
+use std::borrow::Cow;
+
 use aws_sdk_s3::error::ErrorMetadata;
 use aws_sdk_s3::operation::delete_objects::{DeleteObjectsError, DeleteObjectsOutput};
 use aws_sdk_s3::operation::list_objects_v2::{ListObjectsV2Error, ListObjectsV2Output};
@@ -121,6 +123,7 @@ fn read_deletion(body: &[u8], failure: &mut Failure) -> Option<DeleteObjectsOutp
 struct Failure {
     is_there: bool,
     code: Option<String>,
+    message: Option<String>,
 }
 
 impl Failure {
@@ -128,6 +131,7 @@ impl Failure {
     fn show(&mut self, path: &[&str], content: Content<'_>) -> Option<()> {
         match path {
             ["Error", "Code"] => self.code = Some(content.text()?.into_owned()),
+            ["Error", "Message"] => self.message = content.text().map(Cow::into_owned),
             ["Error", ..] => self.is_there = true,
             _ => return None,
         }
@@ -135,7 +139,13 @@ impl Failure {
     }
 
     fn metadata(self) -> Option<ErrorMetadata> {
-        let metadata = self.code.into_iter().fold(ErrorMetadata::builder(), |metadata, code| metadata.code(code));
+        let mut metadata = ErrorMetadata::builder();
+        if let Some(code) = self.code {
+            metadata = metadata.code(code);
+        }
+        if let Some(message) = self.message {
+            metadata = metadata.message(message);
+        }
         self.is_there.then(|| metadata.build())
     }
 }

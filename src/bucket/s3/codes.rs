@@ -14,23 +14,28 @@ use super::sentence::scrub;
 use crate::bucket::{FailureKind, Fault, KeyFailure, MAX_CODE_BYTES};
 use crate::deadline::CONNECT_TIMEOUT;
 
-/// Codes of a key, in an answer of 200, that another attempt may cure.
+/// Codes of an error of the store's own.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
-const RETRYABLE_CODES: [&str; 5] =
-    ["InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable", "SlowDown"];
+const INTERNAL_CODES: [&str; 3] = ["InternalError", "InternalFailure", "InternalServerError"];
 
-/// Codes that ask for less, of a key or of a request.
+/// Other codes that another attempt may cure.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+const RETRYABLE_CODES: [&str; 2] = ["OperationAborted", "RequestTimeout"];
+
+/// Parts of the codes that ask for less. Stores have many of them: `SlowDownWrite`, `Throttling`,
+/// `ThrottlingException`, `TooManyRequestsException`.
 const THROTTLE_CODES: [&str; 5] =
-    ["RequestLimitExceeded", "ServiceUnavailable", "SlowDown", "ThrottlingException", "TooManyRequests"];
+    ["RequestLimitExceeded", "ServiceUnavailable", "SlowDown", "Throttl", "TooManyRequests"];
 
 /// Codes about the bucket, the account or the credentials, whatever the request was: every other request gets the same.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
-const BUCKET_CODES: [&str; 24] = [
+const BUCKET_CODES: [&str; 25] = [
     "AccountProblem",
     "AllAccessDisabled",
     "AuthorizationHeaderMalformed",
     "ExpiredToken",
     "IllegalLocationConstraintException",
+    "IncorrectEndpoint",
     "InvalidAccessKeyId",
     "InvalidAccessPoint",
     "InvalidBucketName",
@@ -52,8 +57,12 @@ const BUCKET_CODES: [&str; 24] = [
     "UserSuspended",
 ];
 
-/// Codes of an item that does not exist.
-const NOT_FOUND_CODES: [&str; 3] = ["NoSuchKey", "NoSuchUpload", "NoSuchVersion"];
+/// Codes about the region of the bucket.
+const REGION_CODES: [&str; 4] =
+    ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "IncorrectEndpoint", "PermanentRedirect"];
+
+/// Codes of an item that does not exist. `NotFound` is the SDK's own for HTTP 404 without a body.
+const NOT_FOUND_CODES: [&str; 4] = ["NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound"];
 
 /// Our own code for a successful answer that is of another operation.
 const OTHER_ANSWER: &str = "OtherAnswer";
@@ -111,7 +120,8 @@ where
 /// What the operator checks first.
 fn hint(code: &str, status: Option<u16>, permission: &str, region: Option<&str>, root: Option<&str>) -> String {
     let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
-    let names_region = is_redirect || ["AuthorizationHeaderMalformed", "PermanentRedirect"].contains(&code);
+    // S3 may send the header with the region in any answer.
+    let is_about_region = is_redirect || REGION_CODES.contains(&code);
     match code {
         OTHER_ANSWER => format!(
             "; the answer is a {}: are the endpoint and S3_FORCE_PATH_STYLE right?",
@@ -121,9 +131,9 @@ fn hint(code: &str, status: Option<u16>, permission: &str, region: Option<&str>,
         "NoSuchBucket" => "; does the bucket exist?".to_owned(),
         "InvalidAccessKeyId" | "SignatureDoesNotMatch" => "; are the credentials those of this store?".to_owned(),
         _ => match region {
-            Some(region) if names_region || status == Some(400) => format!("; the bucket is in region {region}"),
-            _ if names_region => "; is the bucket in another region?".to_owned(),
-            _ => String::new(),
+            _ if !is_about_region => String::new(),
+            Some(region) => format!("; the bucket is in region {region}"),
+            None => "; is the bucket in another region?".to_owned(),
         },
     }
 }
@@ -177,16 +187,21 @@ pub(super) fn not_malformed(fault: Fault) -> Fault {
     }
 }
 
-/// The failure of one item, by the code that the answer to many has for it.
-pub(super) fn key_failure(index: usize, code: &str) -> KeyFailure {
-    let kind = match code {
-        // S3 says so of single keys when it has too many of them.
-        code if THROTTLE_CODES.contains(&code) || code == "InternalError" => FailureKind::Throttled,
-        code if RETRYABLE_CODES.contains(&code) => FailureKind::Transient,
+/// What a code says by itself, whether an item or a request has it.
+fn kind_of(code: &str) -> FailureKind {
+    match code {
+        code if THROTTLE_CODES.iter().any(|part| code.contains(part)) => FailureKind::Throttled,
+        code if INTERNAL_CODES.contains(&code) || RETRYABLE_CODES.contains(&code) => FailureKind::Transient,
         code if NOT_FOUND_CODES.contains(&code) => FailureKind::NotFound,
         "AccessDenied" => FailureKind::Denied,
         _ => FailureKind::Other,
-    };
+    }
+}
+
+/// The failure of one item, by the code that the answer to many has for it.
+pub(super) fn key_failure(index: usize, code: &str) -> KeyFailure {
+    // S3 says so of single keys when it has too many of them.
+    let kind = if INTERNAL_CODES.contains(&code) { FailureKind::Throttled } else { kind_of(code) };
     KeyFailure { index, code: code.to_owned(), kind }
 }
 
@@ -229,10 +244,10 @@ fn is_about_the_bucket(code: &str, status: u16) -> bool {
 }
 
 fn fault_of(code: &str, status: u16) -> fn(String) -> Fault {
-    match (code, status) {
-        (code, status) if THROTTLE_CODES.contains(&code) || status == 429 || status == 503 => Fault::Throttled,
-        (code, status) if is_about_the_bucket(code, status) || status == 403 => Fault::Refused,
-        (code, status) if RETRYABLE_CODES.contains(&code) || !(400..500).contains(&status) => Fault::Unavailable,
+    match (kind_of(code), status) {
+        (FailureKind::Throttled, _) | (_, 429 | 503) => Fault::Throttled,
+        (_, status) if is_about_the_bucket(code, status) || status == 403 => Fault::Refused,
+        (kind, status) if kind == FailureKind::Transient || !(400..500).contains(&status) => Fault::Unavailable,
         // Whatever else S3 rejects may be about a part of the request.
         _ => Fault::Malformed,
     }

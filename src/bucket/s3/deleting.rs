@@ -10,7 +10,7 @@ use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::BoxError;
 use aws_sdk_s3::operation::delete_objects::DeleteObjectsOutput;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
-use futures::stream::{FuturesUnordered, TryStreamExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 use md5::{Digest, Md5};
 use tokio::time::Instant;
 
@@ -53,8 +53,7 @@ struct Single {
 impl Single {
     /// Another attempt may cure all that has a code of ours.
     fn failed(requests: u64, index: usize, code: &str) -> Self {
-        let kind = FailureKind::Transient;
-        Self { requests, failure: Some(KeyFailure { index, code: code.to_owned(), kind }), fault: None }
+        Self { requests, failure: Some(transient(index, code)), fault: None }
     }
 }
 
@@ -96,7 +95,7 @@ impl S3 {
             deletion.requests += 1;
             deletion.failures = self.delete_batch(order, &batch).await?;
         }
-        gather(deletion, singles, |single| self.delete_single(half, single)).await
+        gather((deletion, items.len()), singles, |single| self.delete_single(half, single)).await
     }
 
     async fn delete_batch(&self, order: Order<'_>, items: &[(usize, &Item)]) -> Result<Vec<KeyFailure>, Fault> {
@@ -119,7 +118,9 @@ impl S3 {
             .interceptor(ContentMd5)
             .send()
             .await
-            .map_err(|error| classify("DeleteObjects", permission(items), order.prefix.as_str(), &error).fault)?;
+            .map_err(|error| {
+                classify("DeleteObjects", permission(items), &secret_of(order.prefix, items), &error).fault
+            })?;
         match_answer(items, &answer)
     }
 
@@ -147,7 +148,7 @@ impl S3 {
         let failure = match answer {
             Ok(answer) if item.id.is_none() && answer.delete_marker() == Some(true) => Some(only_hidden(index)),
             Ok(answer) if item.id.is_some() && answer.version_id().is_some_and(|id| Some(id) != item.id.as_deref()) => {
-                return Err(Fault::Untrustworthy("DeleteObject: it is about another version".to_owned()));
+                return Err(Fault::Untrustworthy("DeleteObject: OtherVersion; it is about another version".to_owned()));
             }
             Ok(_) => None,
             Err(error) => {
@@ -167,7 +168,7 @@ impl S3 {
     ) -> Result<Deletion, Fault> {
         let order = Order { prefix, bypass_governance: false, end: half_way_to(Instant::now() + limit) };
         let uploads = items.iter().enumerate().collect();
-        gather(Deletion::default(), uploads, |upload| self.abort(order, upload)).await
+        gather((Deletion::default(), items.len()), uploads, |upload| self.abort(order, upload)).await
     }
 
     /// Aborts one upload. Some stores encode keys in this listing without saying so, or say so without encoding: an upload
@@ -270,25 +271,59 @@ impl Intercept for ContentMd5 {
     }
 }
 
-/// Adds what becomes of items that each have a request of their own, which is made when its turn comes.
+/// Adds what becomes of items that each have a request of their own, which is made when its turn comes. `all`: how many
+/// items the delete has, with those that had a common request.
+///
+/// What is confirmed must be reported. So the fault of one item fails the delete only where nothing was deleted.
+/// Otherwise the item is to be tried again: a delete in which nothing else succeeds then returns the fault.
 async fn gather<'i, Request>(
-    mut deletion: Deletion,
+    (mut deletion, all): (Deletion, usize),
     items: Vec<(usize, &'i Item)>,
     request: impl Fn((usize, &'i Item)) -> Request,
 ) -> Result<Deletion, Fault>
 where
     Request: Future<Output = Result<Single, Fault>>,
 {
+    let ask = move |item: (usize, &'i Item)| {
+        let request = request(item);
+        async move { (item.0, request.await) }
+    };
     let mut items = items.into_iter();
-    let mut open: FuturesUnordered<Request> = items.by_ref().take(SINGLES_AT_ONCE).map(&request).collect();
-    let mut first_fault = None;
-    while let Some(Single { requests, failure, fault }) = open.try_next().await? {
-        deletion.requests += requests;
-        deletion.failures.extend(failure);
-        first_fault = first_fault.or(fault);
-        open.extend(items.next().map(&request));
+    let mut open: FuturesUnordered<_> = items.by_ref().take(SINGLES_AT_ONCE).map(&ask).collect();
+    let (mut fault_of_all, mut faults) = (None, Vec::new());
+    while let Some((index, answer)) = open.next().await {
+        match answer {
+            Ok(Single { requests, failure, fault }) => {
+                deletion.requests += requests;
+                deletion.failures.extend(failure);
+                fault_of_all = fault_of_all.or(fault);
+            }
+            Err(fault) => {
+                deletion.requests += 1;
+                faults.push((index, fault));
+            }
+        }
+        // Behind a fault, all others would most likely get the same.
+        if faults.is_empty() {
+            open.extend(items.next().map(&ask));
+        }
     }
-    first_fault.map_or(Ok(deletion), Err)
+    deletion.failures.extend(items.map(|(index, _)| transient(index, NOT_ASKED)));
+    let is_any_deleted = deletion.failures.len() + faults.len() < all;
+    deletion.failures.extend(faults.iter().map(|(index, fault)| transient(*index, fault.code())));
+    let first_fault = faults.into_iter().next().filter(|_| !is_any_deleted).map(|(_, fault)| fault);
+    fault_of_all.or(first_fault).map_or(Ok(deletion), Err)
+}
+
+/// The failure of an item that another attempt may delete.
+fn transient(index: usize, code: &str) -> KeyFailure {
+    KeyFailure { index, code: code.to_owned(), kind: FailureKind::Transient }
+}
+
+/// The prefix and all keys: what no text may show.
+fn secret_of(prefix: &Prefix, items: &[(usize, &Item)]) -> String {
+    let keys = items.iter().flat_map(|(_, item)| ["/", item.key.as_str()]);
+    [prefix.as_str()].into_iter().chain(keys).collect()
 }
 
 fn half_way_to(end: Instant) -> Instant {
@@ -379,9 +414,8 @@ fn match_answer(items: &[(usize, &Item)], answer: &DeleteObjectsOutput) -> Resul
             failures.push(only_hidden(items[position].0));
         }
     }
-    let unanswered = |index| KeyFailure { index, code: UNANSWERED.to_owned(), kind: FailureKind::Transient };
     let open = items.iter().zip(is_open).filter(|(_, is_open)| *is_open);
-    failures.extend(open.map(|((index, _), _)| unanswered(*index)));
+    failures.extend(open.map(|((index, _), _)| transient(*index, UNANSWERED)));
     Ok(failures)
 }
 

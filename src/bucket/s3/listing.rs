@@ -24,6 +24,9 @@ use crate::target::Prefix;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 const MAX_TOKEN_BYTES: usize = 16_384;
 
+/// The listing in which some stores encode keys without saying so, or say so without encoding.
+const LIST_UPLOADS: &str = "ListMultipartUploads";
+
 // All of them ask for EncodingType=url: without it, a control character in one key would make a whole page unreadable.
 impl S3Reader {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
@@ -137,9 +140,7 @@ impl S3Reader {
                  prove that none is left"
                     .to_owned(),
             )),
-            Err(error) => {
-                Err(listing_fault("ListMultipartUploads", "s3:ListBucketMultipartUploads", (prefix, token), &error))
-            }
+            Err(error) => Err(listing_fault(LIST_UPLOADS, "s3:ListBucketMultipartUploads", (prefix, token), &error)),
         }
     }
 }
@@ -174,7 +175,7 @@ fn page_of_versions(
     let reading = Reading::new("ListObjectVersions", prefix, answer.encoding_type(), answer.prefix())?;
     let (next, cut_at) = if reading.is_truncated(answer.is_truncated())? {
         let markers = (answer.next_key_marker(), answer.next_version_id_marker());
-        let next = reading.next_markers(prefix, asked, markers)?;
+        let next = reading.next_markers(asked, markers)?;
         (Some(reading.bounded(next.write())?), Some(next.key))
     } else {
         (None, None)
@@ -196,10 +197,10 @@ fn page_of_uploads(
     asked: Option<&Markers>,
     answer: &ListMultipartUploadsOutput,
 ) -> Result<Page, Fault> {
-    let reading = Reading::new("ListMultipartUploads", prefix, answer.encoding_type(), answer.prefix())?;
+    let reading = Reading::new(LIST_UPLOADS, prefix, answer.encoding_type(), answer.prefix())?;
     let next = if reading.is_truncated(answer.is_truncated())? {
         let markers = (answer.next_key_marker(), answer.next_upload_id_marker());
-        Some(reading.bounded(reading.next_markers(prefix, asked, markers)?.write())?)
+        Some(reading.bounded(reading.next_markers(asked, markers)?.write())?)
     } else {
         None
     };
@@ -280,24 +281,25 @@ fn none_of_this_listing() -> Fault {
     Fault::TokenRefused("the token is none of this listing".to_owned())
 }
 
-/// How one answer is read: of which operation it is, and whether its keys are encoded.
+/// How one answer is read: of which operation and prefix it is, and whether its keys are encoded.
 #[derive(Debug, Clone, Copy)]
-struct Reading {
+struct Reading<'p> {
     operation: &'static str,
+    prefix: &'p Prefix,
     is_encoded: bool,
 }
 
-impl Reading {
+impl<'p> Reading<'p> {
     /// Takes an answer only if it does not say that it is of another prefix.
     fn new(
         operation: &'static str,
-        prefix: &Prefix,
+        prefix: &'p Prefix,
         encoding: Option<&EncodingType>,
         listed: Option<&str>,
     ) -> Result<Self, Fault> {
-        let reading = Self { operation, is_encoded: encoding == Some(&EncodingType::Url) };
+        let reading = Self { operation, prefix, is_encoded: encoding == Some(&EncodingType::Url) };
         match listed {
-            Some(listed) if reading.decode(listed)? != prefix.as_str() => {
+            Some(listed) if reading.both(listed)?.0 != prefix.as_str() => {
                 Err(reading.distrust("it is of another prefix"))
             }
             Some(_) | None => Ok(reading),
@@ -313,18 +315,13 @@ impl Reading {
     }
 
     /// The markers of the next page: a missing or repeated one is an error, never an end.
-    fn next_markers(
-        self,
-        prefix: &Prefix,
-        asked: Option<&Markers>,
-        (key, id): (Option<&str>, Option<&str>),
-    ) -> Result<Markers, Fault> {
-        let key = self.decode(key.unwrap_or_default())?.into_owned();
+    fn next_markers(self, asked: Option<&Markers>, (key, id): (Option<&str>, Option<&str>)) -> Result<Markers, Fault> {
+        let (key, _) = self.both(key.unwrap_or_default())?;
         let id = id.unwrap_or_default().to_owned();
         if key.is_empty() || id.is_empty() {
             return Err(self.distrust("more follows, but a marker is missing"));
         }
-        if !key.starts_with(prefix.as_str()) {
+        if !key.starts_with(self.prefix.as_str()) {
             return Err(self.distrust("it goes on outside the prefix"));
         }
         let next = Markers { key, id };
@@ -354,16 +351,29 @@ impl Reading {
     ) -> Result<Entry, Fault> {
         let listed = key.ok_or_else(|| self.distrust("an entry without a key"))?;
         let time_of = |at: &DateTime| OffsetDateTime::from_unix_timestamp_nanos(at.as_nanos());
-        let key = self.decode(listed)?.into_owned();
-        let other_key =
-            if self.is_encoded { Some(listed.to_owned()) } else { decode(listed, true).map(Cow::into_owned) };
+        let (key, other_key) = self.both(listed)?;
         Ok(Entry {
             kind,
-            other_key: other_key.filter(|other| kind == Kind::Uploads && *other != key),
             key,
+            other_key,
             id,
             bytes: size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
             last_modified: at.and_then(|at| time_of(at).ok()),
+        })
+    }
+
+    /// A key, and in the listing of uploads its other reading, if it has one. Where only the other one lies in the
+    /// prefix that was asked for, it is the key: a store that lists what was asked means no other.
+    fn both(self, listed: &str) -> Result<(String, Option<String>), Fault> {
+        let key = self.decode(listed)?.into_owned();
+        if self.operation != LIST_UPLOADS {
+            return Ok((key, None));
+        }
+        let other = if self.is_encoded { Some(listed.to_owned()) } else { decode(listed, true).map(Cow::into_owned) };
+        let is_own = |key: &str| key.starts_with(self.prefix.as_str());
+        Ok(match other.filter(|other| *other != key) {
+            Some(other) if is_own(&other) && !is_own(&key) => (other, None),
+            other => (key, other),
         })
     }
 
@@ -396,7 +406,9 @@ fn listing_fault<E>(
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    let failed = classify(operation, permission, prefix.as_str(), error);
+    // A token of ours holds a key.
+    let key = token.map(|token| decode(token, true).unwrap_or(Cow::Borrowed(token))).unwrap_or_default();
+    let failed = classify(operation, permission, &format!("{}/{key}", prefix.as_str()), error);
     match not_malformed(failed.fault) {
         // S3 says InvalidArgument; whatever the code, a listing without the token shows what is really wrong.
         Fault::Refused(text) if token.is_some() && failed.status == Some(400) => Fault::TokenRefused(text),

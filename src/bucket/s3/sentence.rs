@@ -1,5 +1,7 @@
 //! S3's own sentence about an error, without anything that could be a key, a prefix or a user id.
 
+use std::collections::HashSet;
+
 /// The most characters that are kept of a sentence.
 const MAX_SENTENCE: usize = 200;
 
@@ -33,10 +35,11 @@ const EXPLANATION: [&str; 24] = [
     "with",
 ];
 
-/// The sentence with `…` for each run of words that may hold a part of `secret`, which is the key or the prefix of the
-/// request. `None`: nothing worth showing is left.
+/// The sentence with `…` for each run of words that may hold a part of `secret`: the prefix of the request, and all of
+/// its keys that are known. `None`: nothing worth showing is left.
 pub(super) fn scrub(message: &str, secret: &str) -> Option<String> {
     let secret = secret.to_lowercase();
+    let secret: HashSet<&str> = pieces(&secret).collect();
     let mut kept: Vec<&str> = Vec::new();
     let mut is_behind_removed = false;
     for word in message.split_whitespace() {
@@ -59,18 +62,24 @@ pub(super) fn scrub(message: &str, secret: &str) -> Option<String> {
     text.chars().any(|c| c.is_ascii_alphanumeric()).then_some(text)
 }
 
-/// Whether a word may be, hold or be a part of a key, a prefix or an id.
-fn may_hold(word: &str, secret: &str) -> bool {
+/// Whether a word may be, hold or be a part of a key, a prefix or an id. Pieces of any length are compared, because an
+/// id may have one digit. Only longer ones are looked for within others, so that ordinary words remain.
+fn may_hold(word: &str, secret: &HashSet<&str>) -> bool {
     if word.len() > 64 || !word.bytes().all(|byte| byte.is_ascii_graphic()) || word.contains(['/', '\\', '%', '&']) {
         return true;
     }
+    // The beginning or the end of a quotation of several words: it may be a name with spaces.
+    let is_half_quotation = word.matches('"').count() % 2 == 1;
+    let is_file_name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).contains('.');
     let word = word.to_lowercase();
-    let plain = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
-    let is_part = plain.len() >= 3 && secret.contains(plain);
-    let is_segment = |segment: &str| {
-        !segment.is_empty() && (plain == segment || word == segment || (segment.len() >= 3 && word.contains(segment)))
+    let is_in = |piece: &str, secret: &str| {
+        piece == secret || (piece.len() >= 4 && secret.contains(piece)) || (secret.len() >= 3 && piece.contains(secret))
     };
-    is_part || secret.split('/').any(is_segment)
+    is_half_quotation || is_file_name || pieces(&word).any(|piece| secret.iter().any(|secret| is_in(piece, secret)))
+}
+
+fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|piece| !piece.is_empty())
 }
 
 #[cfg(test)]
@@ -104,6 +113,24 @@ mod tests {
             assert_eq!(scrubbed, kept, "{message}");
         }
         assert_eq!(scrub(&"word ".repeat(1_000), "u1/").map(|text| text.chars().count()), Some(MAX_SENTENCE));
+    }
+
+    #[test]
+    fn pieces_of_all_keys_and_names_of_files_are_removed_whatever_stands_around_them() {
+        for (message, secret, kept) in [
+            ("Object name \"passport-anna.pdf\" contains invalid characters", "u1/", "Object name …"),
+            ("Object name \"passport-anna\" contains invalid characters", "u1/\nu1/anna.pdf", "Object name …"),
+            ("Object name \"Anna Smith\" is invalid", "u1/", "Object name …"),
+            ("Object starting with 'passp' is invalid", "u1/\nu1/passport", "Object starting with …"),
+            ("rejected for user=42 because", "42/", "rejected for … because"),
+            ("rejected for {\"userId\":\"42\"} because", "42/", "rejected for … because"),
+            ("rejected for id:u-7, because", "7/", "rejected for … because"),
+            ("Key Dr No at my file", "u1/Dr No at my file.txt", "Key …"),
+            ("Please reduce your request rate.", "u1/the key is not for us.jpg", "Please reduce your request rate."),
+            ("Missing required header for this request", "u1/theory", "Missing required header for this request"),
+        ] {
+            assert_eq!(scrub(message, secret).as_deref(), Some(kept), "{message}");
+        }
     }
 
     #[test]
