@@ -32,6 +32,10 @@ pub struct Bookmark {
     /// Where the kind was listed in parts: those that are not done. Then there is no `token`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lanes: Vec<Lane>,
+    /// Whether something was left for a later round, which counts it: then what a later round finds is not what the store
+    /// still lists.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub has_left_some: bool,
 }
 
 /// A part of a listing that is listed on its own.
@@ -48,7 +52,7 @@ pub struct Lane {
 
 impl Default for Bookmark {
     fn default() -> Self {
-        Self { round: 1, setting: None, target: None, kind: None, token: None, lanes: Vec::new() }
+        Self { round: 1, setting: None, target: None, kind: None, token: None, lanes: Vec::new(), has_left_some: false }
     }
 }
 
@@ -76,7 +80,8 @@ impl Bookmark {
 
     /// Goes to the start of the next round.
     pub fn begin_next_round(&mut self) {
-        *self = Self { round: self.round.saturating_add(1), ..Self::default() };
+        let has_left_some = self.has_left_some;
+        *self = Self { round: self.round.saturating_add(1), has_left_some, ..Self::default() };
     }
 }
 

@@ -25,16 +25,29 @@ pub(crate) enum Confirmed {
 #[derive(Debug)]
 pub(crate) struct Deleted {
     hashes: HashSet<u64>,
-    /// Whether this hop has seen the erasure from its beginning, and remembers all of it.
+    /// Whether this hop has seen the erasure from its beginning.
     knows_all: bool,
+    /// Whether this hop has deleted more than it remembers.
+    has_forgotten: bool,
+    /// Whether an earlier round has left something for a later one. Then all that a later one deletes is counted.
+    pub(crate) has_left_some: bool,
+    /// Targets at which an earlier hop has counted something.
+    counted: HashSet<String>,
     /// The start of the erasure. In later rounds, what is older was listed in the first one.
     started_at: Option<OffsetDateTime>,
 }
 
 impl Deleted {
     /// `is_from_start`: the hop begins at the start of the erasure's first round.
-    pub(crate) fn new(is_from_start: bool, started_at: Option<OffsetDateTime>) -> Self {
-        Self { hashes: HashSet::new(), knows_all: is_from_start, started_at }
+    pub(crate) fn new(is_from_start: bool, started_at: Option<OffsetDateTime>, counted: HashSet<String>) -> Self {
+        Self {
+            hashes: HashSet::new(),
+            knows_all: is_from_start,
+            has_forgotten: false,
+            has_left_some: false,
+            counted,
+            started_at,
+        }
     }
 
     /// Notes that the deletion of an item was confirmed, in this round of the erasure.
@@ -46,10 +59,15 @@ impl Deleted {
         if self.hashes.len() < MAX_REMEMBERED {
             self.hashes.insert(hash);
         } else {
-            self.knows_all = false;
+            self.has_forgotten = true;
         }
         let is_older = || item.last_modified.is_none_or(|at| self.started_at.is_none_or(|start| at < start));
-        if !self.knows_all && round > 1 && is_older() { Confirmed::Unknown } else { Confirmed::First }
+        let may_be_counted = self.has_forgotten || !self.knows_all && self.counted.contains(target);
+        if may_be_counted && !self.has_left_some && round > 1 && is_older() {
+            Confirmed::Unknown
+        } else {
+            Confirmed::First
+        }
     }
 
     /// Notes that an item exists whose deletion was confirmed before. `false`: it was not.
@@ -80,7 +98,7 @@ mod tests {
 
     #[test]
     fn an_item_that_is_listed_again_is_confirmed_again_and_one_that_was_written_again_is_another() {
-        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok());
+        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
         assert_eq!(deleted.confirm("t", &item("a", 7), 1), Confirmed::First);
         assert_eq!(deleted.confirm("t", &item("a", 7), 2), Confirmed::Again);
         assert_eq!(deleted.confirm("t", &item("a", 8), 2), Confirmed::First);
@@ -90,7 +108,9 @@ mod tests {
 
     #[test]
     fn a_later_round_of_a_later_hop_counts_only_what_is_newer_than_the_erasure() {
-        let mut deleted = Deleted::new(false, OffsetDateTime::from_unix_timestamp(50).ok());
+        let counted = HashSet::from(["t".to_owned()]);
+        let mut deleted = Deleted::new(false, OffsetDateTime::from_unix_timestamp(50).ok(), counted);
+        assert_eq!(deleted.confirm("other", &item("a", 49), 2), Confirmed::First, "nothing of it was counted");
         assert_eq!(deleted.confirm("t", &item("a", 49), 1), Confirmed::First);
         assert_eq!(deleted.confirm("t", &item("b", 49), 2), Confirmed::Unknown);
         assert_eq!(deleted.confirm("t", &item("c", 50), 2), Confirmed::First);
@@ -98,7 +118,7 @@ mod tests {
 
     #[test]
     fn behind_the_items_that_are_remembered_later_rounds_count_nothing_older() {
-        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok());
+        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
         for number in 0..=MAX_REMEMBERED {
             assert_eq!(deleted.confirm("t", &item(&number.to_string(), 1), 1), Confirmed::First);
         }

@@ -1,11 +1,11 @@
 //! The work: rounds of pages and batches, until a round finds nothing or the time is over.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::stream::{self, StreamExt};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::bookmark::{Bookmark, MAX_ROUNDS};
 use crate::bucket::{Deletes, FailureKind, Fault, Item, KeyFailure, Kind};
@@ -27,11 +27,18 @@ const LOCK_NOT_READABLE: &str = "LockNotReadable";
 /// Questions about denied versions of one batch that are sent concurrently.
 const RETENTIONS_AT_ONCE: usize = 8;
 
-/// So often an item is tried in one round: with the waits between the attempts, for about 3 s.
+/// So often an item is tried in one round: with the waits between the attempts, for about 3 s. One that is throttled is
+/// tried twice as often, for about 20 s. Where the pass has less patience, an item gets no more than that, either.
 const MAX_ATTEMPTS: u32 = 6;
 
 /// A request that failed so often for the moment is sent in halves: one item of it may be the reason.
 const ATTEMPTS_AS_A_WHOLE: u32 = 2;
+
+/// However short the hop, an item gets this time for further attempts.
+const LEAST_RETRY: Duration = Duration::from_secs(1);
+
+/// So many items, each in a request of its own, show that the store rejects every request.
+const SAMPLES: usize = 8;
 
 /// The most bytes of keys and ids in one request: 1,000 items with keys of about 230 bytes. Longer keys go in smaller
 /// requests, which bounds the memory for requests and answers, and stays below what stores take for a body.
@@ -59,7 +66,10 @@ impl<B: Deletes> Work for Eraser<B> {
             // What may be kept is listed as late as can be: meanwhile it may be written again.
             let looks_ahead = number == 1 && job.erase_before.is_none();
             let erasing = Erasing { looks_ahead, ..Erasing::default() };
-            let end = match tour.round(&erasing, bookmark, &mut round, &mut faults).await {
+            tour.deleted().has_left_some = bookmark.has_left_some;
+            let round_end = tour.round(&erasing, bookmark, &mut round, &mut faults).await;
+            bookmark.has_left_some |= !faults.is_empty() || round.left().unsettled.total() > 0;
+            let end = match round_end {
                 // Passes that were left are no progress: SQS is to count the delivery.
                 RoundEnd::OutOfTime if counters.progress() == 0 && !faults.is_empty() => End::Failed(faults),
                 RoundEnd::OutOfTime => {
@@ -185,10 +195,10 @@ struct Batch<'b, 't, B> {
     not_deleted: HashSet<Key>,
     /// Denied versions, which Object Lock may hold.
     denied: Vec<Item>,
-    /// Whether the store has accepted a request of this batch.
-    is_any_accepted: bool,
-    /// The code by which the store has rejected a request for one item, before it accepted any.
-    rejected_alone: Option<String>,
+    /// The code by which the store has rejected requests for one item, one after the other, and how many these were.
+    rejected_alone: (String, usize),
+    /// So many of these show that the store rejects every request.
+    samples: usize,
 }
 
 /// Items of a batch on their way to a request.
@@ -197,8 +207,22 @@ struct Part {
     items: Vec<Item>,
     /// How often they were sent before.
     attempt: u32,
-    /// How long they have to wait.
-    wait: Duration,
+    /// When they were sent first.
+    since: Instant,
+    /// When they may be sent again.
+    due: Instant,
+}
+
+impl Part {
+    fn new(items: Vec<Item>) -> Self {
+        let now = Instant::now();
+        Self { items, attempt: 0, since: now, due: now }
+    }
+
+    /// The same items, or some of them, for the next attempt after a wait.
+    fn again(&self, items: Vec<Item>, wait: Duration) -> Self {
+        Self { items, attempt: self.attempt + 1, since: self.since, due: Instant::now() + wait }
+    }
 }
 
 impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
@@ -210,21 +234,22 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             outcome: Outcome::default(),
             not_deleted: HashSet::new(),
             denied: Vec::new(),
-            is_any_accepted: false,
-            rejected_alone: None,
+            rejected_alone: (String::new(), 0),
+            samples: SAMPLES,
         }
     }
 
     /// Deletes items, and notes what becomes of them. `false`: not all have an outcome, because it is too late.
     async fn delete(&mut self, items: Vec<Item>) -> Result<bool, Obstacle> {
-        let mut parts = vec![Part { items, attempt: 0, wait: Duration::ZERO }];
-        while let Some(mut part) = parts.pop() {
+        let mut parts = VecDeque::from([Part::new(items)]);
+        while let Some(mut part) = parts.pop_front() {
             if part.items.is_empty() {
                 continue;
             }
             let Some(pass) = self.admit(&part).await else { return Ok(false) };
             let rest = part.items.split_off(pass.keys().min(part.items.len()));
-            parts.push(Part { items: rest, attempt: part.attempt, wait: Duration::ZERO });
+            parts.push_front(Part { items: rest, ..part });
+            // What failed waits behind what was not sent yet.
             parts.extend(self.send(part, &pass).await?);
         }
         Ok(true)
@@ -233,10 +258,10 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     /// Waits until some of the items may be sent. `None`: it is too late, or the pass is left.
     async fn admit(&self, part: &Part) -> Option<Pass<'b>> {
         let tour = self.tour;
-        if left_until(tour.launch_end()) <= part.wait {
+        if part.due > Instant::now() && part.due >= tour.launch_end() {
             return None;
         }
-        sleep(part.wait).await;
+        sleep_until(part.due).await;
         if part.attempt > 0 {
             tour.counters.retried();
         }
@@ -246,15 +271,11 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         (tour.may_launch() && !self.ground.is_left()).then_some(pass)
     }
 
-    /// Sends one request; returns what is to be sent again, the next part last.
+    /// Sends one request; returns what is to be sent again.
     async fn send(&mut self, part: Part, pass: &Pass<'_>) -> Result<Vec<Part>, Obstacle> {
-        let tour = self.tour;
         match self.request(&part, pass).await {
             Ok(failures) => {
-                self.is_any_accepted = true;
-                if failures.len() < part.items.len() {
-                    tour.succeeded();
-                }
+                self.ground.accepted();
                 self.settle(part, &failures)
             }
             Err(Fault::Malformed(text)) => self.reject(part, Fault::Refused(text)),
@@ -273,13 +294,18 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         let deletion = tour.bucket.delete(self.ground.prefix, &part.items, limit).await;
         match &deletion {
             Ok(deletion) => {
-                let is_signal =
-                    |failure: &&KeyFailure| failure.kind == FailureKind::Throttled && part.attempt < SIGNALS;
-                pass.answered(deletion.failures.iter().filter(is_signal).count());
+                let throttled = deletion.failures.iter().filter(|failure| failure.kind == FailureKind::Throttled);
+                let throttled = throttled.count();
+                if part.attempt < SIGNALS {
+                    pass.answered(part.items.len() - throttled, throttled);
+                } else if throttled < part.items.len() {
+                    pass.answered(part.items.len() - throttled, 0);
+                }
                 tour.counters.requested(deletion.requests.saturating_sub(1));
             }
-            Err(Fault::Throttled(_)) => pass.answered(part.items.len()),
-            Err(Fault::NoAnswer(_)) => pass.not_answered(limit),
+            Err(Fault::Throttled(_)) => pass.answered(0, part.items.len()),
+            // Smaller batches are another attempt at something else. Where nobody waits for this pass, it has the time.
+            Err(Fault::NoAnswer(_)) if pass.not_answered(limit) && self.ground.is_last() => tour.succeeded(),
             // It says nothing of the rate.
             Err(_) => {}
         }
@@ -287,52 +313,63 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     }
 
     /// Counts what is deleted, notes what is not, and returns what is to be sent again.
-    fn settle(&mut self, part: Part, failures: &[KeyFailure]) -> Result<Vec<Part>, Obstacle> {
-        let Part { items, attempt, .. } = part;
+    fn settle(&mut self, mut part: Part, failures: &[KeyFailure]) -> Result<Vec<Part>, Obstacle> {
+        let tour = self.tour;
+        let items = std::mem::take(&mut part.items);
         let mut by_index: Vec<Option<&KeyFailure>> = vec![None; items.len()];
         for failure in failures {
             by_index[failure.index] = Some(failure);
         }
-        let (mut gone, mut again, mut throttled) = (Counts::default(), Vec::new(), Vec::new());
+        let (mut gone, mut is_any_settled) = (Counts::default(), false);
+        let (mut again, mut throttled) = (Vec::new(), Vec::new());
         for (item, failure) in items.into_iter().zip(by_index) {
-            let Some(failure) = failure else {
-                gone += self.confirm(&item);
-                continue;
-            };
-            match failure.kind {
-                FailureKind::Throttled => throttled.push((item, &*failure.code)),
-                FailureKind::Transient => again.push((item, &*failure.code)),
-                FailureKind::Denied | FailureKind::NotFound | FailureKind::OnlyHidden | FailureKind::Other => {
-                    self.leave(item, failure);
+            match failure {
+                Some(failure) if failure.kind == FailureKind::Throttled => throttled.push((item, &*failure.code)),
+                Some(failure) if failure.kind == FailureKind::Transient => again.push((item, &*failure.code)),
+                settled => {
+                    is_any_settled = true;
+                    match settled {
+                        Some(failure) => self.leave(item, failure),
+                        None => gone += self.confirm(&item),
+                    }
                 }
             }
         }
-        self.tour.counters.gone(self.ground.target, gone);
-        self.tour.counters.throttled(throttled.len() as u64);
-        let first = again.first().or(throttled.first());
-        if let Some((_, code)) = first {
-            let text = format!("DeleteObjects: {code} for {} of its items", again.len() + throttled.len());
-            self.tour.note(self.ground.target, Fault::Unavailable(text));
-        }
+        tour.counters.gone(self.ground.target, gone);
+        tour.counters.throttled(throttled.len() as u64);
         // The limiter knows of the first, and makes all wait.
-        let wait = if attempt < 2 { Duration::ZERO } else { self.tour.pace.backoff(attempt) };
-        let later = self.tour.pace.backoff(attempt + 1);
-        let again = Part { items: self.keep_trying(again, attempt, MAX_ATTEMPTS), attempt: attempt + 1, wait: later };
+        let wait = if part.attempt < 2 { Duration::ZERO } else { tour.pace.backoff(part.attempt) };
+        let later = tour.pace.backoff(part.attempt + 1);
+        if is_any_settled {
+            tour.succeeded();
+        }
+        if let Some((_, code)) = again.first().or(throttled.first()) {
+            let text = format!("DeleteObjects: {code} for {} of its items", again.len() + throttled.len());
+            let fault = Fault::Unavailable(text);
+            if !is_any_settled {
+                tour.failed();
+                if tour.is_out_of_patience(if throttled.is_empty() { later } else { wait }) {
+                    return Err(fault.into());
+                }
+            }
+            tour.note(self.ground.target, fault);
+        }
+        let again = self.keep_trying(&part, again, MAX_ATTEMPTS, later);
         // Where there is a limit, each attempt at its rate takes a part of them.
-        let throttled = self.keep_trying(throttled, attempt, 2 * MAX_ATTEMPTS);
-        Ok(vec![again, Part { items: throttled, attempt: attempt + 1, wait }])
+        let throttled = self.keep_trying(&part, throttled, 2 * MAX_ATTEMPTS, wait);
+        Ok(vec![again, throttled])
     }
 
-    /// Those of the items that are tried once more. The others are left for this round.
-    fn keep_trying(&mut self, items: Vec<(Item, &str)>, attempt: u32, most: u32) -> Vec<Item> {
-        if attempt + 1 < most {
-            return items.into_iter().map(|(item, _)| item).collect();
+    /// Those of the items that are tried once more, after a wait. The others are left for this round.
+    fn keep_trying(&mut self, part: &Part, items: Vec<(Item, &str)>, most: u32, wait: Duration) -> Part {
+        if part.attempt + 1 < most && !self.is_over(part, wait) {
+            return part.again(items.into_iter().map(|(item, _)| item).collect(), wait);
         }
         for (item, code) in items {
             self.outcome.left.unsettled.add(code, 1);
             self.keep_markers(&item);
         }
-        Vec::new()
+        part.again(Vec::new(), wait)
     }
 
     /// The store has confirmed that an item is deleted: how much of it counts.
@@ -344,10 +381,11 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             Confirmed::First => counts,
             Confirmed::Again => {
                 self.outcome.left.still_listed += counts;
+                self.keep_markers(item);
                 Counts::default()
             }
             Confirmed::Unknown => {
-                self.tour.counters.gone_uncounted(1);
+                self.tour.counters.gone_uncounted(counts);
                 Counts::default()
             }
         }
@@ -386,62 +424,79 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         }
     }
 
+    /// Whether items were tried for so long that they get no attempt after this wait.
+    fn is_over(&self, part: &Part, wait: Duration) -> bool {
+        part.since.elapsed() + wait > self.tour.longest_retry().max(LEAST_RETRY)
+    }
+
     /// The request failed for the moment, as a whole.
-    fn postpone(&mut self, part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
+    fn postpone(&mut self, mut part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
         let tour = self.tour;
         let attempt = part.attempt + 1;
         let is_throttled = matches!(fault, Fault::Throttled(_));
-        if tour.is_out_of_patience(attempt) {
+        let wait = if is_throttled && attempt < 3 { Duration::ZERO } else { tour.pace.backoff(attempt) };
+        tour.failed();
+        let is_hopeless = !is_throttled && !self.ground.is_accepted() && self.is_over(&part, wait);
+        if is_hopeless || tour.is_out_of_patience(wait) {
             tour.counters.throttled(u64::from(is_throttled));
             return Err(fault.into());
         }
         let code = fault.code().to_owned();
         tour.note(self.ground.target, fault);
+        let items = std::mem::take(&mut part.items);
         if is_throttled {
-            let wait = if attempt < 3 { Duration::ZERO } else { tour.pace.backoff(attempt) };
-            return Ok(vec![Part { attempt, wait, ..part }]);
+            return Ok(vec![part.again(items, wait)]);
         }
-        let wait = tour.pace.backoff(attempt);
-        if attempt >= ATTEMPTS_AS_A_WHOLE && part.items.len() > 1 {
+        if attempt >= ATTEMPTS_AS_A_WHOLE && items.len() > 1 {
             // The halves begin again with one attempt less than a whole: one item may be the reason.
-            let halves = halves(part.items);
-            return Ok(halves.map(|items| Part { items, attempt: ATTEMPTS_AS_A_WHOLE - 1, wait }).into());
+            let half =
+                |items| Part { attempt: ATTEMPTS_AS_A_WHOLE - 1, since: Instant::now(), ..part.again(items, wait) };
+            return Ok(halves(items).map(half).into());
         }
-        let items = part.items.into_iter().map(|item| (item, &*code)).collect();
-        Ok(vec![Part { items: self.keep_trying(items, part.attempt, MAX_ATTEMPTS), attempt, wait }])
+        let items = items.into_iter().map(|item| (item, &*code)).collect();
+        Ok(vec![self.keep_trying(&part, items, MAX_ATTEMPTS, wait)])
     }
 
     /// The store cannot take the request. Half as many may pass, until the item that the store cannot take is alone. But
-    /// where the first and the last item alone are rejected alike, and nothing was accepted, the request is at fault.
-    fn reject(&mut self, part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
-        let Part { mut items, attempt, .. } = part;
-        let part = |items| Part { items, attempt: attempt + 1, wait: Duration::ZERO };
+    /// where some items from all over the batch are rejected alike, each alone, and nothing of the pass was accepted, the
+    /// request is at fault.
+    fn reject(&mut self, mut part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
+        let mut items = std::mem::take(&mut part.items);
+        let part = |items| part.again(items, Duration::ZERO);
         let code = fault.code().to_owned();
         if items.len() == 1 {
-            let is_like_another = self.rejected_alone.as_ref() == Some(&code);
-            if is_like_another && !self.is_any_accepted {
+            let (last_code, number) = &mut self.rejected_alone;
+            *number = if *last_code == code { *number + 1 } else { 1 };
+            last_code.clone_from(&code);
+            if *number >= self.samples && number > &mut 1 && !self.ground.is_accepted() {
                 return Err(fault.into());
             }
-            self.rejected_alone = Some(code.clone());
             items.iter().for_each(|item| self.keep_markers(item));
             self.outcome.left.refused.add(&code, 1);
             return Ok(Vec::new());
         }
-        if self.is_any_accepted || self.rejected_alone.is_some() || items.len() < 4 {
+        if self.ground.is_accepted() || self.rejected_alone.1 > 0 || items.len() <= SAMPLES {
+            self.samples = self.samples.min(items.len());
             return Ok(halves(items).map(part).into());
         }
-        let last = items.split_off(items.len() - 1);
-        let middle = items.split_off(1);
-        let [second, first] = halves(middle).map(part);
-        Ok(vec![second, first, part(last), part(items)])
+        let step = (items.len() - 1) / (SAMPLES - 1);
+        let samples: Vec<_> = (0..SAMPLES).rev().map(|number| part(vec![items.swap_remove(number * step)])).collect();
+        Ok(samples.into_iter().chain(halves(items).map(part)).collect())
     }
 
     /// Asks what holds each denied version. Where nothing does, it counts as denied.
     async fn explain(&mut self) {
         let (tour, ground) = (self.tour, self.ground);
+        // Where S3 fails for the moment, the reason of the denial stays open; nothing waits for it.
+        let has_failed = &AtomicBool::new(false);
         let ask = async |item: Item| {
+            if has_failed.load(Ordering::Relaxed) || ground.is_left() {
+                return Ok(None);
+            }
             let request = |limit| tour.bucket.retention(ground.prefix, &item, limit);
-            tour.until_answered(ground, Read::Other, request).await
+            let answer = tour.until_answered(ground, Read::Other, request).await;
+            has_failed.fetch_or(answer.as_ref().is_err_and(Fault::is_temporary), Ordering::Relaxed);
+            answer
         };
         let denied = std::mem::take(&mut self.denied);
         let left = &mut self.outcome.left;
@@ -469,8 +524,7 @@ fn items_of_a_request(items: &[Item]) -> usize {
     items.iter().take_while(fits).count().max(1)
 }
 
-/// The second half first: parts are taken from the end.
 fn halves(mut items: Vec<Item>) -> [Vec<Item>; 2] {
     let second = items.split_off(items.len().div_ceil(2));
-    [second, items]
+    [items, second]
 }

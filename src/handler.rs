@@ -190,7 +190,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         hop.tally = counters.hop();
         // A dry run that lists what is kept counts nothing for a while, and makes progress.
         let gets_on = erasure.is_dry_run && matches!(report.end, End::Unfinished { has_advanced: true, .. });
-        hop.is_idle = counters.has_forgotten() || (hop.tally.gone.things() == 0 && !gets_on);
+        hop.is_idle = counters.has_forgotten() || (counters.progress() == 0 && !gets_on);
         hop.round = report.round;
         let outcome = self.conclude(&erasure, report.end, &hop).await;
         self.tell_what_is_left(&erasure, &outcome, &hop, receive_count(record)).await;

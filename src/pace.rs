@@ -198,6 +198,11 @@ impl Pace {
         }
     }
 
+    /// How long a bucket that throttles reading requests gets none.
+    pub fn read_pause(&self, bucket: &str) -> Duration {
+        self.gate(bucket).reading().resume.saturating_duration_since(Instant::now())
+    }
+
     /// Waits until so many bytes of listed items may be held. What is larger than all of it waits for all of it.
     pub async fn reserve_memory(&self, bytes: usize) -> Memory<'_> {
         let kib = u32::try_from(bytes.div_ceil(1_024).min(MEMORY_KIB)).unwrap_or(u32::MAX);
@@ -272,24 +277,30 @@ impl Pass<'_> {
         self.keys
     }
 
-    /// Notes that the batch was answered, and how many of its keys were throttled.
-    pub fn answered(&self, throttled: usize) {
+    /// Notes that the batch was answered: how many of its keys passed, and how many were throttled. Keys that failed for
+    /// another reason are neither, and say nothing of the rate.
+    pub fn answered(&self, passed: usize, throttled: usize) {
         let now = Instant::now();
-        let passed = self.keys.saturating_sub(throttled);
         let is_full = self.keys * 2 > self.gate.congestion().batch_keys();
         let answer = Answer { sent: self.sent, now, passed: passed as u64, throttled: throttled as u64 };
         self.gate.congestion().answered(answer, self.was_limited);
         if passed > 0 {
             self.pace.batch_time().note(is_full, now - self.sent);
-            self.gate.key_time().took(self.keys, now - self.sent);
+            if self.keys >= KeyTime::LEAST_KEYS.min(self.gate.key_time().most_keys()) {
+                self.gate.key_time().took(self.keys, now - self.sent);
+            }
         }
     }
 
     /// Notes that no answer came, in this time at most: where all of it was over, the batch was too large for the store.
-    pub fn not_answered(&self, limit: Duration) {
+    /// Returns whether batches become smaller now.
+    pub fn not_answered(&self, limit: Duration) -> bool {
+        let mut key_time = self.gate.key_time();
+        let before = key_time.most_keys();
         if self.sent.elapsed() >= limit {
-            self.gate.key_time().was_cut_off(self.keys, limit);
+            key_time.was_cut_off(self.keys, limit);
         }
+        key_time.most_keys() < before
     }
 }
 
@@ -331,6 +342,8 @@ impl KeyTime {
     /// A batch that takes longer is slow, and should take no longer than a few of these.
     const SLOW: Duration = Duration::from_secs(1);
     const WANTED: Duration = Duration::from_secs(5);
+    /// Requests with fewer keys take the time of a request, not that of its keys.
+    const LEAST_KEYS: usize = 50;
 
     fn most_keys(&self) -> usize {
         let Some(per_key) = self.per_key else { return MAX_BATCH_KEYS };
@@ -485,7 +498,7 @@ mod tests {
             let pass = pace.admit("photos", keys).await;
             sleep_until(Instant::now() + Duration::from_millis(wait_ms)).await;
             let before = pace.longest_batch_time();
-            pass.answered(refused);
+            pass.answered(keys - refused, refused);
             assert_eq!(pace.longest_batch_time() != before, counts, "{keys} keys, {refused} refused");
         }
     }

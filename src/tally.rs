@@ -137,6 +137,8 @@ pub struct Counters {
     hop: Mutex<Tally>,
     /// Things that were deleted, or would be in a dry run, whether they are in a count or not.
     progress: AtomicU64,
+    /// Objects and versions that were deleted and are in no count.
+    uncounted_data: AtomicU64,
     has_forgotten: AtomicBool,
 }
 
@@ -187,8 +189,9 @@ impl Counters {
     }
 
     /// Things were deleted that are in no count: whether an earlier hop counted them is not known.
-    pub fn gone_uncounted(&self, things: u64) {
-        self.progress.fetch_add(things, Ordering::Relaxed);
+    pub fn gone_uncounted(&self, counts: Counts) {
+        self.progress.fetch_add(counts.things(), Ordering::Relaxed);
+        self.uncounted_data.fetch_add(counts.data(), Ordering::Relaxed);
     }
 
     /// Things that were counted as deleted turned out to exist.
@@ -228,9 +231,10 @@ impl Counters {
         self.locked().gone
     }
 
-    /// Objects and versions that are gone in all hops.
+    /// Objects and versions that are deleted in all hops, as far as they are in a count, or in no count and of this hop.
     pub fn data_gone(&self) -> u64 {
-        self.before().gone.data().saturating_add(self.gone_in_hop().data())
+        let counted = self.before().gone.data().saturating_add(self.gone_in_hop().data());
+        counted.saturating_add(self.uncounted_data.load(Ordering::Relaxed))
     }
 
     /// What this hop counted.

@@ -32,6 +32,7 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(15);
 
 /// So much time a request gets where it is left, however short the rest of the hop is.
 const LEAST_REQUEST: Duration = Duration::from_secs(3);
+const LEAST_READ: Duration = Duration::from_secs(1);
 
 /// A pass in which nothing succeeds for so long is left for this round.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
@@ -105,13 +106,37 @@ pub(crate) struct Ground<'a> {
     pub(crate) target: &'a str,
     pub(crate) prefix: &'a Prefix,
     pub(crate) kind: Kind,
+    pass: &'a PassState,
+    /// Whether no other target comes after it.
+    is_last: bool,
+}
+
+/// What the batches of a pass share.
+#[derive(Debug, Default)]
+struct PassState {
     /// Set when the pass is over before its time: nothing more of it is sent, and what is on its way comes in.
-    is_left: &'a AtomicBool,
+    is_left: AtomicBool,
+    /// Set when the store has accepted a delete request.
+    is_accepted: AtomicBool,
 }
 
 impl Ground<'_> {
+    /// Whether no other target waits for this one.
+    pub(crate) fn is_last(&self) -> bool {
+        self.is_last
+    }
+
     pub(crate) fn is_left(&self) -> bool {
-        self.is_left.load(Ordering::Relaxed)
+        self.pass.is_left.load(Ordering::Relaxed)
+    }
+
+    /// Whether the store has accepted a delete request of this pass.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.pass.is_accepted.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn accepted(&self) {
+        self.pass.is_accepted.store(true, Ordering::Relaxed);
     }
 }
 
@@ -121,6 +146,8 @@ struct Patience {
     /// When the pass began, or something of it succeeded last.
     since: Instant,
     lasts: Duration,
+    /// Requests to this target that have failed since then.
+    failures: u32,
 }
 
 /// How a round ended.
@@ -172,7 +199,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
         job: Job<'a>,
         bookmark: &Bookmark,
     ) -> Self {
-        let is_from_start = bookmark.round <= 1 && bookmark.is_at_start_of_round();
+        let counted = counters.total();
+        let is_from_start = bookmark.round <= 1 && bookmark.is_at_start_of_round() && counted.gone.things() == 0;
+        let counted = counted.targets.into_keys().collect();
         Self {
             bucket,
             pace,
@@ -182,8 +211,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
             // However slow the store was lately, the first half of a hop launches.
             longest_launch: left_until(job.stop) / 2,
             round: AtomicU32::new(bookmark.round),
-            deleted: std::sync::Mutex::new(Deleted::new(is_from_start, job.started_at)),
-            patience: std::sync::Mutex::new(Patience { since: Instant::now(), lasts: LONGEST_PATIENCE }),
+            deleted: std::sync::Mutex::new(Deleted::new(is_from_start, job.started_at, counted)),
+            patience: std::sync::Mutex::new(Patience { since: Instant::now(), lasts: LONGEST_PATIENCE, failures: 0 }),
             has_halted: AtomicBool::new(false),
             pending: std::sync::Mutex::default(),
         }
@@ -220,16 +249,24 @@ impl<'a, B: Bucket> Tour<'a, B> {
             let name = target.to_string();
             let gone_before = self.counters.progress();
             let prefix = &target.prefix(self.job.user);
-            let ground = Ground { target: &name, prefix, kind: Kind::Uploads, is_left: &AtomicBool::new(false) };
             let targets_behind = targets.len() - index - 1;
             let mut from = std::mem::take(&mut place);
+            let mut refused_at = None;
+            self.patience().failures = 0;
             let (obstacles, stopped_at) = loop {
+                let is_last = targets_behind == 0;
+                let ground =
+                    Ground { target: &name, prefix, kind: Kind::Uploads, pass: &PassState::default(), is_last };
                 match self.visit(disposal, (ground, targets_behind), from, round).await {
                     Visit::Ended(obstacles) => break (obstacles, None),
                     Visit::OutOfTime(obstacles, place) => break (obstacles, Some(place)),
+                    // A store that rejects its tokens again and again, and deletes nothing, is asked no more.
+                    Visit::BeginAgain(Some(fault)) if refused_at == Some(self.counters.progress()) => {
+                        break (vec![fault.into()], None);
+                    }
                     Visit::BeginAgain(refused) => {
                         if let Some(fault) = refused {
-                            // After a pause: a store that refuses every token must not be asked without end.
+                            refused_at = Some(self.counters.progress());
                             self.note(&name, fault);
                             self.counters.retried();
                             sleep(self.pace.backoff(1)).await;
@@ -314,7 +351,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         if at.is_some_and(|at| at != kind) && !is_start_of_data {
             return Visit::BeginAgain(None);
         }
-        let ground = Ground { kind, is_left: &AtomicBool::new(false), ..uploads };
+        let ground = Ground { kind, pass: &PassState::default(), ..uploads };
         self.be_patient(passes_behind);
         let listing = Listing::new(self, &ground, D::DELETES, lanes, ahead.filter(|_| kind == Kind::Objects));
         match self.pass(disposal, listing, round).await {
@@ -424,7 +461,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 Some(Some(Err(obstacle @ Obstacle::Outside(_)))) => return PassEnd::Obstacle(obstacle),
                 // The pass is left for this round. What is on its way still comes in, and is counted.
                 Some(Some(Err(obstacle @ Obstacle::Fault(_)))) => {
-                    ground.is_left.store(true, Ordering::Relaxed);
+                    ground.pass.is_left.store(true, Ordering::Relaxed);
                     ended = ended.or(Some(PassEnd::Obstacle(obstacle)));
                 }
                 Some(Some(Err(Obstacle::Unsettled(_)))) => {}
@@ -459,31 +496,35 @@ impl<'a, B: Bucket> Tour<'a, B> {
         Answer: Future<Output = Result<T, Fault>>,
     {
         let mut attempt = 0;
+        if !ground.is_last() && self.is_longer_than_patience(self.pace.read_pause(ground.prefix.bucket())) {
+            let why = "not sent: SlowDown, as S3 answered earlier requests to this bucket";
+            return Err(Fault::Throttled(why.to_owned()));
+        }
         loop {
             let pass = self.pace.admit_read(ground.prefix.bucket(), read).await;
             self.counters.requested(1);
-            let answer = request(self.limit()).await;
+            let answer = request(self.read_limit()).await;
             let is_throttled = matches!(answer, Err(Fault::Throttled(_)));
             pass.answered(is_throttled);
             drop(pass);
             attempt += 1;
-            match answer {
+            let fault = match answer {
                 Ok(answer) => {
                     self.succeeded();
                     return Ok(answer);
                 }
-                Err(fault) if fault.is_temporary() && !self.is_out_of_patience(attempt) => {
-                    self.note(ground.target, fault);
-                }
-                Err(fault) => {
-                    self.counters.throttled(u64::from(is_throttled));
-                    return Err(fault);
-                }
-            }
+                Err(fault) => fault,
+            };
             // Where there were too many requests, the pace makes all of them wait.
-            if !is_throttled {
-                sleep(self.pace.backoff(attempt)).await;
+            let pause = self.pace.read_pause(ground.prefix.bucket());
+            let wait = if is_throttled { pause } else { self.pace.backoff(attempt) };
+            self.failed();
+            if !fault.is_temporary() || self.is_out_of_patience(wait.max(pause)) {
+                self.counters.throttled(u64::from(is_throttled));
+                return Err(fault);
             }
+            self.note(ground.target, fault);
+            sleep(wait).await;
             self.counters.retried();
         }
     }
@@ -493,7 +534,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
     fn be_patient(&self, passes_behind: usize) {
         let shares = u32::try_from(passes_behind.saturating_add(2)).unwrap_or(u32::MAX);
         let lasts = (left_until(self.job.stop) / shares).min(LONGEST_PATIENCE);
-        *self.patience() = Patience { since: Instant::now(), lasts };
+        let mut patience = self.patience();
+        (patience.since, patience.lasts) = (Instant::now(), lasts);
     }
 
     fn patience(&self) -> std::sync::MutexGuard<'_, Patience> {
@@ -502,13 +544,30 @@ impl<'a, B: Bucket> Tour<'a, B> {
 
     /// Something of the pass succeeded.
     pub(crate) fn succeeded(&self) {
-        self.patience().since = Instant::now();
+        let mut patience = self.patience();
+        (patience.since, patience.failures) = (Instant::now(), 0);
     }
 
-    /// Whether what has failed so often is left for this round, because nothing else has succeeded for long.
-    pub(crate) fn is_out_of_patience(&self, attempts: u32) -> bool {
+    /// A request of the pass failed for the moment.
+    pub(crate) fn failed(&self) {
+        let mut patience = self.patience();
+        patience.failures = patience.failures.saturating_add(1);
+    }
+
+    /// Whether the pass is left for this round instead of waiting so long for another attempt: nothing has succeeded for
+    /// long, and more than one request has failed.
+    pub(crate) fn is_out_of_patience(&self, wait: Duration) -> bool {
+        self.patience().failures > 1 && self.is_longer_than_patience(wait)
+    }
+
+    fn is_longer_than_patience(&self, wait: Duration) -> bool {
         let patience = self.patience();
-        attempts > 1 && patience.since.elapsed() >= patience.lasts
+        patience.since.elapsed() + wait >= patience.lasts
+    }
+
+    /// How long a single item of this pass may be tried again and again.
+    pub(crate) fn longest_retry(&self) -> Duration {
+        self.patience().lasts
     }
 
     /// What this hop has deleted so far.
@@ -563,11 +622,17 @@ impl<'a, B: Bucket> Tour<'a, B> {
         }
     }
 
-    /// The longest time that a request may take now: at most half of what is left, so that one that hangs leaves time for
-    /// another.
+    /// The longest time that a delete request may take now: at most half of what is left, so that one that hangs leaves
+    /// time for another. Less than all of it: a request that is cut off has to be noticed.
     pub(crate) fn limit(&self) -> Duration {
         let left = left_until(self.job.stop);
-        (left / 2).max(LEAST_REQUEST.min(left)).min(LONGEST_REQUEST)
+        (left / 2).max(LEAST_REQUEST.min(left * 9 / 10)).min(LONGEST_REQUEST)
+    }
+
+    /// The same for a reading request: at most a quarter of what is left, because each pass begins with one or two.
+    fn read_limit(&self) -> Duration {
+        let left = left_until(self.job.stop);
+        (left / 4).max(LEAST_READ.min(left * 9 / 10)).min(LONGEST_REQUEST)
     }
 }
 

@@ -8,7 +8,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use erase_user_files::bookmark::{Bookmark, Lane};
-use erase_user_files::bucket::{Bucket, Deletes, Deletion, Fault, Hold, Item, Kind, Page, Retention};
+use erase_user_files::bucket::{
+    Bucket, Deletes, Deletion, FailureKind, Fault, Hold, Item, KeyFailure, Kind, Page, Retention,
+};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
 use erase_user_files::eraser::Eraser;
@@ -273,6 +275,7 @@ fn any_erasure() -> impl Strategy<Value = Erasure> {
                 kind: kinds[kind],
                 token: token.filter(|_| lanes.is_empty()),
                 lanes: lanes.into_iter().map(|(token, until)| Lane { token, until }).collect(),
+                has_left_some: is_begun,
             };
             erasure.tally = Tally { gone, targets: [(target, gone)].into(), requests, throttles, retries: objects };
             Some(erasure)
@@ -387,31 +390,44 @@ fn the_schema_of_continuations_is_narrow() {
 
 /// The model of S3, with the time that requests take.
 #[derive(Debug, Clone)]
-struct Slow(Fake);
+struct Slow {
+    store: Fake,
+    /// In the first two seconds, one key fails for the moment.
+    start: Instant,
+}
 
 impl Bucket for Slow {
     async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
-        self.0.is_versioned(prefix, limit).await
+        self.store.is_versioned(prefix, limit).await
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
         sleep(Duration::from_millis(60)).await;
-        self.0.list(prefix, kind, token, limit).await
+        self.store.list(prefix, kind, token, limit).await
     }
 
     fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
-        self.0.token_after(kind, key)
+        self.store.token_after(kind, key)
     }
 }
 
 impl Deletes for Slow {
     async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
         sleep(Duration::from_millis(250)).await;
-        self.0.delete(prefix, items, limit).await
+        let failing = items.iter().position(|item| item.key.as_str() == "u1/00000");
+        let Some(index) = failing.filter(|_| self.start.elapsed() < Duration::from_secs(2)) else {
+            return self.store.delete(prefix, items, limit).await;
+        };
+        let others: Vec<Item> =
+            items.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, item)| item.clone()).collect();
+        let mut deletion = self.store.delete(prefix, &others, limit).await?;
+        deletion.failures.iter_mut().for_each(|failure| failure.index += usize::from(failure.index >= index));
+        deletion.failures.push(KeyFailure { index, kind: FailureKind::Transient, code: "InternalError".to_owned() });
+        Ok(deletion)
     }
 
     async fn retention(&self, prefix: &Prefix, item: &Item, limit: Duration) -> Result<Option<Retention>, Fault> {
-        self.0.retention(prefix, item, limit).await
+        self.store.retention(prefix, item, limit).await
     }
 }
 
@@ -462,7 +478,7 @@ async fn follow(message: &Value, store: &Fake, settings: &[(&str, &str)], hop: D
         record.body = Some(body);
         let mut event = SqsEvent::default();
         event.records = vec![record];
-        let (config, store) = (config(settings), Slow(store.clone()));
+        let (config, store) = (config(settings), Slow { store: store.clone(), start });
         let handled = if config.dry_run {
             Handler::new(config, Survey(store), desk.clone(), Some(desk.clone()), 1)
                 .handle_until(event, announced)

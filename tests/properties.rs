@@ -93,6 +93,7 @@ proptest! {
             lanes: token.iter().map(|until| Lane { token: None, until: Some(until.clone()) }).collect(),
             token,
             round: 7,
+            has_left_some: hop % 2 == 1,
         };
         let targets = BTreeMap::from([("s3://photos/{user_id}/".to_owned(), gone)]);
         erasure.tally = Tally { gone, targets, requests, throttles, retries };

@@ -260,6 +260,7 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
         kind: Some(Kind::DeleteMarkers),
         token,
         lanes: Vec::new(),
+        has_left_some: true,
     };
     let of_targets = targets.iter().map(|target| (target.clone(), most)).collect();
     erasure.tally =

@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsMessage;
+use erase_user_files::config::{Config, Encryption};
 use erase_user_files::target::{HashKey, UserId};
 use serde_json::{Value, json};
 
@@ -204,4 +205,57 @@ async fn what_erase_before_keeps_is_told() {
     assert_eq!((name.as_str(), &receipt["eraseBefore"]), ("r-1/erased.json", &json!(limit)));
     assert_eq!((&receipt["objects"], &receipt["keptNewer"]), (&json!(1_200), &json!(1_300)));
     assert_eq!(receipt["targets"][0]["keptNewer"], 1_300);
+}
+
+#[test]
+fn settings_of_the_receipts_are_checked_at_the_start_and_errors_name_the_variable() {
+    type Settings = &'static [(&'static str, &'static str)];
+    const SSE: &str = "RECEIPTS_SSE";
+    const KEY: &str = "RECEIPTS_KMS_KEY_ID";
+    const OWNER: &str = "EXPECTED_RECEIPTS_OWNER";
+    let read = |settings: &[(&str, &str)]| {
+        let required = [
+            ("ERASE_TARGETS", "s3://photos/{user_id}/"),
+            ("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase"),
+            ("RECEIPTS_URI", "s3://receipts/erasures/"),
+        ];
+        let lookup = |name: &str| {
+            let found = settings.iter().chain(&required).find(|(setting, _)| *setting == name);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Config::from_vars(lookup).map(|config| config.receipts.expect("a place for receipts"))
+    };
+    let no_key = "expected no key unless RECEIPTS_SSE is aws:kms";
+    let bad: [(Settings, &str); 9] = [
+        (&[(SSE, "AES-256")], "expected AES256 or aws:kms"),
+        (&[(SSE, "AWS:KMS")], "expected AES256 or aws:kms"),
+        (&[(SSE, "aws:kms:dsse")], "expected AES256 or aws:kms"),
+        (&[(KEY, "k")], no_key),
+        (&[(KEY, "k"), (SSE, "AES256")], no_key),
+        (&[(KEY, "my key"), (SSE, "aws:kms")], "expected the id or the ARN of a KMS key"),
+        (&[(OWNER, "12345678901")], "expected an account id of 12 digits"),
+        (&[(OWNER, "1234567890123")], "expected an account id of 12 digits"),
+        (&[(OWNER, "12345678901x")], "expected an account id of 12 digits"),
+    ];
+    for (settings, expected) in bad {
+        let (variable, value) = settings[0];
+        let error = read(settings).expect_err(value).to_string();
+        assert_eq!(error, format!("1 setting is wrong:\n  {variable} is {value:?}: {expected}"));
+    }
+    let kms = |key_id: Option<&str>| Some(Encryption::Kms { key_id: key_id.map(str::to_owned) });
+    let good: [(Settings, Option<&str>, Option<Encryption>); 5] = [
+        (&[], None, None),
+        (&[(SSE, ""), (KEY, ""), (OWNER, "")], None, None),
+        (&[(SSE, "AES256"), (OWNER, "000000000000")], Some("000000000000"), Some(Encryption::Aes256)),
+        (&[(SSE, "aws:kms")], None, kms(None)),
+        (
+            &[(SSE, "aws:kms"), (KEY, "arn:aws:kms:eu-central-1:1:key/k")],
+            None,
+            kms(Some("arn:aws:kms:eu-central-1:1:key/k")),
+        ),
+    ];
+    for (settings, owner, encryption) in good {
+        let receipts = read(settings).expect("right settings");
+        assert_eq!((receipts.expected_owner.as_deref(), receipts.encryption), (owner, encryption), "{settings:?}");
+    }
 }

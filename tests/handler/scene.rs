@@ -360,11 +360,16 @@ impl Scene {
         handler.handle(event, deadline_epoch_ms).await
     }
 
-    pub(crate) async fn invoke(&self, timeout: Duration, records: Vec<SqsMessage>) -> Result<Vec<String>, EventError> {
+    /// What Lambda announces of an invocation that begins now.
+    pub(crate) fn announced(&self, timeout: Duration) -> Announced {
         let now = self.now();
         let end = now.duration_since(UNIX_EPOCH).expect("after 1970") + timeout;
         let deadline_epoch_ms = u64::try_from(end.as_millis()).expect("before the year 584 million");
-        let announced = Announced { deadline_epoch_ms, now, fallback: Duration::from_secs(60) };
+        Announced { deadline_epoch_ms, now, fallback: Duration::from_secs(60) }
+    }
+
+    pub(crate) async fn invoke(&self, timeout: Duration, records: Vec<SqsMessage>) -> Result<Vec<String>, EventError> {
+        let announced = self.announced(timeout);
         let mut event = SqsEvent::default();
         event.records = records;
         let start = Instant::now();

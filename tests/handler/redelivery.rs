@@ -1,0 +1,150 @@
+//! Messages that come again after their end, and what tells them from other messages.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use aws_lambda_events::event::sqs::SqsMessage;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::scene::{Letters, Logs, NOBODY, Scene, Shelf, Store, locked, record};
+use crate::schema::assert_is_receipt;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The reason of a delivery that finds the receipt of an earlier one.
+const DONE: &str = "an earlier delivery has stored the receipt: nothing was deleted";
+
+/// A minute before the first invocation, in milliseconds since 1970.
+const SENT: u64 = 1_799_999_940_000;
+
+fn delivered(body: &str, sent: u64, delivery: u32) -> SqsMessage {
+    let mut message = record("m", body);
+    message.attributes.insert("SentTimestamp".to_owned(), sent.to_string());
+    message.attributes.insert("ApproximateReceiveCount".to_owned(), delivery.to_string());
+    message
+}
+
+fn request(sent: u64, delivery: u32) -> SqsMessage {
+    delivered(r#"{"type":"user-withdrawn","userId":"u1","requestId":"r"}"#, sent, delivery)
+}
+
+/// Delivers a message, which does not come again; returns the line of its hop.
+async fn hop(scene: &Scene, message: SqsMessage) -> Value {
+    let logs = Logs::default();
+    let failed = {
+        let _listening = logs.listen();
+        scene.invoke(TIMEOUT, vec![message]).await
+    };
+    assert_eq!(failed, Ok(NOBODY));
+    let log = logs.take();
+    let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.find(|line| line["message"] == "hop finished").expect("a line for the hop")
+}
+
+fn write(scene: &Scene, numbers: &[u32]) {
+    locked(&scene.store.objects).insert("u1/".to_owned(), numbers.iter().copied().collect());
+    locked(&scene.store.log).clear();
+}
+
+/// The store got no request since the last write, and keeps what was written.
+fn assert_untouched(scene: &Scene, objects: usize) {
+    assert_eq!((scene.store.left("u1"), locked(&scene.store.log).len()), (objects, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_after_the_receipt_deletes_nothing_and_another_request_deletes() {
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
+    let line = hop(&scene, request(SENT, 1)).await;
+    assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &Value::Null));
+    write(&scene, &[7, 8]);
+    for delivery in [2, 5] {
+        let line = hop(&scene, request(SENT, delivery)).await;
+        assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &json!(DONE)));
+        assert_untouched(&scene, 2);
+    }
+    // The same user and the same request id, sent at another time: the first receipt is not its own.
+    for delivery in [1, 2] {
+        write(&scene, &[7, 8]);
+        let line = hop(&scene, request(SENT + 1_000, delivery)).await;
+        assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &Value::Null), "delivery {delivery}");
+        assert_eq!(scene.store.left("u1"), 0, "delivery {delivery}");
+    }
+    assert_eq!(scene.shelf.receipt().1["objects"], 10, "the first receipt stays");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delivery_after_the_receipt_sends_the_sweep_until_the_sweep_has_its_receipt() {
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[("LATE_WRITE_SWEEP_SECONDS", "60")]);
+    let next = || locked(&scene.letters.sent).pop();
+    hop(&scene, request(SENT, 1)).await;
+    let sweep = next().expect("a sweep");
+    // Nobody knows whether the first delivery has sent it.
+    let line = hop(&scene, request(SENT, 2)).await;
+    assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &json!(DONE)));
+    let second: Value = serde_json::from_str(&next().expect("the sweep again").body).expect("a continuation is JSON");
+    assert!(second["sweepAt"].is_string(), "{second}");
+
+    sleep(sweep.delay).await;
+    write(&scene, &[7]);
+    assert_eq!(hop(&scene, delivered(&sweep.body, SENT, 1)).await["outcome"], "swept");
+    assert_eq!(scene.store.left("u1"), 0);
+    write(&scene, &[7, 8]);
+    let line = hop(&scene, delivered(&sweep.body, SENT, 2)).await;
+    assert_eq!((&line["outcome"], &line["reason"]), (&json!("swept"), &json!(DONE)));
+    assert_untouched(&scene, 2);
+    let line = hop(&scene, request(SENT, 3)).await;
+    assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &json!(DONE)));
+    assert_untouched(&scene, 2);
+    assert!(next().is_none(), "the sweep has its receipt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_was_found_only_where_the_first_delivery_of_the_request_says_so() {
+    let later = json!({"type": "erasure-continuation", "version": 1, "erasureId": "r", "userId": "u1", "hop": 1});
+    let keeping = json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:00:00Z"});
+    for (objects, message, finds_nothing) in [
+        (0, request(SENT, 1), true),
+        (0, request(SENT, 2), false),
+        (1, request(SENT, 1), false),
+        (0, delivered(&later.to_string(), SENT, 1), false),
+        // It deletes nothing, and finds what it keeps.
+        (1, delivered(&keeping.to_string(), SENT, 1), false),
+    ] {
+        let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[]);
+        let body = message.body.clone();
+        let line = hop(&scene, message).await;
+        let expected = finds_nothing.then_some(json!(true));
+        let receipt = scene.shelf.receipt().1;
+        assert_is_receipt(&receipt);
+        assert_eq!(receipt["outcome"], "erased", "{objects} objects, {body:?}");
+        assert_eq!(receipt.get("foundNothing"), expected.as_ref(), "{objects} objects, {body:?}");
+        assert_eq!(line.get("foundNothing"), expected.as_ref(), "{objects} objects, {body:?}");
+        // Once more: the receipt stays, and the delivery has looked at nothing.
+        let again = delivered(&body.unwrap_or_default(), SENT, 3);
+        assert_eq!(hop(&scene, again).await.get("foundNothing"), None);
+        assert_eq!(scene.shelf.receipt().1, receipt);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hop_has_a_deduplication_id_of_its_own_and_the_same_one_in_each_delivery() {
+    // Each hop but the first finds nothing, cannot store its receipt, and sends what it got.
+    let shelf = Shelf { refuses: true, ..Shelf::default() };
+    let queue = ("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase.fifo");
+    let settings = [queue, ("MAX_IDLE_HOPS", "100")];
+    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &settings).with_shelf(shelf);
+    let mut body = request(SENT, 1).body.expect("a body");
+    let mut ids = BTreeSet::new();
+    for number in 0..4 {
+        let mut sent = Vec::new();
+        for delivery in [1, 2, 3] {
+            assert_eq!(hop(&scene, delivered(&body, SENT, delivery)).await["outcome"], "continued");
+            sent.extend(locked(&scene.letters.sent).pop());
+        }
+        assert_eq!(sent.len(), 3, "hop {number}");
+        assert!(sent.iter().all(|next| next.deduplication_id == sent[0].deduplication_id), "hop {number}: {sent:?}");
+        assert!(ids.insert(sent[0].deduplication_id.clone()), "hop {number}: {sent:?}");
+        body.clone_from(&sent[0].body);
+    }
+}
