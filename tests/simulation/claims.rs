@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::fake::model::{S3, Version, Versioning};
 use crate::lambda::HASH_KEY;
 use crate::mail::Message;
-use crate::people::{PERSONAL, WITHDRAWN, folders};
+use crate::people::{BUCKETS, PERSONAL, WITHDRAWN, folders};
 use crate::weather::RequestIds;
 use crate::world::World;
 
@@ -132,14 +132,14 @@ pub(crate) fn check_receipt(world: &mut World, name: &str, document: &str, since
     if is_proof && !world.was_empty_since(user, since) {
         world.broken(format!("a receipt calls {user} {outcome}, who was not empty at any moment of the invocation"));
     }
-    if receipt["targets"].as_array().is_none_or(|targets| targets.len() != 2) {
-        world.broken(format!("a receipt does not name both targets: {document}"));
+    if receipt["targets"].as_array().is_none_or(|targets| targets.len() != BUCKETS.len()) {
+        world.broken(format!("a receipt does not name all targets: {document}"));
     }
     check_sums(world, &receipt);
     for (bucket, prefix) in folders(user) {
         let mut targets = receipt["targets"].as_array().into_iter().flatten();
         let target = targets.find(|target| target["bucket"] == *bucket).unwrap_or(&Value::Null);
-        if target["prefix"].as_str().is_none_or(|text| !text.ends_with("{user_id}/")) {
+        if target["prefix"].as_str().is_none_or(|text| !text.contains("{user_id}/")) {
             world.broken(format!("a receipt does not name the prefix of a target: {document}"));
         }
         match outcome.as_str() {
@@ -247,8 +247,10 @@ fn check_retained(world: &mut World, (bucket, prefix): (&str, &str), target: &Va
     // A lock may have ended since, and another invocation have deleted what it held.
     let most = world.retained(&world.s3_at_first, (bucket, prefix), now - since.elapsed());
     let least = world.retained(&world.s3, (bucket, prefix), now);
+    // Where S3 throttles the questions, what holds a version may stay open.
+    let is_told = world.weather.throttled == 0;
     let is_right = said.iter().all(|(hold, count)| most.get(hold.as_str()).is_some_and(|most| count <= most))
-        && least.iter().all(|(hold, least)| said.get(*hold).is_some_and(|count| count >= least));
+        && (!is_told || least.iter().all(|(hold, least)| said.get(*hold).is_some_and(|count| count >= least)));
     if !is_right {
         world.broken(format!("a receipt says that {said:?} are retained, there were {most:?}, there are {least:?}"));
     }

@@ -19,9 +19,28 @@ pub(crate) fn check_the_end(world: &mut World) {
             world.broken(format!("{user} was never done, and no message tells of it"));
         }
         check_calm(world, user, is_told_of);
+        check_outage(world, user);
     }
     if !world.mail.queue().is_empty() && !world.is_given_up {
         world.broken(format!("the world is wedged: messages are still on their way after {LONGEST_WORLD:?}"));
+    }
+}
+
+/// Where one bucket alone has an outage, a user whose message has failed has nothing left in the others.
+fn check_outage(world: &mut World, user: &str) {
+    let Some((bucket, outage)) = world.weather_at_first.outage.filter(|_| !world.is_mended) else { return };
+    let has_more_to_hold = world.scene.has_locks || world.scene.max_objects.is_some() || world.scene.is_dry_run;
+    let has_shared_receipts = world.scene.request_ids == RequestIds::Shared;
+    let is_dead = world.mail.dead_letters().iter().any(|message| message.is_about(user));
+    if has_more_to_hold || has_shared_receipts || world.scene.deployment.is_some() || !is_dead {
+        return;
+    }
+    for (index, (name, prefix)) in folders(user).iter().enumerate().filter(|(index, _)| *index != bucket) {
+        let census = world.census(&world.s3, name, prefix);
+        let left = ["objects", "versions", "deleteMarkers", "uploads"].map(|kind| census[kind]);
+        if left.iter().sum::<u64>() > 0 {
+            world.broken(format!("{outage:?} of target {bucket} has kept {left:?} of target {index} for {user}"));
+        }
     }
 }
 

@@ -152,8 +152,10 @@ impl Lambda {
     fn new(world: &mut World) -> Self {
         let (scene, dice) = (&world.scene, &mut world.dice);
         let mut pick = |from: &[u32]| dice.choice(from).map_or(0, |choice| *choice).to_string();
+        let queue =
+            if scene.is_fifo { "https://sqs/123456789012/erase.fifo" } else { "https://sqs/123456789012/erase" };
         let mut settings = vec![
-            ("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase".to_owned()),
+            ("CONTINUATION_QUEUE_URL", queue.to_owned()),
             ("MAX_DELETES_PER_SECOND", pick(&[0, 100, 1_000, 3_500])),
             ("MAX_IN_FLIGHT_BATCHES", pick(&[1, 2, 8])),
             ("MAX_IDLE_HOPS", pick(&[1, 3])),

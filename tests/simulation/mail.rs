@@ -1,5 +1,6 @@
 //! What is in the queue and in its dead-letter queue.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +12,8 @@ use crate::weather::START;
 
 /// SQS gives a message up after so many deliveries.
 const MAX_RECEIVE_COUNT: u32 = 5;
+
+const DEDUPLICATED_FOR: Duration = Duration::from_secs(300);
 
 /// What a message asks for, whoever sent it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub(crate) struct Step {
 }
 
 impl Step {
-    fn of(body: &str, id: u64) -> Self {
+    pub(crate) fn of(body: &str, id: u64) -> Self {
         let fields: Value = serde_json::from_str(body).unwrap_or_default();
         let text = |name: &str| fields[name].as_str().map(str::to_owned);
         Self {
@@ -75,9 +78,23 @@ pub(crate) struct Mail {
     dead_letters: Vec<Message>,
     ids: u64,
     changes: u64,
+    /// On a FIFO queue: when a message with this deduplication id was taken.
+    taken: BTreeMap<String, Instant>,
 }
 
 impl Mail {
+    /// Whether a FIFO queue has taken a message with this id in the last five minutes, so that it drops this one. If not,
+    /// it takes it.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html>
+    pub(crate) fn is_duplicate(&mut self, id: &str) -> bool {
+        let now = Instant::now();
+        if self.taken.get(id).is_some_and(|at| now - *at < DEDUPLICATED_FOR) {
+            return true;
+        }
+        self.taken.insert(id.to_owned(), now);
+        false
+    }
+
     /// How often a message has come, gone or moved.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
@@ -105,9 +122,15 @@ impl Mail {
     }
 
     /// The place of each message whose time has come.
-    pub(crate) fn visible(&self) -> Vec<usize> {
+    pub(crate) fn visible(&self, is_fifo: bool) -> Vec<usize> {
         let now = Instant::now();
-        (0..self.queue.len()).filter(|index| self.queue[*index].visible_at <= now).collect()
+        // A FIFO queue delivers no message of a group while an earlier one is being worked on.
+        let is_blocked = |index: usize| {
+            let user = &self.queue[index].step.user;
+            is_fifo && self.queue[..index].iter().any(|earlier| earlier.step.user == *user && earlier.visible_at > now)
+        };
+        let is_visible = |index: &usize| self.queue[*index].visible_at <= now && !is_blocked(*index);
+        (0..self.queue.len()).filter(is_visible).collect()
     }
 
     /// Delivers a message, and hides it for a while.

@@ -40,7 +40,7 @@ const SEEDS: u64 = 3_000;
 const PROGRESS: u64 = 50_000;
 
 /// What the seeds together must have shown.
-const EVERYTHING: [&str; 95] = [
+const EVERYTHING: [&str; 98] = [
     // What becomes of messages.
     "outcome erased",
     "outcome swept",
@@ -109,6 +109,7 @@ const EVERYTHING: [&str; 95] = [
     "key not understood",
     "deletion only said",
     "retention not told",
+    "outage of a bucket",
     "retention secret",
     "question for a lock hung",
     // What the place for receipts does.
@@ -139,14 +140,23 @@ const EVERYTHING: [&str; 95] = [
     "continuation delayed",
     "continuation of several lanes",
     "continuation lost",
+    "continuation's answer damaged",
+    "continuation deduplicated",
     "continuation's answer lost",
     "visibility lost",
     "visibility's answer lost",
 ];
 
+/// The most memory that a world may take on top of what it begins with: its store, and what the function holds of it.
+const MOST_BYTES: u64 = 8 * 1_048_576;
+
 /// One world, and which of its invariants are broken: all that is needed to replay it.
 fn play(seed: u64, is_told: bool) -> (Report, Option<String>) {
-    let report = run(seed, Weather::of_seed(seed), is_told);
+    let mut report = Report::default();
+    let counted = allocation_counter::measure(|| report = run(seed, Weather::of_seed(seed), is_told));
+    if counted.bytes_max > MOST_BYTES && !is_told {
+        report.broken_invariants.push(format!("the world takes {} bytes of memory", counted.bytes_max));
+    }
     let broken = &report.broken_invariants;
     let first = broken.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("\n    ");
     let text = format!("make sim SEED={seed} breaks {}:\n    {first}", broken.len());

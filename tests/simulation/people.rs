@@ -10,8 +10,9 @@ use time::OffsetDateTime;
 use crate::fake::model::{S3, Versioning};
 use crate::weather::{START, Scene};
 
-pub(crate) const BUCKETS: [&str; 2] = ["photos", "exports"];
-pub(crate) const TARGETS: [&str; 2] = ["s3://photos/{user_id}/", "s3://exports/users/{user_id}/"];
+pub(crate) const BUCKETS: [&str; 3] = ["photos", "exports", "mails"];
+pub(crate) const TARGETS: [&str; 3] =
+    ["s3://photos/{user_id}/", "s3://exports/users/{user_id}/", "s3://mails/{user_id}/inbox/"];
 
 /// Users that are withdrawn, and neighbours that are not: chosen to be mixed up.
 pub(crate) const WITHDRAWN: [&str; 3] = ["u1-zebra", "u1-zebra.bak", "U1-zebra"];
@@ -25,13 +26,16 @@ pub(crate) const PERSONAL: [&str; 7] =
 pub(crate) type Folder = (&'static str, String);
 
 /// Everybody's folders under [`TARGETS`], written down a second time on purpose.
-static FOLDERS: LazyLock<BTreeMap<&'static str, [Folder; 2]>> = LazyLock::new(|| {
+static FOLDERS: LazyLock<BTreeMap<&'static str, [Folder; 3]>> = LazyLock::new(|| {
     let users = WITHDRAWN.into_iter().chain(NEIGHBOURS);
-    users.map(|user| (user, [("photos", format!("{user}/")), ("exports", format!("users/{user}/"))])).collect()
+    let folders = |user| {
+        [("photos", format!("{user}/")), ("exports", format!("users/{user}/")), ("mails", format!("{user}/inbox/"))]
+    };
+    users.map(|user| (user, folders(user))).collect()
 });
 
 /// This user's folders.
-pub(crate) fn folders(user: &str) -> &'static [Folder; 2] {
+pub(crate) fn folders(user: &str) -> &'static [Folder; 3] {
     &FOLDERS[user]
 }
 
@@ -82,7 +86,7 @@ pub(crate) fn populate(scene: &Scene, most: u32, dice: &mut fastrand::Rng) -> S3
         }
     }
     // Keys that are no folder but look like one.
-    for (bucket, key) in [("photos", "u1-zebra"), ("exports", "users/u1-zebra")] {
+    for (bucket, key) in [("photos", "u1-zebra"), ("exports", "users/u1-zebra"), ("mails", "u1-zebra/inbox")] {
         s3.put(bucket, key, 1);
         s3.start_upload(bucket, key);
         s3.delete_plain(bucket, key);

@@ -6,7 +6,7 @@ use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checks::check_sweep;
-use crate::mail::Message;
+use crate::mail::{Message, Step};
 use crate::releases::Release;
 use crate::world::{Shared, World, locked};
 
@@ -30,14 +30,16 @@ impl World {
         if self.mail.bury() {
             self.reach("dead letter");
         }
-        let mut visible = self.mail.visible();
-        if visible.len() > 1 && self.happens(self.weather.reorders, "messages in another order") {
+        let is_fifo = self.scene.is_fifo;
+        let mut visible = self.mail.visible(is_fifo);
+        if visible.len() > 1 && !is_fifo && self.happens(self.weather.reorders, "messages in another order") {
             self.dice.shuffle(&mut visible);
         }
         visible.truncate(self.dice.usize(1..=10));
         let mut received = Vec::new();
         for index in visible {
-            let duplicates = if self.doublings_left > 0 { self.weather.duplicates } else { 0 };
+            let may_double = self.doublings_left > 0 && !is_fifo;
+            let duplicates = if may_double { self.weather.duplicates } else { 0 };
             let is_twice = self.happens(duplicates, "message twice");
             self.doublings_left -= u32::from(is_twice);
             let hidden_for = if is_twice { Duration::from_millis(self.dice.u64(0..3_000)) } else { hidden_for };
@@ -92,6 +94,7 @@ impl Queue for Sqs {
         if body.len() > 1_048_576 || deduplication_id.len() > 128 || *delay > Duration::from_secs(900) {
             world.broken("a continuation is larger or later than SQS takes".to_owned());
         }
+        let damaged = world.weather.queue_damaged;
         if !delay.is_zero() {
             world.reach("continuation delayed");
         }
@@ -103,7 +106,20 @@ impl Queue for Sqs {
             Release::Current => {}
             Release::Later => world.reach("continuation of a later release"),
         }
-        let message = world.put(self.release.writes(body), *delay, false);
+        let answer = if world.happens(damaged, "continuation's answer damaged") {
+            // HTTP 200 without a MessageId: the queue has nothing.
+            return Err(QueueFault::Unavailable("SendMessage: the answer has no MessageId".to_owned()));
+        } else {
+            answer
+        };
+        if world.scene.is_fifo && world.mail.is_duplicate(deduplication_id) {
+            world.reach("continuation deduplicated");
+            let step = Step::of(body, 0);
+            world.continued.insert((step.erasure, step.user, step.hop, step.is_sweep));
+            return answer;
+        }
+        let delay = if world.scene.is_fifo { Duration::ZERO } else { *delay };
+        let message = world.put(self.release.writes(body), delay, false);
         world.event(format_args!("continuation m{}: {}", message.id, message.body));
         let since = world.invocations[self.environment].unwrap_or_else(Instant::now);
         if message.step.is_dry_run != world.scene.is_dry_run {

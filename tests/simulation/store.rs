@@ -13,7 +13,7 @@ use crate::fake::handle::refusal;
 use crate::fake::listing::token_after;
 use crate::fake::model::Versioning;
 use crate::people::{BUCKETS, owner};
-use crate::weather::Weather;
+use crate::weather::{Outage, Weather};
 use crate::world::{Shared, World, locked};
 use crate::writers::{late_write, switch_versioning, switch_versioning_and_hide};
 
@@ -36,7 +36,22 @@ impl Store {
         let took = locked(&self.0).latency(5..300);
         let took = if hangs { Duration::MAX } else { took };
         let answered = timeout(limit, sleep(took)).await;
-        answered.map_err(|_elapsed| Fault::Unavailable("no answer in time".to_owned()))
+        answered.map_err(|_elapsed| Fault::NoAnswer("Simulated: NoAnswerInTime".to_owned()))
+    }
+
+    /// Fails as the bucket's outage does, if it concerns this request.
+    async fn outage(&self, prefix: &Prefix, limit: Duration, is_hit: impl Fn(Outage) -> bool) -> Result<(), Fault> {
+        let outage = locked(&self.0).weather.outage.filter(|(bucket, _)| BUCKETS[*bucket] == prefix.bucket());
+        let Some((_, outage)) = outage.filter(|(_, outage)| is_hit(*outage)) else { return Ok(()) };
+        locked(&self.0).reach("outage of a bucket");
+        sleep(if outage == Outage::Hanging { limit } else { Duration::from_millis(20) }).await;
+        Err(match outage {
+            Outage::Busy => Fault::Throttled("Simulated: SlowDown".to_owned()),
+            Outage::Hanging => Fault::NoAnswer("Simulated: NoAnswerInTime".to_owned()),
+            Outage::Failing | Outage::NoUploads | Outage::NoDeletions => {
+                Fault::Unavailable("Simulated: InternalError".to_owned())
+            }
+        })
     }
 
     fn weather(&self) -> Weather {
@@ -47,6 +62,7 @@ impl Store {
 impl Bucket for Store {
     async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
         let bucket = prefix.bucket();
+        self.outage(prefix, limit, |outage| outage != Outage::NoUploads && outage != Outage::NoDeletions).await?;
         if !BUCKETS.contains(&bucket) {
             locked(&self.0).broken(format!("a bucket was asked for that no target names: {bucket}"));
         }
@@ -61,6 +77,12 @@ impl Bucket for Store {
     }
 
     async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+        self.outage(prefix, limit, |outage| match outage {
+            Outage::NoUploads => kind == Kind::Uploads,
+            Outage::NoDeletions => false,
+            Outage::Busy | Outage::Failing | Outage::Hanging => true,
+        })
+        .await?;
         let weather = self.weather();
         self.latency(limit, weather.list_hangs, "list hung").await?;
         let mut world = locked(&self.0);
@@ -133,6 +155,7 @@ fn shuffle_keys(dice: &mut fastrand::Rng, entries: &mut [Entry]) {
 impl Deletes for Store {
     async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
         let start = Instant::now();
+        self.outage(prefix, limit, |outage| outage != Outage::NoUploads).await?;
         let weather = self.weather();
         check_delete(&mut locked(&self.0), prefix, items);
         let answer = || delete_or_refuse(&mut locked(&self.0), prefix, items);

@@ -14,7 +14,7 @@ pub(crate) const START: u64 = 1_800_000_000;
 #[derive(Debug, Clone)]
 pub(crate) struct Scene {
     /// Of each bucket.
-    pub(crate) versioning: [Versioning; 2],
+    pub(crate) versioning: [Versioning; 3],
     /// Some versions of some users are locked.
     pub(crate) has_locks: bool,
     /// Locks end while the world goes on.
@@ -28,6 +28,8 @@ pub(crate) struct Scene {
     pub(crate) erase_before: Option<OffsetDateTime>,
     pub(crate) max_objects: Option<u64>,
     pub(crate) request_ids: RequestIds,
+    /// The queue is a FIFO queue.
+    pub(crate) is_fifo: bool,
     /// Another release or setting comes while the world goes on.
     pub(crate) deployment: Option<Deployment>,
     /// In the end somebody mends what was wrong, and redrives the dead letters.
@@ -57,12 +59,15 @@ impl Scene {
             4..8 => Versioning::Enabled,
             _ => Versioning::Suspended,
         };
-        let versioning = [bucket(&mut dice), bucket(&mut dice)];
+        let versioning = [bucket(&mut dice), bucket(&mut dice), bucket(&mut dice)];
         let mut seldom = |percent: u32| dice.u32(0..100) < percent;
         let has_locks = seldom(30);
         let (locks_end, bypasses_governance) = (seldom(30), seldom(15));
         let is_dry_run = seldom(12);
         let (has_no_receipts, has_sweep, has_limit, has_fuse) = (seldom(20), seldom(20), seldom(20), seldom(12));
+        let is_fifo = seldom(25);
+        // A sweep needs a queue that can delay a single message.
+        let has_sweep = has_sweep && !is_fifo;
         let request_ids = match dice.u32(0..10) {
             0 => RequestIds::Shared,
             1 | 2 => RequestIds::OfUser,
@@ -75,7 +80,7 @@ impl Scene {
         } else {
             start + Duration::from_millis(dice.u64(0..20_000))
         };
-        let is_plain = versioning == [Versioning::Never; 2] && !is_dry_run && !has_sweep && !has_fuse;
+        let is_plain = versioning == [Versioning::Never; 3] && !is_dry_run && !has_sweep && !has_fuse;
         Self {
             versioning,
             has_locks,
@@ -87,6 +92,7 @@ impl Scene {
             erase_before: has_limit.then_some(limit),
             max_objects: has_fuse.then(|| dice.u64(1..100)),
             request_ids,
+            is_fifo,
             deployment: Deployment::draw(&mut dice, is_plain),
             is_redriven: dice.u32(0..100) < 40,
             deletes_at_once: dice.bool(),
@@ -122,6 +128,8 @@ pub(crate) struct Weather {
     pub(crate) receipt_answer_lost: u32,
     pub(crate) queue_fails: u32,
     pub(crate) queue_answer_lost: u32,
+    /// SQS, or somebody in its place, answers 200 and has taken nothing.
+    pub(crate) queue_damaged: u32,
     pub(crate) kills: u32,
     pub(crate) duplicates: u32,
     pub(crate) reorders: u32,
@@ -133,6 +141,23 @@ pub(crate) struct Weather {
     pub(crate) switches_versioning: bool,
     /// The store says "deleted" and keeps.
     pub(crate) is_liar: bool,
+    /// What one of the buckets does to every request, until somebody ends it.
+    pub(crate) outage: Option<(usize, Outage)>,
+}
+
+/// What a bucket does to every request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outage {
+    /// It throttles.
+    Busy,
+    /// It fails.
+    Failing,
+    /// It does not answer.
+    Hanging,
+    /// It lists no uploads.
+    NoUploads,
+    /// It deletes nothing.
+    NoDeletions,
 }
 
 impl Weather {
@@ -159,6 +184,12 @@ impl Weather {
         if seed % 50 == 1 {
             return Self { is_liar: true, ..Self::calm() };
         }
+        const OUTAGES: [Outage; 5] =
+            [Outage::Busy, Outage::Failing, Outage::Hanging, Outage::NoUploads, Outage::NoDeletions];
+        if seed % 50 < 7 {
+            let outage = dice.choice(&OUTAGES).copied().map(|outage| (dice.usize(0..3), outage));
+            return Self { outage, ..Self::calm() };
+        }
         let mut sometimes = |most: u32| if dice.u32(0..100) < 25 { dice.u32(1..=most) } else { 0 };
         Self {
             list_fails: sometimes(40),
@@ -182,6 +213,7 @@ impl Weather {
             receipt_answer_lost: sometimes(60),
             queue_fails: sometimes(60),
             queue_answer_lost: sometimes(60),
+            queue_damaged: sometimes(30),
             kills: sometimes(50),
             duplicates: sometimes(50),
             reorders: sometimes(100),
@@ -196,6 +228,7 @@ impl Weather {
             garbage_messages: sometimes(100),
             switches_versioning: sometimes(1) == 1,
             is_liar: false,
+            outage: None,
         }
     }
 }

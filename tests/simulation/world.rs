@@ -25,6 +25,9 @@ pub(crate) const LONGEST_WORLD: Duration = Duration::from_secs(48 * 3_600);
 /// What is counted apart: uploads, objects and data versions, delete markers.
 pub(crate) const PARTS: [Kind; 3] = [Kind::Uploads, Kind::Versions, Kind::DeleteMarkers];
 
+/// So often a world doubles a chain: by a second delivery, or by a lost answer of SQS.
+pub(crate) const MOST_DOUBLINGS: u32 = 20;
+
 /// What a world leaves.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -180,7 +183,7 @@ impl World {
             left_at_redrive: 0,
             tokens: 0,
             partitions: BTreeMap::new(),
-            doublings_left: 20,
+            doublings_left: MOST_DOUBLINGS,
             continued: BTreeSet::new(),
             invocations: vec![None; environments],
             last_empty: BTreeMap::new(),
