@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `store` | keys and bodies in memory, lean enough for millions |
 //! | `partition`, `limit` | what S3 lets a partition take, and how it says no |
+//! | `noise` | what fails at random, whatever the rate |
 //! | `model` | a model of S3 over the store: latency, limits, planted faults |
 //! | `trace` | every request that the model answered: when, how long, how many keys |
 //! | `queue` | a model of SQS: a standard queue with visibility, deliveries and a dead-letter queue |
@@ -28,6 +29,7 @@ mod limit;
 mod machine;
 mod mapping;
 mod model;
+mod noise;
 #[path = "../../tests/fake/partition.rs"]
 mod partition;
 mod process;
@@ -45,5 +47,6 @@ mod world;
 pub use error::Error;
 pub use limit::{Limit, Refusal};
 pub use model::{Latency, Plant};
+pub use noise::{Noise, Noisy};
 pub use report::Report;
 pub use world::Settings;

@@ -19,12 +19,15 @@ use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use tokio::time::{Instant, sleep};
 
 use crate::limit::Partitions;
+use crate::noise::Dice;
 use crate::store::{Page, Place, Query, Store};
 use crate::trace::{Operation, Pending, Trace};
 use crate::versions::{self, versioned};
 
 /// The most that one listing answers, and one DeleteObjects takes.
 pub(crate) const PAGE: usize = 1_000;
+/// What S3 says of a key for which there was no room.
+const SLOW_DOWN: &str = "SlowDown";
 /// When every object was last modified, since 1970.
 const MODIFIED: Duration = Duration::from_secs(1_700_000_000);
 /// What S3 leaves as it is where a listing's keys are URL-encoded.
@@ -94,6 +97,7 @@ pub(crate) struct Model {
     latency: Latency,
     has_versions: bool,
     plant: Plant,
+    dice: Dice,
     chance: Mutex<(fastrand::Rng, u64)>,
 }
 
@@ -106,6 +110,7 @@ impl Model {
             latency: settings.latency,
             has_versions: settings.has_versions,
             plant: settings.plant,
+            dice: Dice::new(settings.noise, settings.seed),
             chance: Mutex::new((fastrand::Rng::with_seed(settings.seed), 0)),
         }
     }
@@ -119,11 +124,22 @@ impl Model {
         }
     }
 
-    /// A request of no account.
-    async fn pass(&self) {
-        let pending = self.trace.begin(Operation::Other);
+    /// Begins to answer a request, unless it fails at random.
+    async fn begin(&self, operation: Operation) -> S3Result<Pending> {
+        let mut pending = self.trace.begin(operation);
+        let Some(error) = self.dice.error_of(operation) else { return Ok(pending) };
+        pending.note(|request| request.is_refused = true);
         self.take(self.latency.least, 0).await;
         pending.answered();
+        Err(error)
+    }
+
+    /// A request of no account.
+    async fn pass(&self) -> S3Result<()> {
+        let pending = self.begin(Operation::Other).await?;
+        self.take(self.latency.least, 0).await;
+        pending.answered();
+        Ok(())
     }
 
     /// The answer to a request that is too many.
@@ -173,7 +189,7 @@ impl S3 for Model {
         request: S3Request<ListObjectsV2Input>,
     ) -> S3Result<S3Response<ListObjectsV2Output>> {
         let input = request.input;
-        let pending = self.trace.begin(Operation::List);
+        let pending = self.begin(Operation::List).await?;
         let place = match (&input.continuation_token, &input.start_after) {
             (Some(token), _) => Some(place_of(token)?),
             (None, after) => after.clone().map(Place::After),
@@ -195,7 +211,7 @@ impl S3 for Model {
         request: S3Request<ListObjectVersionsInput>,
     ) -> S3Result<S3Response<ListObjectVersionsOutput>> {
         let input = request.input;
-        let pending = self.trace.begin(Operation::List);
+        let pending = self.begin(Operation::List).await?;
         only_slash(input.delimiter.as_deref())?;
         let place = versions::place(&input);
         let query = Query {
@@ -218,33 +234,40 @@ impl S3 for Model {
         if delete.objects.is_empty() || delete.objects.len() > PAGE {
             return Err(s3_error!(MalformedXML));
         }
-        let mut pending = self.trace.begin(Operation::Delete);
+        let mut pending = self.begin(Operation::Delete).await?;
         let room = self.partitions.take(&bucket, delete.objects.len(), Instant::now());
         pending.note(|request| request.is_refused = room < delete.objects.len());
         if room < delete.objects.len() && self.partitions.refuses_requests() {
             return self.slow_down(pending).await;
         }
-        let name = |object: &ObjectIdentifier| match &object.version_id {
-            Some(id) => versioned(&object.key, id),
-            None => object.key.clone(),
-        };
-        let names: Vec<String> = delete.objects.iter().take(room).map(name).collect();
-        let keys: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut objects = delete.objects;
+        let without_room = objects.split_off(room).into_iter().map(|object| (SLOW_DOWN, object));
+        let (mut taken, mut failed) = (Vec::new(), Vec::new());
+        for object in objects {
+            let name = match &object.version_id {
+                Some(id) => versioned(&object.key, id),
+                None => object.key.clone(),
+            };
+            match self.dice.code_of(&name) {
+                Some(code) => failed.push((code, object)),
+                None => taken.push((name, object)),
+            }
+        }
+        let keys: Vec<&str> = taken.iter().map(|(name, _)| name.as_str()).collect();
         let gone = if keys.is_empty() { 0 } else { self.remove(&bucket, &keys) };
         pending.note(|request| request.keys = gone);
         self.take(self.latency.deletion, keys.len()).await;
         pending.answered();
         let is_quiet = delete.quiet.unwrap_or(false);
-        let mut objects = delete.objects.into_iter();
-        let named = objects.by_ref().take(room).filter(|_| !is_quiet);
-        let deleted = named.map(|object| DeletedObject {
+        let deleted = taken.into_iter().filter(|_| !is_quiet).map(|(_, object)| DeletedObject {
             key: Some(object.key),
             version_id: object.version_id,
             ..DeletedObject::default()
         });
+        let errors = failed.into_iter().chain(without_room).map(|(code, object)| key_error(code, object));
         let output = DeleteObjectsOutput {
             deleted: Some(deleted.collect()),
-            errors: Some(objects.map(too_many).collect()),
+            errors: Some(errors.collect()),
             ..DeleteObjectsOutput::default()
         };
         Ok(S3Response::new(output))
@@ -253,7 +276,7 @@ impl S3 for Model {
     async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
         let DeleteObjectInput { bucket, key, version_id, .. } = request.input;
         let key = version_id.map(|id| versioned(&key, &id)).unwrap_or(key);
-        let mut pending = self.trace.begin(Operation::Delete);
+        let mut pending = self.begin(Operation::Delete).await?;
         if self.partitions.take(&bucket, 1, Instant::now()) == 0 {
             pending.note(|request| request.is_refused = true);
             return self.slow_down(pending).await;
@@ -270,7 +293,7 @@ impl S3 for Model {
         &self,
         _request: S3Request<GetBucketVersioningInput>,
     ) -> S3Result<S3Response<GetBucketVersioningOutput>> {
-        self.pass().await;
+        self.pass().await?;
         let enabled = BucketVersioningStatus::from_static(BucketVersioningStatus::ENABLED);
         let status = self.has_versions.then_some(enabled);
         Ok(S3Response::new(GetBucketVersioningOutput { status, ..GetBucketVersioningOutput::default() }))
@@ -281,7 +304,7 @@ impl S3 for Model {
         &self,
         request: S3Request<ListMultipartUploadsInput>,
     ) -> S3Result<S3Response<ListMultipartUploadsOutput>> {
-        self.pass().await;
+        self.pass().await?;
         let output = ListMultipartUploadsOutput {
             bucket: Some(request.input.bucket),
             prefix: request.input.prefix.as_deref().map(encoded),
@@ -294,7 +317,7 @@ impl S3 for Model {
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
-        let mut pending = self.trace.begin(Operation::Put);
+        let mut pending = self.begin(Operation::Put).await?;
         let chunks: Vec<Bytes> = match input.body {
             Some(body) => body.try_collect().await.map_err(|_broken| s3_error!(IncompleteBody))?,
             None => Vec::new(),
@@ -312,7 +335,7 @@ impl S3 for Model {
     }
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
-        let pending = self.trace.begin(Operation::Other);
+        let pending = self.begin(Operation::Other).await?;
         self.take(self.latency.least, 0).await;
         let body = self.store.get(&request.input.bucket, &request.input.key);
         let body = body.ok_or_else(|| s3_error!(NoSuchKey))?;
@@ -381,13 +404,13 @@ fn listing(page: Page, input: ListObjectsV2Input) -> ListObjectsV2Output {
     }
 }
 
-/// The answer for a key for which there was no room.
-fn too_many(object: ObjectIdentifier) -> KeyError {
+/// The answer for a key that is not deleted.
+fn key_error(code: &str, object: ObjectIdentifier) -> KeyError {
     KeyError {
         key: Some(object.key),
         version_id: object.version_id,
-        code: Some("SlowDown".to_owned()),
-        message: Some("Please reduce your request rate.".to_owned()),
+        code: Some(code.to_owned()),
+        message: (code == SLOW_DOWN).then(|| "Please reduce your request rate.".to_owned()),
     }
 }
 
@@ -416,11 +439,11 @@ mod tests {
     use s3s::dto::Delete;
 
     use super::*;
-    use crate::{Limit, Refusal, Settings};
+    use crate::{Limit, Noise, Noisy, Refusal, Settings};
 
     const BUCKET: &str = "photos";
 
-    fn model(limit: Option<Limit>) -> Model {
+    fn model(limit: Option<Limit>, noise: Option<Noise>) -> Model {
         let none = Latency { listing: Duration::ZERO, deletion: Duration::ZERO, least: Duration::ZERO, spread: 0.0 };
         let settings = Settings {
             binary: PathBuf::new(),
@@ -431,6 +454,7 @@ mod tests {
             concurrency: 1,
             latency: none,
             limit,
+            noise,
             has_versions: false,
             plant: Plant::Nothing,
             core_percent: None,
@@ -444,7 +468,7 @@ mod tests {
 
     #[tokio::test]
     async fn lists_versions_page_by_page_and_deletes_them_one_by_one() {
-        let mut model = model(None);
+        let mut model = model(None, None);
         model.has_versions = true;
         let ids = [versions::NEWEST_MARKER, "version-1", "version-2"];
         let names: Vec<String> = ["a", "a b"].iter().flat_map(|key| ids.map(|id| versioned(key, id))).collect();
@@ -508,7 +532,7 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_the_keys_for_which_there_is_no_room() {
-        let model = model(Some(Limit { refusal: Refusal::Keys, ..Limit::of(6) }));
+        let model = model(Some(Limit { refusal: Refusal::Keys, ..Limit::of(6) }), None);
         let output = delete(&model, false).await.unwrap();
         assert_eq!(output.deleted.unwrap().len(), 6);
         let errors: Vec<_> = output.errors.unwrap().into_iter().map(|error| (error.key.unwrap(), error.code)).collect();
@@ -522,15 +546,41 @@ mod tests {
 
     #[tokio::test]
     async fn refuses_requests_as_a_whole() {
-        let model = model(Some(Limit::of(15)));
+        let model = model(Some(Limit::of(15)), None);
         assert_eq!(delete(&model, true).await.unwrap().deleted.unwrap().len(), 0);
         let refused = delete(&model, true).await.unwrap_err();
         assert_eq!(refused.status_code(), Some(StatusCode::SERVICE_UNAVAILABLE));
     }
 
     #[tokio::test]
+    async fn keys_that_fail_at_random_are_deleted_at_the_next_attempt() {
+        let model = model(None, Some(Noise { what: Noisy::Keys { code: "InternalError" }, share: 1.0 }));
+        let output = delete(&model, false).await.unwrap();
+        let codes: Vec<_> = output.errors.unwrap().into_iter().filter_map(|error| error.code).collect();
+        assert_eq!((output.deleted.unwrap().len(), codes), (0, vec!["InternalError".to_owned(); 10]));
+        assert_eq!(model.store.count(BUCKET, ""), 10);
+        let output = delete(&model, false).await.unwrap();
+        assert_eq!((output.deleted.unwrap().len(), output.errors.unwrap().len()), (10, 0));
+        assert_eq!(model.store.count(BUCKET, ""), 0);
+    }
+
+    #[tokio::test]
+    async fn requests_that_fail_at_random_do_nothing() {
+        for (what, status) in
+            [(Noisy::Deletions, StatusCode::SERVICE_UNAVAILABLE), (Noisy::Requests, StatusCode::INTERNAL_SERVER_ERROR)]
+        {
+            let model = model(None, Some(Noise { what, share: 1.0 }));
+            assert_eq!(delete(&model, false).await.unwrap_err().status_code(), Some(status));
+            let input = ListObjectsV2Input { bucket: BUCKET.to_owned(), ..ListObjectsV2Input::default() };
+            assert_eq!(model.list_objects_v2(request(input)).await.is_ok(), what == Noisy::Deletions);
+            assert_eq!(model.store.count(BUCKET, ""), 10);
+            assert!(model.trace.requests()[0].is_refused);
+        }
+    }
+
+    #[tokio::test]
     async fn lists_folders_page_by_page() {
-        let model = model(None);
+        let model = model(None, None);
         let (mut folders, mut token) = (Vec::new(), None);
         for is_last in [false, false, true] {
             let input = ListObjectsV2Input {

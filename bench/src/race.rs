@@ -15,7 +15,7 @@ use crate::machine::{machine, today};
 use crate::race::lap::{Lap, Start};
 use crate::race::plot::{Line, Plot};
 use crate::race::result::{Entry, Heat, timed};
-use crate::race::scenario::Scenario;
+use crate::race::scenario::{CLEAN, Scenario};
 use crate::race::tool::{Peers, Tool};
 use crate::report::thousands;
 use crate::{Error, Settings};
@@ -55,7 +55,7 @@ pub struct Standing {
 /// The names of all scenarios, in the order of the report.
 pub fn scenario_names() -> Vec<&'static str> {
     // However many keys they have.
-    let sizes = Sizes { keys: 0, unknown: 0, growing: 0, cpu: 0 };
+    let sizes = Sizes { keys: 0, unknown: 0, growing: 0, cpu: 0, noise: 0, noise_share: 0.0 };
     scenario::all(&sizes).iter().map(|scenario| scenario.name).collect()
 }
 
@@ -88,7 +88,10 @@ fn chosen(words: &str, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error>
         return Err(Error::Setting(format!("{word:?} is no scenario; there are {names}")));
     }
     let is_chosen = |scenario: &Scenario| words.is_empty() || words.iter().any(|word| is_of(scenario, word));
-    Ok(scenarios.into_iter().filter(is_chosen).collect())
+    // What fails at random is compared with the clean run of the same session.
+    let needs_clean = scenarios.iter().any(|scenario| scenario.noise.is_some() && is_chosen(scenario));
+    let is_needed = |scenario: &Scenario| is_chosen(scenario) || (needs_clean && scenario.name == CLEAN);
+    Ok(scenarios.into_iter().filter(is_needed).collect())
 }
 
 /// The tools that are there, with their versions.
@@ -218,7 +221,8 @@ fn plot(heat: &Heat) -> Option<Plot> {
 mod tests {
     use super::*;
 
-    pub(crate) const SIZES: Sizes = Sizes { keys: 100_000, unknown: 40_000, growing: 1_000_000, cpu: 1_000_000 };
+    pub(crate) const SIZES: Sizes =
+        Sizes { keys: 100_000, unknown: 40_000, growing: 1_000_000, cpu: 1_000_000, noise: 20_000, noise_share: 0.01 };
 
     #[test]
     fn chooses_scenarios_by_name_and_family() {
@@ -229,6 +233,7 @@ mod tests {
         assert_eq!(names("perkey,limit"), ["limit", "perkey", "perkey-documented"]);
         assert_eq!(names("user"), ["user-0", "user-1", "user-10", "user-300"]);
         assert_eq!(names("small-flat"), ["small-flat"]);
+        assert_eq!(names("noise-keys"), [CLEAN, "noise-keys", "noise-keys-slowdown"]);
         assert_eq!(names("").len(), scenario::all(&SIZES).len());
         assert!(chosen("lim", scenario::all(&SIZES)).is_err());
     }

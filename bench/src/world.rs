@@ -18,6 +18,7 @@ use crate::environment::{Environment, Hop};
 use crate::limit::{Limit, Partitions};
 use crate::mapping::{Invocation, Invocations, feed};
 use crate::model::{Latency, Model, Plant};
+use crate::noise::Noise;
 use crate::process::{self, Usage};
 use crate::queue::Queue;
 use crate::store::Store;
@@ -58,6 +59,8 @@ pub struct Settings {
     pub latency: Latency,
     /// What S3 lets a partition take; `None`: as many keys as come.
     pub limit: Option<Limit>,
+    /// What fails at random; `None`: nothing does.
+    pub noise: Option<Noise>,
     /// Whether the users' bucket has versioning.
     pub has_versions: bool,
     /// A fault of S3 that the run's checks must find.

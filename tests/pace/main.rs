@@ -140,7 +140,7 @@ async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_
         let pass = pace.admit("photos", 1_000).await;
         let keys = pass.keys();
         sleep(LEAST).await;
-        pass.answered(if number % 2 == 0 { keys } else { 0 });
+        pass.answered(if number % 2 == 0 { 0 } else { keys }, if number % 2 == 0 { keys } else { 0 });
         passed += if number % 2 == 0 { 0 } else { keys };
     }
     let rate = passed as f64 / start.elapsed().as_secs_f64();
@@ -148,7 +148,7 @@ async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_
     assert!(pace.rest() >= Duration::from_secs(1), "the rest is for later");
     for _ in 0..100 {
         let pass = pace.admit("photos", 1_000).await;
-        pass.answered(0);
+        pass.answered(pass.keys(), 0);
     }
     assert_eq!(pace.rest(), Duration::ZERO);
 }
@@ -157,7 +157,7 @@ async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_
 async fn buckets_are_paced_apart_but_share_the_ceiling() {
     let pace = pace(1_000);
     let pass = pace.admit("slow", 500).await;
-    pass.answered(500);
+    pass.answered(0, 500);
     drop(pass);
     let start = Instant::now();
     for bucket in ["a", "b", "c", "d"].repeat(3) {
@@ -175,7 +175,7 @@ async fn what_was_learned_is_forgotten_when_nothing_was_sent_for_long() {
     for _ in 0..9 {
         let pass = pace.admit("photos", 100).await;
         sleep(LEAST).await;
-        pass.answered(100);
+        pass.answered(0, 100);
     }
     assert!(batch_keys(&pace, "photos").await < 200);
     sleep(Duration::from_secs(59)).await;
@@ -192,7 +192,7 @@ async fn only_who_has_to_wait_makes_the_rate_grow() {
         for round in 0..200 {
             let pass = pace.admit("photos", 100).await;
             sleep(LEAST).await;
-            pass.answered(if round < 9 { 100 } else { 0 });
+            pass.answered(if round < 9 { 0 } else { 100 }, if round < 9 { 100 } else { 0 });
             drop(pass);
             sleep(pause).await;
         }
@@ -209,7 +209,7 @@ async fn where_nothing_passes_at_all_it_asks_on_now_and_then() {
     for _ in 0..300 {
         let pass = pace.admit("photos", 1_000).await;
         sleep(LEAST).await;
-        pass.answered(pass.keys());
+        pass.answered(0, pass.keys());
     }
     let each = start.elapsed() / 300;
     assert!((Duration::from_millis(300)..Duration::from_millis(700)).contains(&each), "{each:?} between two requests");

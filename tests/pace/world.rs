@@ -57,7 +57,7 @@ impl Sent for Pass<'_> {
     }
 
     fn answered(&self, refused: usize) {
-        self.answered(refused);
+        self.answered(self.keys() - refused, refused);
     }
 }
 

@@ -37,6 +37,8 @@ Usage: bench whale|crowd|race [NAME=VALUE ...]
     unknown_keys=40000
     growing_keys=1000000
     cpu_keys=1000000
+    noise_keys=20000   where something fails at random
+    noise=0.01         what part of it: of the keys, of the delete requests, or of all requests
     longest=600        seconds, after which a run is stopped
     peers=.local/peers where the other tools are
 
@@ -125,12 +127,17 @@ async fn compare(values: &mut Values) -> Result<bool, Error> {
             unknown: values.take("unknown_keys", 40_000)?,
             growing: values.take("growing_keys", 1_000_000)?,
             cpu: values.take("cpu_keys", 1_000_000)?,
+            noise: values.take("noise_keys", 20_000)?,
+            noise_share: values.take("noise", 0.01)?,
         },
         peers: values.take("peers", PathBuf::from(".local/peers"))?,
         longest: Duration::from_secs(values.take("longest", 600)?),
         call: call(),
     };
     values.end()?;
+    if !(0.0..=1.0).contains(&race.sizes.noise_share) {
+        return Err(Error::Setting(format!("noise is {}: expected 0 to 1", race.sizes.noise_share)));
+    }
     let standing = Box::pin(race::run(&settings, &race)).await?;
     println!("{}\nThe report: {}", standing.summary, standing.path.display());
     Ok(standing.is_good)
@@ -174,6 +181,7 @@ fn common(values: &mut Values) -> Result<Settings, Error> {
         concurrency: 1,
         latency,
         limit: None,
+        noise: None,
         has_versions: false,
         plant: Plant::Nothing,
         core_percent: Some(values.take("core", 0.0)?).filter(|percent| *percent > 0.0),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::limit::{Limit, Refusal};
+use crate::noise::{Noise, Noisy};
 use crate::race::tool::Tool;
 use crate::report::thousands;
 use crate::versions::{NEWEST_MARKER, versioned};
@@ -14,6 +15,8 @@ const DOCUMENTED: u32 = 3_500;
 const UNKNOWN: u32 = 1_200;
 /// What a second client takes of a shared partition.
 const RIVAL: u32 = DOCUMENTED / 2;
+/// The clean run of the scenarios in which something fails at random.
+pub(crate) const CLEAN: &str = "noise-clean";
 /// The longest that Lambda lets a function run.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 
@@ -25,7 +28,7 @@ const LIMITED: &[Tool] =
 const FAST_OR_TOLD: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::S3rmTold];
 const ALL: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3, Tool::ListAll, Tool::AwsCli];
 
-/// How many keys there are.
+/// How many keys there are, and how many of them fail.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
     /// In most scenarios.
@@ -36,6 +39,10 @@ pub struct Sizes {
     pub growing: u64,
     /// Where CPU seconds are counted.
     pub cpu: u64,
+    /// Where something fails at random.
+    pub noise: u64,
+    /// What part of it fails there: 0 to 1.
+    pub noise_share: f64,
 }
 
 /// One comparison.
@@ -54,6 +61,8 @@ pub(crate) struct Scenario {
     pub(crate) folders: u64,
     pub(crate) has_latency: bool,
     pub(crate) limit: Option<Limit>,
+    /// What fails at random.
+    pub(crate) noise: Option<Noise>,
     /// Keys per second that a second client takes of the partition.
     pub(crate) rival: Option<u32>,
     /// Of our function.
@@ -81,7 +90,7 @@ pub(crate) fn all(sizes: &Sizes) -> Vec<Scenario> {
     let rest = [growing(sizes), shared(sizes), folders(sizes), flat(sizes), small(), small_flat()];
     let users = [("user-0", 0), ("user-1", 1), ("user-10", 10), ("user-300", 300)].map(|(name, keys)| user(name, keys));
     let rest = rest.into_iter().chain(versions).chain(users).chain([users_10(), cpu(sizes)]);
-    limited.into_iter().chain(per_key(sizes)).chain(rest).collect()
+    limited.into_iter().chain(per_key(sizes)).chain(rest).chain(noise(sizes)).collect()
 }
 
 fn base(name: &'static str, what: impl Into<String>, keys: u64) -> Scenario {
@@ -94,6 +103,7 @@ fn base(name: &'static str, what: impl Into<String>, keys: u64) -> Scenario {
         folders: 100,
         has_latency: true,
         limit: None,
+        noise: None,
         rival: None,
         timeout: LONGEST_TIMEOUT,
         ceilings: Ceilings::Defaults,
@@ -197,6 +207,26 @@ fn cpu(sizes: &Sizes) -> Scenario {
     Scenario { has_latency: false, ceilings: Ceilings::Lifted, ..base("cpu", what, sizes.cpu) }
 }
 
+/// One user, the function's ceiling, and a part of what is asked for that fails at any rate. The clean run comes first.
+fn noise(sizes: &Sizes) -> [Scenario; 5] {
+    let percent = (1e4 * sizes.noise_share).round() / 1e2;
+    let keys = |code| (Some(Noisy::Keys { code }), format!("{percent} % of the keys say {code} once"));
+    let requests = format!("503 SlowDown for {percent} % of the delete requests");
+    let errors = format!("500 InternalError for {percent} % of all requests");
+    [
+        (CLEAN, (None, "nothing fails".to_owned())),
+        ("noise-keys", keys("InternalError")),
+        ("noise-keys-slowdown", keys("SlowDown")),
+        ("noise-requests", (Some(Noisy::Deletions), requests)),
+        ("noise-errors", (Some(Noisy::Requests), errors)),
+    ]
+    .map(|(name, (what, said))| Scenario {
+        noise: what.map(|what| Noise { what, share: sizes.noise_share }),
+        tools: &[Tool::Ours],
+        ..base(name, format!("no limit, defaults, {said}"), sizes.noise)
+    })
+}
+
 impl Scenario {
     /// The names of the user's keys.
     pub(crate) fn names(&self, user: &str, keys: u64) -> impl Iterator<Item = String> {
@@ -227,6 +257,7 @@ impl Scenario {
             concurrency: 1,
             latency: if self.has_latency { all.latency } else { none },
             limit: self.limit.clone(),
+            noise: self.noise,
             has_versions: self.has_versions,
             ..all.clone()
         }
@@ -269,7 +300,8 @@ impl Scenario {
 mod tests {
     use super::*;
 
-    const SIZES: Sizes = Sizes { keys: 100_000, unknown: 40_000, growing: 1_050_000, cpu: 1_000_000 };
+    const SIZES: Sizes =
+        Sizes { keys: 100_000, unknown: 40_000, growing: 1_050_000, cpu: 1_000_000, noise: 20_000, noise_share: 0.001 };
 
     fn near(left: Option<f64>, right: f64) -> bool {
         left.is_some_and(|left| (left - right).abs() < 0.01)
@@ -293,6 +325,14 @@ mod tests {
         assert_eq!(names(folders(&SIZES)).as_deref(), Some("u1/01/0000101.jpg"));
         assert_eq!(names(flat(&SIZES)).as_deref(), Some("u1/0000101.jpg"));
         assert_eq!(names(versions(&SIZES)), Some(versioned("u1/33/0000033.jpg", "version-2")));
+    }
+
+    #[test]
+    fn says_what_fails_at_random() {
+        let [clean, keys, _, requests, _] = noise(&SIZES);
+        assert_eq!((clean.noise, clean.ceilings, clean.keys), (None, Ceilings::Defaults, 20_000));
+        assert_eq!(keys.what, "no limit, defaults, 0.1 % of the keys say InternalError once");
+        assert_eq!(requests.noise, Some(Noise { what: Noisy::Deletions, share: 0.001 }));
     }
 
     #[test]

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::Latency;
 use crate::model::PAGE;
+use crate::noise::{Noise, Noisy};
 use crate::race::lap::Lap;
 use crate::race::result::{Entry, Heat, median, timed};
-use crate::race::scenario::Scenario;
+use crate::race::scenario::{CLEAN, Scenario};
 use crate::race::tool::Tool;
 use crate::report::thousands;
 
@@ -38,6 +39,9 @@ pub(crate) fn checks(heats: &[Heat], latency: Latency) -> Vec<(bool, String)> {
     checks.extend(of("user-10").zip(of("users-10")).and_then(|(one, ten)| together(one, ten)));
     checks.extend(of("user-0").and_then(start));
     checks.extend(of("shared").and_then(split));
+    if let Some(clean) = of(CLEAN) {
+        checks.extend(heats.iter().filter_map(|heat| noisy(clean, heat)));
+    }
     if let Some(heat) = of("cpu") {
         checks.extend(cpu(heat));
     }
@@ -174,6 +178,29 @@ fn split(heat: &Heat) -> Option<(bool, String)> {
     Some((rival >= 50.0 && own >= 50.0, text))
 }
 
+/// What fails at random costs little more than the clean run of the same session.
+fn noisy(clean: &Heat, heat: &Heat) -> Option<(bool, String)> {
+    let (clean, most) = (ours(clean)?.seconds()?, most_of_noise(heat.scenario.noise?));
+    let seconds = ours(heat)?.seconds();
+    let aim = most.map_or_else(|| "no aim for so much".to_owned(), |most| format!("at most {most} × the clean run"));
+    let shown = seconds.map_or_else(
+        || "keys are left".to_owned(),
+        |seconds| format!("{:.2} ×, {} s", seconds / clean, timed(seconds)),
+    );
+    let text = format!("`{}`: {}: {aim} ({} s): {shown}", heat.scenario.name, heat.scenario.what, timed(clean));
+    Some((seconds.is_some_and(|seconds| most.is_none_or(|most| seconds <= most * clean)), text))
+}
+
+/// How many times as long as the clean run it may take; `None`: so much is not aimed at.
+fn most_of_noise(noise: Noise) -> Option<f64> {
+    let aims: &[(f64, f64)] = match noise.what {
+        Noisy::Keys { .. } => &[(0.001, 1.1), (0.01, 1.3), (0.05, 1.6)],
+        Noisy::Deletions => &[(0.01, 1.1), (0.05, 2.0)],
+        Noisy::Requests => &[(0.05, 1.2)],
+    };
+    aims.iter().find(|(share, _)| noise.share <= *share).map(|(_, most)| *most)
+}
+
 fn cpu(heat: &Heat) -> Vec<(bool, String)> {
     // Who stops early has used little.
     let Some(entry) = ours(heat).filter(|entry| entry.seconds().is_some()) else { return Vec::new() };
@@ -241,6 +268,21 @@ mod tests {
         let cpu = vec![entry(Tool::Ours, 1_000_000, &[(9.0, 0)]), entry(Tool::S3rm, 1_000_000, &[(9.0, 0)])];
         let met: Vec<bool> = checks(&[heat("cpu", cpu)], LATENCY).into_iter().map(|(is_met, _)| is_met).collect();
         assert_eq!(met, [true, true, false, false, true], "both have the same CPU and memory");
+    }
+
+    #[test]
+    fn compares_noise_with_the_clean_run() {
+        let check = |name, seconds, left| {
+            let [clean, noisy] = [(CLEAN, (5.0, 0)), (name, (seconds, left))]
+                .map(|(name, lap)| heat(name, vec![entry(Tool::Ours, 20_000, &[lap])]));
+            checks(&[clean, noisy], LATENCY).remove(1)
+        };
+        let (is_met, text) = check("noise-keys", 6.0, 0);
+        assert!(is_met && text.ends_with("once: at most 1.3 × the clean run (5.00 s): 1.20 ×, 6.00 s"), "{text}");
+        assert!(!check("noise-keys", 6.6, 0).0);
+        assert!(!check("noise-keys", 6.0, 1).0, "a key is left");
+        assert!(!check("noise-requests", 6.0, 0).0, "1.2 times the clean run");
+        assert_eq!(most_of_noise(Noise { what: Noisy::Deletions, share: 0.06 }), None);
     }
 
     #[test]
