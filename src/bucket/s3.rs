@@ -17,7 +17,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::MfaDeleteStatus;
 use tokio::time::Instant;
 
-use self::codes::{classify, not_malformed, within};
+use self::codes::{OwnRegion, classify, not_malformed, within};
 use self::document::WholeDocument;
 use self::memory::Memory;
 use super::{Bucket, Deletes, Deletion, Fault, Item, Kind, Page, Retention};
@@ -35,7 +35,7 @@ pub struct S3Reader {
 impl S3Reader {
     /// The client must not retry by itself: its retry quota is shared by all requests, and ours are counted.
     pub fn new(client: &Client, expected_bucket_owner: Option<String>) -> Self {
-        let config = client.config().to_builder().interceptor(WholeDocument).build();
+        let config = client.config().to_builder().interceptor(WholeDocument).interceptor(OwnRegion).build();
         Self { client: Client::from_conf(config), expected_bucket_owner, versioned: Memory::default() }
     }
 

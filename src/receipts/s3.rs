@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{ReceiptFault, Receipts, Stored};
 use crate::bucket::Fault;
-use crate::bucket::s3::codes::{Failed, classify, within};
+use crate::bucket::s3::codes::{Failed, OwnRegion, classify, within};
 use crate::config::{Encryption, ReceiptSettings};
 use crate::target::Folder;
 
@@ -29,7 +29,8 @@ impl S3Receipts {
     /// The client must not retry by itself: the handler retries within the time that is left.
     pub fn new(client: &Client, settings: ReceiptSettings) -> Self {
         let ReceiptSettings { folder, expected_owner, encryption } = settings;
-        Self { client: client.clone(), folder, expected_bucket_owner: expected_owner, encryption }
+        let client = Client::from_conf(client.config().to_builder().interceptor(OwnRegion).build());
+        Self { client, folder, expected_bucket_owner: expected_owner, encryption }
     }
 
     async fn get(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptFault> {

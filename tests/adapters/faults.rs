@@ -69,16 +69,20 @@ async fn a_region_that_s3_names_is_reported() {
 }
 
 #[tokio::test]
-async fn a_region_is_told_only_where_the_code_is_about_it() {
-    for (code, end) in [
-        ("IllegalLocationConstraintException", "; the bucket is in region eu-west-1"),
-        ("IncorrectEndpoint", "; the bucket is in region eu-west-1"),
-        ("InvalidRequest", "request id REQ1)"),
+async fn every_error_that_names_another_region_says_which_and_none_says_the_clients_own() {
+    let answer = |code: &str| format!("<Error><Code>{code}</Code></Error>");
+    let denied = "; is s3:ListBucket granted, and is the bucket's owner the expected one?";
+    for (status, region, code, end) in [
+        (400, "eu-west-1", "IncorrectEndpoint", "; the bucket is in region eu-west-1".to_owned()),
+        (400, "eu-west-1", "InvalidRequest", "; the bucket is in region eu-west-1".to_owned()),
+        (403, "eu-west-1", "AccessDenied", format!("{denied}; the bucket is in region eu-west-1")),
+        (503, "eu-west-1", "SlowDown", "; the bucket is in region eu-west-1".to_owned()),
+        (400, "eu-central-1", "InvalidRequest", "request id REQ1)".to_owned()),
+        (403, "eu-central-1", "AccessDenied", denied.to_owned()),
     ] {
-        let body = format!("<Error><Code>{code}</Code><Region>eu-west-1</Region></Error>");
-        let server = Server::start(vec![Answer::Full(400, body)]);
-        let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err();
-        assert!(matches!(&fault, Fault::Refused(text) if text.ends_with(end)), "{fault:?}");
+        let server = Server::start(vec![Answer::Named(status, region, answer(code))]);
+        let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err().to_string();
+        assert!(fault.ends_with(&end), "{fault}");
         server.requests();
     }
 }

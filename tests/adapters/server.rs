@@ -26,6 +26,8 @@ pub(crate) const OWNER: &str = "123456789012";
 pub(crate) enum Answer {
     /// A whole answer.
     Full(u16, String),
+    /// A whole answer that names a region in its header.
+    Named(u16, &'static str, String),
     /// A whole answer whose body is any bytes.
     Bytes(Vec<u8>),
     /// HTTP 204 with these headers.
@@ -68,6 +70,10 @@ impl Server {
                 requests.push(request);
                 let sent = match &answer {
                     Answer::Full(status, body) => respond(&mut stream, *status, "", body.as_bytes(), 0),
+                    Answer::Named(status, region, body) => {
+                        let header = format!("x-amz-bucket-region: {region}\r\n");
+                        respond(&mut stream, *status, &header, body.as_bytes(), 0)
+                    }
                     Answer::Bytes(body) => respond(&mut stream, 200, "", body, 0),
                     Answer::Headers(headers) => respond(&mut stream, 204, headers, &[], 0),
                     Answer::CutOff(body) | Answer::Stall(body) => respond(&mut stream, 200, "", body.as_bytes(), 100),

@@ -4,10 +4,11 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_s3::Config;
-use aws_sdk_s3::config::Builder;
 use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::config::{Builder, ConfigBag, Intercept, Region, RuntimeComponents};
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 
 use super::sentence::scrub;
@@ -112,7 +113,7 @@ where
     let sentence = error.as_service_error().and_then(ProvideErrorMetadata::message);
     let sentence = sentence.and_then(|message| scrub(message, secret));
     let sentence = sentence.map_or_else(String::new, |sentence| format!(": {sentence}"));
-    let region = response.and_then(|response| region_of(response.headers().get("x-amz-bucket-region"), body));
+    let region = response.and_then(|response| region_of(response.headers().get(REGION_HEADER), body));
     let hint = hint(code, status, permission, region, root);
     Failed { code: code.to_owned(), status, fault: fault(format!("{operation}: {code}{details}{sentence}{hint}")) }
 }
@@ -120,9 +121,7 @@ where
 /// What the operator checks first.
 fn hint(code: &str, status: Option<u16>, permission: &str, region: Option<&str>, root: Option<&str>) -> String {
     let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
-    // S3 may send the header with the region in any answer.
-    let is_about_region = is_redirect || REGION_CODES.contains(&code);
-    match code {
+    let of_code = match code {
         OTHER_ANSWER => format!(
             "; the answer is a {}: are the endpoint and S3_FORCE_PATH_STYLE right?",
             root.unwrap_or("document of another operation")
@@ -130,11 +129,39 @@ fn hint(code: &str, status: Option<u16>, permission: &str, region: Option<&str>,
         "AccessDenied" => format!("; is {permission} granted, and is the bucket's owner the expected one?"),
         "NoSuchBucket" => "; does the bucket exist?".to_owned(),
         "InvalidAccessKeyId" | "SignatureDoesNotMatch" => "; are the credentials those of this store?".to_owned(),
-        _ => match region {
-            _ if !is_about_region => String::new(),
-            Some(region) => format!("; the bucket is in region {region}"),
-            None => "; is the bucket in another region?".to_owned(),
-        },
+        _ => String::new(),
+    };
+    match region {
+        Some(region) => format!("{of_code}; the bucket is in region {region}"),
+        None if is_redirect || REGION_CODES.contains(&code) => "; is the bucket in another region?".to_owned(),
+        None => of_code,
+    }
+}
+
+/// The header in which S3 names the bucket's region, in any answer.
+const REGION_HEADER: &str = "x-amz-bucket-region";
+
+/// Removes the header from answers that name the client's own region: what is left names another one.
+#[derive(Debug)]
+pub(crate) struct OwnRegion;
+
+impl Intercept for OwnRegion {
+    fn name(&self) -> &'static str {
+        "OwnRegion"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.response_mut().headers_mut();
+        let own = config.load::<Region>().map(AsRef::as_ref);
+        if headers.get(REGION_HEADER).is_some_and(|named| Some(named) == own) {
+            headers.remove(REGION_HEADER);
+        }
+        Ok(())
     }
 }
 
