@@ -48,6 +48,10 @@ struct World {
     refused: u8,
     budget: Budget,
     max_idle_hops: NonZeroU32,
+    /// Whether the queue is a FIFO queue: it delivers no message while another one of the same user is being worked on,
+    /// and drops one with the deduplication id of another. SQS forgets ids after five minutes, the model never: that is
+    /// the worst case, and forgetting all of them is the standard queue.
+    is_fifo: bool,
 }
 
 /// Everything at one moment.
@@ -55,8 +59,10 @@ struct World {
 struct State {
     stored: u8,
     budget: Budget,
-    /// In no order.
+    /// In no order, but in a FIFO queue.
     queue: Vec<Message>,
+    /// The deduplication ids of all that was sent to a FIFO queue.
+    sent: BTreeSet<String>,
     has_dead_letters: bool,
     has_receipt: bool,
     has_neighbour: bool,
@@ -76,12 +82,14 @@ struct Message {
 }
 
 /// What a message carries of an [`Erasure`], as far as it decides anything in so small a world: not the numbers of hops
-/// and rounds, whose limits are far away.
+/// and rounds, whose limits are far away. But in a FIFO queue, the number of the hop is in the deduplication id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Chain {
     idle_hops: u32,
     /// The page of the bookmark; `None`: at the start of the round.
     page: Option<u8>,
+    /// The number of the hop; 0 in a standard queue.
+    hop: u32,
 }
 
 /// What an environment is doing.
@@ -176,11 +184,11 @@ impl Chain {
     fn of(erasure: &Erasure) -> Self {
         let page = erasure.bookmark.token.as_ref().map(|token| token.parse().expect("a page"));
         let page = page.or_else(|| erasure.bookmark.kind.map(|_| 0));
-        Self { idle_hops: erasure.idle_hops, page }
+        Self { idle_hops: erasure.idle_hops, page, hop: erasure.hop }
     }
 
     fn erasure(self, bookmark: Bookmark) -> Erasure {
-        Erasure { idle_hops: self.idle_hops, bookmark, ..template().clone() }
+        Erasure { idle_hops: self.idle_hops, bookmark, hop: self.hop, ..template().clone() }
     }
 
     /// Where the function would begin.
@@ -255,13 +263,19 @@ impl State {
         }
     }
 
-    fn put(&mut self, chain: Chain) {
+    fn put(&mut self, chain: Chain, is_fifo: bool) {
+        if is_fifo && !self.sent.insert(chain.erasure(chain.bookmark()).deduplication_id()) {
+            return;
+        }
+        let chain = Chain { hop: if is_fifo { chain.hop } else { 0 }, ..chain };
         self.queue.push(Message { chain, receives: 0, is_hidden: false, id: u8::MAX });
     }
 
     /// The order of messages and of workers, so that worlds that differ in nothing else are one.
-    fn forget_what_decides_nothing(&mut self) {
-        self.queue.sort();
+    fn forget_what_decides_nothing(&mut self, is_fifo: bool) {
+        if !is_fifo {
+            self.queue.sort();
+        }
         for hop in self.workers.iter_mut().flatten() {
             let place = self.queue.iter().position(|message| message.id == hop.message);
             // A message that somebody else has deleted is nowhere.
@@ -397,7 +411,7 @@ impl World {
     fn send(&self, state: &mut State, worker: usize, fault: Fault) {
         let Doing::Sending(next) = state.worker(worker).doing else { return };
         if fault != Fault::NoEffect {
-            state.put(next);
+            state.put(next, self.is_fifo);
         }
         if fault == Fault::None {
             state.worker(worker).doing = Doing::Answering;
@@ -421,11 +435,12 @@ impl Model for World {
     type Action = Event;
 
     fn init_states(&self) -> Vec<State> {
-        let chain = Chain { idle_hops: 0, page: None };
+        let chain = Chain { idle_hops: 0, page: None, hop: 0 };
         vec![State {
             stored: self.stored,
             budget: self.budget,
             queue: vec![Message { id: 0, chain, receives: 0, is_hidden: false }],
+            sent: BTreeSet::new(),
             has_dead_letters: false,
             has_receipt: false,
             has_neighbour: true,
@@ -438,7 +453,12 @@ impl Model for World {
         // Both environments are the same: the first that is free receives.
         if let Some(worker) = state.workers.iter().position(Option::is_none) {
             let visible = state.queue.iter().filter(|message| !message.is_hidden);
-            events.extend(visible.map(|message| Event::Receive { worker, message: message.id }));
+            let visible = visible.map(|message| Event::Receive { worker, message: message.id });
+            if !self.is_fifo {
+                events.extend(visible);
+            } else if state.queue.iter().all(|message| !message.is_hidden) {
+                events.extend(visible.take(1));
+            }
         }
         if state.budget.duplicates > 0 {
             let hidden = state.queue.iter().filter(|message| message.is_hidden);
@@ -510,7 +530,7 @@ impl Model for World {
                 state.stored |= 1 << page;
             }
         }
-        state.forget_what_decides_nothing();
+        state.forget_what_decides_nothing(self.is_fifo);
         Some(state)
     }
 
@@ -589,8 +609,19 @@ fn states_of(budget: Budget, refused: u8) -> String {
 
 fn states_with(max_idle_hops: u32, budget: Budget, refused: u8) -> String {
     let max_idle_hops = NonZeroU32::new(max_idle_hops).expect("at least one");
-    let states = check(World { stored: 0b111, refused, budget, max_idle_hops });
+    let states = check(World { stored: 0b111, refused, budget, max_idle_hops, is_fifo: false });
     format!("{states} states: {budget:?}, refused pages {refused:#05b}, idle hops {max_idle_hops}")
+}
+
+/// In a FIFO queue, nothing is lost because something else has its deduplication id.
+#[test]
+fn a_fault_in_a_fifo_queue() {
+    println!("{}", states_of_fifo(Budget { faults: 1, ..CALM }));
+}
+
+fn states_of_fifo(budget: Budget) -> String {
+    let world = World { stored: 0b111, refused: 0, budget, max_idle_hops: NonZeroU32::MIN, is_fifo: true };
+    format!("{} states: {budget:?} in a FIFO queue", check(world))
 }
 
 #[test]
@@ -635,6 +666,7 @@ fn two_crashes_and_two_duplicates() {
 #[test]
 #[ignore = "takes minutes, and wants an optimised build"]
 fn a_little_of_everything() {
+    println!("{}", states_of_fifo(Budget { crashes: 1, duplicates: 1, faults: 1, ..CALM }));
     println!("{}", states_of(Budget { crashes: 1, duplicates: 1, faults: 1, late_writes: 1, foreign_keys: 0 }, 0));
     println!("{}", states_of(Budget { crashes: 1, duplicates: 1, faults: 1, ..CALM }, 0b010));
 }
