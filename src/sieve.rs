@@ -78,6 +78,7 @@ impl Sieve {
     pub(crate) fn sift(&mut self, prefix: &Prefix, page: Page) -> Result<Sifted, OutsidePrefix> {
         let mut sifted = Sifted { next: page.next, ..Sifted::default() };
         let (mut markers, mut with_data) = (Vec::new(), HashSet::new());
+        let mut without_time = HashSet::new();
         let mut last: Option<Key> = None;
         for Entry { kind, key, other_key, id, bytes, last_modified } in page.entries {
             let key = match last.take() {
@@ -95,6 +96,9 @@ impl Sieve {
             }
             if self.is_newer(last_modified) {
                 sifted.left.kept_newer += 1;
+                if kind == Kind::Versions && last_modified.is_none() {
+                    without_time.insert(key);
+                }
                 continue;
             }
             let other_key = other_key.and_then(|other| prefix.own(other).ok());
@@ -108,6 +112,9 @@ impl Sieve {
             }
             sifted.items.push(item);
         }
+        // Without its marker, a version that is kept would be current again.
+        let covers_kept = |marker: &Item| without_time.contains(&marker.key);
+        sifted.left.kept_newer += markers.extract_if(.., |marker| covers_kept(marker)).count() as u64;
         if self.kind == Kind::Versions && self.deletes {
             self.order_markers(&mut sifted, markers, &with_data, page.cut_at);
         }
@@ -315,6 +322,17 @@ mod tests {
         listed.entries[3].last_modified = None;
         let sifted = sieve().sift(&prefix(), listed).unwrap();
         assert_eq!((ids(&sifted.items).as_str(), sifted.left.kept_newer), ("am2", 3), "what has no time is kept");
+    }
+
+    #[test]
+    fn a_marker_above_a_version_without_a_time_is_kept_with_it() {
+        let limit = OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(10);
+        let mut listed = page(&["am2", "a1", "bm1"], None);
+        for entry in [0, 2] {
+            listed.entries[entry].last_modified = Some(OffsetDateTime::UNIX_EPOCH);
+        }
+        let sifted = Sieve::new(Kind::Versions, Some(limit), true, false).sift(&prefix(), listed).unwrap();
+        assert_eq!((ids(&sifted.items).as_str(), sifted.left.kept_newer), ("bm1", 2));
     }
 
     #[test]
