@@ -68,7 +68,7 @@ impl<B: Deletes> Work for Eraser<B> {
             let erasing = Erasing { looks_ahead, ..Erasing::default() };
             tour.deleted().has_left_some = bookmark.has_left_some;
             let round_end = tour.round(&erasing, bookmark, &mut round, &mut faults).await;
-            bookmark.has_left_some |= !faults.is_empty() || round.left().unsettled.total() > 0;
+            bookmark.has_left_some |= !faults.is_empty() || round.left().may_be_deleted_later();
             let end = match round_end {
                 // Passes that were left are no progress: SQS is to count the delivery.
                 RoundEnd::OutOfTime if counters.progress() == 0 && !faults.is_empty() => End::Failed(faults),
@@ -249,6 +249,9 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             let Some(pass) = self.admit(&part).await else { return Ok(false) };
             let rest = part.items.split_off(pass.keys().min(part.items.len()));
             parts.push_front(Part { items: rest, ..part });
+            if part.attempt == 0 {
+                part.since = Instant::now();
+            }
             // What failed waits behind what was not sent yet.
             parts.extend(self.send(part, &pass).await?);
         }
@@ -272,8 +275,8 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     }
 
     /// Sends one request; returns what is to be sent again.
-    async fn send(&mut self, part: Part, pass: &Pass<'_>) -> Result<Vec<Part>, Obstacle> {
-        match self.request(&part, pass).await {
+    async fn send(&mut self, mut part: Part, pass: &Pass<'_>) -> Result<Vec<Part>, Obstacle> {
+        match self.request(&mut part, pass).await {
             Ok(failures) => {
                 self.ground.accepted();
                 self.settle(part, &failures)
@@ -285,7 +288,7 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     }
 
     /// One delete request.
-    async fn request(&self, part: &Part, pass: &Pass<'_>) -> Result<Vec<KeyFailure>, Fault> {
+    async fn request(&self, part: &mut Part, pass: &Pass<'_>) -> Result<Vec<KeyFailure>, Fault> {
         /// So often in a row the throttling of a key counts for the rate. One that always fails must not slow down all.
         const SIGNALS: u32 = 3;
         let tour = self.tour;
@@ -305,7 +308,12 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             }
             Err(Fault::Throttled(_)) => pass.answered(0, part.items.len()),
             // Smaller batches are another attempt at something else. Where nobody waits for this pass, it has the time.
-            Err(Fault::NoAnswer(_)) if pass.not_answered(limit) && self.ground.is_last() => tour.succeeded(),
+            Err(Fault::NoAnswer(_)) if pass.not_answered(limit) => {
+                part.since = Instant::now();
+                if self.ground.is_last() {
+                    tour.succeeded();
+                }
+            }
             // It says nothing of the rate.
             Err(_) => {}
         }
@@ -462,7 +470,8 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     /// request is at fault.
     fn reject(&mut self, mut part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
         let mut items = std::mem::take(&mut part.items);
-        let part = |items| part.again(items, Duration::ZERO);
+        // The items have not failed themselves.
+        let part = |items| Part { attempt: 1, since: Instant::now(), ..part.again(items, Duration::ZERO) };
         let code = fault.code().to_owned();
         if items.len() == 1 {
             let (last_code, number) = &mut self.rejected_alone;

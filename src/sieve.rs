@@ -116,7 +116,7 @@ impl Sieve {
         let covers_kept = |marker: &Item| without_time.contains(&marker.key);
         sifted.left.kept_newer += markers.extract_if(.., |marker| covers_kept(marker)).count() as u64;
         if self.kind == Kind::Versions && self.deletes {
-            self.order_markers(&mut sifted, markers, &with_data, page.cut_at);
+            self.order_markers(&mut sifted, markers, (&with_data, &without_time), page.cut_at);
         }
         Ok(sifted)
     }
@@ -134,7 +134,7 @@ impl Sieve {
         &mut self,
         sifted: &mut Sifted,
         markers: Vec<Item>,
-        with_data: &HashSet<Key>,
+        (with_data, without_time): (&HashSet<Key>, &HashSet<Key>),
         cut_at: Option<String>,
     ) {
         let begun = self.begun(&markers, with_data);
@@ -155,7 +155,11 @@ impl Sieve {
         let cut = cut_at.as_deref().filter(|cut| begun.as_ref().is_none_or(|begun| begun.key.as_str() != *cut));
         let cut_key =
             cut.and_then(|cut| of_cut.first().map(|marker| &marker.key).or_else(|| with_data.get(cut)).cloned());
-        if let Some(begun) = begun {
+        if let Some(mut begun) = begun {
+            if matches!(begun.newest, Newest::Carried(_)) && without_time.contains(&begun.key) {
+                sifted.left.kept_newer += 1;
+                begun.newest = Newest::Kept;
+            }
             let is_cut = cut_at.as_deref() == Some(begun.key.as_str());
             let has_data = with_data.contains(&begun.key);
             self.unfinished = begun.order(of_begun, sifted, has_data, is_cut);
@@ -333,6 +337,18 @@ mod tests {
         }
         let sifted = Sieve::new(Kind::Versions, Some(limit), true, false).sift(&prefix(), listed).unwrap();
         assert_eq!((ids(&sifted.items).as_str(), sifted.left.kept_newer), ("bm1", 2));
+    }
+
+    #[test]
+    fn a_marker_on_an_earlier_page_is_kept_with_a_version_without_a_time() {
+        let limit = OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(10);
+        let mut sieve = Sieve::new(Kind::Versions, Some(limit), true, false);
+        let mut first = page(&["bm1"], Some("b"));
+        first.entries[0].last_modified = Some(OffsetDateTime::UNIX_EPOCH);
+        let first = sieve.sift(&prefix(), first).unwrap();
+        let second = sieve.sift(&prefix(), page(&["b2"], None)).unwrap();
+        assert!(first.items.is_empty() && second.items.is_empty() && second.after_data.is_empty());
+        assert_eq!((first.left.kept_newer, second.left.kept_newer), (0, 2));
     }
 
     #[test]

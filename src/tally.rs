@@ -316,6 +316,11 @@ pub struct Left {
 }
 
 impl Left {
+    /// Whether a later round may delete some of it that no round has deleted before.
+    pub(crate) fn may_be_deleted_later(&self) -> bool {
+        self.unsettled.total() + self.refused.total() + self.retained_total() + self.hidden + self.markers_kept > 0
+    }
+
     /// Counts a version that is held.
     pub fn retain(&mut self, retention: Retention) {
         let until = retention.until;

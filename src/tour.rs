@@ -496,14 +496,15 @@ impl<'a, B: Bucket> Tour<'a, B> {
         Answer: Future<Output = Result<T, Fault>>,
     {
         let mut attempt = 0;
-        if !ground.is_last() && self.is_longer_than_patience(self.pace.read_pause(ground.prefix.bucket())) {
+        let pause = self.pace.read_pause(ground.prefix.bucket());
+        if !pause.is_zero() && !ground.is_last() && self.is_longer_than_patience(pause) {
             let why = "not sent: SlowDown, as S3 answered earlier requests to this bucket";
             return Err(Fault::Throttled(why.to_owned()));
         }
         loop {
             let pass = self.pace.admit_read(ground.prefix.bucket(), read).await;
             self.counters.requested(1);
-            let answer = request(self.read_limit()).await;
+            let answer = request(self.read_limit(ground)).await;
             let is_throttled = matches!(answer, Err(Fault::Throttled(_)));
             pass.answered(is_throttled);
             drop(pass);
@@ -518,7 +519,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
             // Where there were too many requests, the pace makes all of them wait.
             let pause = self.pace.read_pause(ground.prefix.bucket());
             let wait = if is_throttled { pause } else { self.pace.backoff(attempt) };
-            self.failed();
+            if fault.is_temporary() {
+                self.failed();
+            }
             if !fault.is_temporary() || self.is_out_of_patience(wait.max(pause)) {
                 self.counters.throttled(u64::from(is_throttled));
                 return Err(fault);
@@ -623,16 +626,20 @@ impl<'a, B: Bucket> Tour<'a, B> {
     }
 
     /// The longest time that a delete request may take now: at most half of what is left, so that one that hangs leaves
-    /// time for another. Less than all of it: a request that is cut off has to be noticed.
+    /// time for another, and half of the pass's patience, for the same reason. Less than all of what is left: a request
+    /// that is cut off has to be noticed.
     pub(crate) fn limit(&self) -> Duration {
         let left = left_until(self.job.stop);
-        (left / 2).max(LEAST_REQUEST.min(left * 9 / 10)).min(LONGEST_REQUEST)
+        let most = (left / 2).min(self.patience().lasts / 2);
+        most.max(LEAST_REQUEST.min(left * 9 / 10)).min(LONGEST_REQUEST)
     }
 
-    /// The same for a reading request: at most a quarter of what is left, because each pass begins with one or two.
-    fn read_limit(&self) -> Duration {
+    /// The same for a reading request: where other targets wait, at most a quarter of what is left, because each pass
+    /// begins with one or two.
+    fn read_limit(&self, ground: &Ground<'_>) -> Duration {
         let left = left_until(self.job.stop);
-        (left / 4).max(LEAST_READ.min(left * 9 / 10)).min(LONGEST_REQUEST)
+        let part = if ground.is_last() { left / 2 } else { left / 4 };
+        part.max(LEAST_READ.min(left * 9 / 10)).min(LONGEST_REQUEST)
     }
 }
 

@@ -7,7 +7,7 @@ use s3s::{S3Error, s3_error};
 
 use crate::trace::Operation;
 
-/// What fails at random, and how much of it.
+/// What fails, and how much of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Noise {
     /// What fails.
@@ -35,13 +35,24 @@ pub enum Noisy {
 pub(crate) struct Dice {
     /// `None`: nothing does.
     noise: Option<Noise>,
-    /// Beside the random numbers, the keys that have failed and were not tried again since.
-    state: Mutex<(fastrand::Rng, HashSet<String>)>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    random: fastrand::Rng,
+    /// Keys that have failed and were not tried again since.
+    failed: HashSet<String>,
+    /// The part of a failure that the requests so far make. A run has few requests: the share of them that fails is exact,
+    /// and where it begins is random.
+    owed: f64,
 }
 
 impl Dice {
     pub(crate) fn new(noise: Option<Noise>, seed: u64) -> Self {
-        Self { noise, state: Mutex::new((fastrand::Rng::with_seed(seed), HashSet::new())) }
+        let mut random = fastrand::Rng::with_seed(seed);
+        let owed = random.f64();
+        Self { noise, state: Mutex::new(State { random, failed: HashSet::new(), owed }) }
     }
 
     /// The answer to a request that fails as a whole.
@@ -53,17 +64,19 @@ impl Dice {
             Noisy::Keys { .. } | Noisy::Deletions => return None,
         };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        (state.0.f64() < share).then_some(error)
+        state.owed += share;
+        let fails = state.owed >= 1.0;
+        state.owed -= f64::from(fails);
+        fails.then_some(error)
     }
 
     /// What S3 says of a key that fails.
     pub(crate) fn code_of(&self, name: &str) -> Option<&'static str> {
         let Noise { what: Noisy::Keys { code }, share } = self.noise? else { return None };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let (random, failed) = &mut *state;
-        let fails = !failed.remove(name) && random.f64() < share;
+        let fails = !state.failed.remove(name) && state.random.f64() < share;
         if fails {
-            failed.insert(name.to_owned());
+            state.failed.insert(name.to_owned());
         }
         fails.then_some(code)
     }
@@ -99,6 +112,13 @@ mod tests {
         assert_eq!(codes(Noisy::Deletions), [Some("SlowDown".to_owned()), None]);
         let internal = Some("InternalError".to_owned());
         assert_eq!(codes(Noisy::Requests), [internal.clone(), internal]);
+    }
+
+    #[test]
+    fn the_share_of_failed_requests_is_exact() {
+        let dice = dice(Noisy::Deletions, 0.05);
+        let failed = (0..200).filter(|_| dice.error_of(Operation::Delete).is_some()).count();
+        assert_eq!(failed, 10);
     }
 
     #[test]

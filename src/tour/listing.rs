@@ -167,6 +167,8 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let sample = sample.filter(|_| !self.deletes || !sifted.items.is_empty());
         let memory = sifted.items.iter().chain(&sifted.after_data).map(Item::memory).sum();
         let memory = Arc::new(self.tour.pace.reserve_memory(memory).await);
+        // The page was listed: the wait for memory, behind other erasures, is no failure of this one.
+        self.tour.succeeded();
         // A small user waits less for several requests in parallel than for one. A large one has enough of them anyway.
         let is_among_first = self.pages.fetch_add(1, Ordering::Relaxed) < FIRST_PAGES;
         let size = match ground.kind {

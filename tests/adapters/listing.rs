@@ -302,7 +302,9 @@ async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
             ("a broken escape", format!("{LAST}{ENCODED}{}", entries("<Key>u1/%zz</Key>", "<Id>i</Id>"))),
         ] {
             let page = list(kind, listing(kind, &rest), token.as_deref()).await;
-            assert!(matches!(page, Err(Fault::Untrustworthy(_))), "{kind:?}, {name}: {page:?}");
+            // Some stores say that they encode the keys of uploads, and do not.
+            let may_be_plain = kind == Kind::Uploads && name.starts_with("a broken escape");
+            assert_eq!(matches!(page, Err(Fault::Untrustworthy(_))), !may_be_plain, "{kind:?}, {name}: {page:?}");
         }
         for (name, answer) in [
             ("half a document", full("<R><IsTruncated>false</IsTruncated>")),

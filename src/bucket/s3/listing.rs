@@ -365,10 +365,13 @@ impl<'p> Reading<'p> {
     /// A key, and in the listing of uploads its other reading, if it has one. Where only the other one lies in the
     /// prefix that was asked for, it is the key: a store that lists what was asked means no other.
     fn both(self, listed: &str) -> Result<(String, Option<String>), Fault> {
-        let key = self.decode(listed)?.into_owned();
         if self.operation != LIST_UPLOADS {
-            return Ok((key, None));
+            return Ok((self.decode(listed)?.into_owned(), None));
         }
+        // Some stores announce an encoding and do not use it.
+        let Some(key) = decode(listed, self.is_encoded).map(Cow::into_owned) else {
+            return Ok((listed.to_owned(), None));
+        };
         let other = if self.is_encoded { Some(listed.to_owned()) } else { decode(listed, true).map(Cow::into_owned) };
         let is_own = |key: &str| key.starts_with(self.prefix.as_str());
         Ok(match other.filter(|other| *other != key) {
