@@ -88,6 +88,12 @@ impl<B: Deletes> Work for Eraser<B> {
                         End::Failed(faults)
                     }
                 },
+                // It began in another hop, and the targets before its bookmark may have something that waits for a next
+                // round. A redelivery would begin at the same bookmark.
+                RoundEnd::Complete if !faults.is_empty() && !is_fresh && number <= MAX_ROUNDS => {
+                    bookmark.begin_next_round();
+                    continue;
+                }
                 RoundEnd::Complete if !faults.is_empty() => End::Failed(faults),
                 RoundEnd::Complete => match round.judge(is_fresh, number) {
                     Judgement::Erased => End::Erased,

@@ -32,7 +32,7 @@ const LONGEST_REQUEST: Duration = Duration::from_secs(15);
 
 /// So much time a request gets where it is left, however short the rest of the hop is.
 const LEAST_REQUEST: Duration = Duration::from_secs(3);
-const LEAST_READ: Duration = Duration::from_secs(1);
+const LEAST_READ: Duration = Duration::from_millis(500);
 
 /// A pass in which nothing succeeds for so long is left for this round.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
@@ -522,7 +522,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
             if fault.is_temporary() {
                 self.failed();
             }
-            if !fault.is_temporary() || self.is_out_of_patience(wait.max(pause)) {
+            // Other targets do not wait for a pause that takes all of this pass's time.
+            let is_too_long = !ground.is_last() && wait >= self.longest_retry();
+            if !fault.is_temporary() || is_too_long || self.is_out_of_patience(wait.max(pause)) {
                 self.counters.throttled(u64::from(is_throttled));
                 return Err(fault);
             }
@@ -568,7 +570,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         patience.since.elapsed() + wait >= patience.lasts
     }
 
-    /// How long a single item of this pass may be tried again and again.
+    /// How long a single item of this pass may be tried, or a request of it wait, again and again.
     pub(crate) fn longest_retry(&self) -> Duration {
         self.patience().lasts
     }

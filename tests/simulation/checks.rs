@@ -196,8 +196,9 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
     if fields["foundNothing"] == true {
         world.reach("nothing found");
         // The second of two requests finds what the first has left, and the second of two deliveries of one message, too.
-        let is_first =
-            |user| world.requests.get(user) == Some(&1) && !world.is_mended && world.doublings_left == MOST_DOUBLINGS;
+        // Whoever writes late may delete as well.
+        let is_alone = !world.is_mended && world.doublings_left == MOST_DOUBLINGS && world.weather.late_writes == 0;
+        let is_first = |user| is_alone && world.requests.get(user) == Some(&1);
         if user.is_some_and(|user| is_first(user) && world.had_something_at_first(user)) {
             world.broken(format!("the log says that nothing was found, and there was something: {line}"));
         }

@@ -247,10 +247,8 @@ fn check_retained(world: &mut World, (bucket, prefix): (&str, &str), target: &Va
     // A lock may have ended since, and another invocation have deleted what it held.
     let most = world.retained(&world.s3_at_first, (bucket, prefix), now - since.elapsed());
     let least = world.retained(&world.s3, (bucket, prefix), now);
-    // Where S3 throttles the questions or does not answer, what holds a version may stay open.
-    let weather = &world.weather;
-    let is_told = weather.throttled + weather.list_fails + weather.list_hangs + weather.partition_limit == 0
-        && weather.outage.is_none();
+    // Where S3 fails for the moment, what holds a version may stay open.
+    let is_told = world.weather.is_calm();
     let is_right = said.iter().all(|(hold, count)| most.get(hold.as_str()).is_some_and(|most| count <= most))
         && (!is_told || least.iter().all(|(hold, least)| said.get(*hold).is_some_and(|count| count >= least)));
     if !is_right {
