@@ -284,9 +284,7 @@ impl Congestion {
         // What passes of an answer is exact; what requests that are throttled as a whole have let pass is not.
         let least = self.rate / if answer.is_whole() { LEAST_PART.0 } else { LEAST_PART.1 };
         let most = self.rate * MOST_KEPT / 100;
-        // Before anything has passed, that nothing has says nothing.
-        let is_first = answer.is_whole() && self.throttle.is_none() && self.rate <= DOCUMENTED;
-        if is_first { most } else { (self.passed_lately(answer.now) * KEPT_OF_PASSED / 100).clamp(least, most) }
+        (self.passed_lately(answer.now) * KEPT_OF_PASSED / 100).clamp(least, most)
     }
 
     /// So many keys show the share that is throttled inside of answers: those of a second, or fewer.
