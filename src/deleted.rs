@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use time::OffsetDateTime;
 
+use crate::bookmark::Bookmark;
 use crate::bucket::Item;
 
 /// So many items are remembered in a hop: about 1 MB. Behind them, what later rounds delete is not counted.
@@ -30,7 +31,9 @@ pub(crate) struct Deleted {
     /// Whether this hop has deleted more than it remembers.
     has_forgotten: bool,
     /// Whether an earlier round has left something for a later one. Then all that a later one deletes is counted.
-    pub(crate) has_left_some: bool,
+    has_left_some: bool,
+    /// Whether this is not the first round of the erasure.
+    is_later_round: bool,
     /// Targets at which an earlier hop has counted something.
     counted: HashSet<String>,
     /// The start of the erasure. In later rounds, what is older was listed in the first one.
@@ -45,13 +48,19 @@ impl Deleted {
             knows_all: is_from_start,
             has_forgotten: false,
             has_left_some: false,
+            is_later_round: false,
             counted,
             started_at,
         }
     }
 
-    /// Notes that the deletion of an item was confirmed, in this round of the erasure.
-    pub(crate) fn confirm(&mut self, target: &str, item: &Item, round: u32) -> Confirmed {
+    /// Notes that a round begins, or goes on.
+    pub(crate) fn begin_round(&mut self, bookmark: &Bookmark) {
+        (self.is_later_round, self.has_left_some) = (bookmark.round > 1, bookmark.has_left_some);
+    }
+
+    /// Notes that the deletion of an item was confirmed in this round.
+    pub(crate) fn confirm(&mut self, target: &str, item: &Item) -> Confirmed {
         let hash = hash(target, item);
         if self.hashes.contains(&hash) {
             return Confirmed::Again;
@@ -63,7 +72,7 @@ impl Deleted {
         }
         let is_older = || item.last_modified.is_none_or(|at| self.started_at.is_none_or(|start| at < start));
         let may_be_counted = self.has_forgotten || !self.knows_all && self.counted.contains(target);
-        if may_be_counted && !self.has_left_some && round > 1 && is_older() {
+        if may_be_counted && !self.has_left_some && self.is_later_round && is_older() {
             Confirmed::Unknown
         } else {
             Confirmed::First
@@ -89,6 +98,10 @@ mod tests {
     use crate::bucket::Kind;
     use crate::target::{Target, UserId};
 
+    fn round(round: u32) -> Bookmark {
+        Bookmark { round, ..Bookmark::default() }
+    }
+
     fn item(name: &str, seconds: i64) -> Item {
         let prefix = Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
         let key = prefix.own(format!("u1/{name}")).unwrap();
@@ -99,10 +112,11 @@ mod tests {
     #[test]
     fn an_item_that_is_listed_again_is_confirmed_again_and_one_that_was_written_again_is_another() {
         let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
-        assert_eq!(deleted.confirm("t", &item("a", 7), 1), Confirmed::First);
-        assert_eq!(deleted.confirm("t", &item("a", 7), 2), Confirmed::Again);
-        assert_eq!(deleted.confirm("t", &item("a", 8), 2), Confirmed::First);
-        assert_eq!(deleted.confirm("other", &item("a", 7), 2), Confirmed::First);
+        assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmed::First);
+        deleted.begin_round(&round(2));
+        assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmed::Again);
+        assert_eq!(deleted.confirm("t", &item("a", 8)), Confirmed::First);
+        assert_eq!(deleted.confirm("other", &item("a", 7)), Confirmed::First);
         assert!(deleted.revoke("t", &item("a", 7)) && !deleted.revoke("t", &item("a", 7)));
     }
 
@@ -110,20 +124,24 @@ mod tests {
     fn a_later_round_of_a_later_hop_counts_only_what_is_newer_than_the_erasure() {
         let counted = HashSet::from(["t".to_owned()]);
         let mut deleted = Deleted::new(false, OffsetDateTime::from_unix_timestamp(50).ok(), counted);
-        assert_eq!(deleted.confirm("other", &item("a", 49), 2), Confirmed::First, "nothing of it was counted");
-        assert_eq!(deleted.confirm("t", &item("a", 49), 1), Confirmed::First);
-        assert_eq!(deleted.confirm("t", &item("b", 49), 2), Confirmed::Unknown);
-        assert_eq!(deleted.confirm("t", &item("c", 50), 2), Confirmed::First);
+        deleted.begin_round(&round(2));
+        assert_eq!(deleted.confirm("other", &item("a", 49)), Confirmed::First, "nothing of it was counted");
+        deleted.begin_round(&round(1));
+        assert_eq!(deleted.confirm("t", &item("a", 49)), Confirmed::First);
+        deleted.begin_round(&round(2));
+        assert_eq!(deleted.confirm("t", &item("b", 49)), Confirmed::Unknown);
+        assert_eq!(deleted.confirm("t", &item("c", 50)), Confirmed::First);
     }
 
     #[test]
     fn behind_the_items_that_are_remembered_later_rounds_count_nothing_older() {
         let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
         for number in 0..=MAX_REMEMBERED {
-            assert_eq!(deleted.confirm("t", &item(&number.to_string(), 1), 1), Confirmed::First);
+            assert_eq!(deleted.confirm("t", &item(&number.to_string(), 1)), Confirmed::First);
         }
         assert_eq!(deleted.hashes.len(), MAX_REMEMBERED);
-        assert_eq!(deleted.confirm("t", &item("new", 1), 2), Confirmed::Unknown);
-        assert_eq!(deleted.confirm("t", &item("0", 1), 2), Confirmed::Again);
+        deleted.begin_round(&round(2));
+        assert_eq!(deleted.confirm("t", &item("new", 1)), Confirmed::Unknown);
+        assert_eq!(deleted.confirm("t", &item("0", 1)), Confirmed::Again);
     }
 }

@@ -66,7 +66,6 @@ impl<B: Deletes> Work for Eraser<B> {
             // What may be kept is listed as late as can be: meanwhile it may be written again.
             let looks_ahead = number == 1 && job.erase_before.is_none();
             let erasing = Erasing { looks_ahead, ..Erasing::default() };
-            tour.deleted().has_left_some = bookmark.has_left_some;
             let round_end = tour.round(&erasing, bookmark, &mut round, &mut faults).await;
             bookmark.has_left_some |= !faults.is_empty() || round.left().may_be_deleted_later();
             let end = match round_end {
@@ -155,8 +154,9 @@ impl<B: Deletes> Disposal<B> for Erasing {
         tour: &Tour<'_, B>,
         ground: &Ground<'_>,
         Items { items, after_data }: Items,
+        found: Counts,
     ) -> Result<Option<Outcome>, Obstacle> {
-        self.check_fuse(tour, &items)?;
+        self.check_fuse(tour, found.data())?;
         let mut batch = Batch::new(&self.open, tour, ground);
         if !batch.delete(items).await? {
             return Ok(None);
@@ -174,8 +174,7 @@ impl<B: Deletes> Disposal<B> for Erasing {
 
 impl Erasing {
     /// Fails when an erasure meets more objects and versions than it may.
-    fn check_fuse<B: Deletes>(&self, tour: &Tour<'_, B>, items: &[Item]) -> Result<(), Obstacle> {
-        let more = items.iter().filter(|item| is_data(item.kind)).count() as u64;
+    fn check_fuse<B: Deletes>(&self, tour: &Tour<'_, B>, more: u64) -> Result<(), Obstacle> {
         let open = self.open.fetch_add(more, Ordering::Relaxed) + more;
         match tour.job.max_objects {
             Some(max) if more > 0 && tour.counters.data_gone().saturating_add(open) > max.get() => {
@@ -184,10 +183,6 @@ impl Erasing {
             Some(_) | None => Ok(()),
         }
     }
-}
-
-fn is_data(kind: Kind) -> bool {
-    matches!(kind, Kind::Objects | Kind::Versions)
 }
 
 /// One batch, and what has become of its items so far.
@@ -314,10 +309,12 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             }
             Err(Fault::Throttled(_)) => pass.answered(0, part.items.len()),
             // Smaller batches are another attempt at something else. Where nobody waits for this pass, it has the time.
-            Err(Fault::NoAnswer(_)) if pass.not_answered(limit) => {
-                part.since = Instant::now();
-                if self.ground.is_last() {
-                    tour.succeeded();
+            Err(Fault::NoAnswer(_)) => {
+                if pass.not_answered(limit) {
+                    part.since = Instant::now();
+                    if self.ground.is_last() {
+                        tour.succeeded();
+                    }
                 }
             }
             // It says nothing of the rate.
@@ -391,7 +388,7 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         let counts = Counts::of(item.kind, 1, item.bytes);
         // Out of the open ones first: the object limit must not count anything twice.
         self.open.fetch_sub(counts.data(), Ordering::Relaxed);
-        match self.tour.deleted().confirm(self.ground.target, item, self.tour.round_number()) {
+        match self.tour.deleted().confirm(self.ground.target, item) {
             Confirmed::First => counts,
             Confirmed::Again => {
                 self.outcome.left.still_listed += counts;
@@ -411,7 +408,7 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         let target = self.ground.target;
         self.keep_markers(&item);
         if failure.kind == FailureKind::NotFound {
-            match self.tour.deleted().confirm(target, &item, self.tour.round_number()) {
+            match self.tour.deleted().confirm(target, &item) {
                 Confirmed::Again => self.outcome.left.still_listed += counts,
                 Confirmed::First | Confirmed::Unknown => self.outcome.missing += 1,
             }
@@ -483,7 +480,7 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             let (last_code, number) = &mut self.rejected_alone;
             *number = if *last_code == code { *number + 1 } else { 1 };
             last_code.clone_from(&code);
-            if *number >= self.samples && number > &mut 1 && !self.ground.is_accepted() {
+            if *number >= self.samples.max(2) && !self.ground.is_accepted() {
                 return Err(fault.into());
             }
             items.iter().for_each(|item| self.keep_markers(item));

@@ -452,7 +452,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                     foundNothing = outcome.found_nothing(),
                     kept_newer = left.kept_newer,
                     retained = left.retained_total(),
-                    refused = left.refused.total() + left.unsettled.total() + left.still_listed.things(),
+                    refused = left.not_deleted(),
                     requests = hop.tally.requests,
                     throttles = hop.tally.throttles,
                     retries = hop.tally.retries,

@@ -94,18 +94,16 @@ fn trusted_authorities() -> Result<TlsContext, String> {
 
 /// A client that honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
 fn http_client(trusted: TlsContext) -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new().pool_idle_timeout(POOL_IDLE_TIMEOUT).build_with_connector_fn(
-        move |settings, components| {
-            let mut connector = Connector::builder()
-                .proxy_config(ProxyConfig::from_env())
-                .pool_idle_timeout(POOL_IDLE_TIMEOUT)
-                .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
-                .tls_context(trusted.clone());
-            connector.set_connector_settings(settings.cloned());
-            connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-            connector.build()
-        },
-    )
+    aws_smithy_http_client::Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder()
+            .proxy_config(ProxyConfig::from_env())
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+            .tls_provider(Provider::Rustls(CryptoMode::AwsLc))
+            .tls_context(trusted.clone());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        connector.build()
+    })
 }
 
 async fn run(config: Config, trusted: TlsContext) -> Result<(), lambda_runtime::Error> {

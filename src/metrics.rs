@@ -133,9 +133,7 @@ impl Numbers {
         let sum = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more);
         sum(&mut self.throttled, share.throttles);
         sum(&mut self.keys_retained, share.left.retained_total());
-        let left = &share.left;
-        let refused = left.refused.total() + left.unsettled.total() + left.still_listed.things();
-        sum(&mut self.keys_refused, refused);
+        sum(&mut self.keys_refused, share.left.not_deleted());
         sum(&mut self.idle_hops, u64::from(share.is_idle && !is_over));
         if share.is_dry_run {
             return;

@@ -316,6 +316,11 @@ pub struct Left {
 }
 
 impl Left {
+    /// What S3 did not delete, for any reason but Object Lock.
+    pub fn not_deleted(&self) -> u64 {
+        self.refused.total() + self.unsettled.total() + self.still_listed.things()
+    }
+
     /// Whether a later round may delete some of it that no round has deleted before.
     pub(crate) fn may_be_deleted_later(&self) -> bool {
         self.unsettled.total() + self.refused.total() + self.retained_total() + self.hidden + self.markers_kept > 0

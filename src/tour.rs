@@ -8,7 +8,7 @@ mod listing;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::{Either, join, ready, select};
@@ -45,12 +45,13 @@ pub(crate) trait Disposal<B>: Sync {
     /// Whether anything is deleted: then delete markers have an order.
     const DELETES: bool;
 
-    /// Sees one batch to its outcome. `None`: too late, it has none.
+    /// Sees one batch to its outcome. `found`: its items by kind. `None`: too late, it has none.
     fn dispose(
         &self,
         tour: &Tour<'_, B>,
         ground: &Ground<'_>,
         items: Items,
+        found: Counts,
     ) -> impl Future<Output = Result<Option<Outcome>, Obstacle>> + Send;
 
     /// Whether objects are asked for before it is known whether there may be any.
@@ -75,8 +76,6 @@ pub(crate) struct Outcome {
     pub(crate) left: Left,
     /// What was listed, and not found when it was to be deleted.
     pub(crate) missing: u64,
-    /// What was seen, where nothing is deleted.
-    pub(crate) seen: Counts,
 }
 
 /// What all rounds of a hop share.
@@ -89,8 +88,6 @@ pub(crate) struct Tour<'a, B> {
     /// Held while waiting at the pace, so that each erasure has one place in that line, however large its user is.
     pub(crate) turn: Mutex<()>,
     longest_launch: Duration,
-    /// The number of the round.
-    round: AtomicU32,
     deleted: std::sync::Mutex<Deleted>,
     patience: std::sync::Mutex<Patience>,
     /// Set when nothing more may be deleted: what is on its way comes in, and is counted.
@@ -107,8 +104,8 @@ pub(crate) struct Ground<'a> {
     pub(crate) prefix: &'a Prefix,
     pub(crate) kind: Kind,
     pass: &'a PassState,
-    /// Whether no other target comes after it.
-    is_last: bool,
+    /// How many targets come after it.
+    targets_behind: usize,
 }
 
 /// What the batches of a pass share.
@@ -123,7 +120,7 @@ struct PassState {
 impl Ground<'_> {
     /// Whether no other target waits for this one.
     pub(crate) fn is_last(&self) -> bool {
-        self.is_last
+        self.targets_behind == 0
     }
 
     pub(crate) fn is_left(&self) -> bool {
@@ -210,7 +207,6 @@ impl<'a, B: Bucket> Tour<'a, B> {
             turn: Mutex::new(()),
             // However slow the store was lately, the first half of a hop launches.
             longest_launch: left_until(job.stop) / 2,
-            round: AtomicU32::new(bookmark.round),
             deleted: std::sync::Mutex::new(Deleted::new(is_from_start, job.started_at, counted)),
             patience: std::sync::Mutex::new(Patience { since: Instant::now(), lasts: LONGEST_PATIENCE, failures: 0 }),
             has_halted: AtomicBool::new(false),
@@ -228,7 +224,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         faults: &mut Vec<TargetFault>,
     ) -> RoundEnd {
         let targets = self.job.targets.as_slice();
-        self.round.store(bookmark.round, Ordering::Relaxed);
+        self.deleted().begin_round(bookmark);
         // A place in another setting is none in this one: what comes before it there may come after it here.
         let is_same_setting = bookmark.setting.take().is_none_or(|mark| mark == self.job.targets.mark());
         let is_here = |target: &Target| is_same_setting && bookmark.target.as_deref() == Some(&*target.to_string());
@@ -254,10 +250,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
             let mut refused_at = None;
             self.patience().failures = 0;
             let (obstacles, stopped_at) = loop {
-                let is_last = targets_behind == 0;
-                let ground =
-                    Ground { target: &name, prefix, kind: Kind::Uploads, pass: &PassState::default(), is_last };
-                match self.visit(disposal, (ground, targets_behind), from, round).await {
+                let pass = &PassState::default();
+                let uploads = Ground { target: &name, prefix, kind: Kind::Uploads, pass, targets_behind };
+                match self.visit(disposal, uploads, from, round).await {
                     Visit::Ended(obstacles) => break (obstacles, None),
                     Visit::OutOfTime(obstacles, place) => break (obstacles, Some(place)),
                     // A store that rejects its tokens again and again, and deletes nothing, is asked no more.
@@ -302,18 +297,12 @@ impl<'a, B: Bucket> Tour<'a, B> {
     }
 
     /// Goes over the kinds of one target: uploads, then data, which is objects, or versions and delete markers.
-    async fn visit<D: Disposal<B>>(
-        &self,
-        disposal: &D,
-        (uploads, targets_behind): (Ground<'_>, usize),
-        from: Place,
-        round: &mut Round,
-    ) -> Visit {
+    async fn visit<D: Disposal<B>>(&self, disposal: &D, uploads: Ground<'_>, from: Place, round: &mut Round) -> Visit {
         let gone_before = self.counters.progress();
         let mut obstacles = Vec::new();
         let mut from = Some(from);
         let mut ahead = None;
-        let passes_behind = 2 * targets_behind;
+        let passes_behind = 2 * uploads.targets_behind;
         self.be_patient(passes_behind + 1);
         // Uploads first: one that is completed meanwhile becomes an object, and has to be seen as one.
         let is_versioned = if let Some(place) = from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads))) {
@@ -424,7 +413,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
             .map(|batch: Result<Batch<'_>, Obstacle>| async {
                 let Batch { lane, page, items, left, _memory } = batch?;
                 let found = found(&items);
-                let outcome = disposal.dispose(self, ground, items).await?;
+                let outcome = disposal.dispose(self, ground, items, found).await?;
                 Ok(outcome.map(|outcome| (lane, page, left, (found, outcome))))
             })
             // One more than may be in flight: the next page is fetched while this one is deleted.
@@ -443,7 +432,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
                         if !D::DELETES {
                             // An erasure finds it anew in each round; this is the only one.
                             let kept_newer = left.kept_newer;
-                            self.counters.gone(ground.target, Counts { kept_newer, ..outcome.seen });
+                            self.counters.gone(ground.target, Counts { kept_newer, ..found });
                         }
                     }
                 }
@@ -570,7 +559,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
         patience.since.elapsed() + wait >= patience.lasts
     }
 
-    /// How long a single item of this pass may be tried, or a request of it wait, again and again.
+    /// How long this pass tries a single item again, and how long one of its requests may wait.
     pub(crate) fn longest_retry(&self) -> Duration {
         self.patience().lasts
     }
@@ -578,11 +567,6 @@ impl<'a, B: Bucket> Tour<'a, B> {
     /// What this hop has deleted so far.
     pub(crate) fn deleted(&self) -> std::sync::MutexGuard<'_, Deleted> {
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The number of the round.
-    pub(crate) fn round_number(&self) -> u32 {
-        self.round.load(Ordering::Relaxed)
     }
 
     /// Counts a fault that is about to be waited out, and remembers it as what this hop waits for.
@@ -646,7 +630,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
 }
 
 /// The items of a batch by kind.
-pub(crate) fn found(items: &Items) -> Counts {
+fn found(items: &Items) -> Counts {
     let mut found = Counts::default();
     for item in items.items.iter().chain(&items.after_data) {
         found += Counts::of(item.kind, 1, item.bytes);

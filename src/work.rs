@@ -211,9 +211,7 @@ const DENIED_HINT: &str = "; are s3:DeleteObject, s3:DeleteObjectVersion for ver
 
 /// What is left at each target, with what to check first.
 pub(crate) fn by_target(left: &BTreeMap<String, Left>) -> String {
-    let stays = |left: &Left| {
-        left.refused.total() + left.unsettled.total() + left.retained_total() + left.still_listed.things() > 0
-    };
+    let stays = |left: &Left| left.not_deleted() + left.retained_total() > 0;
     let told = left.iter().filter(|(_, left)| stays(left)).map(|(target, left)| {
         let hint = if left.refused.of("AccessDenied") > 0 { DENIED_HINT } else { "" };
         format!("{target} ({left}{hint})")

@@ -57,7 +57,7 @@ const MAY_IMPORT: [(&str, &[&str]); 37] = [
     ("src/bucket/s3/memory.rs", &[]),
     ("src/bucket/s3/sentence.rs", &[]),
     ("src/bookmark.rs", &["bucket"]),
-    ("src/deleted.rs", &["bucket"]),
+    ("src/deleted.rs", &["bookmark", "bucket"]),
     ("src/tally.rs", &["bucket"]),
     ("src/message.rs", &["bookmark", "config", "json", "tally", "target"]),
     ("src/work.rs", &["bookmark", "bucket", "pace", "tally", "target"]),

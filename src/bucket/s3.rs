@@ -155,16 +155,12 @@ impl Bucket for S3 {
 
 impl Deletes for S3 {
     async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
-        let unfit = || Fault::Refused("DeleteObjects: the items are not of one sort, or one lacks its id".to_owned());
         let kind = items.first().map_or(Kind::Objects, |item| item.kind);
-        let is_version = |kind: Kind| matches!(kind, Kind::Versions | Kind::DeleteMarkers);
-        let is_fit = |item: &Item| {
-            let is_same = item.kind == kind || is_version(item.kind) && is_version(kind);
-            // Without its id, a version would only be hidden by one more delete marker.
-            is_same && item.id.is_none() == (kind == Kind::Objects)
-        };
+        // Without its id, a version would only be hidden by one more delete marker.
+        let is_fit = |item: &Item| kind.lists(item.kind) && item.id.is_none() == (kind == Kind::Objects);
         if !items.iter().all(is_fit) {
-            return Err(unfit());
+            let text = "DeleteObjects: the items are not of one sort, or one lacks its id";
+            return Err(Fault::Refused(text.to_owned()));
         }
         match kind {
             Kind::Uploads => self.abort_uploads(prefix, items, limit).await,

@@ -183,8 +183,7 @@ fn root_of(body: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(body.get(..body.len().min(512))?).ok()?;
     let mut tags = text.split('<').skip(1).filter(|tag| !tag.starts_with(['?', '!']));
     let name = tags.next()?.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next()?;
-    ((1..=MAX_CODE_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric()))
-        .then_some(name)
+    is_plain(name).then_some(name)
 }
 
 /// Whether a root element belongs to an operation. Only operations that have one are asked for.
