@@ -69,53 +69,30 @@ pub(crate) struct Differences {
     pub(crate) versions_of_one_key: usize,
 }
 
+const NONE: Differences = Differences {
+    lists_versions_of_any_key: true,
+    stores_any_key: true,
+    encodes_keys_of_uploads: true,
+    deletes_null_markers: true,
+    knows_versioning: true,
+    versions_of_one_key: 1_200,
+};
+
+const OF_SEAWEED: Differences = Differences {
+    lists_versions_of_any_key: false,
+    stores_any_key: false,
+    encodes_keys_of_uploads: false,
+    deletes_null_markers: false,
+    ..NONE
+};
+
 /// The differences of the local stores from S3, as far as the suite meets them. Of an endpoint that somebody names, the
 /// suite expects what S3 does, and finds out which keys it takes.
 pub(crate) const DIFFERENCES: [(&str, Differences); 4] = [
-    (
-        "endpoint",
-        Differences {
-            lists_versions_of_any_key: true,
-            stores_any_key: true,
-            encodes_keys_of_uploads: true,
-            deletes_null_markers: true,
-            knows_versioning: true,
-            versions_of_one_key: 1_200,
-        },
-    ),
-    (
-        "fake",
-        Differences {
-            lists_versions_of_any_key: true,
-            stores_any_key: true,
-            encodes_keys_of_uploads: true,
-            deletes_null_markers: true,
-            knows_versioning: true,
-            versions_of_one_key: 5_000,
-        },
-    ),
-    (
-        "ministack",
-        Differences {
-            lists_versions_of_any_key: false,
-            stores_any_key: true,
-            encodes_keys_of_uploads: true,
-            deletes_null_markers: true,
-            knows_versioning: true,
-            versions_of_one_key: 2_500,
-        },
-    ),
-    (
-        "seaweed",
-        Differences {
-            lists_versions_of_any_key: false,
-            stores_any_key: false,
-            encodes_keys_of_uploads: false,
-            deletes_null_markers: false,
-            knows_versioning: true,
-            versions_of_one_key: 1_200,
-        },
-    ),
+    ("endpoint", NONE),
+    ("fake", Differences { versions_of_one_key: 5_000, ..NONE }),
+    ("ministack", Differences { lists_versions_of_any_key: false, versions_of_one_key: 2_500, ..NONE }),
+    ("seaweed", OF_SEAWEED),
 ];
 
 #[tokio::test]
