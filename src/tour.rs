@@ -493,7 +493,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
         loop {
             let pass = self.pace.admit_read(ground.prefix.bucket(), read).await;
             self.counters.requested(1);
-            let answer = request(self.read_limit(ground)).await;
+            let limit = self.read_limit(ground);
+            let answer = request(limit).await;
             let is_throttled = matches!(answer, Err(Fault::Throttled(_)));
             pass.answered(is_throttled);
             drop(pass);
@@ -508,6 +509,12 @@ impl<'a, B: Bucket> Tour<'a, B> {
             // Where there were too many requests, the pace makes all of them wait.
             let pause = self.pace.read_pause(ground.prefix.bucket());
             let wait = if is_throttled { pause } else { self.pace.backoff(attempt) };
+            if matches!(fault, Fault::NoAnswer(_)) && limit < LEAST_READ {
+                // The end of the hop ended this request. That says nothing about the store: the next hop goes on here.
+                self.note(ground.target, fault);
+                sleep_until(self.job.stop).await;
+                continue;
+            }
             if fault.is_temporary() {
                 self.failed();
             }

@@ -281,8 +281,8 @@ fn a_calm_world_erases_everybody_whom_the_locks_let_go() {
         assert!(report.broken_invariants.is_empty(), "seed {seed}: {:?}", report.broken_invariants);
         let has = |what: &str| report.reached.contains(what);
         assert!(!has("killed") && !has("outcome rejected"), "seed {seed}");
-        let is_excused = has("outcome incomplete") || has("receipt of another user");
-        assert!(!has("dead letter") || is_excused, "seed {seed}");
+        let excuses = ["outcome incomplete", "receipt of another user", "format of a later release"];
+        assert!(!has("dead letter") || excuses.iter().any(|it| has(it)), "seed {seed}");
     }
 }
 
