@@ -98,7 +98,7 @@ $(CARGO_FUZZ)/bin/cargo-fuzz:
 	cargo install --root $(CARGO_FUZZ) --version 0.13.2 --locked cargo-fuzz
 
 CARGO_MUTANTS := .local/cargo-mutants-27.1.0
-mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Change src/ in a thousand ways, each of which a test should notice (hours; FILE=src/pace.rs for one)
+mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Change src/ in a thousand ways, each of which a test should notice (hours; FILE=src/limiter/mod.rs for one)
 	SEEDS=200 PATH="$(CURDIR)/$(CARGO_MUTANTS)/bin:$$PATH" cargo mutants --output $(TARGET) $(addprefix --file ,$(FILE))
 
 $(CARGO_MUTANTS)/bin/cargo-mutants:

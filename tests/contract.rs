@@ -7,19 +7,19 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use erase_user_files::bookmark::{Bookmark, Lane};
-use erase_user_files::bucket::{
-    Bucket, Deletes, Deletion, FailureKind, Fault, Hold, Item, KeyFailure, Kind, Page, Retention,
-};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
-use erase_user_files::eraser::Eraser;
-use erase_user_files::handler::Handler;
-use erase_user_files::message::{Erasure, MessageError};
-use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
-use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
-use erase_user_files::survey::Survey;
-use erase_user_files::tally::{Counts, Tally};
+use erase_user_files::erasure::checkpoint::{Bookmark, Lane};
+use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::dry_run::Survey;
+use erase_user_files::erasure::progress::{Counts, Tally};
+use erase_user_files::lambda::handler::Handler;
+use erase_user_files::message::erasure::{Erasure, MessageError};
+use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
+use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::store::{
+    Bucket, Deletes, Deletion, FailureKind, Fault, Hold, Item, KeyFailure, Kind, Page, Retention,
+};
 use erase_user_files::target::{HashKey, Prefix, UserId};
 use jsonschema::Validator;
 use proptest::prelude::*;

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use erase_user_files::bookmark::{Bookmark, Lane};
-use erase_user_files::bucket::Kind;
 use erase_user_files::config::Config;
-use erase_user_files::message::{ChainEnd, Erasure, MessageError};
-use erase_user_files::tally::{Counts, Tally};
+use erase_user_files::erasure::checkpoint::{Bookmark, Lane};
+use erase_user_files::erasure::progress::{Counts, Tally};
+use erase_user_files::message::erasure::{ChainEnd, Erasure, MessageError};
+use erase_user_files::ports::store::Kind;
 use erase_user_files::target::{Folder, FolderError, HashKey, Target, Targets, UserId, UserIdError};
 use proptest::prelude::*;
 use serde_json::json;

@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use erase_user_files::metrics::{DIMENSION, METRICS, NAMESPACE};
-use erase_user_files::receipt::Verdict;
+use erase_user_files::lambda::metrics::{DIMENSION, METRICS, NAMESPACE};
+use erase_user_files::lambda::receipt::Verdict;
 use serde_json::Value;
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -599,7 +599,7 @@ fn the_dashboard_shows_every_metric_that_the_code_emits_and_no_other() {
 
 #[test]
 fn the_dashboard_asks_for_fields_that_are_in_the_log() {
-    let handler = read("src/handler.rs");
+    let handler = read("src/lambda/handler.rs");
     let queries: Vec<String> = widgets()
         .iter()
         .filter(|widget| widget["type"] == "log")
@@ -610,7 +610,7 @@ fn the_dashboard_asks_for_fields_that_are_in_the_log() {
     for field in fields.split(", ").chain(["outcome"]) {
         assert!(handler.contains(&format!(" {field} = ")), "no line has {field}");
     }
-    let outcomes = read("src/outcome.rs");
+    let outcomes = read("src/lambda/outcome.rs");
     let (_, listed) = unhappy.split_once("outcome in [").expect("outcomes");
     for outcome in listed.split(']').next().unwrap_or_default().split(", ") {
         assert!(outcomes.contains(&outcome.replace('\'', "\"")), "there is no outcome {outcome}");

@@ -15,102 +15,115 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
-/// A source file without its unit tests.
+/// A source file without its comments and unit tests.
 fn code(file: &str) -> String {
     let text = read(file);
-    text.split("#[cfg(test)]").next().unwrap_or_default().to_owned()
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
 }
 
+/// All source files, as paths from the project's folder.
 fn source_files() -> BTreeSet<String> {
-    let in_folder = |folder: &str| {
-        let entries = fs::read_dir(root().join(folder)).expect("a source folder");
-        let names = entries.map(|entry| entry.expect("a readable folder").file_name().into_string().expect("UTF-8"));
-        names.filter(|name| name.ends_with(".rs")).map(|name| format!("{folder}/{name}")).collect::<Vec<_>>()
-    };
-    ["src", "src/bucket", "src/bucket/s3", "src/pace", "src/queue", "src/receipts", "src/tour"]
-        .into_iter()
-        .flat_map(in_folder)
-        .collect()
+    let mut files = BTreeSet::new();
+    let mut folders = vec![PathBuf::from("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).expect("a source folder") {
+            let entry = entry.expect("a readable folder");
+            let path = folder.join(entry.file_name());
+            if entry.file_type().expect("a type").is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.insert(path.to_str().expect("UTF-8").to_owned());
+            }
+        }
+    }
+    files
 }
 
-/// Data flows one way: each file may import what stands behind it here, and nothing else of this crate.
-const MAY_IMPORT: [(&str, &[&str]); 37] = [
-    ("src/lib.rs", &[]),
-    (
-        "src/main.rs",
-        &["bucket", "config", "deadline", "eraser", "handler", "metrics", "queue", "receipts", "survey", "work"],
-    ),
-    ("src/target.rs", &[]),
-    ("src/json.rs", &[]),
-    ("src/pace.rs", &[]),
-    ("src/pace/congestion.rs", &["pace"]),
-    ("src/deadline.rs", &[]),
-    ("src/config.rs", &["target"]),
-    ("src/bucket.rs", &["target"]),
-    ("src/bucket/s3.rs", &["bucket", "deadline", "receipts", "target"]),
-    ("src/bucket/s3/answers.rs", &["bucket"]),
-    ("src/bucket/s3/codes.rs", &["bucket", "deadline", "s3"]),
-    ("src/bucket/s3/deleting.rs", &["bucket", "deadline", "target"]),
-    ("src/bucket/s3/document.rs", &["bucket"]),
-    ("src/bucket/s3/listing.rs", &["bucket", "target"]),
-    ("src/bucket/s3/locks.rs", &["bucket", "deadline", "target"]),
-    ("src/bucket/s3/memory.rs", &[]),
-    ("src/bucket/s3/sentence.rs", &[]),
-    ("src/bookmark.rs", &["bucket"]),
-    ("src/deleted.rs", &["bookmark", "bucket"]),
-    ("src/tally.rs", &["bucket"]),
-    ("src/message.rs", &["bookmark", "config", "json", "tally", "target"]),
-    ("src/work.rs", &["bookmark", "bucket", "pace", "tally", "target"]),
-    ("src/sieve.rs", &["bucket", "tally", "target"]),
-    ("src/lanes.rs", &["target"]),
-    ("src/tour.rs", &["bookmark", "bucket", "deadline", "deleted", "lanes", "pace", "tally", "target", "work"]),
-    ("src/tour/listing.rs", &["bookmark", "bucket", "lanes", "pace", "sieve", "tally", "tour", "work"]),
-    ("src/eraser.rs", &["bookmark", "bucket", "deadline", "deleted", "pace", "tally", "target", "tour", "work"]),
-    ("src/survey.rs", &["bookmark", "bucket", "pace", "tally", "tour", "work"]),
-    ("src/receipt.rs", &["message", "tally", "target", "work"]),
-    ("src/receipts.rs", &[]),
-    ("src/receipts/s3.rs", &["bucket", "config", "receipts", "target"]),
-    ("src/queue.rs", &[]),
-    ("src/queue/sqs.rs", &["deadline", "queue", "target"]),
-    ("src/outcome.rs", &["message", "queue", "receipts", "work"]),
-    ("src/metrics.rs", &["outcome", "tally"]),
-    (
-        "src/handler.rs",
-        &[
-            "bookmark", "config", "deadline", "message", "metrics", "outcome", "pace", "queue", "receipt", "receipts",
-            "tally", "work",
-        ],
-    ),
+/// The layers, from the top. A file imports from its own folder and from lower layers, never from its own layer or above.
+const LAYERS: [&[&str]; 7] = [
+    &["main"],
+    &["lambda", "aws"],
+    &["message"],
+    &["erasure"],
+    &["limiter", "config"],
+    &["ports"],
+    &["target", "deadline"],
 ];
 
+/// The folder of a file below `src`, or the name of a file that has none.
+fn module_of(file: &str) -> &str {
+    let path = file.trim_start_matches("src/").trim_end_matches(".rs");
+    path.split('/').next().unwrap_or(path)
+}
+
+fn layer_of(module: &str) -> usize {
+    let found = LAYERS.iter().position(|layer| layer.contains(&module));
+    found.unwrap_or_else(|| panic!("{module} is in no layer: add it to LAYERS"))
+}
+
+/// The file that a path of modules names, if it names one: `erasure::split::Sample` is in `src/erasure/split.rs`.
+fn file_of(path: &str, files: &BTreeSet<String>) -> Option<String> {
+    let mut names = path.split("::").collect::<Vec<_>>();
+    while !names.is_empty() {
+        let stem = format!("src/{}", names.join("/"));
+        let found = [format!("{stem}.rs"), format!("{stem}/mod.rs")].into_iter().find(|file| files.contains(file));
+        if found.is_some() {
+            return found;
+        }
+        names.pop();
+    }
+    None
+}
+
+/// The files of this crate that a file imports from.
+fn imports_of(file: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
+    let text = code(file);
+    let folder = file.trim_start_matches("src/").rsplit_once('/').map_or("", |(folder, _)| folder);
+    let own_path = |rest: &str| format!("{}::{rest}", folder.replace('/', "::"));
+    let paths = ["crate::", "erase_user_files::", "super::", "self::"].into_iter().flat_map(|prefix| {
+        text.split(prefix).skip(1).map(move |rest| {
+            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
+            (prefix, rest[..end].trim_end_matches(':'))
+        })
+    });
+    let paths = paths
+        .map(|(prefix, rest)| if ["super::", "self::"].contains(&prefix) { own_path(rest) } else { rest.to_owned() });
+    paths.filter_map(|path| file_of(&path, files)).filter(|imported| imported != file).collect()
+}
+
 #[test]
-fn imports_follow_the_table() {
-    let table: BTreeMap<String, &[&str]> = MAY_IMPORT.map(|(file, modules)| (file.to_owned(), modules)).into();
-    assert_eq!(source_files(), table.keys().cloned().collect(), "the table names every file, and no other");
-    for (file, allowed) in table {
-        let text = code(&file);
-        let mut imported = BTreeSet::new();
-        for prefix in ["crate::", "erase_user_files::"] {
-            let uses = text.split(prefix).skip(1);
-            imported
-                .extend(uses.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or("")));
+fn imports_only_go_down() {
+    let files = source_files();
+    for file in files.iter().filter(|file| *file != "src/lib.rs") {
+        for imported in imports_of(file, &files) {
+            let (from, to) = (module_of(file), module_of(&imported));
+            assert!(from == to || layer_of(from) < layer_of(to), "{file} imports {imported}, which is not below it");
         }
-        if text.contains("super::") {
-            let parent = file.rsplit('/').nth(1).unwrap_or_default();
-            imported.insert(parent);
-        }
-        assert_eq!(imported, allowed.iter().copied().collect(), "{file}");
     }
 }
 
 #[test]
-fn only_the_adapters_and_main_know_the_aws_sdk_and_only_the_handler_and_main_log() {
+fn no_files_import_each_other_in_a_circle() {
+    let files = source_files();
+    let mut left: BTreeMap<_, _> = files.iter().map(|file| (file.clone(), imports_of(file, &files))).collect();
+    left.remove("src/lib.rs");
+    // Files that import none of the rest are taken away until there is no rest.
+    while let Some(file) =
+        left.iter().find(|(_, imports)| imports.iter().all(|it| !left.contains_key(it))).map(|(f, _)| f.clone())
+    {
+        left.remove(&file);
+    }
+    assert!(left.is_empty(), "a circle among these files, or files that import from one: {left:#?}");
+}
+
+#[test]
+fn only_aws_and_main_import_the_sdk_and_only_lambda_and_main_log() {
     for file in source_files() {
         let text = code(&file);
-        let adapters = ["src/bucket/s3", "src/queue/sqs.rs", "src/receipts/s3.rs", "src/main.rs"];
-        let is_adapter = adapters.iter().any(|adapter| file.starts_with(adapter));
+        let is_adapter = ["aws", "main"].contains(&module_of(&file));
         assert!(is_adapter || !text.contains("aws_sdk"), "{file} knows the AWS SDK");
-        let is_logger = ["src/handler.rs", "src/main.rs"].contains(&file.as_str());
+        let is_logger = ["lambda", "main"].contains(&module_of(&file));
         assert!(is_logger || !text.contains("tracing"), "{file} logs");
     }
 }

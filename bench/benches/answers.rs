@@ -11,8 +11,8 @@ use aws_smithy_runtime_api::client::http::{HttpConnectorFuture, SharedHttpConnec
 use aws_smithy_runtime_api::http::StatusCode;
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use erase_user_files::bucket::s3::S3;
-use erase_user_files::bucket::{Bucket, Deletes, Item, Kind};
+use erase_user_files::aws::s3::store::S3;
+use erase_user_files::ports::store::{Bucket, Deletes, Item, Kind};
 use erase_user_files::target::{Key, Prefix, Target, UserId};
 use tokio::runtime::{Builder, Runtime};
 

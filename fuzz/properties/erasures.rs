@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use erase_user_files::config::Config;
-use erase_user_files::message::{Erasure, MessageError};
+use erase_user_files::message::erasure::{Erasure, MessageError};
 use erase_user_files::target::UserId;
 use time::{Duration, OffsetDateTime};
 

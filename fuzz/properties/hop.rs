@@ -8,11 +8,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
-use erase_user_files::eraser::Eraser;
-use erase_user_files::handler::Handler;
-use erase_user_files::message::Erasure;
-use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
-use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::lambda::handler::Handler;
+use erase_user_files::message::erasure::Erasure;
+use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
+use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
 use tokio::runtime::Builder;
 
 use super::fake::handle::Fake;

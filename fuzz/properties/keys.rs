@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use erase_user_files::bucket::{Fault, Kind};
+use erase_user_files::ports::store::{Fault, Kind};
 
 use super::store::{Store, with_store};
 

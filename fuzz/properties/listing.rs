@@ -1,7 +1,7 @@
 //! Any bytes as S3's answer to a listing or to a delete. The worst that can happen here is a page that looks like the last
 //! one, and is not: then "erased" is said of a user whose files are still there.
 
-use erase_user_files::bucket::{Entry, Fault, Item, Kind, Page};
+use erase_user_files::ports::store::{Entry, Fault, Item, Kind, Page};
 use roxmltree::{Document, Node};
 
 use super::keys::decoded;

@@ -1,6 +1,6 @@
 //! Any text as the body of a message.
 
-use erase_user_files::message::Erasure;
+use erase_user_files::message::erasure::Erasure;
 use serde_json::{Value, json};
 
 use super::erasures::{configs, read};

@@ -9,8 +9,8 @@ use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::SdkBody;
 use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
 use aws_smithy_runtime_api::http::StatusCode;
-use erase_user_files::bucket::s3::{S3, S3Reader};
-use erase_user_files::bucket::{Bucket, Deletes, Deletion, Fault, Item, Kind, Page};
+use erase_user_files::aws::s3::store::{S3, S3Reader};
+use erase_user_files::ports::store::{Bucket, Deletes, Deletion, Fault, Item, Kind, Page};
 use erase_user_files::target::{Prefix, Target, UserId};
 use tokio::runtime::{Builder, Runtime};
 

@@ -1,6 +1,6 @@
 //! Any two texts as the ids of two users: what belongs to one never belongs to the other.
 
-use erase_user_files::message::Erasure;
+use erase_user_files::message::erasure::Erasure;
 use erase_user_files::target::{HashKey, Target, UserId, UserIdError};
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{Bucket, Deletes, FailureKind, Fault, Item, Kind};
+use erase_user_files::ports::store::{Bucket, Deletes, FailureKind, Fault, Item, Kind};
 use futures::future::join;
 use tokio::time::timeout;
 

@@ -1,6 +1,6 @@
 //! Deleting: every key of an answer is held against the request.
 
-use erase_user_files::bucket::{Deletes, FailureKind, Fault, Item, Kind};
+use erase_user_files::ports::store::{Deletes, FailureKind, Fault, Item, Kind};
 
 use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids};
 

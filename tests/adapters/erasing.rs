@@ -2,12 +2,12 @@
 
 use std::num::NonZeroU32;
 
-use erase_user_files::bookmark::Bookmark;
-use erase_user_files::eraser::Eraser;
-use erase_user_files::pace::Pace;
-use erase_user_files::tally::Counters;
+use erase_user_files::erasure::checkpoint::Bookmark;
+use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::progress::Counters;
+use erase_user_files::erasure::report::{End, Job, Work};
+use erase_user_files::limiter::Pace;
 use erase_user_files::target::{Targets, UserId};
-use erase_user_files::work::{End, Job, Work};
 use tokio::time::Instant;
 
 use crate::server::{Answer, LIMIT, Server, error, full};

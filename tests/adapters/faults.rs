@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{Bucket, Deletes, FailureKind, Fault, Kind};
-use erase_user_files::queue::{Queue, QueueFault};
+use erase_user_files::ports::queue::{Queue, QueueFault};
+use erase_user_files::ports::store::{Bucket, Deletes, FailureKind, Fault, Kind};
 
 use crate::server::{Answer, LIMIT, Server, continuation, error, full, in_time, items, prefix};
 

@@ -1,6 +1,6 @@
 //! The three listings: what is believed, and what is not.
 
-use erase_user_files::bucket::{Bucket, Entry, Fault, Kind, Page};
+use erase_user_files::ports::store::{Bucket, Entry, Fault, Kind, Page};
 use erase_user_files::target::{Target, UserId};
 
 use crate::server::{Answer, LIMIT, Server, error, full, prefix};

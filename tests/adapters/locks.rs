@@ -1,7 +1,7 @@
 //! Object Lock: when governance is bypassed, and what is said to hold a version.
 
-use erase_user_files::bucket::s3::S3;
-use erase_user_files::bucket::{Deletes, Fault, Hold, Kind, Retention};
+use erase_user_files::aws::s3::store::S3;
+use erase_user_files::ports::store::{Deletes, Fault, Hold, Kind, Retention};
 use time::OffsetDateTime;
 
 use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids};

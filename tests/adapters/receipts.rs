@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use erase_user_files::config::Encryption;
-use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
 
 use crate::server::{Answer, LIMIT, Server, error, in_time};
 

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
-use erase_user_files::bucket::s3::{S3, S3Reader};
-use erase_user_files::bucket::{Item, Kind};
+use erase_user_files::aws::s3::receipts::S3Receipts;
+use erase_user_files::aws::s3::store::{S3, S3Reader};
+use erase_user_files::aws::sqs::Sqs;
 use erase_user_files::config::{Encryption, ReceiptSettings};
-use erase_user_files::queue::Outgoing;
-use erase_user_files::queue::sqs::Sqs;
-use erase_user_files::receipts::s3::S3Receipts;
+use erase_user_files::ports::queue::Outgoing;
+use erase_user_files::ports::store::{Item, Kind};
 use erase_user_files::target::{Folder, Prefix, Target, UserId};
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
+use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
 
 use crate::server::{Answer, LIMIT, OWNER, Server, continuation};
 

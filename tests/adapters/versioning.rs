@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{Bucket, Fault};
+use erase_user_files::ports::store::{Bucket, Fault};
 use tokio::time::{advance, pause, resume};
 
 use erase_user_files::target::{Target, UserId};

@@ -17,8 +17,8 @@ use aws_sdk_s3::error::{BoxError, SdkError};
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, ObjectLockEnabled,
 };
-use erase_user_files::bucket::Hold;
-use erase_user_files::bucket::s3::S3;
+use erase_user_files::aws::s3::store::S3;
+use erase_user_files::ports::store::Hold;
 use futures::stream::{self, StreamExt};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};

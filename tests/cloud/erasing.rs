@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use erase_user_files::metrics::DIMENSION;
+use erase_user_files::lambda::metrics::DIMENSION;
 use erase_user_files::target::{HashKey, UserId};
 use local::{Hop, Ministack, list_keys, project_root};
 use serde_json::{Value, json};

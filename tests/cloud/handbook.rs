@@ -238,8 +238,7 @@ fn assert_tells_of(texts: &BTreeSet<String>, what: &str) -> Outcome {
 #[test]
 fn every_log_message_has_a_section() -> Outcome {
     let mut headings = BTreeSet::new();
-    for file in ["src/handler.rs", "src/main.rs"] {
-        let source = read(file)?;
+    for source in sources(&["lambda"])?.into_iter().chain([read("src/main.rs")?]) {
         for opener in ["info!(", "warn!(", "error!(", "$level!(", "eprintln!(", "log_without_erasure("] {
             for texts in texts_after(&source, opener) {
                 // The message stands last; fields come before it.
@@ -257,14 +256,26 @@ fn every_log_message_has_a_section() -> Outcome {
 #[test]
 fn every_reason_stands_in_it() -> Outcome {
     let mut reasons = BTreeSet::from([OutsidePrefix.to_string()]);
-    for file in ["bucket", "handler", "message", "outcome", "queue", "receipts", "work"] {
-        for texts in texts_after(&read(&format!("src/{file}.rs"))?, "#[error(") {
+    for source in sources(&["lambda", "message", "erasure", "ports"])? {
+        for texts in texts_after(&source, "#[error(") {
             reasons.insert(fixed_part(texts.first().map_or("", String::as_str))?);
         }
     }
     reasons.retain(|reason| reason.len() > 3);
     assert!(reasons.len() >= 30, "{reasons:#?}");
     assert_tells_of(&reasons, "reasons")
+}
+
+/// The source files of these folders.
+fn sources(folders: &[&str]) -> Result<Vec<String>, Failure> {
+    let failed = |error: std::io::Error| Failure(error.to_string());
+    let mut sources = Vec::new();
+    for folder in folders {
+        for entry in fs::read_dir(project_root().join("src").join(folder)).map_err(failed)? {
+            sources.push(fs::read_to_string(entry.map_err(failed)?.path()).map_err(failed)?);
+        }
+    }
+    Ok(sources)
 }
 
 /// The parts of a document below its headings of a level, by heading.

@@ -4,8 +4,8 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
-use erase_user_files::bucket::s3::S3;
-use erase_user_files::bucket::{Deletes, Hold, Retention};
+use erase_user_files::aws::s3::store::S3;
+use erase_user_files::ports::store::{Deletes, Hold, Retention};
 use local::{Lock, Stored, StoredKind};
 use time::OffsetDateTime;
 use tokio::time::sleep;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use erase_user_files::bucket::{
+use erase_user_files::ports::store::{
     Bucket, Deletes, Deletion, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
 };
 use erase_user_files::target::Prefix;

@@ -1,6 +1,6 @@
 //! The three listings, page by page.
 
-use erase_user_files::bucket::{Entry, Fault, Kind, Page};
+use erase_user_files::ports::store::{Entry, Fault, Kind, Page};
 
 use super::model::{Contents, S3, Upload, Version, Versioning};
 

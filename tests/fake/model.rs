@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use erase_user_files::bucket::{Hold, Kind, Retention};
+use erase_user_files::ports::store::{Hold, Kind, Retention};
 use time::OffsetDateTime;
 
 /// The id of versions that were written while the bucket did not keep any.

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use erase_user_files::bookmark::Bookmark;
-use erase_user_files::bucket::{Hold, Kind, Retention};
-use erase_user_files::message::Erasure;
-use erase_user_files::receipt::{self, Verdict};
-use erase_user_files::tally::{Counts, Left, Tally};
+use erase_user_files::erasure::checkpoint::Bookmark;
+use erase_user_files::erasure::progress::{Counts, Left, Tally};
+use erase_user_files::erasure::report::{Round, Stuck};
+use erase_user_files::lambda::receipt::{self, Verdict};
+use erase_user_files::message::erasure::Erasure;
+use erase_user_files::ports::store::{Hold, Kind, Retention};
 use erase_user_files::target::{MAX_TARGETS, Targets};
-use erase_user_files::work::{Round, Stuck};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 

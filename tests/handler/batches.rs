@@ -5,16 +5,16 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use erase_user_files::bookmark::Bookmark;
-use erase_user_files::bucket::{
+use erase_user_files::erasure::checkpoint::Bookmark;
+use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::dry_run::Survey;
+use erase_user_files::erasure::progress::{Counters, Left, Tally};
+use erase_user_files::erasure::report::{End, Job, Report, Stuck, Work};
+use erase_user_files::limiter::Pace;
+use erase_user_files::ports::store::{
     Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Hold, Item, KeyFailure, Kind, Page, Retention,
 };
-use erase_user_files::eraser::Eraser;
-use erase_user_files::pace::Pace;
-use erase_user_files::survey::Survey;
-use erase_user_files::tally::{Counters, Left, Tally};
 use erase_user_files::target::{Prefix, Targets, UserId};
-use erase_user_files::work::{End, Job, Report, Stuck, Work};
 use tokio::time::{Instant, sleep};
 
 use crate::scene::{Shared, locked};

@@ -4,12 +4,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use erase_user_files::bucket::{
+use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::lambda::handler::Handler;
+use erase_user_files::ports::queue::Outgoing;
+use erase_user_files::ports::store::{
     Bucket, Deletes, Deletion, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
 };
-use erase_user_files::eraser::Eraser;
-use erase_user_files::handler::Handler;
-use erase_user_files::queue::Outgoing;
 use erase_user_files::target::Prefix;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};

@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use erase_user_files::deadline::Announced;
-use erase_user_files::handler::EventError;
+use erase_user_files::lambda::handler::EventError;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;

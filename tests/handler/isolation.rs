@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::Fault;
+use erase_user_files::ports::store::Fault;
 use serde_json::Value;
 use tokio::time::sleep;
 

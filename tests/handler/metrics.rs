@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use erase_user_files::metrics::{DIMENSION, METRICS, NAMESPACE};
+use erase_user_files::lambda::metrics::{DIMENSION, METRICS, NAMESPACE};
 use serde_json::json;
 use tokio::time::sleep;
 

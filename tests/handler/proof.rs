@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use erase_user_files::bookmark::Bookmark;
-use erase_user_files::bucket::{Bucket, Deletes, Deletion, Entry, Fault, Item, Kind, Page, Retention};
-use erase_user_files::eraser::Eraser;
-use erase_user_files::pace::Pace;
-use erase_user_files::survey::Survey;
-use erase_user_files::tally::Counters;
+use erase_user_files::erasure::checkpoint::Bookmark;
+use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::dry_run::Survey;
+use erase_user_files::erasure::progress::Counters;
+use erase_user_files::erasure::report::{End, Job, Work};
+use erase_user_files::limiter::Pace;
+use erase_user_files::ports::store::{Bucket, Deletes, Deletion, Entry, Fault, Item, Kind, Page, Retention};
 use erase_user_files::target::{Prefix, Targets, UserId};
-use erase_user_files::work::{End, Job, Work};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 

@@ -8,17 +8,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
-use erase_user_files::bucket::{
-    Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
-};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
-use erase_user_files::eraser::Eraser;
-use erase_user_files::handler::{EventError, Handler};
-use erase_user_files::metrics::Metrics;
-use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
-use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
-use erase_user_files::survey::Survey;
+use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::dry_run::Survey;
+use erase_user_files::lambda::handler::{EventError, Handler};
+use erase_user_files::lambda::metrics::Metrics;
+use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
+use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::store::{
+    Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
+};
 use erase_user_files::target::Prefix;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};

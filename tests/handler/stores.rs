@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::Kind;
+use erase_user_files::ports::store::Kind;
 use serde_json::Value;
 
 use crate::faulty::{BUCKETS, BYTES, Failing, Function, REQUEST, TARGETS, UPLOADS, counts};

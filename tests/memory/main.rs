@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
-use erase_user_files::bucket::{Bucket, Deletes, Deletion, Entry, Fault, Hold, Item, Kind, Page, Retention};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
-use erase_user_files::eraser::Eraser;
-use erase_user_files::handler::Handler;
-use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
-use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::lambda::handler::Handler;
+use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
+use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::store::{Bucket, Deletes, Deletion, Entry, Fault, Hold, Item, Kind, Page, Retention};
 use erase_user_files::target::Prefix;
 use fake::handle::Fake;
 use fake::model::Versioning;

@@ -11,12 +11,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
-use erase_user_files::bookmark::{Bookmark, LowWaterMark, PageMark};
-use erase_user_files::bucket::Kind;
 use erase_user_files::config::Config;
-use erase_user_files::message::{ChainEnd, Erasure};
-use erase_user_files::tally::Left;
-use erase_user_files::work::{Judgement, Round, is_of_no_use};
+use erase_user_files::erasure::checkpoint::{Bookmark, LowWaterMark, PageMark};
+use erase_user_files::erasure::progress::Left;
+use erase_user_files::erasure::report::{Judgement, Round, is_of_no_use};
+use erase_user_files::message::erasure::{ChainEnd, Erasure};
+use erase_user_files::ports::store::Kind;
 use stateright::{Checker, Model, Property};
 
 /// Pages of the prefix. A page is a range of keys: what is deleted there does not move the others.

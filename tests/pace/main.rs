@@ -17,7 +17,7 @@ mod world;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use erase_user_files::pace::{Pace, Read};
+use erase_user_files::limiter::{Pace, Read};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::world::{COSTLY_REQUEST, FULL, KEYS, LEAST, REQUEST, SLOTS, Shared};

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
-use erase_user_files::pace::{Pace, Pass};
+use erase_user_files::limiter::{Pace, Pass};
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::claims::check_receipt;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{Item, Kind};
+use erase_user_files::ports::store::{Item, Kind};
 use erase_user_files::target::Prefix;
 use serde_json::Value;
 use time::OffsetDateTime;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use erase_user_files::bucket::Hold;
+use erase_user_files::ports::store::Hold;
 use erase_user_files::target::{HashKey, UserId};
 use serde_json::Value;
 use time::OffsetDateTime;

@@ -1,6 +1,6 @@
 //! What must be true after every event, whoever caused it.
 
-use erase_user_files::bucket::Hold;
+use erase_user_files::ports::store::Hold;
 
 use crate::fake::model::{S3, Upload, Version};
 use crate::people::{BUCKETS, withdrawn_prefixes};

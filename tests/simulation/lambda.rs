@@ -10,9 +10,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::Announced;
-use erase_user_files::eraser::Eraser;
-use erase_user_files::handler::{EventError, Handler};
-use erase_user_files::survey::Survey;
+use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::dry_run::Survey;
+use erase_user_files::lambda::handler::{EventError, Handler};
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
 

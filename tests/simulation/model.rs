@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{Bucket, Deletes, Entry, Hold, Item, Kind, Retention};
+use erase_user_files::ports::store::{Bucket, Deletes, Entry, Hold, Item, Kind, Retention};
 use erase_user_files::target::{Prefix, Target, UserId};
 
 use crate::fake::handle::Fake;

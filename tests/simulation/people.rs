@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use erase_user_files::bucket::{Hold, Retention};
+use erase_user_files::ports::store::{Hold, Retention};
 use time::OffsetDateTime;
 
 use crate::fake::model::{S3, Versioning};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::queue::{Outgoing, Queue, QueueFault, Received};
+use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checks::check_sweep;

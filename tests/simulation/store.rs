@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::bucket::{
+use erase_user_files::ports::store::{
     Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
 };
 use erase_user_files::target::Prefix;

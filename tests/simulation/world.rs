@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use erase_user_files::bucket::Kind;
+use erase_user_files::ports::store::Kind;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;

@@ -1,0 +1,299 @@
+//! S3's errors, classified by what the caller does about them; shared with the receipts.
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_s3::Config;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Builder, ConfigBag, Intercept, Region, RuntimeComponents};
+use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::RequestId;
+
+use super::redact::scrub;
+use crate::deadline::CONNECT_TIMEOUT;
+use crate::ports::store::{FailureKind, Fault, KeyFailure, MAX_CODE_BYTES};
+
+/// Codes of an error of the store's own.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+const INTERNAL_CODES: [&str; 3] = ["InternalError", "InternalFailure", "InternalServerError"];
+
+/// Other codes that another attempt may cure.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+const RETRYABLE_CODES: [&str; 2] = ["OperationAborted", "RequestTimeout"];
+
+/// Parts of the codes that ask for less. Stores have many of them: `SlowDownWrite`, `Throttling`,
+/// `ThrottlingException`, `TooManyRequestsException`.
+const THROTTLE_CODES: [&str; 5] =
+    ["RequestLimitExceeded", "ServiceUnavailable", "SlowDown", "Throttl", "TooManyRequests"];
+
+/// Codes about the bucket, the account or the credentials, whatever the request was: every other request gets the same.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+const BUCKET_CODES: [&str; 25] = [
+    "AccountProblem",
+    "AllAccessDisabled",
+    "AuthorizationHeaderMalformed",
+    "ExpiredToken",
+    "IllegalLocationConstraintException",
+    "IncorrectEndpoint",
+    "InvalidAccessKeyId",
+    "InvalidAccessPoint",
+    "InvalidBucketName",
+    "InvalidBucketState",
+    "InvalidPayer",
+    "InvalidSecurity",
+    "InvalidToken",
+    "MissingAuthenticationToken",
+    "MissingSecurityHeader",
+    "NoSuchBucket",
+    "NotImplemented",
+    "NotSignedUp",
+    "PermanentRedirect",
+    "Redirect",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TemporaryRedirect",
+    "TokenRefreshRequired",
+    "UserSuspended",
+];
+
+/// Codes about the region of the bucket.
+const REGION_CODES: [&str; 4] =
+    ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "IncorrectEndpoint", "PermanentRedirect"];
+
+/// Codes of an item that does not exist. `NotFound` is the SDK's own for HTTP 404 without a body.
+const NOT_FOUND_CODES: [&str; 4] = ["NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound"];
+
+/// Our own code for a successful answer that is of another operation.
+const OTHER_ANSWER: &str = "OtherAnswer";
+
+/// What the S3 client says about a failed request.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// S3's code, or our own word where S3 gave none.
+    pub(crate) code: String,
+    /// The HTTP status; `None`: no answer came.
+    pub(crate) status: Option<u16>,
+    /// What the caller does about it. Its text names the operation and never a key.
+    pub(crate) fault: Fault,
+}
+
+/// Classifies an SDK error. `permission`: what S3 asks for this operation. `secret`: the key or the prefix of the request,
+/// of which no part may reach the text.
+pub(crate) fn classify<E>(operation: &str, permission: &str, secret: &str, error: &SdkError<E, HttpResponse>) -> Failed
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    let response = error.raw_response();
+    let status = response.map(|response| response.status().as_u16());
+    let body = response.and_then(|response| response.body().bytes()).unwrap_or_default();
+    let root = root_of(body).filter(|root| *root != "Error");
+    let is_success = status.is_some_and(|status| (200..300).contains(&status));
+    let (code, fault): (&str, fn(String) -> Fault) = match error {
+        _ if is_success && error.code().is_none() && root.is_some() && !is_answer_to(operation, root) => {
+            (OTHER_ANSWER, Fault::Untrustworthy)
+        }
+        SdkError::ServiceError(service) => {
+            let code = plain_code(service.err().code());
+            (code, fault_of(code, status.unwrap_or(0)))
+        }
+        SdkError::TimeoutError(_) => ("NoAnswerInTime", Fault::NoAnswer),
+        SdkError::DispatchFailure(_) => ("NoConnection", Fault::NoAnswer),
+        SdkError::ResponseError(_) if status.is_none() => ("BrokenAnswer", Fault::NoAnswer),
+        SdkError::ResponseError(_) => ("BrokenAnswer", Fault::Unavailable),
+        SdkError::ConstructionFailure(_) => ("NoRequest", Fault::Refused),
+        _ => ("Unknown", Fault::Unavailable),
+    };
+    let details = match (status, root_cause(error)) {
+        (Some(status), _) => format!(" (HTTP {status}, request id {})", error.request_id().unwrap_or("none")),
+        (None, Some(cause)) => format!(" ({cause})"),
+        (None, None) => String::new(),
+    };
+    let sentence = error.as_service_error().and_then(ProvideErrorMetadata::message);
+    let sentence = sentence.and_then(|message| scrub(message, secret));
+    let sentence = sentence.map_or_else(String::new, |sentence| format!(": {sentence}"));
+    let region = response.and_then(|response| region_of(response.headers().get(REGION_HEADER), body));
+    let hint = hint(code, status, permission, region, root);
+    Failed { code: code.to_owned(), status, fault: fault(format!("{operation}: {code}{details}{sentence}{hint}")) }
+}
+
+/// What the operator checks first.
+fn hint(code: &str, status: Option<u16>, permission: &str, region: Option<&str>, root: Option<&str>) -> String {
+    let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
+    let of_code = match code {
+        OTHER_ANSWER => format!(
+            "; the answer is a {}: are the endpoint and S3_FORCE_PATH_STYLE right?",
+            root.unwrap_or("document of another operation")
+        ),
+        "AccessDenied" => format!("; is {permission} granted, and is the bucket's owner the expected one?"),
+        "NoSuchBucket" => "; does the bucket exist?".to_owned(),
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" => "; are the credentials those of this store?".to_owned(),
+        _ => String::new(),
+    };
+    match region {
+        Some(region) => format!("{of_code}; the bucket is in region {region}"),
+        None if is_redirect || REGION_CODES.contains(&code) => "; is the bucket in another region?".to_owned(),
+        None => of_code,
+    }
+}
+
+/// The header in which S3 names the bucket's region, in any answer.
+const REGION_HEADER: &str = "x-amz-bucket-region";
+
+/// Removes the header from answers that name the client's own region: what is left names another one.
+#[derive(Debug)]
+pub(crate) struct OwnRegion;
+
+impl Intercept for OwnRegion {
+    fn name(&self) -> &'static str {
+        "OwnRegion"
+    }
+
+    fn modify_before_deserialization(
+        &self,
+        context: &mut BeforeDeserializationInterceptorContextMut<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let headers = context.response_mut().headers_mut();
+        let own = config.load::<Region>().map(AsRef::as_ref);
+        if headers.get(REGION_HEADER).is_some_and(|named| Some(named) == own) {
+            headers.remove(REGION_HEADER);
+        }
+        Ok(())
+    }
+}
+
+/// The region that an answer names in its header or in its body.
+fn region_of<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<&'a str> {
+    let in_body = || {
+        let (_, rest) = std::str::from_utf8(body).ok()?.split_once("<Region>")?;
+        rest.split_once("</Region>").map(|(region, _)| region)
+    };
+    let is_region = |region: &&str| {
+        (1..=32).contains(&region.len())
+            && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+    };
+    header.or_else(in_body).filter(is_region)
+}
+
+/// The name of a document's first element, if it can be a name of S3.
+fn root_of(body: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(body.get(..body.len().min(512))?).ok()?;
+    let mut tags = text.split('<').skip(1).filter(|tag| !tag.starts_with(['?', '!']));
+    let name = tags.next()?.split(|c: char| c.is_whitespace() || c == '>' || c == '/').next()?;
+    is_plain(name).then_some(name)
+}
+
+/// Whether a root element belongs to an operation. Only operations that have one are asked for.
+fn is_answer_to(operation: &str, root: Option<&str>) -> bool {
+    let expected = match operation {
+        "ListObjectsV2" => "ListBucketResult",
+        "ListObjectVersions" => "ListVersionsResult",
+        "ListMultipartUploads" => "ListMultipartUploadsResult",
+        "ListParts" => "ListPartsResult",
+        "GetBucketVersioning" => "VersioningConfiguration",
+        "DeleteObjects" => "DeleteResult",
+        _ => return true,
+    };
+    root == Some(expected)
+}
+
+/// For requests that have no smaller form: what S3 rejects once, it always rejects.
+pub(super) fn not_malformed(fault: Fault) -> Fault {
+    match fault {
+        Fault::Malformed(text) => Fault::Refused(text),
+        fault @ (Fault::Throttled(_)
+        | Fault::NoAnswer(_)
+        | Fault::Unavailable(_)
+        | Fault::Untrustworthy(_)
+        | Fault::TokenRefused(_)
+        | Fault::Refused(_)) => fault,
+    }
+}
+
+/// What a code says by itself, whether an item or a request has it.
+fn kind_of(code: &str) -> FailureKind {
+    match code {
+        code if THROTTLE_CODES.iter().any(|part| code.contains(part)) => FailureKind::Throttled,
+        code if INTERNAL_CODES.contains(&code) || RETRYABLE_CODES.contains(&code) => FailureKind::Transient,
+        code if NOT_FOUND_CODES.contains(&code) => FailureKind::NotFound,
+        "AccessDenied" => FailureKind::Denied,
+        _ => FailureKind::Other,
+    }
+}
+
+/// The failure of one item, by the code that the answer to many has for it.
+pub(super) fn key_failure(index: usize, code: &str) -> KeyFailure {
+    // S3 says so of single keys when it has too many of them.
+    let kind = if INTERNAL_CODES.contains(&code) { FailureKind::Throttled } else { kind_of(code) };
+    KeyFailure { index, code: code.to_owned(), kind }
+}
+
+/// The failure of one item that had a request of its own. `Err`: it is not about this item, and all others get the same.
+pub(super) fn own_failure(index: usize, failed: Failed) -> Result<KeyFailure, Fault> {
+    let kind = match &failed.fault {
+        Fault::Throttled(_) => FailureKind::Throttled,
+        Fault::NoAnswer(_) | Fault::Unavailable(_) => FailureKind::Transient,
+        Fault::Refused(_) | Fault::Malformed(_) if NOT_FOUND_CODES.contains(&&*failed.code) => FailureKind::NotFound,
+        // A policy may deny single keys.
+        Fault::Refused(_) if failed.code == "AccessDenied" => FailureKind::Denied,
+        Fault::Refused(_) if !is_about_the_bucket(&failed.code, failed.status.unwrap_or(0)) => FailureKind::Other,
+        Fault::Malformed(_) => FailureKind::Other,
+        Fault::Refused(_) | Fault::Untrustworthy(_) | Fault::TokenRefused(_) => return Err(failed.fault),
+    };
+    Ok(KeyFailure { index, code: failed.code, kind })
+}
+
+/// S3's codes are single words. Anything else could be anything, and has no place in logs.
+pub(super) fn plain_code(code: Option<&str>) -> &str {
+    match code {
+        Some(code) if is_plain(code) => code,
+        Some(_) => "OddCode",
+        None => "NoCode",
+    }
+}
+
+fn is_plain(code: &str) -> bool {
+    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+}
+
+/// Whether an error is about the bucket, the account or the credentials: no smaller or other request gets another answer.
+/// This is the one place that decides it.
+fn is_about_the_bucket(code: &str, status: u16) -> bool {
+    BUCKET_CODES.contains(&code)
+        || status == 0
+        || (300..400).contains(&status)
+        || status == 401
+        || (status == 404 && code == "NoCode")
+}
+
+fn fault_of(code: &str, status: u16) -> fn(String) -> Fault {
+    match (kind_of(code), status) {
+        (FailureKind::Throttled, _) | (_, 429 | 503) => Fault::Throttled,
+        (_, status) if is_about_the_bucket(code, status) || status == 403 => Fault::Refused,
+        (kind, status) if kind == FailureKind::Transient || !(400..500).contains(&status) => Fault::Unavailable,
+        // Whatever else S3 rejects may be about a part of the request.
+        _ => Fault::Malformed,
+    }
+}
+
+/// The innermost reason why there is no answer. Only for errors without one: those of the service may name keys.
+fn root_cause(error: &dyn Error) -> Option<String> {
+    let mut innermost = error.source()?;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    Some(innermost.to_string())
+}
+
+/// Ends a request in time; see [`CONNECT_TIMEOUT`] for the part that must not vary.
+pub(crate) fn within(limit: Duration) -> Builder {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_attempt_timeout(limit)
+        .operation_timeout(limit)
+        .build();
+    Config::builder().timeout_config(timeouts)
+}

@@ -1,0 +1,479 @@
+//! The three listings. An answer that cannot be true is never the end of one: it would be a false proof.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
+use aws_sdk_s3::operation::list_object_versions::{ListObjectVersionsError, ListObjectVersionsOutput};
+use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
+use aws_sdk_s3::primitives::DateTime;
+use aws_sdk_s3::types::EncodingType;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use time::OffsetDateTime;
+
+use crate::aws::s3::errors::{classify, not_malformed, within};
+use crate::aws::s3::store::S3Reader;
+use crate::ports::store::{Entry, Fault, Kind, Page};
+use crate::target::Prefix;
+
+/// Longest token of a next page, in bytes: it goes through the queue. Two markers have 6 KiB at most, because a key and an
+/// id have 1,024 bytes each and URL encoding makes three of one; S3's own tokens are shorter.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
+const MAX_TOKEN_BYTES: usize = 16_384;
+
+/// The listing in which some stores encode keys without saying so, or say so without encoding.
+const LIST_UPLOADS: &str = "ListMultipartUploads";
+
+// All of them ask for EncodingType=url: without it, a control character in one key would make a whole page unreadable.
+impl S3Reader {
+    /// The token of a page that begins behind a key, in letters that every queue takes. Uploads are seldom many.
+    pub(super) fn token_behind(kind: Kind, key: &str) -> Option<String> {
+        match kind {
+            Kind::Objects => Some(Place::after(key)),
+            Kind::Versions | Kind::DeleteMarkers => Some(Markers { key: key.to_owned(), id: String::new() }.write()),
+            Kind::Uploads => None,
+        }
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
+    pub(super) async fn list_objects(
+        &self,
+        prefix: &Prefix,
+        token: Option<&str>,
+        most: Option<i32>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
+        let place = token.map(|token| Place::read(prefix, token)).transpose()?;
+        let (token_of_s3, start_after) = match place {
+            None => (None, None),
+            Some(Place::Token(token)) => (Some(token), None),
+            Some(Place::After(key)) => (None, Some(key)),
+        };
+        let answer = self
+            .client
+            .list_objects_v2()
+            .bucket(prefix.bucket())
+            .prefix(prefix.as_str())
+            .encoding_type(EncodingType::Url)
+            .set_continuation_token(token_of_s3)
+            .set_start_after(start_after)
+            .set_max_keys(most)
+            .set_expected_bucket_owner(self.owner())
+            .customize()
+            .config_override(within(limit))
+            .send()
+            .await;
+        let answer =
+            answer.map_err(|error| listing_fault("ListObjectsV2", "s3:ListBucket", (prefix, token), &error))?;
+        page_of_objects(prefix, token, &answer)
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
+    pub(super) async fn list_versions(
+        &self,
+        prefix: &Prefix,
+        token: Option<&str>,
+        most: Option<i32>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
+        let asked = Markers::read(prefix, token)?;
+        let answer = self.ask_for_versions(prefix, asked.as_ref(), most, limit).await;
+        let answer = answer
+            .map_err(|error| listing_fault("ListObjectVersions", "s3:ListBucketVersions", (prefix, token), &error))?;
+        page_of_versions(prefix, asked.as_ref(), &answer)
+    }
+
+    /// Whether the store has a listing of versions at all: where it has one, there may be versions.
+    pub(super) async fn can_list_versions(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+        match self.ask_for_versions(prefix, None, Some(1), limit).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("NotImplemented") => Ok(false),
+            Err(error) => Err(listing_fault("ListObjectVersions", "s3:ListBucketVersions", (prefix, None), &error)),
+        }
+    }
+
+    async fn ask_for_versions(
+        &self,
+        prefix: &Prefix,
+        from: Option<&Markers>,
+        most: Option<i32>,
+        limit: Duration,
+    ) -> Result<ListObjectVersionsOutput, SdkError<ListObjectVersionsError, HttpResponse>> {
+        let request = self
+            .client
+            .list_object_versions()
+            .bucket(prefix.bucket())
+            .prefix(prefix.as_str())
+            .encoding_type(EncodingType::Url)
+            .set_key_marker(from.map(|markers| markers.key.clone()))
+            .set_version_id_marker(from.map(|markers| markers.id.clone()).filter(|id| !id.is_empty()))
+            .set_max_keys(most)
+            .set_expected_bucket_owner(self.owner());
+        request.customize().config_override(within(limit)).send().await
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
+    pub(super) async fn list_uploads(
+        &self,
+        prefix: &Prefix,
+        token: Option<&str>,
+        most: Option<i32>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
+        let asked = Markers::read(prefix, token)?;
+        if asked.as_ref().is_some_and(|markers| markers.id.is_empty()) {
+            return Err(none_of_this_listing());
+        }
+        let answer = self
+            .client
+            .list_multipart_uploads()
+            .bucket(prefix.bucket())
+            .prefix(prefix.as_str())
+            .encoding_type(EncodingType::Url)
+            .set_key_marker(asked.as_ref().map(|markers| markers.key.clone()))
+            .set_upload_id_marker(asked.as_ref().map(|markers| markers.id.clone()))
+            .set_max_uploads(most)
+            .set_expected_bucket_owner(self.owner())
+            .customize()
+            .config_override(within(limit))
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => page_of_uploads(prefix, asked.as_ref(), &answer),
+            // It may keep the parts of uploads all the same: where nobody can look, nothing is proven.
+            Err(error) if error.code() == Some("NotImplemented") => Err(Fault::Refused(
+                "ListMultipartUploads: NotImplemented; this store cannot list unfinished uploads, so that nobody can \
+                 prove that none is left"
+                    .to_owned(),
+            )),
+            Err(error) => Err(listing_fault(LIST_UPLOADS, "s3:ListBucketMultipartUploads", (prefix, token), &error)),
+        }
+    }
+}
+
+fn page_of_objects(prefix: &Prefix, token: Option<&str>, answer: &ListObjectsV2Output) -> Result<Page, Fault> {
+    let reading = Reading::new("ListObjectsV2", prefix, answer.encoding_type(), answer.prefix())?;
+    let contents = answer.contents();
+    if answer.key_count().is_some_and(|count| usize::try_from(count) != Ok(contents.len())) {
+        return Err(reading.distrust("it has another number of keys than it says"));
+    }
+    let next = match (reading.is_truncated(answer.is_truncated())?, answer.next_continuation_token()) {
+        (false, _) => None,
+        (true, None | Some("")) => return Err(reading.distrust("more follows, but there is no continuation token")),
+        (true, Some(next)) => Some(reading.bounded(Place::of(next))?),
+    };
+    if next.is_some() && next.as_deref() == token {
+        return Err(reading.distrust("the continuation token did not move"));
+    }
+    let entries = contents.iter().map(|object| {
+        let size_and_time = (object.size(), object.last_modified());
+        reading.entry(Kind::Objects, object.key(), None, size_and_time)
+    });
+    Ok(Page { entries: entries.collect::<Result<_, _>>()?, next, cut_at: None })
+}
+
+/// Which version of a key is the latest one is never asked: between two pages it may be another.
+fn page_of_versions(
+    prefix: &Prefix,
+    asked: Option<&Markers>,
+    answer: &ListObjectVersionsOutput,
+) -> Result<Page, Fault> {
+    let reading = Reading::new("ListObjectVersions", prefix, answer.encoding_type(), answer.prefix())?;
+    let (next, cut_at) = if reading.is_truncated(answer.is_truncated())? {
+        let markers = (answer.next_key_marker(), answer.next_version_id_marker());
+        let next = reading.next_markers(asked, markers)?;
+        (Some(reading.bounded(next.write())?), Some(next.key))
+    } else {
+        (None, None)
+    };
+    let versions = answer.versions().iter().map(|version| {
+        let id = reading.id(version.version_id())?;
+        reading.entry(Kind::Versions, version.key(), Some(id), (version.size(), version.last_modified()))
+    });
+    let markers = answer.delete_markers().iter().map(|marker| {
+        let id = reading.id(marker.version_id())?;
+        reading.entry(Kind::DeleteMarkers, marker.key(), Some(id), (None, marker.last_modified()))
+    });
+    let entries = versions.chain(markers).collect::<Result<_, _>>()?;
+    Ok(Page { entries, next, cut_at })
+}
+
+fn page_of_uploads(
+    prefix: &Prefix,
+    asked: Option<&Markers>,
+    answer: &ListMultipartUploadsOutput,
+) -> Result<Page, Fault> {
+    let reading = Reading::new(LIST_UPLOADS, prefix, answer.encoding_type(), answer.prefix())?;
+    let next = if reading.is_truncated(answer.is_truncated())? {
+        let markers = (answer.next_key_marker(), answer.next_upload_id_marker());
+        Some(reading.bounded(reading.next_markers(asked, markers)?.write())?)
+    } else {
+        None
+    };
+    let entries = answer.uploads().iter().map(|upload| {
+        let id = reading.id(upload.upload_id())?;
+        reading.entry(Kind::Uploads, upload.key(), Some(id), (None, upload.initiated()))
+    });
+    Ok(Page { entries: entries.collect::<Result<_, _>>()?, next, cut_at: None })
+}
+
+/// Where a listing of objects goes on: at a token of S3, or behind a key. A token is written as it is, so that releases
+/// that knew nothing else understand it.
+#[derive(Debug, PartialEq, Eq)]
+enum Place {
+    Token(String),
+    After(String),
+}
+
+impl Place {
+    const MARK: char = '&';
+
+    fn after(key: &str) -> String {
+        format!("{}{}", Self::MARK, utf8_percent_encode(key, NON_ALPHANUMERIC))
+    }
+
+    fn of(token: &str) -> String {
+        if token.starts_with(Self::MARK) { format!("{}{token}", Self::MARK) } else { token.to_owned() }
+    }
+
+    fn read(prefix: &Prefix, text: &str) -> Result<Self, Fault> {
+        let Some(rest) = text.strip_prefix(Self::MARK) else { return Ok(Self::Token(text.to_owned())) };
+        if rest.starts_with(Self::MARK) {
+            return Ok(Self::Token(rest.to_owned()));
+        }
+        let key = decode(rest, true).filter(|key| key.starts_with(prefix.as_str()));
+        let key = key.ok_or_else(none_of_this_listing)?;
+        Ok(Self::After(key.into_owned()))
+    }
+}
+
+/// Where a listing goes on: at a key, and at a version or an upload of it. Without an id, it goes on behind the key.
+#[derive(Debug, PartialEq, Eq)]
+struct Markers {
+    key: String,
+    id: String,
+}
+
+impl Markers {
+    /// Both as one token of plain letters: the queue that carries it does not take every character.
+    /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
+    fn write(&self) -> String {
+        let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
+        format!("{}&{}", encode(&self.key), encode(&self.id))
+    }
+
+    /// A token comes back from the queue and may be any text.
+    fn read(prefix: &Prefix, token: Option<&str>) -> Result<Option<Self>, Fault> {
+        let Some(token) = token else { return Ok(None) };
+        let read = |(key, id)| {
+            let markers = Self { key: decode(key, true)?.into_owned(), id: decode(id, true)?.into_owned() };
+            markers.key.starts_with(prefix.as_str()).then_some(markers)
+        };
+        let markers = token.split_once('&').and_then(read);
+        markers.map(Some).ok_or_else(none_of_this_listing)
+    }
+}
+
+fn none_of_this_listing() -> Fault {
+    Fault::TokenRefused("the token is none of this listing".to_owned())
+}
+
+/// How one answer is read: of which operation and prefix it is, and whether its keys are encoded.
+#[derive(Debug, Clone, Copy)]
+struct Reading<'p> {
+    operation: &'static str,
+    prefix: &'p Prefix,
+    is_encoded: bool,
+}
+
+impl<'p> Reading<'p> {
+    /// Takes an answer only if it does not say that it is of another prefix.
+    fn new(
+        operation: &'static str,
+        prefix: &'p Prefix,
+        encoding: Option<&EncodingType>,
+        listed: Option<&str>,
+    ) -> Result<Self, Fault> {
+        let reading = Self { operation, prefix, is_encoded: encoding == Some(&EncodingType::Url) };
+        match listed {
+            Some(listed) if reading.both(listed)?.0 != prefix.as_str() => {
+                Err(reading.distrust("it is of another prefix"))
+            }
+            Some(_) | None => Ok(reading),
+        }
+    }
+
+    fn distrust(self, what: &str) -> Fault {
+        Fault::Untrustworthy(format!("{}: {what}", self.operation))
+    }
+
+    fn is_truncated(self, answer: Option<bool>) -> Result<bool, Fault> {
+        answer.ok_or_else(|| self.distrust("it does not say whether more follows"))
+    }
+
+    /// The markers of the next page: a missing or repeated one is an error, never an end.
+    fn next_markers(self, asked: Option<&Markers>, (key, id): (Option<&str>, Option<&str>)) -> Result<Markers, Fault> {
+        let (key, _) = self.both(key.unwrap_or_default())?;
+        let id = id.unwrap_or_default().to_owned();
+        if key.is_empty() || id.is_empty() {
+            return Err(self.distrust("more follows, but a marker is missing"));
+        }
+        if !key.starts_with(self.prefix.as_str()) {
+            return Err(self.distrust("it goes on outside the prefix"));
+        }
+        let next = Markers { key, id };
+        if asked == Some(&next) { Err(self.distrust("the markers did not move")) } else { Ok(next) }
+    }
+
+    /// A token that the queue could not carry is no place to go on from.
+    fn bounded(self, token: String) -> Result<String, Fault> {
+        if token.len() > MAX_TOKEN_BYTES {
+            return Err(self.distrust("the token of the next page is longer than any of S3"));
+        }
+        Ok(token)
+    }
+
+    fn id(self, id: Option<&str>) -> Result<String, Fault> {
+        // The id "null" is one like any other.
+        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| self.distrust("an entry without an id"))?;
+        Ok(id.to_owned())
+    }
+
+    fn entry(
+        self,
+        kind: Kind,
+        key: Option<&str>,
+        id: Option<String>,
+        (size, at): (Option<i64>, Option<&DateTime>),
+    ) -> Result<Entry, Fault> {
+        let listed = key.ok_or_else(|| self.distrust("an entry without a key"))?;
+        let time_of = |at: &DateTime| OffsetDateTime::from_unix_timestamp_nanos(at.as_nanos());
+        let (key, other_key) = self.both(listed)?;
+        Ok(Entry {
+            kind,
+            key,
+            other_key,
+            id,
+            bytes: size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0),
+            last_modified: at.and_then(|at| time_of(at).ok()),
+        })
+    }
+
+    /// A key, and in the listing of uploads its other reading, if it has one. Where only the other one lies in the
+    /// prefix that was asked for, it is the key: a store that lists what was asked means no other.
+    fn both(self, listed: &str) -> Result<(String, Option<String>), Fault> {
+        if self.operation != LIST_UPLOADS {
+            return Ok((self.decode(listed)?.into_owned(), None));
+        }
+        // Some stores announce an encoding and do not use it.
+        let Some(key) = decode(listed, self.is_encoded).map(Cow::into_owned) else {
+            return Ok((listed.to_owned(), None));
+        };
+        let other = if self.is_encoded { Some(listed.to_owned()) } else { decode(listed, true).map(Cow::into_owned) };
+        let is_own = |key: &str| key.starts_with(self.prefix.as_str());
+        Ok(match other.filter(|other| *other != key) {
+            Some(other) if is_own(&other) && !is_own(&key) => (other, None),
+            other => (key, other),
+        })
+    }
+
+    fn decode(self, text: &str) -> Result<Cow<'_, str>, Fault> {
+        decode(text, self.is_encoded).ok_or_else(|| self.distrust("a key is not URL-encoded as announced"))
+    }
+}
+
+/// Undoes `EncodingType=url`: `+` is a space, then `%XX`. `None`: the text is not encoded like that.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
+fn decode(text: &str, is_encoded: bool) -> Option<Cow<'_, str>> {
+    if !is_encoded || !text.contains(['+', '%']) {
+        return Some(Cow::Borrowed(text));
+    }
+    let is_escape = |rest: &str| rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    if !text.split('%').skip(1).all(is_escape) {
+        return None;
+    }
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+    Some(Cow::Owned(decoded.into_owned()))
+}
+
+fn listing_fault<E>(
+    operation: &str,
+    permission: &str,
+    (prefix, token): (&Prefix, Option<&str>),
+    error: &SdkError<E, HttpResponse>,
+) -> Fault
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    // A token of ours holds a key.
+    let key = token.map(|token| decode(token, true).unwrap_or(Cow::Borrowed(token))).unwrap_or_default();
+    let failed = classify(operation, permission, &format!("{}/{key}", prefix.as_str()), error);
+    match not_malformed(failed.fault) {
+        // S3 says InvalidArgument; whatever the code, a listing without the token shows what is really wrong.
+        Fault::Refused(text) if token.is_some() && failed.status == Some(400) => Fault::TokenRefused(text),
+        fault @ (Fault::Refused(_)
+        | Fault::Throttled(_)
+        | Fault::NoAnswer(_)
+        | Fault::Unavailable(_)
+        | Fault::Untrustworthy(_)
+        | Fault::TokenRefused(_)
+        | Fault::Malformed(_)) => fault,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::target::{Target, UserId};
+
+    fn prefix() -> Prefix {
+        Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap())
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_undoes_either_way_to_encode(key in any::<String>()) {
+            let encoded = utf8_percent_encode(&key, NON_ALPHANUMERIC).to_string();
+            prop_assert_eq!(decode(&encoded, true).unwrap(), key.as_str());
+            let as_form = encoded.replace("%20", "+");
+            prop_assert_eq!(decode(&as_form, true).unwrap(), key.as_str());
+        }
+
+        #[test]
+        fn decoding_takes_any_text_without_a_panic(text in any::<String>()) {
+            prop_assert_eq!(decode(&text, false).unwrap(), text.as_str());
+            if let Some(decoded) = decode(&text, true) {
+                prop_assert!(decoded.len() <= text.len());
+            }
+        }
+
+        #[test]
+        fn a_token_brings_both_markers_back_in_letters_that_every_queue_takes(key in any::<String>(), id in ".+") {
+            let markers = Markers { key: format!("u1/{key}"), id };
+            let token = markers.write();
+            prop_assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%&".contains(&byte)), "{}", token);
+            prop_assert_eq!(Markers::read(&prefix(), Some(&token)), Ok(Some(markers)));
+        }
+
+        #[test]
+        fn any_text_as_a_token_is_read_or_refused(text in any::<String>()) {
+            let read = Markers::read(&prefix(), Some(&text));
+            prop_assert!(matches!(read, Err(Fault::TokenRefused(_))), "{:?}", read);
+        }
+
+        #[test]
+        fn a_place_is_read_as_it_was_written(text in "&{0,3}.*", name in any::<String>()) {
+            prop_assert_eq!(Place::read(&prefix(), &Place::of(&text)), Ok(Place::Token(text)));
+            let key = format!("u1/{name}");
+            let after = S3Reader::token_behind(Kind::Objects, &key).unwrap();
+            prop_assert!(after.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%&".contains(&byte)), "{}", after);
+            prop_assert_eq!(Place::read(&prefix(), &after), Ok(Place::After(key)));
+        }
+    }
+}

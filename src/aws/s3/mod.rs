@@ -1,0 +1,12 @@
+//! S3 by the AWS SDK: the store, and the receipts.
+
+mod cache;
+mod delete;
+mod errors;
+mod list;
+mod object_lock;
+pub mod receipts;
+mod redact;
+mod responses;
+pub mod store;
+mod xml;

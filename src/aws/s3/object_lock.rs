@@ -1,0 +1,155 @@
+//! Object Lock: whether a bucket has it, and what it holds.
+//! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>
+
+use std::error::Error;
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::types::{
+    ObjectLockEnabled, ObjectLockEventHold, ObjectLockLegalHoldStatus, ObjectLockRetention, ObjectLockRetentionMode,
+};
+use futures::future::try_join;
+use time::OffsetDateTime;
+use tokio::time::Instant;
+
+use crate::aws::s3::errors::{classify, not_malformed, within};
+use crate::aws::s3::store::S3;
+use crate::deadline::left_until;
+use crate::ports::store::{Fault, Hold, Item, Retention};
+use crate::target::Prefix;
+
+/// What S3 says of a bucket without Object Lock, and other stores too, each in its own words.
+const NO_LOCK_CODES: [&str; 3] =
+    ["ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"];
+
+impl S3 {
+    /// Asked when first needed, and then remembered: most erasures never need it.
+    pub(super) async fn has_object_lock(
+        &self,
+        prefix: &Prefix,
+        end: Instant,
+        requests: &mut u64,
+    ) -> Result<bool, Fault> {
+        const PERMISSION: &str = "s3:GetBucketObjectLockConfiguration";
+        let bucket = prefix.bucket();
+        if let Some(has_lock) = self.locks.get(bucket) {
+            return Ok(has_lock);
+        }
+        *requests += 1;
+        let answer = self
+            .reader
+            .client
+            .get_object_lock_configuration()
+            .bucket(bucket)
+            .set_expected_bucket_owner(self.reader.owner())
+            .customize()
+            .config_override(within(left_until(end)))
+            .send()
+            .await;
+        let has_lock = match &answer {
+            Ok(answer) => {
+                let configuration = answer.object_lock_configuration();
+                configuration.and_then(|c| c.object_lock_enabled()) == Some(&ObjectLockEnabled::Enabled)
+            }
+            Err(error) => match classify("GetObjectLockConfiguration", PERMISSION, prefix.as_str(), error) {
+                failed if NO_LOCK_CODES.contains(&failed.code.as_str()) => false,
+                // Only a function that is to bypass it must be allowed to see it; to all others it is one denial more.
+                failed if failed.status == Some(403) && !self.bypass_governance => false,
+                failed => return Err(not_malformed(failed.fault)),
+            },
+        };
+        self.locks.put(bucket, has_lock);
+        Ok(has_lock)
+    }
+
+    /// What holds a version: a legal hold before all others, because it has no date.
+    pub(super) async fn find_retention(
+        &self,
+        prefix: &Prefix,
+        item: &Item,
+        limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
+        let end = Instant::now() + limit;
+        if !self.has_object_lock(prefix, end, &mut 0).await? {
+            return Ok(None);
+        }
+        let (legal_hold, retention) =
+            try_join(self.legal_hold(prefix, item, end), self.dated_retention(prefix, item, end)).await?;
+        Ok(legal_hold.or(retention))
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectLegalHold.html>
+    async fn legal_hold(&self, prefix: &Prefix, item: &Item, end: Instant) -> Result<Option<Retention>, Fault> {
+        let answer = self
+            .reader
+            .client
+            .get_object_legal_hold()
+            .bucket(prefix.bucket())
+            .key(item.key.as_str())
+            .set_version_id(item.id.clone())
+            .set_expected_bucket_owner(self.reader.owner())
+            .customize()
+            .config_override(within(left_until(end)))
+            .send()
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return nothing_or_fault("GetObjectLegalHold", "s3:GetObjectLegalHold", item, &error),
+        };
+        let status = answer.legal_hold().and_then(|hold| hold.status());
+        let is_on = status == Some(&ObjectLockLegalHoldStatus::On);
+        Ok(is_on.then_some(Retention { hold: Hold::LegalHold, until: None }))
+    }
+
+    /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectRetention.html>
+    async fn dated_retention(&self, prefix: &Prefix, item: &Item, end: Instant) -> Result<Option<Retention>, Fault> {
+        let answer = self
+            .reader
+            .client
+            .get_object_retention()
+            .bucket(prefix.bucket())
+            .key(item.key.as_str())
+            .set_version_id(item.id.clone())
+            .set_expected_bucket_owner(self.reader.owner())
+            .customize()
+            .config_override(within(left_until(end)))
+            .send()
+            .await;
+        match answer {
+            Ok(answer) => answer.retention().map_or(Ok(None), read_retention),
+            Err(error) => nothing_or_fault("GetObjectRetention", "s3:GetObjectRetention", item, &error),
+        }
+    }
+}
+
+/// A date that has passed is reported too: whoever refused the deletion knows better what time it is.
+fn read_retention(retention: &ObjectLockRetention) -> Result<Option<Retention>, Fault> {
+    let hold = match retention.mode() {
+        None => return Ok(None),
+        Some(ObjectLockRetentionMode::Compliance) => Hold::Compliance,
+        Some(ObjectLockRetentionMode::Governance) => Hold::Governance,
+        Some(_) => return Err(Fault::Untrustworthy("GetObjectRetention: its mode is unknown".to_owned())),
+    };
+    // As long as an event hold is on, the end is not known: a duration begins when it is released.
+    let date = retention.retain_until_date().filter(|_| retention.event_hold() != Some(&ObjectLockEventHold::On));
+    let until = date.and_then(|date| OffsetDateTime::from_unix_timestamp_nanos(date.as_nanos()).ok());
+    Ok(Some(Retention { hold, until }))
+}
+
+/// HTTP 404: nothing holds this version, or it does not exist any more. HTTP 405: it is a delete marker, which nothing
+/// can hold.
+fn nothing_or_fault<E>(
+    operation: &str,
+    permission: &str,
+    item: &Item,
+    error: &SdkError<E, HttpResponse>,
+) -> Result<Option<Retention>, Fault>
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    match classify(operation, permission, item.key.as_str(), error) {
+        failed if matches!(failed.status, Some(404 | 405)) && failed.code != "NoSuchBucket" => Ok(None),
+        failed => Err(not_malformed(failed.fault)),
+    }
+}

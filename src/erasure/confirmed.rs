@@ -1,0 +1,147 @@
+//! What the store has confirmed as deleted in this hop, so that what is listed again is recognised and never counted twice.
+
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use time::OffsetDateTime;
+
+use crate::erasure::checkpoint::Bookmark;
+use crate::ports::store::Item;
+
+/// So many items are remembered in a hop: about 1 MB. Behind them, what later rounds delete is not counted.
+const MAX_REMEMBERED: usize = 65_536;
+
+/// What became of an item whose deletion the store has confirmed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Confirmed {
+    /// It is deleted for the first time.
+    First,
+    /// It was confirmed before, and was listed again.
+    Again,
+    /// Whether an earlier hop, or this one, has counted it before is not known.
+    Unknown,
+}
+
+/// The items that were confirmed in this hop.
+#[derive(Debug)]
+pub(crate) struct Deleted {
+    hashes: HashSet<u64>,
+    /// Whether this hop has seen the erasure from its beginning.
+    knows_all: bool,
+    /// Whether this hop has deleted more than it remembers.
+    has_forgotten: bool,
+    /// Whether an earlier round has left something for a later one. Then all that a later one deletes is counted.
+    has_left_some: bool,
+    /// Whether this is not the first round of the erasure.
+    is_later_round: bool,
+    /// Targets at which an earlier hop has counted something.
+    counted: HashSet<String>,
+    /// The start of the erasure. In later rounds, what is older was listed in the first one.
+    started_at: Option<OffsetDateTime>,
+}
+
+impl Deleted {
+    /// `is_from_start`: the hop begins at the start of the erasure's first round.
+    pub(crate) fn new(is_from_start: bool, started_at: Option<OffsetDateTime>, counted: HashSet<String>) -> Self {
+        Self {
+            hashes: HashSet::new(),
+            knows_all: is_from_start,
+            has_forgotten: false,
+            has_left_some: false,
+            is_later_round: false,
+            counted,
+            started_at,
+        }
+    }
+
+    /// Notes that a round begins, or goes on.
+    pub(crate) fn begin_round(&mut self, bookmark: &Bookmark) {
+        (self.is_later_round, self.has_left_some) = (bookmark.round > 1, bookmark.has_left_some);
+    }
+
+    /// Notes that the deletion of an item was confirmed in this round.
+    pub(crate) fn confirm(&mut self, target: &str, item: &Item) -> Confirmed {
+        let hash = hash(target, item);
+        if self.hashes.contains(&hash) {
+            return Confirmed::Again;
+        }
+        if self.hashes.len() < MAX_REMEMBERED {
+            self.hashes.insert(hash);
+        } else {
+            self.has_forgotten = true;
+        }
+        let is_older = || item.last_modified.is_none_or(|at| self.started_at.is_none_or(|start| at < start));
+        let may_be_counted = self.has_forgotten || !self.knows_all && self.counted.contains(target);
+        if may_be_counted && !self.has_left_some && self.is_later_round && is_older() {
+            Confirmed::Unknown
+        } else {
+            Confirmed::First
+        }
+    }
+
+    /// Notes that an item exists whose deletion was confirmed before. `false`: it was not.
+    pub(crate) fn revoke(&mut self, target: &str, item: &Item) -> bool {
+        !self.hashes.is_empty() && self.hashes.remove(&hash(target, item))
+    }
+}
+
+/// The item's identity: an object that is written again has another time.
+fn hash(target: &str, item: &Item) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (target, item.kind, item.key.as_str(), &item.id, item.last_modified).hash(&mut hasher);
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::store::Kind;
+    use crate::target::{Target, UserId};
+
+    fn round(round: u32) -> Bookmark {
+        Bookmark { round, ..Bookmark::default() }
+    }
+
+    fn item(name: &str, seconds: i64) -> Item {
+        let prefix = Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+        let key = prefix.own(format!("u1/{name}")).unwrap();
+        let last_modified = Some(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
+        Item { kind: Kind::Objects, key, other_key: None, id: None, bytes: 1, last_modified }
+    }
+
+    #[test]
+    fn an_item_that_is_listed_again_is_confirmed_again_and_one_that_was_written_again_is_another() {
+        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
+        assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmed::First);
+        deleted.begin_round(&round(2));
+        assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmed::Again);
+        assert_eq!(deleted.confirm("t", &item("a", 8)), Confirmed::First);
+        assert_eq!(deleted.confirm("other", &item("a", 7)), Confirmed::First);
+        assert!(deleted.revoke("t", &item("a", 7)) && !deleted.revoke("t", &item("a", 7)));
+    }
+
+    #[test]
+    fn a_later_round_of_a_later_hop_counts_only_what_is_newer_than_the_erasure() {
+        let counted = HashSet::from(["t".to_owned()]);
+        let mut deleted = Deleted::new(false, OffsetDateTime::from_unix_timestamp(50).ok(), counted);
+        deleted.begin_round(&round(2));
+        assert_eq!(deleted.confirm("other", &item("a", 49)), Confirmed::First, "nothing of it was counted");
+        deleted.begin_round(&round(1));
+        assert_eq!(deleted.confirm("t", &item("a", 49)), Confirmed::First);
+        deleted.begin_round(&round(2));
+        assert_eq!(deleted.confirm("t", &item("b", 49)), Confirmed::Unknown);
+        assert_eq!(deleted.confirm("t", &item("c", 50)), Confirmed::First);
+    }
+
+    #[test]
+    fn behind_the_items_that_are_remembered_later_rounds_count_nothing_older() {
+        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
+        for number in 0..=MAX_REMEMBERED {
+            assert_eq!(deleted.confirm("t", &item(&number.to_string(), 1)), Confirmed::First);
+        }
+        assert_eq!(deleted.hashes.len(), MAX_REMEMBERED);
+        deleted.begin_round(&round(2));
+        assert_eq!(deleted.confirm("t", &item("new", 1)), Confirmed::Unknown);
+        assert_eq!(deleted.confirm("t", &item("0", 1)), Confirmed::Again);
+    }
+}

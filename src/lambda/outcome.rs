@@ -1,0 +1,145 @@
+//! What became of one message, why, and when it comes again.
+
+use std::time::Duration;
+
+use crate::erasure::report::{Stuck, TargetFault};
+use crate::message::erasure::{ChainEnd, MessageError};
+use crate::ports::queue::QueueFault;
+use crate::ports::receipts::ReceiptFault;
+
+/// A message that is given back comes again after 5 s, doubling with each delivery up to 15 minutes.
+const FIRST_BACKOFF: Duration = Duration::from_secs(5);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
+
+/// What became of one message.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Whether the first listing of everything found nothing: then the id, or the target, may be a wrong one.
+    Erased {
+        found_nothing: bool,
+    },
+    Swept,
+    /// An earlier delivery of the same message has done all of it, and stored this receipt.
+    AlreadyDone(&'static str),
+    DryRun,
+    /// With what stood in the way, or what is waited for, if anything.
+    Continued(Option<String>),
+    Incomplete(Incomplete),
+    Failed(Failure),
+    Rejected(Rejection),
+}
+
+/// Why an erasure cannot be completed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Incomplete {
+    #[error("{0}")]
+    Stuck(#[from] Stuck),
+    /// With what the last hop could not delete.
+    #[error("{end}{}", if .left.is_empty() { String::new() } else { format!(": {}", .left) })]
+    Chain { end: ChainEnd, left: String },
+}
+
+/// Why nothing can be said about what is left.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("{}", join(.0))]
+    Targets(Vec<TargetFault>),
+    /// Without a fault, too, where nothing was answered.
+    #[error("nothing could be listed or deleted before the time was over: {}", if .0.is_empty() { "no answer came, or no turn at the pace".to_owned() } else { join(.0) })]
+    NoProgress(Vec<TargetFault>),
+    #[error("failed to send the continuation: {0}")]
+    Continuation(#[source] QueueFault),
+    #[error("failed to store the receipt: {0}")]
+    Receipt(#[source] ReceiptFault),
+    #[error("another receipt stands where this one belongs: was the request id used for another user?")]
+    ReceiptTaken,
+    #[error("{0}")]
+    NewerVersion(MessageError),
+    #[error("DRY_RUN is on, and this erasure has begun: redrive it from the dead-letter queue when DRY_RUN is off")]
+    DryRunIsOn,
+    #[error("the erasure panicked")]
+    Panic,
+}
+
+/// Why a message can never be worked on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejection {
+    #[error("the record has no body, or is none that SQS makes")]
+    NoBody,
+    #[error("{0}")]
+    Message(MessageError),
+    #[error("this is the continuation of a dry run, and DRY_RUN is off: it must not become an erasure")]
+    DryRunIsOver,
+}
+
+impl From<MessageError> for Outcome {
+    fn from(error: MessageError) -> Self {
+        match error {
+            MessageError::NewerVersion(_) => Self::Failed(Failure::NewerVersion(error)),
+            MessageError::Size { .. }
+            | MessageError::Json(_)
+            | MessageError::NotAnObject
+            | MessageError::Type
+            | MessageError::NotAString(_)
+            | MessageError::Time(_)
+            | MessageError::User(_)
+            | MessageError::UserPattern
+            | MessageError::ReservedUser
+            | MessageError::Id
+            | MessageError::Continuation { .. } => Self::Rejected(Rejection::Message(error)),
+        }
+    }
+}
+
+impl Outcome {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Erased { .. } => "erased",
+            Self::AlreadyDone(outcome) => outcome,
+            Self::Swept => "swept",
+            Self::DryRun => "dry-run",
+            Self::Continued(_) => "continued",
+            Self::Incomplete(_) => "incomplete",
+            Self::Failed(_) => "failed",
+            Self::Rejected(_) => "rejected",
+        }
+    }
+
+    pub(crate) fn reason(&self) -> Option<String> {
+        match self {
+            Self::Erased { .. } | Self::Swept | Self::DryRun => None,
+            Self::AlreadyDone(_) => Some("an earlier delivery has stored the receipt: nothing was deleted".to_owned()),
+            Self::Continued(reason) => reason.clone(),
+            Self::Incomplete(incomplete) => Some(incomplete.to_string()),
+            Self::Failed(failure) => Some(failure.to_string()),
+            Self::Rejected(rejection) => Some(rejection.to_string()),
+        }
+    }
+
+    /// `Some(true)` where nothing was found.
+    pub(crate) fn found_nothing(&self) -> Option<bool> {
+        matches!(self, Self::Erased { found_nothing: true }).then_some(true)
+    }
+
+    /// How long a message that is given back stays hidden; `None`: it is done.
+    pub(crate) fn give_back_after(&self, receive_count: u32) -> Option<Duration> {
+        match self {
+            Self::Erased { .. } | Self::Swept | Self::AlreadyDone(_) | Self::DryRun | Self::Continued(_) => None,
+            Self::Incomplete(_) | Self::Failed(_) => {
+                let doublings = receive_count.saturating_sub(1).min(16);
+                Some(FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF))
+            }
+            // No wait makes it valid: on to the dead-letter queue.
+            Self::Rejected(_) => Some(Duration::ZERO),
+        }
+    }
+}
+
+/// The faults as one text; `None` where there are none.
+pub(crate) fn reason(faults: &[TargetFault]) -> Option<String> {
+    (!faults.is_empty()).then(|| join(faults))
+}
+
+fn join(faults: &[TargetFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}

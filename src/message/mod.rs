@@ -1,0 +1,4 @@
+//! What the wire carries.
+
+pub mod erasure;
+pub mod json;

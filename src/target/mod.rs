@@ -1,0 +1,13 @@
+//! Who is erased and where: ids, targets, prefixes and keys. An unsafe one cannot be built.
+
+mod folder;
+mod key;
+mod targets;
+mod template;
+mod user;
+
+pub use self::folder::{Folder, FolderError};
+pub use self::key::{Key, MAX_KEY_BYTES, OutsidePrefix, Prefix};
+pub use self::targets::{MAX_TARGETS, Targets};
+pub use self::template::{Target, TargetError};
+pub use self::user::{HashKey, MAX_USER_ID_BYTES, UserId, UserIdError, UserIdPattern, hex};

@@ -1,0 +1,70 @@
+//! All targets of the function.
+
+use std::collections::BTreeSet;
+
+use sha2::{Digest, Sha256};
+
+use super::folder::Folder;
+use super::template::Target;
+use super::user::{UserId, hex};
+
+/// Most targets: each has its share in every receipt and continuation, and both must fit.
+///
+/// Lambda's 4 KB of environment variables have room for some dozens.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
+pub const MAX_TARGETS: usize = 100;
+
+/// All targets of the function, in the order in which they are erased: at least one, at most [`MAX_TARGETS`], none
+/// twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Targets {
+    list: Vec<Target>,
+    mark: String,
+    /// User ids that no user may have, because their folder would hold folders of others, or lie in one.
+    reserved: BTreeSet<String>,
+}
+
+impl Targets {
+    /// Takes a comma-separated list; on error every faulty entry, each with its reason.
+    pub fn parse(text: &str) -> Result<Self, Vec<String>> {
+        let mut list: Vec<Target> = Vec::new();
+        let mut faults = Vec::new();
+        for entry in text.split(',').map(str::trim) {
+            match Target::parse(entry) {
+                Ok(target) if list.contains(&target) => faults.push(format!("\"{entry}\" is listed twice")),
+                Ok(target) => list.push(target),
+                Err(error) => faults.push(format!("\"{entry}\": {error}")),
+            }
+        }
+        if list.len() > MAX_TARGETS {
+            faults.push(format!("{} targets, expected at most {MAX_TARGETS}", list.len()));
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let pairs = list.iter().flat_map(|outer| list.iter().map(move |inner| (outer, inner)));
+        let reserved = pairs.filter_map(|(outer, inner)| outer.id_that_covers(inner)).collect();
+        let names = list.iter().map(Target::to_string).collect::<Vec<_>>().join(",");
+        Ok(Self { mark: hex(&Sha256::digest(names)[..8]), list, reserved })
+    }
+
+    /// A short name of this list and its order, which another list does not have.
+    pub fn mark(&self) -> &str {
+        &self.mark
+    }
+
+    /// The targets in order.
+    pub fn as_slice(&self) -> &[Target] {
+        &self.list
+    }
+
+    /// The first target, if there is one, whose erasures could take along what stands in this folder.
+    pub fn first_around(&self, folder: &Folder) -> Option<&Target> {
+        self.list.iter().find(|target| folder.may_lie_in(target))
+    }
+
+    /// Whether this id is a fixed folder of another target: its user's folder would hold those of others, or lie in one.
+    pub fn reserves(&self, user: &UserId) -> bool {
+        self.reserved.contains(user.as_str())
+    }
+}

@@ -1,0 +1,177 @@
+//! Where the files of users are: a bucket, and a prefix with a placeholder.
+
+use std::fmt;
+
+use super::key::{MAX_KEY_BYTES, Prefix};
+use super::user::{MAX_USER_ID_BYTES, UserId};
+
+pub(super) const PLACEHOLDER: &str = "{user_id}";
+
+/// Where users' files are: a bucket, and a prefix with a place for the user id. Parsed from `s3://BUCKET/PREFIX`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    bucket: String,
+    /// The prefix's text before the user id: empty, or ends in `/`.
+    before: String,
+    /// The prefix's text after the user id: begins with `/` and ends with `/`.
+    after: String,
+}
+
+/// Why a text is no target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TargetError {
+    /// It does not begin with `s3://`.
+    #[error("expected s3://BUCKET/PREFIX")]
+    Scheme,
+    /// The bucket's name breaks S3's rules.
+    #[error("the bucket's name is not 3 to 63 of a-z 0-9 . - beginning and ending with a letter or digit")]
+    Bucket,
+    /// A directory bucket, whose listings have no order and which this function does not know yet.
+    #[error("directory buckets (--x-s3) are not supported: their listings have no order and their uploads other rules")]
+    DirectoryBucket,
+    /// Another name of a bucket: an alias, or the ARN of an access point. Or the name of a table bucket.
+    #[error(
+        "access points and table buckets (ARNs, and names that end in -s3alias, --ol-s3, --op-s3, --xa-s3, .mrap or \
+         --table-s3) are not supported: the same bucket under two names escapes the checks between targets; name the \
+         bucket"
+    )]
+    AccessPoint,
+    /// A wildcard, which S3 takes for a letter of a key like any other.
+    #[error("the prefix has a * or ?: S3 knows no wildcards; name one target for each folder")]
+    Wildcard,
+    /// A placeholder of another name.
+    #[error("the prefix has an unknown placeholder: expected {PLACEHOLDER} and no other")]
+    UnknownPlaceholder,
+    /// The placeholder is missing, repeated, or only part of a path segment.
+    #[error("expected {PLACEHOLDER} exactly once in the prefix, as a whole path segment followed by /")]
+    Placeholder,
+    /// The prefix does not end in `/`, so it could match more than the user's folder.
+    #[error("expected a prefix that ends in /")]
+    End,
+    /// An empty segment, `.`, `..`, a brace or a control character in the prefix.
+    #[error("the prefix has an empty segment, a segment . or .., a brace or a control character")]
+    Segment,
+    /// No room for the user id and an object name.
+    #[error("the prefix is too long: an object key has at most {MAX_KEY_BYTES} bytes")]
+    Length,
+}
+
+impl Target {
+    /// Reads `s3://BUCKET/PREFIX`, as in `s3://photos/users/{user_id}/`.
+    pub fn parse(text: &str) -> Result<Self, TargetError> {
+        if text.starts_with("arn:") {
+            return Err(TargetError::AccessPoint);
+        }
+        let rest = text.strip_prefix("s3://").ok_or(TargetError::Scheme)?;
+        let (bucket, template) = rest.split_once('/').ok_or(TargetError::Placeholder)?;
+        check_bucket(bucket)?;
+        if template.contains(['*', '?']) {
+            return Err(TargetError::Wildcard);
+        }
+        if has_unknown_placeholder(template) {
+            return Err(TargetError::UnknownPlaceholder);
+        }
+        if template.len() + MAX_USER_ID_BYTES > MAX_KEY_BYTES {
+            return Err(TargetError::Length);
+        }
+        let segments: Vec<&str> = template.split('/').collect();
+        if segments.iter().filter(|segment| **segment == PLACEHOLDER).count() != 1
+            || template.matches(PLACEHOLDER).count() != 1
+            || !template.contains("{user_id}/")
+        {
+            return Err(TargetError::Placeholder);
+        }
+        let folders = template.strip_suffix('/').ok_or(TargetError::End)?;
+        if folders.split('/').any(|segment| segment != PLACEHOLDER && !is_plain_segment(segment)) {
+            return Err(TargetError::Segment);
+        }
+        let (before, after) = template.split_once(PLACEHOLDER).ok_or(TargetError::Placeholder)?;
+        Ok(Self { bucket: bucket.to_owned(), before: before.to_owned(), after: after.to_owned() })
+    }
+
+    /// The bucket's name.
+    pub fn bucket(&self) -> &str {
+        &self.bucket
+    }
+
+    /// The prefix's text, with the placeholder in place of the user id.
+    pub fn template(&self) -> String {
+        format!("{}{PLACEHOLDER}{}", self.before, self.after)
+    }
+
+    /// The folder of one user. It always ends in `/` after a non-empty id.
+    pub fn prefix(&self, user: &UserId) -> Prefix {
+        Prefix::new(self.bucket.clone(), format!("{}{}{}", self.before, user.as_str(), self.after))
+    }
+
+    pub(super) fn segments(&self) -> Vec<String> {
+        self.template().trim_end_matches('/').split('/').map(str::to_owned).collect()
+    }
+
+    /// The user id, if there is one, whose folder here holds folders of *other* users in `inner`, or a part of one.
+    ///
+    /// With `s3://b/{user_id}/` beside `s3://b/users/{user_id}/`, the user called `users` would own everybody.
+    pub(super) fn id_that_covers(&self, inner: &Self) -> Option<String> {
+        if self.bucket != inner.bucket {
+            return None;
+        }
+        let (mine, theirs) = (self.segments(), inner.segments());
+        // Where one of them ends, one folder holds the other, whichever is longer.
+        let mut covering = None;
+        for (outer, inner) in mine.iter().zip(&theirs) {
+            match (outer == PLACEHOLDER, inner == PLACEHOLDER) {
+                // The same user in both: nobody else is covered.
+                (true, true) => return None,
+                (true, false) => covering = Some(inner.clone()),
+                // Some user of the inner target is called like this segment: still a match.
+                (false, true) => {}
+                (false, false) if outer == inner => {}
+                (false, false) => return None,
+            }
+        }
+        covering
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "s3://{}/{}", self.bucket, self.template())
+    }
+}
+
+/// S3's naming rules, as far as they protect us from a typing error.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
+fn is_bucket_name(name: &str) -> bool {
+    let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    (3..=63).contains(&name.len())
+        && name.bytes().all(|byte| is_alphanumeric(byte) || byte == b'.' || byte == b'-')
+        && name.bytes().next().is_some_and(is_alphanumeric)
+        && name.bytes().last().is_some_and(is_alphanumeric)
+        && !name.contains("..")
+}
+
+/// A bucket by its own name: not a directory bucket, and no other name of a bucket.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
+pub(super) fn check_bucket(name: &str) -> Result<(), TargetError> {
+    // Of access points: for buckets, Object Lambda, Outposts, directory buckets and many regions. And of table buckets.
+    const ALIASES: [&str; 6] = ["-s3alias", "--ol-s3", "--op-s3", "--xa-s3", ".mrap", "--table-s3"];
+    if name.starts_with("arn:") || ALIASES.into_iter().any(|alias| name.ends_with(alias)) {
+        return Err(TargetError::AccessPoint);
+    }
+    if !is_bucket_name(name) {
+        return Err(TargetError::Bucket);
+    }
+    // https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-express-differences.html
+    if name.ends_with("--x-s3") { Err(TargetError::DirectoryBucket) } else { Ok(()) }
+}
+
+/// Whether a text in braces is a name, but not that of the placeholder.
+fn has_unknown_placeholder(template: &str) -> bool {
+    let names = template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name);
+    let is_name = |name: &&str| !name.is_empty() && !name.contains(['/', '{']);
+    names.filter(is_name).any(|name| name != "user_id")
+}
+
+pub(super) fn is_plain_segment(segment: &str) -> bool {
+    !matches!(segment, "" | "." | "..") && !segment.contains(|c: char| c == '{' || c == '}' || c.is_control())
+}
