@@ -14,11 +14,13 @@ pub struct Config {
     pub targets: Targets,
     /// `CONTINUATION_QUEUE_URL`: where continuations go.
     pub continuation_queue_url: String,
-    /// `MAX_DELETES_PER_SECOND`: keys per second of this execution environment; 0, here `None`, is no limit.
+    /// `MAX_DELETES_PER_SECOND`: keys per second of this execution environment; 0, here `None`, is
+    /// no limit.
     pub max_deletes_per_second: Option<NonZeroU32>,
     /// `MAX_IN_FLIGHT_BATCHES`: delete requests at once.
     pub max_in_flight_batches: NonZeroU32,
-    /// `HANDOFF_RESERVE_MS`: time kept back at the end of an invocation; `None` follows the invocation's length.
+    /// `HANDOFF_RESERVE_MS`: time kept back at the end of an invocation; `None` follows the
+    /// invocation's length.
     pub handoff_reserve: Option<Duration>,
     /// `MAX_IDLE_HOPS`: hops in a row that delete nothing, then the erasure ends as incomplete.
     pub max_idle_hops: NonZeroU32,
@@ -42,7 +44,8 @@ pub struct Config {
     pub expected_bucket_owner: Option<String>,
     /// `S3_FORCE_PATH_STYLE`: the bucket in the path instead of the host name, for local servers.
     pub force_path_style: bool,
-    /// `AWS_LAMBDA_FUNCTION_TIMEOUT` (seconds), or 60 s: the time of an invocation whose deadline cannot be believed.
+    /// `AWS_LAMBDA_FUNCTION_TIMEOUT` (seconds), or 60 s: the time of an invocation whose deadline
+    /// cannot be believed.
     pub fallback_invocation_time: Duration,
 }
 
@@ -53,7 +56,8 @@ pub struct ReceiptSettings {
     pub folder: Folder,
     /// `EXPECTED_RECEIPTS_OWNER`: the account that must own the bucket.
     pub expected_owner: Option<String>,
-    /// `RECEIPTS_SSE` and `RECEIPTS_KMS_KEY_ID`: the encryption that every receipt asks for; `None`: the bucket's own.
+    /// `RECEIPTS_SSE` and `RECEIPTS_KMS_KEY_ID`: the encryption that every receipt asks for;
+    /// `None`: the bucket's own.
     pub encryption: Option<Encryption>,
 }
 
@@ -120,47 +124,61 @@ impl Config {
     /// Reads every setting with `lookup`; an empty value counts as not set.
     pub fn from_vars(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut vars = Vars { lookup, faults: Vec::new() };
-        let targets = vars.required("ERASE_TARGETS", "expected s3://BUCKET/{user_id}/[,...]", |text| {
-            Targets::parse(text).map_err(|faults| faults.join("; "))
-        });
+        let targets =
+            vars.required("ERASE_TARGETS", "expected s3://BUCKET/{user_id}/[,...]", |text| {
+                Targets::parse(text).map_err(|faults| faults.join("; "))
+            });
         let continuation_queue_url =
             vars.required("CONTINUATION_QUEUE_URL", "expected the URL of an SQS queue", queue_url);
-        let max_deletes_per_second = vars.number("MAX_DELETES_PER_SECOND", DEFAULT_MAX_DELETES_PER_SECOND, 0, u32::MAX);
-        let max_in_flight_batches =
-            vars.number("MAX_IN_FLIGHT_BATCHES", DEFAULT_MAX_IN_FLIGHT_BATCHES, 1, MOST_IN_FLIGHT_BATCHES);
-        let handoff_reserve_ms =
-            vars.optional("HANDOFF_RESERVE_MS", |text| number(text, LEAST_RESERVE_MS, MOST_RESERVE_MS));
+        let max_deletes_per_second =
+            vars.number("MAX_DELETES_PER_SECOND", DEFAULT_MAX_DELETES_PER_SECOND, 0, u32::MAX);
+        let max_in_flight_batches = vars.number(
+            "MAX_IN_FLIGHT_BATCHES",
+            DEFAULT_MAX_IN_FLIGHT_BATCHES,
+            1,
+            MOST_IN_FLIGHT_BATCHES,
+        );
+        let handoff_reserve_ms = vars
+            .optional("HANDOFF_RESERVE_MS", |text| number(text, LEAST_RESERVE_MS, MOST_RESERVE_MS));
         let max_idle_hops = vars.number("MAX_IDLE_HOPS", DEFAULT_MAX_IDLE_HOPS, 1, 1_000);
         let max_objects = vars.optional("MAX_OBJECTS", |text| {
             text.parse::<NonZeroU64>().map_err(|_error| "expected a whole number from 1".to_owned())
         });
         let dry_run = vars.boolean("DRY_RUN");
         let user_id_pattern = vars.optional("USER_ID_PATTERN", |text| {
-            UserIdPattern::parse(text).map_err(|error| format!("expected a regular expression: {error}"))
+            UserIdPattern::parse(text)
+                .map_err(|error| format!("expected a regular expression: {error}"))
         });
         let user_id_pointer = vars.optional("USER_ID_POINTER", pointer);
         let receipts = receipts(&mut vars, targets.as_ref());
         let hash_key = vars.optional("RECEIPT_HASH_KEY", |text| Ok(HashKey::new(text.to_owned())));
-        let late_write_sweep =
-            vars.optional("LATE_WRITE_SWEEP_SECONDS", |text| sweep(text, continuation_queue_url.as_deref()));
+        let late_write_sweep = vars.optional("LATE_WRITE_SWEEP_SECONDS", |text| {
+            sweep(text, continuation_queue_url.as_deref())
+        });
         let bypass_governance_retention = vars.boolean("BYPASS_GOVERNANCE_RETENTION");
         let expected_bucket_owner = vars.optional("EXPECTED_BUCKET_OWNER", account);
         let force_path_style = vars.boolean("S3_FORCE_PATH_STYLE");
-        let fallback_seconds =
-            vars.number("AWS_LAMBDA_FUNCTION_TIMEOUT", DEFAULT_FALLBACK_SECONDS, 1, MOST_RESERVE_MS / 1_000);
+        let fallback_seconds = vars.number(
+            "AWS_LAMBDA_FUNCTION_TIMEOUT",
+            DEFAULT_FALLBACK_SECONDS,
+            1,
+            MOST_RESERVE_MS / 1_000,
+        );
 
         match (targets, continuation_queue_url) {
             (Some(targets), Some(continuation_queue_url)) if vars.faults.is_empty() => Ok(Self {
                 targets,
                 continuation_queue_url,
                 max_deletes_per_second: NonZeroU32::new(max_deletes_per_second),
-                max_in_flight_batches: NonZeroU32::new(max_in_flight_batches).unwrap_or(NonZeroU32::MIN),
+                max_in_flight_batches: NonZeroU32::new(max_in_flight_batches)
+                    .unwrap_or(NonZeroU32::MIN),
                 handoff_reserve: handoff_reserve_ms.map(|ms| Duration::from_millis(ms.into())),
                 max_idle_hops: NonZeroU32::new(max_idle_hops).unwrap_or(NonZeroU32::MIN),
                 max_objects,
                 dry_run,
                 user_id_pattern,
-                user_id_pointer: user_id_pointer.unwrap_or_else(|| DEFAULT_USER_ID_POINTER.to_owned()),
+                user_id_pointer: user_id_pointer
+                    .unwrap_or_else(|| DEFAULT_USER_ID_POINTER.to_owned()),
                 receipts,
                 hash_key: hash_key.unwrap_or_default(),
                 late_write_sweep: late_write_sweep.filter(|after| !after.is_zero()),
@@ -190,7 +208,8 @@ where
         Some(true) => Err("expected the id or the ARN of a KMS key".to_owned()),
         Some(false) | None => Err("expected no key unless RECEIPTS_SSE is aws:kms".to_owned()),
     });
-    let encryption = is_kms.map(|is_kms| if is_kms { Encryption::Kms { key_id } } else { Encryption::Aes256 });
+    let encryption =
+        is_kms.map(|is_kms| if is_kms { Encryption::Kms { key_id } } else { Encryption::Aes256 });
     Some(ReceiptSettings { folder: folder?, expected_owner, encryption })
 }
 
@@ -215,7 +234,11 @@ impl<Lookup: Fn(&str) -> Option<String>> Vars<Lookup> {
         value
     }
 
-    fn optional<T>(&mut self, variable: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    fn optional<T>(
+        &mut self,
+        variable: &'static str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
         let value = (self.lookup)(variable).filter(|value| !value.is_empty())?;
         match parse(&value) {
             Ok(parsed) => Some(parsed),
@@ -262,13 +285,19 @@ fn queue_url(text: &str) -> Result<String, String> {
 
 fn account(text: &str) -> Result<String, String> {
     let is_account = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_account { Ok(text.to_owned()) } else { Err("expected an account id of 12 digits".to_owned()) }
+    if is_account {
+        Ok(text.to_owned())
+    } else {
+        Err("expected an account id of 12 digits".to_owned())
+    }
 }
 
 fn receipts_folder(text: &str, targets: Option<&Targets>) -> Result<Folder, String> {
     let folder = Folder::parse(text).map_err(|error| error.to_string())?;
     match targets.and_then(|targets| targets.first_around(&folder)) {
-        Some(target) => Err(format!("expected a folder outside of every target, but {target} would erase receipts")),
+        Some(target) => Err(format!(
+            "expected a folder outside of every target, but {target} would erase receipts"
+        )),
         None => Ok(folder),
     }
 }
@@ -383,19 +412,37 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "16 settings are wrong:");
         assert_eq!(lines.len(), 17, "{text}");
-        assert!(text.contains(r#"MAX_DELETES_PER_SECOND is "fast": expected a whole number from 0 to"#), "{text}");
-        assert!(text.contains("CONTINUATION_QUEUE_URL is not set: expected the URL of an SQS queue"), "{text}");
+        assert!(
+            text.contains(r#"MAX_DELETES_PER_SECOND is "fast": expected a whole number from 0 to"#),
+            "{text}"
+        );
+        assert!(
+            text.contains("CONTINUATION_QUEUE_URL is not set: expected the URL of an SQS queue"),
+            "{text}"
+        );
         assert!(text.contains(r#""https://photos": expected s3://BUCKET/PREFIX"#), "{text}");
         assert!(text.contains(r#"S3_FORCE_PATH_STYLE is "yes": expected true or false"#), "{text}");
-        assert!(text.contains(r#"USER_ID_PATTERN is "u)|(.*": expected a regular expression: "#), "{text}");
-        assert!(text.contains(r#"USER_ID_POINTER is "userId": expected a JSON pointer like /userId"#), "{text}");
-        assert!(text.contains(r#"RECEIPTS_URI is "s3://receipts": expected s3://BUCKET/PREFIX/"#), "{text}");
+        assert!(
+            text.contains(r#"USER_ID_PATTERN is "u)|(.*": expected a regular expression: "#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"USER_ID_POINTER is "userId": expected a JSON pointer like /userId"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"RECEIPTS_URI is "s3://receipts": expected s3://BUCKET/PREFIX/"#),
+            "{text}"
+        );
     }
 
     #[test]
     fn a_sweep_needs_a_queue_that_can_delay() {
         let mut settings = vec![REQUIRED[0], ("LATE_WRITE_SWEEP_SECONDS", "60")];
-        settings.push(("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase.fifo"));
+        settings.push((
+            "CONTINUATION_QUEUE_URL",
+            "https://sqs.eu-central-1.amazonaws.com/123456789012/erase.fifo",
+        ));
         let error = with(&settings).unwrap_err().to_string();
         assert!(error.contains("the sweep needs a standard queue"), "{error}");
         settings[1].1 = "0";

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html>
 const LONGEST_INVOCATION: Duration = Duration::from_secs(5_400);
 
-/// How long to wait for a connection; the SDK's own default. The same for every request, because connections are
-/// pooled by it.
+/// How long to wait for a connection; the SDK's own default. The same for every request, because
+/// connections are pooled by it.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
 /// The reserve is at least this part of the invocation's time, where no setting says otherwise.
@@ -40,7 +40,10 @@ pub struct Announced {
 
 impl Announced {
     /// Reads the wall clock beside what the runtime announced.
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the wall clock"
+    )]
     pub fn at_wall_clock(deadline_epoch_ms: u64, fallback: Duration) -> Self {
         Self { deadline_epoch_ms, now: SystemTime::now(), fallback }
     }
@@ -58,12 +61,15 @@ impl Announced {
 }
 
 impl Deadline {
-    /// Moves the announced deadline to tokio's clock, which tests can pause. `false` if it could not be believed.
+    /// Moves the announced deadline to tokio's clock, which tests can pause. `false` if it could
+    /// not be believed.
     ///
-    /// The reserve is `reserve`, or 1 s or 1 % of the time left, whichever is more, but never more than half of it.
+    /// The reserve is `reserve`, or 1 s or 1 % of the time left, whichever is more, but never more
+    /// than half of it.
     pub fn new(announced: Announced, reserve: Option<Duration>) -> (Self, bool) {
         let (left, is_believed) = announced.time_left();
-        let reserve = reserve.unwrap_or_else(|| RESERVE_LEAST.max(left / RESERVE_DIVISOR)).min(left / 2);
+        let reserve =
+            reserve.unwrap_or_else(|| RESERVE_LEAST.max(left / RESERVE_DIVISOR)).min(left / 2);
         let start = Instant::now();
         let end = start + left;
         (Self { start, stop: end - reserve, end, now: announced.now }, is_believed)
@@ -81,17 +87,20 @@ impl Deadline {
         now.replace_millisecond(now.millisecond()).unwrap_or(now)
     }
 
-    /// The stop time: what is still in flight then is dropped, and the rest of the time goes to the hand-off.
+    /// The stop time: what is still in flight then is dropped, and the rest of the time goes to the
+    /// hand-off.
     pub fn stop(&self) -> Instant {
         self.stop
     }
 
-    /// Until when the receipt may be tried: six tenths of the reserve stay for handing on what could not be stored.
+    /// Until when the receipt may be tried: six tenths of the reserve stay for handing on what
+    /// could not be stored.
     pub fn last_receipt(&self) -> Instant {
         self.end - self.reserve().mul_f64(0.6)
     }
 
-    /// Until when the continuation may be tried: three tenths of the reserve stay for giving the message back.
+    /// Until when the continuation may be tried: three tenths of the reserve stay for giving the
+    /// message back.
     pub fn last_send(&self) -> Instant {
         self.end - self.reserve().mul_f64(0.3)
     }

@@ -29,7 +29,8 @@ use tracing::warn;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-/// S3 closes idle connections after about 20 s: give them up first, so that none dies under a request.
+/// S3 closes idle connections after about 20 s: give them up first, so that none dies under a
+/// request.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
@@ -68,13 +69,16 @@ fn say_why(text: &str) {
     eprintln!("erase-user-files cannot start: {text}");
 }
 
-/// The certificate authorities that AWS's tools trust: those of `AWS_CA_BUNDLE`, or else the system's.
+/// The certificate authorities that AWS's tools trust: those of `AWS_CA_BUNDLE`, or else the
+/// system's.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html>
 fn trusted_authorities() -> Result<TlsContext, String> {
     let store = match variable("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
         None => TrustStore::default(),
         Some(path) => {
-            let wrong = |why: &str| format!("AWS_CA_BUNDLE is {path:?}: expected a file of PEM certificates, {why}");
+            let wrong = |why: &str| {
+                format!("AWS_CA_BUNDLE is {path:?}: expected a file of PEM certificates, {why}")
+            };
             let bundle = std::fs::read(&path).map_err(|error| wrong(&error.to_string()))?;
             // The connector would panic at one that it cannot read.
             let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bundle).collect();
@@ -89,7 +93,10 @@ fn trusted_authorities() -> Result<TlsContext, String> {
             TrustStore::empty().with_pem_certificate(bundle)
         }
     };
-    TlsContext::builder().with_trust_store(store).build().map_err(|error| format!("TLS cannot be set up: {error}"))
+    TlsContext::builder()
+        .with_trust_store(store)
+        .build()
+        .map_err(|error| format!("TLS cannot be set up: {error}"))
 }
 
 /// A client that honours `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
@@ -114,7 +121,8 @@ async fn run(config: Config, trusted: TlsContext) -> Result<(), lambda_runtime::
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
         .load()
         .await;
-    let s3_config = aws_sdk_s3::config::Builder::from(&aws).force_path_style(config.force_path_style).build();
+    let s3_config =
+        aws_sdk_s3::config::Builder::from(&aws).force_path_style(config.force_path_style).build();
     let s3 = aws_sdk_s3::Client::from_conf(s3_config);
     let owner = config.expected_bucket_owner.clone();
     let receipts = config.receipts.clone().map(|settings| S3Receipts::new(&s3, settings));
@@ -138,7 +146,8 @@ async fn serve(
     sqs: Sqs,
     receipts: Option<S3Receipts>,
 ) -> Result<(), lambda_runtime::Error> {
-    let handler = &Handler::new(config, work, sqs, receipts, fastrand::u64(..)).with_metrics(metrics());
+    let handler =
+        &Handler::new(config, work, sqs, receipts, fastrand::u64(..)).with_metrics(metrics());
     // As JSON first: lambda_runtime logs what it cannot read, in parts, and those may be personal.
     lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| {
         // Boxed: the future is large, and rustc cannot compute its layout otherwise.
@@ -148,7 +157,8 @@ async fn serve(
 }
 
 fn metrics() -> Metrics {
-    let function_name = variable("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned());
+    let function_name =
+        variable("AWS_LAMBDA_FUNCTION_NAME").unwrap_or_else(|| env!("CARGO_PKG_NAME").to_owned());
     Metrics::new(function_name, variable("AWS_LAMBDA_LOG_LEVEL").as_deref(), |line| {
         if let Err(error) = writeln!(std::io::stdout(), "{line}") {
             warn!(reason = %error, "metrics not written");
@@ -156,14 +166,18 @@ fn metrics() -> Metrics {
     })
 }
 
-/// Where the SDK logs an error that another one replaces, with all that S3 said: S3 may name keys. They are off at
-/// every level. The second is the full name of the module: no filter of the operator is more exact.
-const NEVER_LOGGED: [&str; 2] = ["aws_smithy_runtime", "aws_smithy_runtime_api::client::interceptors::context"];
+/// Where the SDK logs an error that another one replaces, with all that S3 said: S3 may name keys.
+/// They are off at every level. The second is the full name of the module: no filter of the
+/// operator is more exact.
+const NEVER_LOGGED: [&str; 2] =
+    ["aws_smithy_runtime", "aws_smithy_runtime_api::client::interceptors::context"];
 
-/// JSON lines with a timestamp, unless `AWS_LAMBDA_LOG_FORMAT` is `Text`: without one, Lambda takes every line for INFO.
+/// JSON lines with a timestamp, unless `AWS_LAMBDA_LOG_FORMAT` is `Text`: without one, Lambda takes
+/// every line for INFO.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>
 fn start_logging() {
-    let level = variable("AWS_LAMBDA_LOG_LEVEL").or_else(|| variable("RUST_LOG")).unwrap_or_default();
+    let level =
+        variable("AWS_LAMBDA_LOG_LEVEL").or_else(|| variable("RUST_LOG")).unwrap_or_default();
     let level = if level.eq_ignore_ascii_case("fatal") { "error" } else { &level };
     let filter = level.parse().ok().filter(|_: &Targets| !level.is_empty());
     let lines = tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_target(false);

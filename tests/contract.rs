@@ -1,5 +1,6 @@
-//! The published contract against the code: what `schemas/` says of messages, the parser does, and what the function
-//! writes is as `schemas/` says. The documents in the handbook are held against the same schemas.
+//! The published contract against the code: what `schemas/` says of messages, the parser does, and
+//! what the function writes is as `schemas/` says. The documents in the handbook are held against
+//! the same schemas.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,12 +40,16 @@ fn root() -> &'static Path {
 }
 
 fn read(path: &Path) -> String {
-    fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display())).expect("a readable file")
+    fs::read_to_string(path)
+        .map_err(|error| format!("{}: {error}", path.display()))
+        .expect("a readable file")
 }
 
-/// A schema of `schemas/`, or a definition in it. Validators may take formats for comments, and many do.
+/// A schema of `schemas/`, or a definition in it. Validators may take formats for comments, and
+/// many do.
 fn validator(file: &str, definition: Option<&str>, checks_formats: bool) -> Validator {
-    let mut schema: Value = serde_json::from_str(&read(&root().join("schemas").join(file))).expect("JSON");
+    let mut schema: Value =
+        serde_json::from_str(&read(&root().join("schemas").join(file))).expect("JSON");
     assert!(jsonschema::meta::is_valid(&schema), "{file} is no schema");
     if let Some(definition) = definition {
         schema["$ref"] = format!("#/$defs/{definition}").into();
@@ -58,11 +63,13 @@ fn is_message(body: &Value) -> bool {
     MESSAGE.get_or_init(|| validator("user-withdrawn.json", None, true)).is_valid(body)
 }
 
-/// What it says of any body. It cannot look into the text in an SNS notification; this function does.
+/// What it says of any body. It cannot look into the text in an SNS notification; this function
+/// does.
 fn is_body(body: &Value) -> bool {
     static BODY: OnceLock<[Validator; 3]> = OnceLock::new();
     let of = |definition| validator("user-withdrawn.json", Some(definition), true);
-    let [any, sns, event] = BODY.get_or_init(|| ["body", "snsNotification", "eventBridgeEvent"].map(of));
+    let [any, sns, event] =
+        BODY.get_or_init(|| ["body", "snsNotification", "eventBridgeEvent"].map(of));
     let inner = || body["Message"].as_str().and_then(|text| serde_json::from_str(text).ok());
     let is_inner = |inner: Value| is_message(&inner) || event.is_valid(&inner);
     any.is_valid(body) && (is_message(body) || !sns.is_valid(body) || inner().is_some_and(is_inner))
@@ -72,7 +79,10 @@ fn is_body(body: &Value) -> bool {
 fn faults(continuation: &Value) -> Vec<String> {
     static CONTINUATION: OnceLock<Validator> = OnceLock::new();
     let validator = CONTINUATION.get_or_init(|| validator("continuation.json", None, true));
-    validator.iter_errors(continuation).map(|error| format!("{}: {error}", error.instance_path())).collect()
+    validator
+        .iter_errors(continuation)
+        .map(|error| format!("{}: {error}", error.instance_path()))
+        .collect()
 }
 
 const TARGETS: &str = "s3://photos/{user_id}/,s3://documents/users/{user_id}/";
@@ -81,7 +91,9 @@ fn config(settings: &[(&str, &str)]) -> Config {
     let lookup = |name: &str| match settings.iter().find(|(setting, _)| *setting == name) {
         Some((_, value)) => Some((*value).to_owned()),
         None if name == "ERASE_TARGETS" => Some(TARGETS.to_owned()),
-        None if name == "CONTINUATION_QUEUE_URL" => Some("https://sqs.eu-central-1.amazonaws.com/1/erase".to_owned()),
+        None if name == "CONTINUATION_QUEUE_URL" => {
+            Some("https://sqs.eu-central-1.amazonaws.com/1/erase".to_owned())
+        }
         None => None,
     };
     Config::from_vars(lookup).expect("right settings")
@@ -107,11 +119,17 @@ fn agree(body: &Value) -> Result<(), TestCaseError> {
 
 /// The bodies of all messages in `events/`, with the file that they are in.
 fn events() -> Vec<(String, String)> {
-    let files = fs::read_dir(root().join("events")).expect("a folder").map(|file| file.expect("a file").path());
+    let files = fs::read_dir(root().join("events"))
+        .expect("a folder")
+        .map(|file| file.expect("a file").path());
     let of_file = |path: PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let event: Value = serde_json::from_str(&read(&path)).expect("JSON");
-        let bodies = event["Records"].as_array().expect("records").iter().map(|record| record["body"].as_str());
+        let bodies = event["Records"]
+            .as_array()
+            .expect("records")
+            .iter()
+            .map(|record| record["body"].as_str());
         bodies.map(|body| (name.clone(), body.expect("a body").to_owned())).collect::<Vec<_>>()
     };
     files.flat_map(of_file).collect()
@@ -130,7 +148,11 @@ fn the_events_to_try_it_with_are_what_their_names_say() {
             "continuation.json" => (false, false, true),
             _ => (true, true, true),
         };
-        assert_eq!((is_message(&value), is_body(&value), parse(&body).is_ok()), expected, "{body} of {file}");
+        assert_eq!(
+            (is_message(&value), is_body(&value), parse(&body).is_ok()),
+            expected,
+            "{body} of {file}"
+        );
     }
 }
 
@@ -142,9 +164,17 @@ fn any_value() -> BoxedStrategy<Value> {
         1 => any::<String>(),
         3 => prop::sample::select(vec!["", ".", "..", "u1/", "../u1", "u1%2F", "u1\n", "u 1", "u\u{e9}"]).prop_map(str::to_owned),
     ];
-    let other =
-        vec![json!(null), json!(true), json!(17), json!(1.5), json!([]), json!(["u1"]), json!({"userId": "u1"})];
-    prop_oneof![3 => text.prop_map(Value::from), 1 => prop::sample::select(other), 1 => time()].boxed()
+    let other = vec![
+        json!(null),
+        json!(true),
+        json!(17),
+        json!(1.5),
+        json!([]),
+        json!(["u1"]),
+        json!({"userId": "u1"}),
+    ];
+    prop_oneof![3 => text.prop_map(Value::from), 1 => prop::sample::select(other), 1 => time()]
+        .boxed()
 }
 
 /// What both a user and a request may be called.
@@ -161,7 +191,8 @@ fn time() -> BoxedStrategy<Value> {
 
 /// A field that mostly is right, sometimes is not, and sometimes is not there.
 fn field(right: BoxedStrategy<Value>) -> BoxedStrategy<Option<Value>> {
-    prop_oneof![12 => right.prop_map(Some), 2 => any_value().prop_map(Some), 1 => Just(None)].boxed()
+    prop_oneof![12 => right.prop_map(Some), 2 => any_value().prop_map(Some), 1 => Just(None)]
+        .boxed()
 }
 
 fn object(fields: Vec<(&str, Option<Value>)>) -> Value {
@@ -175,8 +206,15 @@ fn any_message() -> BoxedStrategy<Value> {
     let user = prop_oneof![id(), "[A-Za-z0-9@+=]{1,8}".prop_map(Value::from)].boxed();
     let fields = (kind, field(user), field(id()), field(time()), field(time()), field(any_value()));
     let message = fields.prop_map(|(kind, user, request, withdrawn, before, unknown)| {
-        let requests = [("requestId", request), ("withdrawnAt", withdrawn), ("eraseBefore", before)];
-        object([("type", kind), ("userId", user)].into_iter().chain(requests).chain([("userid", unknown)]).collect())
+        let requests =
+            [("requestId", request), ("withdrawnAt", withdrawn), ("eraseBefore", before)];
+        object(
+            [("type", kind), ("userId", user)]
+                .into_iter()
+                .chain(requests)
+                .chain([("userid", unknown)])
+                .collect(),
+        )
     });
     message.boxed()
 }
@@ -252,53 +290,80 @@ proptest! {
 /// An erasure at some place of its way.
 fn any_erasure() -> impl Strategy<Value = Erasure> {
     let times = prop::collection::vec(proptest::option::of(0_i64..4_000_000_000), 5);
-    let place = (any::<Option<String>>(), prop::collection::vec(any::<(Option<String>, Option<String>)>(), 0..4));
-    (any_message(), 1_u32..=10_000, any::<(u8, bool, [u64; 4])>(), times, place, 0_usize..5).prop_filter_map(
-        "a message",
-        |(message, hop, (idle_hops, is_dry_run, numbers), times, (token, lanes), kind)| {
-            let mut erasure = parse(&message.to_string()).ok()?;
-            let [objects, bytes, requests, throttles] = numbers;
-            let time =
-                |index: usize| times[index].and_then(|time| time::OffsetDateTime::from_unix_timestamp(time).ok());
-            let kinds =
-                [None, Some(Kind::Uploads), Some(Kind::Objects), Some(Kind::Versions), Some(Kind::DeleteMarkers)];
-            let is_begun = kinds[kind].is_some();
-            let target = "s3://photos/{user_id}/".to_owned();
-            let gone = Counts { objects, bytes, uploads: requests, ..Counts::default() };
-            (erasure.has_begun, erasure.hop, erasure.idle_hops) = (true, hop, idle_hops.into());
-            (erasure.is_dry_run, erasure.sweep_at) = (is_dry_run, time(0));
-            (erasure.requested_at, erasure.started_at) = (time(1), time(2));
-            erasure.bookmark = Bookmark {
-                round: hop,
-                setting: is_begun.then(|| "0123456789abcdef".to_owned()),
-                target: is_begun.then(|| target.clone()),
-                kind: kinds[kind],
-                token: token.filter(|_| lanes.is_empty()),
-                lanes: lanes.into_iter().map(|(token, until)| Lane { token, until }).collect(),
-                has_left_some: is_begun,
-            };
-            erasure.tally = Tally { gone, targets: [(target, gone)].into(), requests, throttles, retries: objects };
-            Some(erasure)
-        },
-    )
+    let place = (
+        any::<Option<String>>(),
+        prop::collection::vec(any::<(Option<String>, Option<String>)>(), 0..4),
+    );
+    (any_message(), 1_u32..=10_000, any::<(u8, bool, [u64; 4])>(), times, place, 0_usize..5)
+        .prop_filter_map(
+            "a message",
+            |(message, hop, (idle_hops, is_dry_run, numbers), times, (token, lanes), kind)| {
+                let mut erasure = parse(&message.to_string()).ok()?;
+                let [objects, bytes, requests, throttles] = numbers;
+                let time = |index: usize| {
+                    times[index]
+                        .and_then(|time| time::OffsetDateTime::from_unix_timestamp(time).ok())
+                };
+                let kinds = [
+                    None,
+                    Some(Kind::Uploads),
+                    Some(Kind::Objects),
+                    Some(Kind::Versions),
+                    Some(Kind::DeleteMarkers),
+                ];
+                let is_begun = kinds[kind].is_some();
+                let target = "s3://photos/{user_id}/".to_owned();
+                let gone = Counts { objects, bytes, uploads: requests, ..Counts::default() };
+                (erasure.has_begun, erasure.hop, erasure.idle_hops) = (true, hop, idle_hops.into());
+                (erasure.is_dry_run, erasure.sweep_at) = (is_dry_run, time(0));
+                (erasure.requested_at, erasure.started_at) = (time(1), time(2));
+                erasure.bookmark = Bookmark {
+                    round: hop,
+                    setting: is_begun.then(|| "0123456789abcdef".to_owned()),
+                    target: is_begun.then(|| target.clone()),
+                    kind: kinds[kind],
+                    token: token.filter(|_| lanes.is_empty()),
+                    lanes: lanes.into_iter().map(|(token, until)| Lane { token, until }).collect(),
+                    has_left_some: is_begun,
+                };
+                erasure.tally = Tally {
+                    gone,
+                    targets: [(target, gone)].into(),
+                    requests,
+                    throttles,
+                    retries: objects,
+                };
+                Some(erasure)
+            },
+        )
 }
 
 /// A property that never meets the one or the other says nothing.
 #[test]
 fn the_messages_above_are_right_and_wrong_in_every_way() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let messages = (0..1_000).map(|_| any_message().new_tree(&mut runner).expect("a message").current());
-    let (right, wrong): (Vec<_>, Vec<_>) = messages.map(|message| parse(&message.to_string())).partition(Result::is_ok);
+    let messages =
+        (0..1_000).map(|_| any_message().new_tree(&mut runner).expect("a message").current());
+    let (right, wrong): (Vec<_>, Vec<_>) =
+        messages.map(|message| parse(&message.to_string())).partition(Result::is_ok);
     assert!((200..800).contains(&right.len()), "{} of 1,000 are right", right.len());
-    let faults: Vec<String> = wrong.into_iter().filter_map(|parsed| Some(parsed.err()?.to_string())).collect();
-    for fault in
-        ["\"type\" is not", "/userId", "\"userId\":", "the request id", "requestId", "withdrawnAt", "eraseBefore"]
-    {
+    let faults: Vec<String> =
+        wrong.into_iter().filter_map(|parsed| Some(parsed.err()?.to_string())).collect();
+    for fault in [
+        "\"type\" is not",
+        "/userId",
+        "\"userId\":",
+        "the request id",
+        "requestId",
+        "withdrawnAt",
+        "eraseBefore",
+    ] {
         assert!(faults.iter().any(|found| found.contains(fault)), "{fault}");
     }
 }
 
-/// All that the schema of messages says otherwise than the function does. `docs/message-contract.md` lists it.
+/// All that the schema of messages says otherwise than the function does.
+/// `docs/message-contract.md` lists it.
 #[test]
 fn what_the_schema_cannot_say() {
     let differ = |body: &str, by_schema: bool, settings: &[(&str, &str)]| {
@@ -401,7 +466,13 @@ impl Bucket for Slow {
         self.store.is_versioned(prefix, limit).await
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
         sleep(Duration::from_millis(60)).await;
         self.store.list(prefix, kind, token, limit).await
     }
@@ -412,21 +483,42 @@ impl Bucket for Slow {
 }
 
 impl Deletes for Slow {
-    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        prefix: &Prefix,
+        items: &[Item],
+        limit: Duration,
+    ) -> Result<Deletion, Fault> {
         sleep(Duration::from_millis(250)).await;
         let failing = items.iter().position(|item| item.key.as_str() == "u1/00000");
         let Some(index) = failing.filter(|_| self.start.elapsed() < Duration::from_secs(2)) else {
             return self.store.delete(prefix, items, limit).await;
         };
-        let others: Vec<Item> =
-            items.iter().enumerate().filter(|(at, _)| *at != index).map(|(_, item)| item.clone()).collect();
+        let others: Vec<Item> = items
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| *at != index)
+            .map(|(_, item)| item.clone())
+            .collect();
         let mut deletion = self.store.delete(prefix, &others, limit).await?;
-        deletion.failures.iter_mut().for_each(|failure| failure.index += usize::from(failure.index >= index));
-        deletion.failures.push(KeyFailure { index, kind: FailureKind::Transient, code: "InternalError".to_owned() });
+        deletion
+            .failures
+            .iter_mut()
+            .for_each(|failure| failure.index += usize::from(failure.index >= index));
+        deletion.failures.push(KeyFailure {
+            index,
+            kind: FailureKind::Transient,
+            code: "InternalError".to_owned(),
+        });
         Ok(deletion)
     }
 
-    async fn retention(&self, prefix: &Prefix, item: &Item, limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        prefix: &Prefix,
+        item: &Item,
+        limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         self.store.retention(prefix, item, limit).await
     }
 }
@@ -448,13 +540,23 @@ impl Queue for Desk {
         Ok(())
     }
 
-    async fn set_visibility(&self, _to: &Received, _after: Duration, _limit: Duration) -> Result<(), QueueFault> {
+    async fn set_visibility(
+        &self,
+        _to: &Received,
+        _after: Duration,
+        _limit: Duration,
+    ) -> Result<(), QueueFault> {
         Ok(())
     }
 }
 
 impl Receipts for Desk {
-    async fn store(&self, name: &str, document: &str, _limit: Duration) -> Result<Stored, ReceiptFault> {
+    async fn store(
+        &self,
+        name: &str,
+        document: &str,
+        _limit: Duration,
+    ) -> Result<Stored, ReceiptFault> {
         locked(&self.stored).push((name.to_owned(), document.to_owned()));
         Ok(Stored::Now)
     }
@@ -464,8 +566,14 @@ impl Receipts for Desk {
     }
 }
 
-/// Sends a message, and follows it hop by hop until nothing is sent any more. Returns all continuations and receipts.
-async fn follow(message: &Value, store: &Fake, settings: &[(&str, &str)], hop: Duration) -> (Vec<Value>, Vec<Value>) {
+/// Sends a message, and follows it hop by hop until nothing is sent any more. Returns all
+/// continuations and receipts.
+async fn follow(
+    message: &Value,
+    store: &Fake,
+    settings: &[(&str, &str)],
+    hop: Duration,
+) -> (Vec<Value>, Vec<Value>) {
     let desk = Desk::default();
     let (start, mut body, mut hops) = (Instant::now(), message.to_string(), Vec::new());
     loop {
@@ -489,12 +597,17 @@ async fn follow(message: &Value, store: &Fake, settings: &[(&str, &str)], hop: D
                 .await
         };
         handled.expect("an answer");
-        let Some(next) = locked(&desk.sent).pop() else { break };
+        let Some(next) = locked(&desk.sent).pop() else {
+            break;
+        };
         sleep(next.delay).await;
         body = next.body;
         hops.push(serde_json::from_str(&body).expect("JSON"));
     }
-    let stored = locked(&desk.stored).iter().map(|(_, text)| serde_json::from_str(text).expect("JSON")).collect();
+    let stored = locked(&desk.stored)
+        .iter()
+        .map(|(_, text)| serde_json::from_str(text).expect("JSON"))
+        .collect();
     (hops, stored)
 }
 
@@ -525,17 +638,25 @@ async fn whatever_the_function_writes_is_as_the_schemas_say() {
     let message = json!({"type": "user-withdrawn", "userId": "u1", "requestId": "r:1", "withdrawnAt": "2026-01-01T00:00:00+01:00", "eraseBefore": "2030-01-01T00:00:00Z"});
     let fast = ("MAX_DELETES_PER_SECOND", "0");
     let (mut hops, mut receipts) = (Vec::new(), Vec::new());
-    for settings in
-        [vec![fast, ("LATE_WRITE_SWEEP_SECONDS", "3600")], vec![("DRY_RUN", "true")], vec![("MAX_OBJECTS", "1000")]]
-    {
-        let (sent, stored) = follow(&message, &store(), &settings, Duration::from_millis(2_500)).await;
+    for settings in [
+        vec![fast, ("LATE_WRITE_SWEEP_SECONDS", "3600")],
+        vec![("DRY_RUN", "true")],
+        vec![("MAX_OBJECTS", "1000")],
+    ] {
+        let (sent, stored) =
+            follow(&message, &store(), &settings, Duration::from_millis(2_500)).await;
         hops.extend(sent);
         receipts.extend(stored);
     }
     let held = store();
     let until = Some(time::OffsetDateTime::from_unix_timestamp(1_900_000_000).expect("a time"));
     let id = held.store().versions("documents", "users/u1/00007 of +100%")[1].id.clone();
-    held.store().lock("documents", "users/u1/00007 of +100%", &id, Retention { hold: Hold::Compliance, until });
+    held.store().lock(
+        "documents",
+        "users/u1/00007 of +100%",
+        &id,
+        Retention { hold: Hold::Compliance, until },
+    );
     let (sent, stored) = follow(&message, &held, &[fast], Duration::from_secs(60)).await;
     hops.extend(sent);
     receipts.extend(stored);
@@ -547,7 +668,8 @@ async fn whatever_the_function_writes_is_as_the_schemas_say() {
     receipts.iter().for_each(assert_is_receipt);
 
     // All that the schemas know was there to be held against them.
-    let schema: Value = serde_json::from_str(&read(&root().join("schemas/continuation.json"))).expect("JSON");
+    let schema: Value =
+        serde_json::from_str(&read(&root().join("schemas/continuation.json"))).expect("JSON");
     for (place, whole) in [
         ("/properties", ""),
         ("/properties/bookmark/properties", "/bookmark"),
@@ -558,24 +680,40 @@ async fn whatever_the_function_writes_is_as_the_schemas_say() {
             assert!(written, "no continuation has {whole}/{name}");
         }
     }
-    let schema: Value = serde_json::from_str(&read(&root().join("schemas/receipt.json"))).expect("JSON");
+    let schema: Value =
+        serde_json::from_str(&read(&root().join("schemas/receipt.json"))).expect("JSON");
     for outcome in schema["properties"]["outcome"]["enum"].as_array().expect("outcomes") {
-        assert!(receipts.iter().any(|receipt| receipt["outcome"] == *outcome), "no receipt is {outcome}");
+        assert!(
+            receipts.iter().any(|receipt| receipt["outcome"] == *outcome),
+            "no receipt is {outcome}"
+        );
     }
-    assert!(receipts.iter().any(|receipt| receipt["targets"][1]["retained"][0]["erasableFrom"].is_string()));
+    assert!(
+        receipts
+            .iter()
+            .any(|receipt| receipt["targets"][1]["retained"][0]["erasableFrom"].is_string())
+    );
 }
 
 /// The JSON blocks of a page.
 fn blocks(page: &str) -> Vec<Value> {
-    let blocks = page.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
-    blocks.map(|text| serde_json::from_str(text).map_err(|error| format!("{error} in {text}")).expect("JSON")).collect()
+    let blocks =
+        page.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    blocks
+        .map(|text| {
+            serde_json::from_str(text).map_err(|error| format!("{error} in {text}")).expect("JSON")
+        })
+        .collect()
 }
 
 #[test]
 fn the_page_about_the_contract_names_every_field_and_its_examples_are_right() {
     let page = read(&root().join("docs/message-contract.md"));
-    let user = HashKey::new("an-example-key-of-your-own".to_owned()).hash(&UserId::parse("u-123").expect("an id"));
-    assert!(page.contains("printf %s u-123 | openssl dgst -sha256 -hmac 'an-example-key-of-your-own'"));
+    let user = HashKey::new("an-example-key-of-your-own".to_owned())
+        .hash(&UserId::parse("u-123").expect("an id"));
+    assert!(
+        page.contains("printf %s u-123 | openssl dgst -sha256 -hmac 'an-example-key-of-your-own'")
+    );
     let (mut messages, mut receipts) = (0, 0);
     for block in blocks(&page) {
         if block.get("outcome").is_some() {
@@ -593,11 +731,15 @@ fn the_page_about_the_contract_names_every_field_and_its_examples_are_right() {
         ("user-withdrawn.json", &["/$defs/request/properties"][..]),
         ("receipt.json", &["/properties", "/$defs/target/properties"][..]),
     ] {
-        let schema: Value = serde_json::from_str(&read(&root().join("schemas").join(file))).expect("JSON");
-        for name in
-            places.iter().flat_map(|place| schema.pointer(place).and_then(Value::as_object).expect("fields").keys())
-        {
-            assert!(page.contains(&format!("`{name}`")), "docs/message-contract.md does not name {name} of {file}");
+        let schema: Value =
+            serde_json::from_str(&read(&root().join("schemas").join(file))).expect("JSON");
+        for name in places.iter().flat_map(|place| {
+            schema.pointer(place).and_then(Value::as_object).expect("fields").keys()
+        }) {
+            assert!(
+                page.contains(&format!("`{name}`")),
+                "docs/message-contract.md does not name {name} of {file}"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The inputs that fuzzing found worth keeping, and those that once broke something, through the same properties.
-//! `make fuzz` looks for new ones.
+//! The inputs that fuzzing found worth keeping, and those that once broke something, through the
+//! same properties. `make fuzz` looks for new ones.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -15,9 +15,13 @@ fn root() -> PathBuf {
 /// The inputs of one target: name and content.
 fn inputs(folder: &str, target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = root().join(folder).join(target);
-    let Ok(entries) = fs::read_dir(&folder) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(&folder) else {
+        return Vec::new();
+    };
     let paths = entries.map(|entry| entry.expect("a readable folder").path());
-    paths.map(|path| (path.display().to_string(), fs::read(&path).expect("a readable input"))).collect()
+    paths
+        .map(|path| (path.display().to_string(), fs::read(&path).expect("a readable input")))
+        .collect()
 }
 
 /// Every input of a target, with those that it once failed on.
@@ -25,7 +29,8 @@ fn replay(target: &str, check: fn(&[u8])) {
     let corpus = inputs("corpus", target);
     assert!(corpus.len() >= 10, "{target} has {} inputs", corpus.len());
     let all = corpus.into_iter().chain(inputs("findings", target));
-    let broken = all.filter(|(_, input)| catch_unwind(|| check(input)).is_err()).map(|(name, _)| name);
+    let broken =
+        all.filter(|(_, input)| catch_unwind(|| check(input)).is_err()).map(|(name, _)| name);
     assert_eq!(broken.collect::<Vec<_>>(), [""; 0]);
 }
 

@@ -8,7 +8,9 @@ use erase_user_files::erasure::checkpoint::{Bookmark, Lane};
 use erase_user_files::erasure::progress::{Counts, Tally};
 use erase_user_files::message::erasure::{ChainEnd, Erasure, MessageError};
 use erase_user_files::ports::store::Kind;
-use erase_user_files::target::{Folder, FolderError, HashKey, Target, Targets, UserId, UserIdError};
+use erase_user_files::target::{
+    Folder, FolderError, HashKey, Target, Targets, UserId, UserIdError,
+};
 use proptest::prelude::*;
 use serde_json::json;
 use time::OffsetDateTime;
@@ -18,7 +20,9 @@ const ID: &str = r"[A-Za-z0-9_.:@+=-]{1,128}";
 fn config(targets: &str) -> Config {
     let lookup = |name: &str| match name {
         "ERASE_TARGETS" => Some(targets.to_owned()),
-        "CONTINUATION_QUEUE_URL" => Some("https://sqs.eu-central-1.amazonaws.com/123456789012/erase".to_owned()),
+        "CONTINUATION_QUEUE_URL" => {
+            Some("https://sqs.eu-central-1.amazonaws.com/123456789012/erase".to_owned())
+        }
         _ => None,
     };
     Config::from_vars(lookup).expect("right settings")
@@ -151,9 +155,18 @@ proptest! {
 fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
     for (body, expected) in [
         (r#"{"type":"user-withdrawn"}"#, r#""/userId" is missing or not a JSON string"#),
-        (r#"{"type":"user-withdrawn","userId":null}"#, r#""/userId" is missing or not a JSON string"#),
-        (r#"{"type":"user-withdrawn","userId":123456}"#, r#""/userId" is missing or not a JSON string"#),
-        (r#"{"type":"user-withdrawn","userId":["secret"]}"#, r#""/userId" is missing or not a JSON string"#),
+        (
+            r#"{"type":"user-withdrawn","userId":null}"#,
+            r#""/userId" is missing or not a JSON string"#,
+        ),
+        (
+            r#"{"type":"user-withdrawn","userId":123456}"#,
+            r#""/userId" is missing or not a JSON string"#,
+        ),
+        (
+            r#"{"type":"user-withdrawn","userId":["secret"]}"#,
+            r#""/userId" is missing or not a JSON string"#,
+        ),
         (r#"{"type":"user-withdrawn","userId":""}"#, "the user id has 0 bytes, expected 1 to 128"),
         (r#"{"type":"user-withdrawn","userId":".."}"#, r#"the user id is "." or "..""#),
         (r#"{"type":"user-withdrawn","userId":"secret/x"}"#, "has a character at byte 6"),
@@ -161,14 +174,23 @@ fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
         (r#"{"type":"user-withdrawn","userId":"secret\u0000"}"#, "has a character at byte 6"),
         (r#"{"type":"user-withdrawn","userId":"secret "}"#, "has a character at byte 6"),
         (r#"{"type":"user-withdrawn","userId":"secret\u2215"}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret","userId":"other"}"#, "a field stands in it twice"),
+        (
+            r#"{"type":"user-withdrawn","userId":"secret","userId":"other"}"#,
+            "a field stands in it twice",
+        ),
         (r#"{"type":"user-withdrawn","userId":"secret\ud800"}"#, "not valid JSON"),
-        (r#"{"type":"user-withdrawn","userId":"secret","requestId":"a b"}"#, "the request id is not 1 to 128 of"),
+        (
+            r#"{"type":"user-withdrawn","userId":"secret","requestId":"a b"}"#,
+            "the request id is not 1 to 128 of",
+        ),
         (
             r#"{"type":"user-withdrawn","userId":"secret","requestId":7}"#,
             r#""requestId" is missing or not a JSON string"#,
         ),
-        (r#"{"type":"user-withdrawn","userId":"secret","eraseBefore":"yesterday"}"#, r#""eraseBefore" is not a time"#),
+        (
+            r#"{"type":"user-withdrawn","userId":"secret","eraseBefore":"yesterday"}"#,
+            r#""eraseBefore" is not a time"#,
+        ),
         (
             r#"{"type":"user-withdrawn","userId":"secret","withdrawnAt":"2026-13-01T00:00:00Z"}"#,
             r#""withdrawnAt" is not a time"#,
@@ -187,7 +209,10 @@ fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
             r#"{"type":"erasure-continuation","version":1,"erasureId":"e","userId":"secret","hop":"1"}"#,
             "cannot be read at line 1",
         ),
-        (r#"{"type":"erasure-continuation","version":1,"userId":"secret","hop":1}"#, "cannot be read at line 1"),
+        (
+            r#"{"type":"erasure-continuation","version":1,"userId":"secret","hop":1}"#,
+            "cannot be read at line 1",
+        ),
         (
             r#"{"type":"erasure-continuation","version":1,"erasureId":"","userId":"secret","hop":1}"#,
             "the request id is not",
@@ -221,12 +246,17 @@ fn deep_and_huge_bodies_are_refused_like_any_other() {
 fn a_withdrawal_is_named_by_its_request_id_or_else_by_the_message() {
     let body = r#"{"type":"user-withdrawn","userId":"u1","requestId":"r:1"}"#;
     assert_eq!(parse(body).unwrap().id.as_str(), "r:1");
-    let body = r#" {"userId":"u1","type":"user-withdrawn","bucket":"not-yours","unknown":{"a":[1]}} "#;
+    let body =
+        r#" {"userId":"u1","type":"user-withdrawn","bucket":"not-yours","unknown":{"a":[1]}} "#;
     let erasure = parse(body).unwrap();
     assert_eq!((erasure.id.as_str(), erasure.hop), ("message-1", 0));
     let all = config("s3://photos/{user_id}/");
     let unnamed = Erasure::parse(body, None, &all).unwrap();
-    assert_eq!(unnamed.id, Erasure::parse(body, None, &all).unwrap().id, "the same again at a redelivery");
+    assert_eq!(
+        unnamed.id,
+        Erasure::parse(body, None, &all).unwrap().id,
+        "the same again at a redelivery"
+    );
 }
 
 #[test]
@@ -283,7 +313,20 @@ fn only_what_s3_would_take_as_the_name_of_a_bucket_is_one() {
     for name in ["abc", "0-1", "my.bucket-1", &longest] {
         assert!(Target::parse(&format!("s3://{name}/{{user_id}}/")).is_ok(), "{name}");
     }
-    for name in ["", "ab", "my_bucket", "Bucket", "b\u{e9}b", "a..b", "-ab", "ab-", ".ab", "ab.", "a b", &longer] {
+    for name in [
+        "",
+        "ab",
+        "my_bucket",
+        "Bucket",
+        "b\u{e9}b",
+        "a..b",
+        "-ab",
+        "ab-",
+        ".ab",
+        "ab.",
+        "a b",
+        &longer,
+    ] {
         assert!(Target::parse(&format!("s3://{name}/{{user_id}}/")).is_err(), "{name}");
     }
 }
@@ -332,7 +375,9 @@ fn receipts_never_go_where_an_erasure_could_take_them() {
         let lookup = |name: &str| match name {
             "ERASE_TARGETS" => Some(targets.to_owned()),
             "RECEIPTS_URI" => Some(receipts.to_owned()),
-            "CONTINUATION_QUEUE_URL" => Some("https://sqs.eu-central-1.amazonaws.com/1/erase".to_owned()),
+            "CONTINUATION_QUEUE_URL" => {
+                Some("https://sqs.eu-central-1.amazonaws.com/1/erase".to_owned())
+            }
             _ => None,
         };
         let config = Config::from_vars(lookup);
@@ -354,14 +399,24 @@ fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
     ] {
         let body = |user: &str| json!({"type": "user-withdrawn", "userId": user}).to_string();
         let targets = config(list);
-        assert_eq!(Erasure::parse(&body(refused), None, &targets), Err(MessageError::ReservedUser), "{list}");
+        assert_eq!(
+            Erasure::parse(&body(refused), None, &targets),
+            Err(MessageError::ReservedUser),
+            "{list}"
+        );
         assert!(Erasure::parse(&body("somebody"), None, &targets).is_ok(), "{list}");
         assert_eq!(Erasure::parse(&body(taken), None, &targets).is_ok(), taken != "a", "{list}");
     }
     // Another bucket, or the user's own folder twice: nobody else is touched.
-    for list in ["s3://data/{user_id}/,s3://other/users/{user_id}/", "s3://data/{user_id}/,s3://data/{user_id}/users/"]
-    {
-        assert!(Erasure::parse(r#"{"type":"user-withdrawn","userId":"users"}"#, None, &config(list)).is_ok(), "{list}");
+    for list in [
+        "s3://data/{user_id}/,s3://other/users/{user_id}/",
+        "s3://data/{user_id}/,s3://data/{user_id}/users/",
+    ] {
+        assert!(
+            Erasure::parse(r#"{"type":"user-withdrawn","userId":"users"}"#, None, &config(list))
+                .is_ok(),
+            "{list}"
+        );
     }
 }
 
@@ -398,7 +453,8 @@ fn bad_targets_are_refused_each_with_its_reason() {
         let error = Target::parse(text).expect_err(text).to_string();
         assert!(error.contains(reason), "{text}: {error}");
     }
-    let faults = Targets::parse("s3://photos/{user_id}/,nonsense, s3://photos/{user_id}/").unwrap_err();
+    let faults =
+        Targets::parse("s3://photos/{user_id}/,nonsense, s3://photos/{user_id}/").unwrap_err();
     assert_eq!(faults.len(), 2, "{faults:?}");
     assert!(faults[0].contains("nonsense") && faults[1].contains("listed twice"), "{faults:?}");
 }

@@ -1,7 +1,8 @@
-//! What no template linter sees: that `template.yaml` keeps the promises of the code, and says what the code says.
+//! What no template linter sees: that `template.yaml` keeps the promises of the code, and says what
+//! the code says.
 //!
-//! It is read as text: what is compared are a few lines of it. What it becomes with every combination of its parameters,
-//! and whether a deployment takes that, `make validate` tells.
+//! It is read as text: what is compared are a few lines of it. What it becomes with every
+//! combination of its parameters, and whether a deployment takes that, `make validate` tells.
 
 #![expect(clippy::panic, reason = "a test may end with a message of its own")]
 
@@ -15,17 +16,23 @@ use serde_json::Value;
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+    fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
-/// The lines below a path of keys in a YAML file of two-space indentation, without that indentation.
+/// The lines below a path of keys in a YAML file of two-space indentation, without that
+/// indentation.
 fn section(yaml: &str, path: &[&str]) -> Vec<String> {
     let mut lines: Vec<String> = yaml.lines().map(str::to_owned).collect();
     for key in path {
-        let start = lines.iter().position(|line| line.split(": ").next().map(|k| k.trim_end_matches(':')) == Some(key));
+        let start = lines
+            .iter()
+            .position(|line| line.split(": ").next().map(|k| k.trim_end_matches(':')) == Some(key));
         let start = start.unwrap_or_else(|| panic!("template.yaml has no {key} of {path:?}"));
-        let mut below = vec![lines[start].split_once(": ").map_or("", |(_, value)| value).to_owned()];
-        let block = lines[start + 1..].iter().take_while(|line| line.is_empty() || line.starts_with(' '));
+        let mut below =
+            vec![lines[start].split_once(": ").map_or("", |(_, value)| value).to_owned()];
+        let block =
+            lines[start + 1..].iter().take_while(|line| line.is_empty() || line.starts_with(' '));
         below.extend(block.filter_map(|line| line.strip_prefix("  ")).map(str::to_owned));
         lines = if below.len() > 1 && below[0].is_empty() { below.split_off(1) } else { below };
     }
@@ -44,8 +51,12 @@ fn value(path: &[&str]) -> String {
 
 /// The keys right below a path.
 fn keys(path: &[&str]) -> BTreeSet<String> {
-    let lines = template(path).into_iter().filter(|line| !line.starts_with([' ', '#', '-']) && !line.is_empty());
-    lines.filter_map(|line| line.split_once(':').map(|(key, _)| key.trim_matches('\'').to_owned())).collect()
+    let lines = template(path)
+        .into_iter()
+        .filter(|line| !line.starts_with([' ', '#', '-']) && !line.is_empty());
+    lines
+        .filter_map(|line| line.split_once(':').map(|(key, _)| key.trim_matches('\'').to_owned()))
+        .collect()
 }
 
 /// Every resource and its type.
@@ -72,10 +83,17 @@ fn has_property(resource: &str, name: &str) -> bool {
 fn references(text: &str) -> BTreeSet<String> {
     let is_name = |c: char| c.is_ascii_alphanumeric();
     let of = |start: &str| -> Vec<String> {
-        let names = text.split(start).skip(1).map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default());
+        let names = text
+            .split(start)
+            .skip(1)
+            .map(|rest| rest.split(|c| !is_name(c)).next().unwrap_or_default());
         names.map(str::to_owned).collect()
     };
-    [of("!Ref "), of("!Ref '"), of("${"), of("!GetAtt ")].concat().into_iter().filter(|name| !name.is_empty()).collect()
+    [of("!Ref "), of("!Ref '"), of("${"), of("!GetAtt ")]
+        .concat()
+        .into_iter()
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 #[test]
@@ -86,10 +104,15 @@ fn a_message_stays_hidden_for_six_times_the_functions_timeout() {
     );
     assert_eq!(value(&["Resources", "Function", "Properties", "Timeout"]), "!Ref FunctionTimeout");
     let allowed = value(&["Parameters", "FunctionTimeout", "AllowedValues"]);
-    let allowed: BTreeSet<u32> =
-        allowed.trim_matches(['[', ']']).split(", ").map(|seconds| seconds.parse().expect("seconds")).collect();
+    let allowed: BTreeSet<u32> = allowed
+        .trim_matches(['[', ']'])
+        .split(", ")
+        .map(|seconds| seconds.parse().expect("seconds"))
+        .collect();
     let mut mapped = BTreeSet::new();
-    for line in template(&["Mappings", "VisibilityTimeouts"]).iter().filter(|line| line.starts_with('\'')) {
+    for line in
+        template(&["Mappings", "VisibilityTimeouts"]).iter().filter(|line| line.starts_with('\''))
+    {
         let (timeout, visibility) = line.split_once(": {Seconds: ").expect("a mapping");
         let timeout: u32 = timeout.trim_matches('\'').parse().expect("seconds");
         let visibility: u32 = visibility.trim_end_matches('}').parse().expect("seconds");
@@ -103,12 +126,16 @@ fn a_message_stays_hidden_for_six_times_the_functions_timeout() {
 #[test]
 fn the_event_source_has_exactly_the_properties_that_keep_messages() {
     let event = ["Resources", "Function", "Properties", "Events", "Messages", "Properties"];
-    let expected = ["BatchSize", "FunctionResponseTypes", "Queue", "ScalingConfig"].map(str::to_owned);
+    let expected =
+        ["BatchSize", "FunctionResponseTypes", "Queue", "ScalingConfig"].map(str::to_owned);
     assert_eq!(keys(&event), expected.into(), "a misspelt property passes every linter");
     let value_of = |key: &'static str| value(&[&event[..], &[key]].concat());
     assert_eq!(value_of("BatchSize"), "10");
     assert_eq!(value_of("FunctionResponseTypes"), "[ReportBatchItemFailures]");
-    assert_eq!(value(&[&event[..], &["ScalingConfig", "MaximumConcurrency"]].concat()), "!Ref MaximumConcurrency");
+    assert_eq!(
+        value(&[&event[..], &["ScalingConfig", "MaximumConcurrency"]].concat()),
+        "!Ref MaximumConcurrency"
+    );
     assert_eq!(value(&["Parameters", "MaximumConcurrency", "Default"]), "2");
     assert_eq!(value(&["Parameters", "MaximumConcurrency", "MinValue"]), "2");
 }
@@ -130,12 +157,20 @@ fn the_queues_keep_what_they_are_given() {
     // Everybody hears once of an erasure: at the last try.
     assert!(property("GivenUpRule", &["EventPattern"]).contains("- Try: !If [MakesQueue, 5, '*']"));
     for queue in resources_of("AWS::SQS::Queue") {
-        assert_eq!(property(&queue, &["SqsManagedSseEnabled"]), "!If [HasKmsKey, !Ref 'AWS::NoValue', true]");
-        assert_eq!(property(&queue, &["KmsMasterKeyId"]), "!If [HasKmsKey, !Ref KmsKeyArn, !Ref 'AWS::NoValue']");
+        assert_eq!(
+            property(&queue, &["SqsManagedSseEnabled"]),
+            "!If [HasKmsKey, !Ref 'AWS::NoValue', true]"
+        );
+        assert_eq!(
+            property(&queue, &["KmsMasterKeyId"]),
+            "!If [HasKmsKey, !Ref KmsKeyArn, !Ref 'AWS::NoValue']"
+        );
     }
     let seconds = |resource, name| -> u32 { property(resource, &[name]).parse().expect("seconds") };
-    let (queue, dead) =
-        (seconds("Queue", "MessageRetentionPeriod"), seconds("DeadLetterQueue", "MessageRetentionPeriod"));
+    let (queue, dead) = (
+        seconds("Queue", "MessageRetentionPeriod"),
+        seconds("DeadLetterQueue", "MessageRetentionPeriod"),
+    );
     // The most that SQS takes. A message's age counts from its first queue, in both.
     assert_eq!(dead, 1_209_600);
     assert!(queue < dead);
@@ -143,17 +178,27 @@ fn the_queues_keep_what_they_are_given() {
     assert!(seconds("DeadLetterAgeAlarm", "Threshold") + 86_400 <= dead - queue);
     let (stuck, hidden_at_most) = (seconds("NoProgressAlarm", "Threshold"), 5_400);
     assert!(hidden_at_most * 2 <= stuck && stuck < queue / 10);
-    assert!(template(&["Mappings", "VisibilityTimeouts"]).contains(&format!("'900': {{Seconds: {hidden_at_most}}}")));
+    assert!(
+        template(&["Mappings", "VisibilityTimeouts"])
+            .contains(&format!("'900': {{Seconds: {hidden_at_most}}}"))
+    );
 }
 
 #[test]
 fn what_cannot_be_made_again_outlives_the_stack() {
-    let kept =
-        [resources_of("AWS::SQS::Queue"), resources_of("AWS::S3::Bucket"), resources_of("AWS::S3::BucketPolicy")];
+    let kept = [
+        resources_of("AWS::SQS::Queue"),
+        resources_of("AWS::S3::Bucket"),
+        resources_of("AWS::S3::BucketPolicy"),
+    ];
     let kept = kept.concat();
     assert_eq!(kept.len(), 5, "{kept:?}");
     for resource in kept {
-        assert_eq!(value(&["Resources", &resource, "DeletionPolicy"]), "RetainExceptOnCreate", "{resource}");
+        assert_eq!(
+            value(&["Resources", &resource, "DeletionPolicy"]),
+            "RetainExceptOnCreate",
+            "{resource}"
+        );
         assert_eq!(value(&["Resources", &resource, "UpdateReplacePolicy"]), "Retain", "{resource}");
     }
 }
@@ -167,7 +212,8 @@ fn queues_topic_and_bucket_refuse_plain_text() {
         let text = template(&["Resources", &policy, "Properties"]).join("\n");
         let first = text.split("- Sid: ").nth(1).unwrap_or_default();
         assert!(first.starts_with("RefusePlainText\n"), "{policy}: {text}");
-        let words = ["Effect: Deny", "Principal: '*'", "Condition: {Bool: {aws:SecureTransport: 'false'}}"];
+        let words =
+            ["Effect: Deny", "Principal: '*'", "Condition: {Bool: {aws:SecureTransport: 'false'}}"];
         assert!(words.iter().all(|word| first.contains(word)), "{policy}: {text}");
         guarded.insert(policy.trim_end_matches("Policy").to_owned());
     }
@@ -177,13 +223,27 @@ fn queues_topic_and_bucket_refuse_plain_text() {
 #[test]
 fn stages_live_side_by_side() {
     let text = read("template.yaml");
-    let fixed = ["QueueName", "BucketName", "RoleName", "TopicName", "FunctionName", "AlarmName", "AliasName"];
+    let fixed = [
+        "QueueName",
+        "BucketName",
+        "RoleName",
+        "TopicName",
+        "FunctionName",
+        "AlarmName",
+        "AliasName",
+    ];
     for name in fixed {
         // As a key with a value of its own; a dimension of a metric is a value.
-        assert!(!text.lines().any(|line| line.starts_with(&format!("      {name}:"))), "{name} is fixed");
+        assert!(
+            !text.lines().any(|line| line.starts_with(&format!("      {name}:"))),
+            "{name} is fixed"
+        );
     }
-    let of_the_stack =
-        [("FunctionLogGroup", "LogGroupName"), ("Dashboard", "DashboardName"), ("SlackChannel", "ConfigurationName")];
+    let of_the_stack = [
+        ("FunctionLogGroup", "LogGroupName"),
+        ("Dashboard", "DashboardName"),
+        ("SlackChannel", "ConfigurationName"),
+    ];
     for (resource, name) in of_the_stack {
         assert!(property(resource, &[name]).contains("${AWS::StackName}"), "{resource}");
     }
@@ -200,7 +260,10 @@ fn every_setting_that_the_code_reads_can_be_set_from_the_template() {
         .skip(1)
         .step_by(2)
         .filter(|text| {
-            text.len() > 3 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte == b'3')
+            text.len() > 3
+                && text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_uppercase() || byte == b'_' || byte == b'3')
         })
         // Lambda's, cargo lambda's and the SDK's own.
         .filter(|name| !name.starts_with("AWS_") && !name.ends_with("_PROXY"))
@@ -212,7 +275,10 @@ fn every_setting_that_the_code_reads_can_be_set_from_the_template() {
     let parameters = keys(&["Parameters"]);
     for variable in read_by_code {
         let used = references(&template(&[&variables[..], &[&variable]].concat()).join("\n"));
-        assert!(used.iter().any(|name| parameters.contains(name)), "no parameter sets {variable}: {used:?}");
+        assert!(
+            used.iter().any(|name| parameters.contains(name)),
+            "no parameter sets {variable}: {used:?}"
+        );
     }
     assert_eq!(property("Function", &["LoggingConfig", "ApplicationLogLevel"]), "!Ref LogLevel");
 }
@@ -229,22 +295,30 @@ fn every_parameter_is_explained_has_its_place_in_the_form_and_does_something() {
     let below = ["Conditions", "Resources"].map(|part| template(&[part]).join("\n")).concat();
     let used = references(&below);
     for parameter in &in_form {
-        assert!(!template(&["Parameters", parameter, "Description"]).is_empty(), "{parameter} has no description");
+        assert!(
+            !template(&["Parameters", parameter, "Description"]).is_empty(),
+            "{parameter} has no description"
+        );
         assert!(used.contains(parameter), "{parameter} does nothing");
     }
-    assert!(text.len() < 1_000_000, "`sam deploy` uploads the template, and CloudFormation takes so much from S3");
+    assert!(
+        text.len() < 1_000_000,
+        "`sam deploy` uploads the template, and CloudFormation takes so much from S3"
+    );
 }
 
 const NOTHING: &str = "- !Ref AWS::NoValue";
 
-/// The role's statement with this `Sid`, without its indentation, and the condition on which the role has it, if any.
+/// The role's statement with this `Sid`, without its indentation, and the condition on which the
+/// role has it, if any.
 fn statement(sid: &str) -> (Vec<String>, Option<String>) {
     let text = read("template.yaml");
     let lines: Vec<&str> = text.lines().collect();
     let start = lines.iter().position(|line| line.trim() == format!("- Sid: {sid}"));
     let start = start.unwrap_or_else(|| panic!("template.yaml has no statement {sid}"));
     let indentation = " ".repeat(lines[start].find('-').unwrap_or_default() + 2);
-    let below: Vec<&str> = lines[start + 1..].iter().map_while(|line| line.strip_prefix(&indentation)).collect();
+    let below: Vec<&str> =
+        lines[start + 1..].iter().map_while(|line| line.strip_prefix(&indentation)).collect();
     let before = |distance: usize| lines[start - distance].trim();
     let condition = if before(2) == "- !If" {
         assert_eq!(lines[start + 1 + below.len()].trim(), NOTHING, "{sid}");
@@ -255,7 +329,11 @@ fn statement(sid: &str) -> (Vec<String>, Option<String>) {
     } else {
         None
     };
-    let below = below.into_iter().filter(|line| !line.trim_start().starts_with('#')).map(str::to_owned).collect();
+    let below = below
+        .into_iter()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .map(str::to_owned)
+        .collect();
     (below, condition)
 }
 
@@ -286,7 +364,11 @@ fn the_role_lists_only_below_a_users_prefix() {
     assert_eq!((times_allowed("s3:ListBucket"), times_allowed("s3:ListBucketVersions")), (4, 4));
     // Its listing knows no such condition: with it, nobody would be allowed anything.
     let (others, condition) = statement("LookIntoTargets");
-    let expected = ["s3:GetBucketVersioning", "s3:GetBucketObjectLockConfiguration", "s3:ListBucketMultipartUploads"];
+    let expected = [
+        "s3:GetBucketVersioning",
+        "s3:GetBucketObjectLockConfiguration",
+        "s3:ListBucketMultipartUploads",
+    ];
     assert_eq!(actions(&others), expected);
     assert!(!others.iter().any(|line| line.starts_with("Condition")), "{others:?}");
     assert_eq!((condition, times_allowed("s3:ListBucketMultipartUploads")), (None, 1));
@@ -296,7 +378,8 @@ fn the_role_lists_only_below_a_users_prefix() {
     assert_eq!(role.matches("Resource: '*'").count(), 2);
     let (join, condition) = statement("LetLambdaJoinVpc");
     assert!(
-        join.contains(&"Resource: '*'".to_owned()) && actions(&join).iter().all(|action| action.starts_with("ec2:"))
+        join.contains(&"Resource: '*'".to_owned())
+            && actions(&join).iter().all(|action| action.starts_with("ec2:"))
     );
     assert_eq!(condition.as_deref(), Some("HasVpc"));
     let (keep_out, condition) = statement("KeepCodeOutOfVpc");
@@ -307,7 +390,10 @@ fn the_role_lists_only_below_a_users_prefix() {
         "Condition:",
         "  'Null': {lambda:SourceFunctionArn: 'false'}",
     ];
-    assert_eq!((keep_out, condition.as_deref()), (expected.map(str::to_owned).into(), Some("HasVpc")));
+    assert_eq!(
+        (keep_out, condition.as_deref()),
+        (expected.map(str::to_owned).into(), Some("HasVpc"))
+    );
 }
 
 #[test]
@@ -327,13 +413,17 @@ fn the_role_of_a_dry_run_cannot_touch_an_object() {
     found.iter_mut().for_each(|action| *action = action.trim_end_matches([']', '\'']).to_owned());
     assert_eq!(found, [&expected[..], &bypass[..]].concat());
     assert_eq!(value(&["Conditions", "IsDryRun"]), "!Equals [!Ref DryRun, 'true']");
-    assert_eq!(value(&["Conditions", "BypassesGovernance"]), "!Equals [!Ref BypassGovernanceRetention, 'true']");
+    assert_eq!(
+        value(&["Conditions", "BypassesGovernance"]),
+        "!Equals [!Ref BypassGovernanceRetention, 'true']"
+    );
     // Every resource is below a prefix that takes at least one character for the user.
     let resources = erase.join("\n");
     assert_eq!(resources.matches(":s3:::").count(), 4);
     for number in ["1", "2", "3", "4"] {
         let object = format!(":s3:::${{Target{number}Bucket}}/${{Prefix}}*'");
-        let prefix = format!("Prefix: !Join ['?*', !Split ['{{user_id}}', !Ref Target{number}Prefix]]");
+        let prefix =
+            format!("Prefix: !Join ['?*', !Split ['{{user_id}}', !Ref Target{number}Prefix]]");
         assert!(resources.contains(&object) && resources.contains(&prefix), "{resources}");
     }
     for action in expected.into_iter().chain(["s3:BypassGovernanceRetention"]) {
@@ -362,16 +452,21 @@ fn the_role_touches_receipts_only_in_their_folder() {
 
 #[test]
 fn the_key_of_the_receipts_is_used_through_s3_alone() {
-    for (sid, allowed) in
-        [("UseReceiptsKey", &["kms:Decrypt", "kms:GenerateDataKey"][..]), ("DecryptReceipts", &["kms:Decrypt"][..])]
-    {
+    for (sid, allowed) in [
+        ("UseReceiptsKey", &["kms:Decrypt", "kms:GenerateDataKey"][..]),
+        ("DecryptReceipts", &["kms:Decrypt"][..]),
+    ] {
         let (key, condition) = statement(sid);
         assert_eq!(condition.as_deref(), Some("HasReceiptsKey"), "{sid}");
         assert_eq!(actions(&key), allowed, "{sid}");
         assert!(key.contains(&"Resource: !Ref ReceiptsKmsKeyId".to_owned()), "{sid}: {key:#?}");
         assert_eq!(
             section(&key.join("\n"), &["Condition", "StringEquals", "kms:ViaService"]),
-            ["!Sub", "- s3.${Region}.${AWS::URLSuffix}", "- Region: !Select [3, !Split [':', !Ref ReceiptsKmsKeyId]]"],
+            [
+                "!Sub",
+                "- s3.${Region}.${AWS::URLSuffix}",
+                "- Region: !Select [3, !Split [':', !Ref ReceiptsKmsKeyId]]"
+            ],
             "{sid}"
         );
     }
@@ -386,7 +481,8 @@ fn the_key_of_the_receipts_is_used_through_s3_alone() {
 
 #[test]
 fn the_bucket_of_the_receipts_has_an_owner_of_its_own() {
-    let variable = |name| value(&["Resources", "Function", "Properties", "Environment", "Variables", name]);
+    let variable =
+        |name| value(&["Resources", "Function", "Properties", "Environment", "Variables", name]);
     // The stack's own bucket is in the account of the stack, whichever account owns the targets.
     assert_eq!(
         variable("EXPECTED_RECEIPTS_OWNER"),
@@ -398,15 +494,33 @@ fn the_bucket_of_the_receipts_has_an_owner_of_its_own() {
 #[test]
 fn nobody_else_sends_where_senders_are_named() {
     let (send, condition) = statement("LetSendersSend");
-    assert_eq!((actions(&send), condition.as_deref()), (vec!["sqs:SendMessage".to_owned()], Some("HasSenders")));
+    assert_eq!(
+        (actions(&send), condition.as_deref()),
+        (vec!["sqs:SendMessage".to_owned()], Some("HasSenders"))
+    );
     let (refuse, condition) = statement("RefuseOtherSenders");
-    assert_eq!((actions(&refuse), condition.as_deref()), (vec!["sqs:SendMessage".to_owned()], Some("HasSenders")));
-    assert!(refuse.contains(&"Effect: Deny".to_owned()) && refuse.contains(&"Principal: '*'".to_owned()));
+    assert_eq!(
+        (actions(&refuse), condition.as_deref()),
+        (vec!["sqs:SendMessage".to_owned()], Some("HasSenders"))
+    );
+    assert!(
+        refuse.contains(&"Effect: Deny".to_owned())
+            && refuse.contains(&"Principal: '*'".to_owned())
+    );
     // Without itself, the function could not hand over to itself.
-    let excepted = "    aws:PrincipalArn: !Split [',', !Sub '${SenderPrincipalArns},${FunctionRole.Arn}']".to_owned();
-    assert!(refuse.contains(&"  ArnNotEquals:".to_owned()) && refuse.contains(&excepted), "{refuse:#?}");
+    let excepted =
+        "    aws:PrincipalArn: !Split [',', !Sub '${SenderPrincipalArns},${FunctionRole.Arn}']"
+            .to_owned();
+    assert!(
+        refuse.contains(&"  ArnNotEquals:".to_owned()) && refuse.contains(&excepted),
+        "{refuse:#?}"
+    );
     let (topic, condition) = statement("LetTopicSend");
-    assert!(topic.contains(&"Condition: {ArnEquals: {aws:SourceArn: !Ref WithdrawalTopicArn}}".to_owned()));
+    assert!(
+        topic.contains(
+            &"Condition: {ArnEquals: {aws:SourceArn: !Ref WithdrawalTopicArn}}".to_owned()
+        )
+    );
     assert_eq!(condition.as_deref(), Some("HasWithdrawalTopic"));
     // Neither a wildcard nor a whole account.
     let pattern = value(&["Parameters", "SenderPrincipalArns", "AllowedPattern"]);
@@ -428,7 +542,10 @@ fn whoever_tells_what_is_left_reads_only_that() {
     // Of keys that it does not know, it uses only that of the topic.
     let (key, condition) = statement("UseKeyOfTopic");
     assert_eq!(condition.as_deref(), Some("HasAlarmTopic"));
-    let bound = ["kms:ViaService: !Sub 'sns.", "kms:EncryptionContext:aws:sns:topicArn: !Ref AlarmTopicArn"];
+    let bound = [
+        "kms:ViaService: !Sub 'sns.",
+        "kms:EncryptionContext:aws:sns:topicArn: !Ref AlarmTopicArn",
+    ];
     assert!(bound.iter().all(|words| key.join("\n").contains(words)), "{key:#?}");
     for role in ["GivenUpRuleRole", "TellerRole"] {
         assert!(!template(&["Resources", role]).join("\n").contains("Resource: '*'"), "{role}");
@@ -437,7 +554,9 @@ fn whoever_tells_what_is_left_reads_only_that() {
 
 #[test]
 fn nobody_acts_from_slack() {
-    assert!(!has_property("SlackRole", "Policies") && !has_property("SlackRole", "ManagedPolicyArns"));
+    assert!(
+        !has_property("SlackRole", "Policies") && !has_property("SlackRole", "ManagedPolicyArns")
+    );
     let guardrails = property("SlackChannel", &["GuardrailPolicies"]);
     assert_eq!(guardrails, "[!Sub 'arn:${AWS::Partition}:iam::aws:policy/AWSDenyAll']");
 }
@@ -453,8 +572,8 @@ fn nothing_in_a_parameter_can_widen_the_policy() {
         let folders = if name == "Receipts" { r#"([^/{}*?$,"\\]+/)*"# } else { "([^/{}*?$,]+/)*" };
         assert!(pattern.contains(folders), "{name}: {pattern}");
         assert!(name == "Receipts" || pattern.contains(r"\{user_id\}/"), "{name}: {pattern}");
-        // With more, the policy would be longer than the 10,240 characters that IAM takes, or the settings longer than
-        // the 4 KB that Lambda takes:
+        // With more, the policy would be longer than the 10,240 characters that IAM takes, or the
+        // settings longer than the 4 KB that Lambda takes:
         // https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
         // https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
         let longest = if name == "Receipts" { "256" } else { "512" };
@@ -465,7 +584,8 @@ fn nothing_in_a_parameter_can_widen_the_policy() {
 /// The dashboard's widgets, with 1 for whatever is put in.
 fn widgets() -> Vec<Value> {
     let body = template(&["Resources", "Dashboard", "Properties", "DashboardBody"]);
-    let text: Vec<&str> = body.iter().map(|line| line.trim()).skip_while(|line| *line != "- |").skip(1).collect();
+    let text: Vec<&str> =
+        body.iter().map(|line| line.trim()).skip_while(|line| *line != "- |").skip(1).collect();
     let text = text.join(" ");
     let text = text.split("- QueueName: ").next().unwrap_or_default();
     let mut parts = text.split("${");
@@ -474,7 +594,8 @@ fn widgets() -> Vec<Value> {
         json.push('1');
         json.push_str(part.split_once('}').map_or("", |(_, rest)| rest));
     }
-    let body: Value = serde_json::from_str(&json).unwrap_or_else(|error| panic!("the dashboard is no JSON: {error}"));
+    let body: Value = serde_json::from_str(&json)
+        .unwrap_or_else(|error| panic!("the dashboard is no JSON: {error}"));
     body["widgets"].as_array().expect("widgets").clone()
 }
 
@@ -499,12 +620,14 @@ fn assert_is_emitted(place: &str, namespace: &str, metric: &str, dimension: &str
     let ours = METRICS.map(|(name, _)| name);
     let all = OF_AWS.into_iter().chain([(NAMESPACE, DIMENSION, &ours[..])]);
     let found = all.into_iter().find(|(name, ..)| *name == namespace);
-    let (_, dimensions, metrics) = found.unwrap_or_else(|| panic!("{place}: nobody emits into {namespace}"));
+    let (_, dimensions, metrics) =
+        found.unwrap_or_else(|| panic!("{place}: nobody emits into {namespace}"));
     assert_eq!(dimension, dimensions, "{place}");
     assert!(metrics.contains(&metric), "{place}: nobody emits {namespace} {metric}");
 }
 
-/// The YAML of every metric that an alarm is about: that of the alarm itself, or of each `Metric` in its `Metrics`.
+/// The YAML of every metric that an alarm is about: that of the alarm itself, or of each `Metric`
+/// in its `Metrics`.
 fn metrics_of(alarm: &str) -> Vec<String> {
     let properties = template(&["Resources", alarm, "Properties"]).join("\n");
     if !has_property(alarm, "Metrics") {
@@ -538,7 +661,8 @@ fn every_alarm_is_about_a_metric_that_is_emitted() {
             assert!(dimensions.contains(&watched), "{alarm} watches {dimensions}");
         }
         let of = |name: &str| property(&alarm, &[name]);
-        // A metric that nobody emits, because nothing happens, is no alarm; whoever listens hears every alarm.
+        // A metric that nobody emits, because nothing happens, is no alarm; whoever listens hears
+        // every alarm.
         assert_eq!(of("TreatMissingData"), "notBreaching", "{alarm}");
         let told = "!If [HasAlerts, [!If [HasAlarmTopic, !Ref AlarmTopicArn, !Ref AlertTopic]], !Ref 'AWS::NoValue']";
         assert_eq!(of("AlarmActions"), told, "{alarm}");
@@ -551,7 +675,9 @@ fn most_of_a_days_erasures_finding_nothing_is_an_alarm() {
     let alarm = "FoundNothingAlarm";
     let metrics = property(alarm, &["Metrics"]);
     assert!(
-        metrics.contains("Expression: IF(completed >= 5, 100 * nothing / completed, 0) ReturnData: true"),
+        metrics.contains(
+            "Expression: IF(completed >= 5, 100 * nothing / completed, 0) ReturnData: true"
+        ),
         "{metrics}"
     );
     for (id, metric) in [("completed", "ErasuresCompleted"), ("nothing", "ErasuresFoundNothing")] {
@@ -570,7 +696,10 @@ fn most_of_a_days_erasures_finding_nothing_is_an_alarm() {
 fn the_dashboard_shows_every_alarm() {
     let dashboard = template(&["Resources", "Dashboard", "Properties"]).join("\n");
     for alarm in resources_of("AWS::CloudWatch::Alarm") {
-        assert!(dashboard.contains(&format!("!GetAtt {alarm}.Arn")), "the dashboard does not show {alarm}");
+        assert!(
+            dashboard.contains(&format!("!GetAtt {alarm}.Arn")),
+            "the dashboard does not show {alarm}"
+        );
     }
 }
 
@@ -580,7 +709,8 @@ fn the_dashboard_shows_every_metric_that_the_code_emits_and_no_other() {
     for widget in widgets() {
         let title = widget["properties"]["title"].as_str().unwrap_or_default().to_owned();
         for metric in widget["properties"]["metrics"].as_array().into_iter().flatten() {
-            let words: Vec<&str> = metric.as_array().expect("a metric").iter().filter_map(Value::as_str).collect();
+            let words: Vec<&str> =
+                metric.as_array().expect("a metric").iter().filter_map(Value::as_str).collect();
             match words[..] {
                 [namespace, name, dimension, _] => {
                     assert_is_emitted(&title, namespace, name, dimension);
@@ -634,8 +764,14 @@ fn every_alarm_says_what_to_do_first_and_links_to_a_heading_of_the_runbook() {
     for alarm in resources_of("AWS::CloudWatch::Alarm") {
         let description = property(&alarm, &["AlarmDescription"]);
         let link = description.rsplit(' ').next().unwrap_or_default();
-        assert!(link.starts_with("${RunbookUrl}#"), "{alarm} does not end with a link: {description}");
-        assert!(description.contains(" First "), "{alarm} does not say what to do first: {description}");
+        assert!(
+            link.starts_with("${RunbookUrl}#"),
+            "{alarm} does not end with a link: {description}"
+        );
+        assert!(
+            description.contains(" First "),
+            "{alarm} does not say what to do first: {description}"
+        );
     }
     // The state machine has a name of its own for it.
     let text = read("template.yaml").replace("${Runbook}#", "${RunbookUrl}#");
@@ -653,7 +789,10 @@ fn every_alarm_says_what_to_do_first_and_links_to_a_heading_of_the_runbook() {
 
 #[test]
 fn days_are_seconds_and_the_alarm_comes_before_the_law() {
-    assert_eq!(property("OldestErasureAlarm", &["Threshold"]), "!FindInMap [Days, !Ref OldestErasureDays, Seconds]");
+    assert_eq!(
+        property("OldestErasureAlarm", &["Threshold"]),
+        "!FindInMap [Days, !Ref OldestErasureDays, Seconds]"
+    );
     let allowed = value(&["Parameters", "OldestErasureDays", "AllowedValues"]);
     let mapped: Vec<String> = template(&["Mappings", "Days"])
         .iter()
@@ -672,9 +811,14 @@ fn days_are_seconds_and_the_alarm_comes_before_the_law() {
 #[test]
 fn the_rules_wait_for_the_names_that_receipts_have() {
     let incomplete = Verdict::Incomplete { delivery: 1, reason: String::new() };
-    let key = format!("wildcard: !Sub '${{ReceiptsPrefix}}*/{}.json'", Verdict::Erased { found_nothing: false }.name());
+    let key = format!(
+        "wildcard: !Sub '${{ReceiptsPrefix}}*/{}.json'",
+        Verdict::Erased { found_nothing: false }.name()
+    );
     assert!(property("ErasedRule", &["EventPattern"]).contains(&key));
     let key = format!("${{ReceiptsPrefix}}*/{}-${{Try}}.json", incomplete.name());
     assert!(property("GivenUpRule", &["EventPattern"]).contains(&key));
-    assert!(property("Receipts", &["NotificationConfiguration"]).contains("{EventBridgeEnabled: true}"));
+    assert!(
+        property("Receipts", &["NotificationConfiguration"]).contains("{EventBridgeEnabled: true}")
+    );
 }

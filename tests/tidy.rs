@@ -12,7 +12,8 @@ fn root() -> PathBuf {
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = root().join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
+    fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("cannot read {}: {error}", path.display()))
 }
 
 /// A source file without its comments and unit tests.
@@ -40,7 +41,8 @@ fn source_files() -> BTreeSet<String> {
     files
 }
 
-/// The layers, from the top. A file imports from its own folder and from lower layers, never from its own layer or above.
+/// The layers, from the top. A file imports from its own folder and from lower layers, never from
+/// its own layer or above.
 const LAYERS: [&[&str]; 7] = [
     &["main"],
     &["lambda", "aws"],
@@ -62,12 +64,15 @@ fn layer_of(module: &str) -> usize {
     found.unwrap_or_else(|| panic!("{module} is in no layer: add it to LAYERS"))
 }
 
-/// The file that a path of modules names, if it names one: `erasure::split::Sample` is in `src/erasure/split.rs`.
+/// The file that a path of modules names, if it names one: `erasure::split::Sample` is in
+/// `src/erasure/split.rs`.
 fn file_of(path: &str, files: &BTreeSet<String>) -> Option<String> {
     let mut names = path.split("::").collect::<Vec<_>>();
     while !names.is_empty() {
         let stem = format!("src/{}", names.join("/"));
-        let found = [format!("{stem}.rs"), format!("{stem}/mod.rs")].into_iter().find(|file| files.contains(file));
+        let found = [format!("{stem}.rs"), format!("{stem}/mod.rs")]
+            .into_iter()
+            .find(|file| files.contains(file));
         if found.is_some() {
             return found;
         }
@@ -81,14 +86,18 @@ fn imports_of(file: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
     let text = code(file);
     let folder = file.trim_start_matches("src/").rsplit_once('/').map_or("", |(folder, _)| folder);
     let own_path = |rest: &str| format!("{}::{rest}", folder.replace('/', "::"));
-    let paths = ["crate::", "erase_user_files::", "super::", "self::"].into_iter().flat_map(|prefix| {
-        text.split(prefix).skip(1).map(move |rest| {
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':').unwrap_or(rest.len());
-            (prefix, rest[..end].trim_end_matches(':'))
-        })
+    let paths =
+        ["crate::", "erase_user_files::", "super::", "self::"].into_iter().flat_map(|prefix| {
+            text.split(prefix).skip(1).map(move |rest| {
+                let end = rest
+                    .find(|c: char| !c.is_alphanumeric() && c != '_' && c != ':')
+                    .unwrap_or(rest.len());
+                (prefix, rest[..end].trim_end_matches(':'))
+            })
+        });
+    let paths = paths.map(|(prefix, rest)| {
+        if ["super::", "self::"].contains(&prefix) { own_path(rest) } else { rest.to_owned() }
     });
-    let paths = paths
-        .map(|(prefix, rest)| if ["super::", "self::"].contains(&prefix) { own_path(rest) } else { rest.to_owned() });
     paths.filter_map(|path| file_of(&path, files)).filter(|imported| imported != file).collect()
 }
 
@@ -98,7 +107,10 @@ fn imports_only_go_down() {
     for file in files.iter().filter(|file| *file != "src/lib.rs") {
         for imported in imports_of(file, &files) {
             let (from, to) = (module_of(file), module_of(&imported));
-            assert!(from == to || layer_of(from) < layer_of(to), "{file} imports {imported}, which is not below it");
+            assert!(
+                from == to || layer_of(from) < layer_of(to),
+                "{file} imports {imported}, which is not below it"
+            );
         }
     }
 }
@@ -106,15 +118,21 @@ fn imports_only_go_down() {
 #[test]
 fn no_files_import_each_other_in_a_circle() {
     let files = source_files();
-    let mut left: BTreeMap<_, _> = files.iter().map(|file| (file.clone(), imports_of(file, &files))).collect();
+    let mut left: BTreeMap<_, _> =
+        files.iter().map(|file| (file.clone(), imports_of(file, &files))).collect();
     left.remove("src/lib.rs");
     // Files that import none of the rest are taken away until there is no rest.
-    while let Some(file) =
-        left.iter().find(|(_, imports)| imports.iter().all(|it| !left.contains_key(it))).map(|(f, _)| f.clone())
+    while let Some(file) = left
+        .iter()
+        .find(|(_, imports)| imports.iter().all(|it| !left.contains_key(it)))
+        .map(|(f, _)| f.clone())
     {
         left.remove(&file);
     }
-    assert!(left.is_empty(), "a circle among these files, or files that import from one: {left:#?}");
+    assert!(
+        left.is_empty(),
+        "a circle among these files, or files that import from one: {left:#?}"
+    );
 }
 
 #[test]

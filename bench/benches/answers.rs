@@ -1,5 +1,5 @@
-//! What one page of 1,000 objects costs the function's CPU: its listing, and its deletion, with the SDK and all checks,
-//! without a network.
+//! What one page of 1,000 objects costs the function's CPU: its listing, and its deletion, with the
+//! SDK and all checks, without a network.
 
 use std::time::Duration;
 
@@ -7,7 +7,9 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::SdkBody;
-use aws_smithy_runtime_api::client::http::{HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::http::StatusCode;
 use divan::Bencher;
 use divan::counter::ItemsCount;
@@ -51,7 +53,8 @@ fn list(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn delete(bencher: Bencher<'_, '_>) {
-    let entries: String = keys().map(|key| format!("<Deleted><Key>{key}</Key></Deleted>")).collect();
+    let entries: String =
+        keys().map(|key| format!("<Deleted><Key>{key}</Key></Deleted>")).collect();
     let (runtime, s3, prefix) = scene(format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DeleteResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
          {entries}</DeleteResult>"

@@ -42,7 +42,11 @@ pub async fn run(settings: &Settings, users: usize, whale: u64) -> Result<Report
     let outcome = world.run().await?;
     see_when(&mut crowd, &outcome);
 
-    let huge = if whale > 0 { format!("one of them with {}", thousands(whale)) } else { "no whale".to_owned() };
+    let huge = if whale > 0 {
+        format!("one of them with {}", thousands(whale))
+    } else {
+        "no whale".to_owned()
+    };
     let title = format!("A crowd: {users} users, {huge}, timeout {} s", settings.timeout.as_secs());
     let mut report = Report::new(title);
     describe(&mut report, settings, &outcome, &crowd);
@@ -74,7 +78,8 @@ fn make_up(seed: u64, users: usize, whale: u64) -> Vec<User> {
 }
 
 fn see_when(crowd: &mut [User], outcome: &Outcome) {
-    let puts = outcome.requests.iter().filter_map(|request| Some((request.key.as_deref()?, request.end?)));
+    let puts =
+        outcome.requests.iter().filter_map(|request| Some((request.key.as_deref()?, request.end?)));
     let stored: HashMap<&str, Instant> = puts.collect();
     let mut ends = HashMap::new();
     let mut beside = Vec::new();
@@ -87,7 +92,8 @@ fn see_when(crowd: &mut [User], outcome: &Outcome) {
         }
     }
     for user in crowd {
-        user.done_after = stored.get(receipt_key(&user.request).as_str()).map(|stored| *stored - outcome.begin);
+        user.done_after =
+            stored.get(receipt_key(&user.request).as_str()).map(|stored| *stored - outcome.begin);
         user.acknowledged_after = ends.get(user.request.as_str()).map(|end| *end - outcome.begin);
         user.is_beside_whale = beside.contains(&user.request.as_str());
     }
@@ -97,22 +103,38 @@ fn describe(report: &mut Report, settings: &Settings, outcome: &Outcome, crowd: 
     let took = outcome.end - outcome.begin;
     let objects: u64 = crowd.iter().map(|user| user.objects).sum();
     let per_second = rough(objects) / took.as_secs_f64();
-    let limit = settings.keys_per_second().saturating_mul(u32::try_from(settings.concurrency).unwrap_or(u32::MAX));
+    let limit = settings
+        .keys_per_second()
+        .saturating_mul(u32::try_from(settings.concurrency).unwrap_or(u32::MAX));
     report.row("users, objects", format!("{}, {}", crowd.len(), thousands(objects)));
     report.row("environments", settings.concurrency);
     report.row("invocations", outcome.invocations.len());
     report.row("time until all were done", seconds(took));
-    report.row("keys per second", format!("{per_second:.0}: {} of the limit", percent(per_second, f64::from(limit))));
+    report.row(
+        "keys per second",
+        format!("{per_second:.0}: {} of the limit", percent(per_second, f64::from(limit))),
+    );
     let refused = outcome.requests.iter().filter(|request| request.is_refused).count();
-    report.row("requests to S3, of these refused", format!("{}, {refused}", outcome.requests.len()));
+    report
+        .row("requests to S3, of these refused", format!("{}, {refused}", outcome.requests.len()));
     let is_small = |user: &&User| user.objects <= SMALL;
     let done = |users: Vec<&User>| Spread::of(users.iter().filter_map(|user| user.done_after));
-    report.row("waits are", "from the start until the receipt is stored: least / median / 95 % / most");
+    report.row(
+        "waits are",
+        "from the start until the receipt is stored: least / median / 95 % / most",
+    );
     report.row("all small users (0 to 300 objects)", done(crowd.iter().filter(is_small).collect()));
-    report.row("the smallest (0 to 10 objects)", done(crowd.iter().filter(|user| user.objects <= 10).collect()));
-    report.row("large users (5,000 objects)", done(crowd.iter().filter(|user| user.objects == LARGE).collect()));
+    report.row(
+        "the smallest (0 to 10 objects)",
+        done(crowd.iter().filter(|user| user.objects <= 10).collect()),
+    );
+    report.row(
+        "large users (5,000 objects)",
+        done(crowd.iter().filter(|user| user.objects == LARGE).collect()),
+    );
     if let Some(whale) = crowd.iter().find(|user| user.id == WHALE) {
-        let beside: Vec<&User> = crowd.iter().filter(is_small).filter(|user| user.is_beside_whale).collect();
+        let beside: Vec<&User> =
+            crowd.iter().filter(is_small).filter(|user| user.is_beside_whale).collect();
         report.row("small users in a batch with the whale", beside.len());
         let acknowledged = Spread::of(beside.iter().filter_map(|user| user.acknowledged_after));
         report.row("their receipts", done(beside));
@@ -121,23 +143,40 @@ fn describe(report: &mut Report, settings: &Settings, outcome: &Outcome, crowd: 
     }
     for lane in 0..settings.concurrency {
         let of_lane = outcome.invocations.iter().filter(|invocation| invocation.lane == lane);
-        let last =
-            of_lane.max_by_key(|invocation| invocation.end).map(|invocation| invocation.usage).unwrap_or_default();
-        let text = format!("{:.2} s, {:.1} MiB", last.cpu.as_secs_f64(), rough(last.peak_kib) / 1_024.0);
+        let last = of_lane
+            .max_by_key(|invocation| invocation.end)
+            .map(|invocation| invocation.usage)
+            .unwrap_or_default();
+        let text =
+            format!("{:.2} s, {:.1} MiB", last.cpu.as_secs_f64(), rough(last.peak_kib) / 1_024.0);
         report.row(&format!("CPU and peak memory of environment {lane}"), text);
     }
 }
 
-fn check(report: &mut Report, settings: &Settings, world: &World, outcome: &Outcome, crowd: &[User]) {
+fn check(
+    report: &mut Report,
+    settings: &Settings,
+    world: &World,
+    outcome: &Outcome,
+    crowd: &[User],
+) {
     let done = crowd.iter().filter(|user| user.done_after.is_some()).count();
-    report.check(done == crowd.len(), format!("all are done: {done} of {} have their receipt", crowd.len()));
+    report.check(
+        done == crowd.len(),
+        format!("all are done: {done} of {} have their receipt", crowd.len()),
+    );
     let left = world.store.count(PHOTOS, "");
     report.check(left == 0, format!("nothing is left ({left} objects)"));
-    let counted = |user: &User| world.receipt(&user.request).unwrap_or_default()["objects"].as_u64();
+    let counted =
+        |user: &User| world.receipt(&user.request).unwrap_or_default()["objects"].as_u64();
     let wrong = crowd.iter().filter(|user| counted(user) != Some(user.objects)).count();
     report.check(wrong == 0, format!("every tally is exact ({wrong} are not)"));
-    let given_back: usize = outcome.invocations.iter().map(|invocation| invocation.given_back).sum();
-    report.check(outcome.depth == (0, 0) && given_back == 0, "every message was done at its first delivery");
+    let given_back: usize =
+        outcome.invocations.iter().map(|invocation| invocation.given_back).sum();
+    report.check(
+        outcome.depth == (0, 0) && given_back == 0,
+        "every message was done at its first delivery",
+    );
     let has_whale = crowd.iter().any(|user| user.id == WHALE);
     let others = || crowd.iter().filter(|user| user.id != WHALE);
     let last = others().filter_map(|user| user.done_after).max().unwrap_or_default();
@@ -150,8 +189,8 @@ fn check(report: &mut Report, settings: &Settings, world: &World, outcome: &Outc
     report.check(last <= longest, text);
 }
 
-/// What users with so many keys in all have to wait at most: the whale takes one environment from them, or half of the
-/// only one, and two timeouts are for batches that it is in.
+/// What users with so many keys in all have to wait at most: the whale takes one environment from
+/// them, or half of the only one, and two timeouts are for batches that it is in.
 fn longest_wait(settings: &Settings, keys: u64, has_whale: bool) -> Duration {
     let environments = u32::try_from(settings.concurrency).unwrap_or(u32::MAX);
     let share = match (has_whale, environments) {

@@ -100,7 +100,8 @@ impl Environment {
         let (tasks, receiver) = mpsc::channel(1);
         let tasks_to_come = tokio::sync::Mutex::new(receiver);
         let first_poll = OnceLock::new();
-        let runtime = Arc::new(Runtime { timeout, tasks: tasks_to_come, first_poll, open: Mutex::default() });
+        let runtime =
+            Arc::new(Runtime { timeout, tasks: tasks_to_come, first_poll, open: Mutex::default() });
         let answering = Arc::clone(&runtime);
         let mut servers = JoinSet::new();
         servers.spawn(async move {
@@ -132,7 +133,8 @@ impl Environment {
         Ok(Self { child, timeout, tasks, begin, runtime, hops, _servers: servers, _quota: quota })
     }
 
-    /// Has the function work on an event. Lambda would end it at its timeout; here that is the end of the run.
+    /// Has the function work on an event. Lambda would end it at its timeout; here that is the end
+    /// of the run.
     pub(crate) async fn invoke(&mut self, id: &str, event: String) -> Result<Reply, Error> {
         let (reply, answered) = oneshot::channel();
         let task = Task { id: id.to_owned(), event, reply };
@@ -190,7 +192,10 @@ impl Runtime {
         let headers = [
             ("lambda-runtime-aws-request-id", id),
             ("lambda-runtime-deadline-ms", deadline.to_string()),
-            ("lambda-runtime-invoked-function-arn", "arn:aws:lambda:us-east-1:000000000000:function:bench".to_owned()),
+            (
+                "lambda-runtime-invoked-function-arn",
+                "arn:aws:lambda:us-east-1:000000000000:function:bench".to_owned(),
+            ),
         ];
         for (name, value) in headers {
             if let Ok(value) = value.parse() {
@@ -208,7 +213,9 @@ impl Runtime {
         }
     }
 
-    fn locked(&self) -> std::sync::MutexGuard<'_, Option<(String, Instant, oneshot::Sender<Reply>)>> {
+    fn locked(
+        &self,
+    ) -> std::sync::MutexGuard<'_, Option<(String, Instant, oneshot::Sender<Reply>)>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,7 +17,9 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The system does not tell what a process uses.
-    #[error("read what a process uses: only Linux tells it, in /proc, and every check of CPU and memory needs it")]
+    #[error(
+        "read what a process uses: only Linux tells it, in /proc, and every check of CPU and memory needs it"
+    )]
     NoUsage,
     /// A port could not be opened.
     #[error("listen on the loopback interface: {0}")]
@@ -34,7 +36,10 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn file(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { doing, path: path.into(), source }
     }
 }

@@ -25,9 +25,13 @@ pub(crate) async fn listen() -> Result<(TcpListener, String), Error> {
     Ok((listener, address))
 }
 
-/// Serves until it is dropped, and then ends every connection. Where a client hangs up, the future of its request is
-/// dropped.
-pub(crate) async fn serve<S, B>(listener: TcpListener, tls: Option<TlsAcceptor>, service: S) -> Infallible
+/// Serves until it is dropped, and then ends every connection. Where a client hangs up, the future
+/// of its request is dropped.
+pub(crate) async fn serve<S, B>(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    service: S,
+) -> Infallible
 where
     S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
     S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,

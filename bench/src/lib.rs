@@ -1,4 +1,5 @@
-//! Long runs of the function's real binary against models of S3, SQS and Lambda, and what they measure.
+//! Long runs of the function's real binary against models of S3, SQS and Lambda, and what they
+//! measure.
 //!
 //! | module | one line |
 //! |---|---|

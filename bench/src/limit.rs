@@ -11,7 +11,8 @@ use crate::partition::Partition;
 /// What S3 lets a partition take.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Limit {
-    /// Keys per second, each from so long on after the first keys that anybody asked for. The first is there from zero on.
+    /// Keys per second, each from so long on after the first keys that anybody asked for. The first
+    /// is there from zero on.
     pub steps: Vec<(Duration, u32)>,
     /// How it says no.
     pub refusal: Refusal,
@@ -32,7 +33,10 @@ pub enum Refusal {
 impl Limit {
     /// One that stays, and refuses whole requests for nothing.
     pub fn of(keys_per_second: u32) -> Self {
-        Self { steps: vec![(Duration::ZERO, keys_per_second)], refusal: Refusal::Request { cost: 0.0 } }
+        Self {
+            steps: vec![(Duration::ZERO, keys_per_second)],
+            refusal: Refusal::Request { cost: 0.0 },
+        }
     }
 
     /// Keys per second, so long after the start.
@@ -56,7 +60,9 @@ impl Partitions {
 
     /// How many keys of a request are taken: the first of them.
     pub(crate) fn take(&self, bucket: &str, keys: usize, now: Instant) -> usize {
-        let Some(limit) = &self.limit else { return keys };
+        let Some(limit) = &self.limit else {
+            return keys;
+        };
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         let cost = match limit.refusal {
             Refusal::Request { cost } => Some(cost),
@@ -85,7 +91,8 @@ mod tests {
         let limit = Limit { steps, refusal: Refusal::Request { cost: 0.5 } };
         let partitions = Partitions::new(Some(limit));
         let begin = Instant::now();
-        let take = |bucket, keys, ms| partitions.take(bucket, keys, begin + Duration::from_millis(ms));
+        let take =
+            |bucket, keys, ms| partitions.take(bucket, keys, begin + Duration::from_millis(ms));
         assert_eq!([take("a", 100, 0), take("b", 100, 0)], [100, 100], "each bucket has its own");
         assert_eq!(take("a", 10, 0), 0);
         assert_eq!(take("a", 10, 140), 0, "the refusal has cost 5 keys");

@@ -24,7 +24,10 @@ pub(crate) fn today() -> String {
     let written = Timestamp::from(SystemTime::now()).format(TimestampFormat::DateTime, &mut text);
     let text = String::from_utf8(text).unwrap_or_default();
     // 2026-11-23T16:40:11.123Z
-    written.map_or_else(|_| String::new(), |()| text.chars().take(16).collect::<String>().replace('T', " "))
+    written.map_or_else(
+        |_| String::new(),
+        |()| text.chars().take(16).collect::<String>().replace('T', " "),
+    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The event source mapping: takes messages from the queue in batches and has environments work on them.
+//! The event source mapping: takes messages from the queue in batches and has environments work on
+//! them.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -54,7 +55,11 @@ pub(crate) async fn feed(
     }
 }
 
-fn given_back(id: &str, body: Result<String, String>, messages: &[Message]) -> Result<HashSet<String>, Error> {
+fn given_back(
+    id: &str,
+    body: Result<String, String>,
+    messages: &[Message],
+) -> Result<HashSet<String>, Error> {
     let Ok(body) = body else {
         // An error gives everything back.
         return Ok(messages.iter().map(|message| message.id.clone()).collect());
@@ -62,7 +67,9 @@ fn given_back(id: &str, body: Result<String, String>, messages: &[Message]) -> R
     let answer: Value = serde_json::from_str(&body)
         .map_err(|error| Error::Function(format!("invocation {id} answered {body:?}: {error}")))?;
     let failures = answer["batchItemFailures"].as_array().into_iter().flatten();
-    Ok(failures.filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned)).collect())
+    Ok(failures
+        .filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned))
+        .collect())
 }
 
 fn record(message: &Message) -> Value {

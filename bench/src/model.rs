@@ -1,4 +1,5 @@
-//! A model of S3: what this function asks of it, with S3's latency and S3's limit. The protocol is that of `s3s`.
+//! A model of S3: what this function asks of it, with S3's latency and S3's limit. The protocol is
+//! that of `s3s`.
 
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,11 +10,13 @@ use futures::TryStreamExt;
 use hyper::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use s3s::dto::{
-    BucketVersioningStatus, CommonPrefix, DeleteObjectInput, DeleteObjectOutput, DeleteObjectsInput,
-    DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, EncodingType, Error as KeyError, GetBucketVersioningInput,
-    GetBucketVersioningOutput, GetObjectInput, GetObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
-    ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsV2Input, ListObjectsV2Output, Object,
-    ObjectIdentifier, ObjectStorageClass, PutObjectInput, PutObjectOutput, StreamingBlob, Timestamp,
+    BucketVersioningStatus, CommonPrefix, DeleteObjectInput, DeleteObjectOutput,
+    DeleteObjectsInput, DeleteObjectsOutput, DeletedObject, ETag, ETagCondition, EncodingType,
+    Error as KeyError, GetBucketVersioningInput, GetBucketVersioningOutput, GetObjectInput,
+    GetObjectOutput, ListMultipartUploadsInput, ListMultipartUploadsOutput,
+    ListObjectVersionsInput, ListObjectVersionsOutput, ListObjectsV2Input, ListObjectsV2Output,
+    Object, ObjectIdentifier, ObjectStorageClass, PutObjectInput, PutObjectOutput, StreamingBlob,
+    Timestamp,
 };
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use tokio::time::{Instant, sleep};
@@ -31,7 +34,8 @@ const SLOW_DOWN: &str = "SlowDown";
 /// When every object was last modified, since 1970.
 const MODIFIED: Duration = Duration::from_secs(1_700_000_000);
 /// What S3 leaves as it is where a listing's keys are URL-encoded.
-const IN_URL: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
+const IN_URL: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
 
 /// How long answers take: a fixed part, and one that grows with the keys.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -127,7 +131,9 @@ impl Model {
     /// Begins to answer a request, unless it fails at random.
     async fn begin(&self, operation: Operation) -> S3Result<Pending> {
         let mut pending = self.trace.begin(operation);
-        let Some(error) = self.dice.error_of(operation) else { return Ok(pending) };
+        let Some(error) = self.dice.error_of(operation) else {
+            return Ok(pending);
+        };
         pending.note(|request| request.is_refused = true);
         self.take(self.latency.least, 0).await;
         pending.answered();
@@ -172,12 +178,17 @@ impl Model {
                 self.store.remove(bucket, kept.iter().copied())
             }
             Plant::Steal if is_planted => {
-                let folder = keys.first().and_then(|key| key.split_once('/')).map_or("", |(folder, _)| folder);
+                let folder = keys
+                    .first()
+                    .and_then(|key| key.split_once('/'))
+                    .map_or("", |(folder, _)| folder);
                 // The last one: what is listed already would be counted all the same.
                 let stolen = self.store.last(bucket, &format!("{folder}/"));
                 self.store.remove(bucket, keys.iter().copied().chain(stolen.as_deref()))
             }
-            Plant::Nothing | Plant::Keep | Plant::Steal => self.store.remove(bucket, keys.iter().copied()),
+            Plant::Nothing | Plant::Keep | Plant::Steal => {
+                self.store.remove(bucket, keys.iter().copied())
+            }
         }
     }
 }
@@ -224,8 +235,8 @@ impl S3 for Model {
         Ok(S3Response::new(versions::listing(&page, input)))
     }
 
-    /// The keys are gone as soon as the request is there, and the answer comes later: whoever hangs up meanwhile has
-    /// deleted them without knowing.
+    /// The keys are gone as soon as the request is there, and the answer comes later: whoever hangs
+    /// up meanwhile has deleted them without knowing.
     async fn delete_objects(
         &self,
         request: S3Request<DeleteObjectsInput>,
@@ -264,7 +275,8 @@ impl S3 for Model {
             version_id: object.version_id,
             ..DeletedObject::default()
         });
-        let errors = failed.into_iter().chain(without_room).map(|(code, object)| key_error(code, object));
+        let errors =
+            failed.into_iter().chain(without_room).map(|(code, object)| key_error(code, object));
         let output = DeleteObjectsOutput {
             deleted: Some(deleted.collect()),
             errors: Some(errors.collect()),
@@ -273,7 +285,10 @@ impl S3 for Model {
         Ok(S3Response::new(output))
     }
 
-    async fn delete_object(&self, request: S3Request<DeleteObjectInput>) -> S3Result<S3Response<DeleteObjectOutput>> {
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
         let DeleteObjectInput { bucket, key, version_id, .. } = request.input;
         let key = version_id.map(|id| versioned(&key, &id)).unwrap_or(key);
         let mut pending = self.begin(Operation::Delete).await?;
@@ -296,7 +311,10 @@ impl S3 for Model {
         self.pass().await?;
         let enabled = BucketVersioningStatus::from_static(BucketVersioningStatus::ENABLED);
         let status = self.has_versions.then_some(enabled);
-        Ok(S3Response::new(GetBucketVersioningOutput { status, ..GetBucketVersioningOutput::default() }))
+        Ok(S3Response::new(GetBucketVersioningOutput {
+            status,
+            ..GetBucketVersioningOutput::default()
+        }))
     }
 
     /// Nobody here begins an upload.
@@ -315,7 +333,10 @@ impl S3 for Model {
         Ok(S3Response::new(output))
     }
 
-    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+    async fn put_object(
+        &self,
+        request: S3Request<PutObjectInput>,
+    ) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
         let mut pending = self.begin(Operation::Put).await?;
         let chunks: Vec<Bytes> = match input.body {
@@ -336,7 +357,10 @@ impl S3 for Model {
         Ok(S3Response::new(PutObjectOutput { e_tag, ..PutObjectOutput::default() }))
     }
 
-    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+    async fn get_object(
+        &self,
+        request: S3Request<GetObjectInput>,
+    ) -> S3Result<S3Response<GetObjectOutput>> {
         let pending = self.begin(Operation::Other).await?;
         self.take(self.latency.least, 0).await;
         let body = self.store.get(&request.input.bucket, &request.input.key);
@@ -377,7 +401,8 @@ pub(crate) fn modified() -> Timestamp {
 
 /// What a page looks like: all that S3 says of an object, because reading it takes time, too.
 fn listing(page: Page, input: ListObjectsV2Input) -> ListObjectsV2Output {
-    let is_encoded = input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
+    let is_encoded =
+        input.encoding_type.as_ref().is_some_and(|kind| kind.as_str() == EncodingType::URL);
     let shown = |key: String| if is_encoded { encoded(&key) } else { key };
     let count = page.len();
     let contents = page.keys.into_iter().map(|(key, bytes)| Object {
@@ -388,7 +413,8 @@ fn listing(page: Page, input: ListObjectsV2Input) -> ListObjectsV2Output {
         storage_class: Some(ObjectStorageClass::from_static(ObjectStorageClass::STANDARD)),
         ..Object::default()
     });
-    let folders = page.folders.into_iter().map(|folder| CommonPrefix { prefix: Some(shown(folder)) });
+    let folders =
+        page.folders.into_iter().map(|folder| CommonPrefix { prefix: Some(shown(folder)) });
     ListObjectsV2Output {
         key_count: i32::try_from(count).ok(),
         contents: Some(contents.collect()),
@@ -446,7 +472,12 @@ mod tests {
     const BUCKET: &str = "photos";
 
     fn model(limit: Option<Limit>, noise: Option<Noise>) -> Model {
-        let none = Latency { listing: Duration::ZERO, deletion: Duration::ZERO, least: Duration::ZERO, spread: 0.0 };
+        let none = Latency {
+            listing: Duration::ZERO,
+            deletion: Duration::ZERO,
+            least: Duration::ZERO,
+            spread: 0.0,
+        };
         let settings = Settings {
             binary: PathBuf::new(),
             folder: PathBuf::new(),
@@ -473,7 +504,8 @@ mod tests {
         let mut model = model(None, None);
         model.has_versions = true;
         let ids = [versions::NEWEST_MARKER, "version-1", "version-2"];
-        let names: Vec<String> = ["a", "a b"].iter().flat_map(|key| ids.map(|id| versioned(key, id))).collect();
+        let names: Vec<String> =
+            ["a", "a b"].iter().flat_map(|key| ids.map(|id| versioned(key, id))).collect();
         model.store.make_up(BUCKET, names.iter().cloned(), 7);
         let (mut seen, mut markers) = (Vec::new(), (None, None));
         for is_last in [false, false, true] {
@@ -487,10 +519,21 @@ mod tests {
             };
             let output = model.list_object_versions(request(input)).await.unwrap().output;
             assert_eq!(output.is_truncated, Some(!is_last));
-            let markers_seen =
-                output.delete_markers.into_iter().flatten().map(|marker| (marker.key, marker.version_id));
-            let versions = output.versions.into_iter().flatten().map(|version| (version.key, version.version_id));
-            seen.extend(markers_seen.chain(versions).map(|(key, id)| versioned(&key.unwrap(), &id.unwrap())));
+            let markers_seen = output
+                .delete_markers
+                .into_iter()
+                .flatten()
+                .map(|marker| (marker.key, marker.version_id));
+            let versions = output
+                .versions
+                .into_iter()
+                .flatten()
+                .map(|version| (version.key, version.version_id));
+            seen.extend(
+                markers_seen
+                    .chain(versions)
+                    .map(|(key, id)| versioned(&key.unwrap(), &id.unwrap())),
+            );
             markers = (output.next_key_marker, output.next_version_id_marker);
         }
         seen.sort_unstable();
@@ -502,9 +545,14 @@ mod tests {
             .build();
         model.delete_object(request(input.unwrap())).await.unwrap();
         assert_eq!(model.store.count(BUCKET, "a"), 5);
-        let input = ListObjectsV2Input { bucket: BUCKET.to_owned(), ..ListObjectsV2Input::default() };
+        let input =
+            ListObjectsV2Input { bucket: BUCKET.to_owned(), ..ListObjectsV2Input::default() };
         let output = model.list_objects_v2(request(input)).await.unwrap().output;
-        assert_eq!((output.key_count, output.is_truncated), (Some(0), Some(false)), "delete markers hide all");
+        assert_eq!(
+            (output.key_count, output.is_truncated),
+            (Some(0), Some(false)),
+            "delete markers hide all"
+        );
     }
 
     fn name(number: usize) -> String {
@@ -526,9 +574,11 @@ mod tests {
     }
 
     async fn delete(model: &Model, is_quiet: bool) -> S3Result<DeleteObjectsOutput> {
-        let objects = (0..10).map(|number| ObjectIdentifier { key: name(number), ..ObjectIdentifier::default() });
+        let objects = (0..10)
+            .map(|number| ObjectIdentifier { key: name(number), ..ObjectIdentifier::default() });
         let delete = Delete { objects: objects.collect(), quiet: Some(is_quiet) };
-        let input = DeleteObjectsInput::builder().bucket(BUCKET.to_owned()).delete(delete).build().unwrap();
+        let input =
+            DeleteObjectsInput::builder().bucket(BUCKET.to_owned()).delete(delete).build().unwrap();
         model.delete_objects(request(input)).await.map(|response| response.output)
     }
 
@@ -537,12 +587,21 @@ mod tests {
         let model = model(Some(Limit { refusal: Refusal::Keys, ..Limit::of(6) }), None);
         let output = delete(&model, false).await.unwrap();
         assert_eq!(output.deleted.unwrap().len(), 6);
-        let errors: Vec<_> = output.errors.unwrap().into_iter().map(|error| (error.key.unwrap(), error.code)).collect();
+        let errors: Vec<_> = output
+            .errors
+            .unwrap()
+            .into_iter()
+            .map(|error| (error.key.unwrap(), error.code))
+            .collect();
         let slow_down = Some("SlowDown".to_owned());
         assert_eq!(errors, [6, 7, 8, 9].map(|number| (name(number), slow_down.clone())));
         assert_eq!(model.store.count(BUCKET, ""), 4);
         let output = delete(&model, true).await.unwrap();
-        assert_eq!((output.deleted.unwrap().len(), output.errors.unwrap().len()), (0, 10), "quiet, and no room at all");
+        assert_eq!(
+            (output.deleted.unwrap().len(), output.errors.unwrap().len()),
+            (0, 10),
+            "quiet, and no room at all"
+        );
         assert!(model.trace.requests().iter().all(|request| request.is_refused));
     }
 
@@ -556,10 +615,15 @@ mod tests {
 
     #[tokio::test]
     async fn keys_that_fail_at_random_are_deleted_at_the_next_attempt() {
-        let model = model(None, Some(Noise { what: Noisy::Keys { code: "InternalError" }, share: 1.0 }));
+        let model =
+            model(None, Some(Noise { what: Noisy::Keys { code: "InternalError" }, share: 1.0 }));
         let output = delete(&model, false).await.unwrap();
-        let codes: Vec<_> = output.errors.unwrap().into_iter().filter_map(|error| error.code).collect();
-        assert_eq!((output.deleted.unwrap().len(), codes), (0, vec!["InternalError".to_owned(); 10]));
+        let codes: Vec<_> =
+            output.errors.unwrap().into_iter().filter_map(|error| error.code).collect();
+        assert_eq!(
+            (output.deleted.unwrap().len(), codes),
+            (0, vec!["InternalError".to_owned(); 10])
+        );
         assert_eq!(model.store.count(BUCKET, ""), 10);
         let output = delete(&model, false).await.unwrap();
         assert_eq!((output.deleted.unwrap().len(), output.errors.unwrap().len()), (10, 0));
@@ -568,13 +632,18 @@ mod tests {
 
     #[tokio::test]
     async fn requests_that_fail_at_random_do_nothing() {
-        for (what, status) in
-            [(Noisy::Deletions, StatusCode::SERVICE_UNAVAILABLE), (Noisy::Requests, StatusCode::INTERNAL_SERVER_ERROR)]
-        {
+        for (what, status) in [
+            (Noisy::Deletions, StatusCode::SERVICE_UNAVAILABLE),
+            (Noisy::Requests, StatusCode::INTERNAL_SERVER_ERROR),
+        ] {
             let model = model(None, Some(Noise { what, share: 1.0 }));
             assert_eq!(delete(&model, false).await.unwrap_err().status_code(), Some(status));
-            let input = ListObjectsV2Input { bucket: BUCKET.to_owned(), ..ListObjectsV2Input::default() };
-            assert_eq!(model.list_objects_v2(request(input)).await.is_ok(), what == Noisy::Deletions);
+            let input =
+                ListObjectsV2Input { bucket: BUCKET.to_owned(), ..ListObjectsV2Input::default() };
+            assert_eq!(
+                model.list_objects_v2(request(input)).await.is_ok(),
+                what == Noisy::Deletions
+            );
             assert_eq!(model.store.count(BUCKET, ""), 10);
             assert!(model.trace.requests()[0].is_refused);
         }
@@ -594,7 +663,9 @@ mod tests {
                 ..ListObjectsV2Input::default()
             };
             let output = model.list_objects_v2(request(input)).await.unwrap().output;
-            folders.extend(output.common_prefixes.unwrap().into_iter().filter_map(|folder| folder.prefix));
+            folders.extend(
+                output.common_prefixes.unwrap().into_iter().filter_map(|folder| folder.prefix),
+            );
             assert_eq!((output.key_count, output.is_truncated), (Some(1), Some(!is_last)));
             token = output.next_continuation_token;
         }

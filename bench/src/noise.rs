@@ -43,8 +43,8 @@ struct State {
     random: fastrand::Rng,
     /// Keys that have failed and were not tried again since.
     failed: HashSet<String>,
-    /// The part of a failure that the requests so far make. A run has few requests: the share of them that fails is exact,
-    /// and where it begins is random.
+    /// The part of a failure that the requests so far make. A run has few requests: the share of
+    /// them that fails is exact, and where it begins is random.
     owed: f64,
 }
 
@@ -72,7 +72,9 @@ impl Dice {
 
     /// What S3 says of a key that fails.
     pub(crate) fn code_of(&self, name: &str) -> Option<&'static str> {
-        let Noise { what: Noisy::Keys { code }, share } = self.noise? else { return None };
+        let Noise { what: Noisy::Keys { code }, share } = self.noise? else {
+            return None;
+        };
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let fails = !state.failed.remove(name) && state.random.f64() < share;
         if fails {
@@ -94,9 +96,13 @@ mod tests {
     fn a_share_of_the_keys_fails_once() {
         let dice = dice(Noisy::Keys { code: "InternalError" }, 0.05);
         let names: Vec<String> = (0..10_000).map(|number| format!("u1/{number}")).collect();
-        let failed: Vec<&String> = names.iter().filter(|name| dice.code_of(name).is_some()).collect();
+        let failed: Vec<&String> =
+            names.iter().filter(|name| dice.code_of(name).is_some()).collect();
         assert!((400..600).contains(&failed.len()), "{}", failed.len());
-        assert!(failed.iter().all(|name| dice.code_of(name).is_none()), "the next attempt succeeds");
+        assert!(
+            failed.iter().all(|name| dice.code_of(name).is_none()),
+            "the next attempt succeeds"
+        );
         assert!(dice.error_of(Operation::Delete).is_none());
     }
 

@@ -26,7 +26,8 @@ pub(crate) fn check() -> Result<(), Error> {
 
 /// Reads what a process uses; zeros if it is gone.
 pub(crate) fn usage_of(process_id: u32) -> Usage {
-    let read = |file: &str| fs::read_to_string(format!("/proc/{process_id}/{file}")).unwrap_or_default();
+    let read =
+        |file: &str| fs::read_to_string(format!("/proc/{process_id}/{file}")).unwrap_or_default();
     parse(&read("status"), &read("stat"))
 }
 
@@ -35,10 +36,20 @@ fn parse(status: &str, stat: &str) -> Usage {
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
     };
-    // After the program's name in brackets, which may hold anything: state, and then utime and stime as 12th and 13th.
+    // After the program's name in brackets, which may hold anything: state, and then utime and
+    // stime as 12th and 13th.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let ticks: u32 = fields.split_whitespace().skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum();
-    Usage { rss_kib: kib("VmRSS:"), peak_kib: kib("VmHWM:"), cpu: Duration::from_secs(1) * ticks / TICKS_PER_SECOND }
+    let ticks: u32 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u32>().ok())
+        .sum();
+    Usage {
+        rss_kib: kib("VmRSS:"),
+        peak_kib: kib("VmHWM:"),
+        cpu: Duration::from_secs(1) * ticks / TICKS_PER_SECOND,
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,8 @@ use crate::http::{self, Answer};
 
 /// As in `template.yaml`.
 const MAX_RECEIVE_COUNT: u32 = 5;
-/// SQS keeps no order, but looks at old messages first more often than not: each is taken from among so many.
+/// SQS keeps no order, but looks at old messages first more often than not: each is taken from
+/// among so many.
 const LOOKED_AT: usize = 64;
 
 /// A message.
@@ -75,7 +76,8 @@ impl Queue {
         id
     }
 
-    /// Takes up to so many messages; waits for the first. What was received too often goes to the dead-letter queue.
+    /// Takes up to so many messages; waits for the first. What was received too often goes to the
+    /// dead-letter queue.
     pub(crate) async fn receive(&self, most: usize) -> Vec<Message> {
         loop {
             let changed = self.changed.notified();
@@ -94,11 +96,11 @@ impl Queue {
         let now = Instant::now();
         let mut inside = self.locked();
         let Inside { messages, dead, count, chance } = &mut *inside;
-        dead.extend(
-            messages
-                .extract_if(.., |message| message.visible_from <= now && message.receive_count >= MAX_RECEIVE_COUNT),
-        );
-        let mut visible: Vec<usize> = (0..messages.len()).filter(|at| messages[*at].visible_from <= now).collect();
+        dead.extend(messages.extract_if(.., |message| {
+            message.visible_from <= now && message.receive_count >= MAX_RECEIVE_COUNT
+        }));
+        let mut visible: Vec<usize> =
+            (0..messages.len()).filter(|at| messages[*at].visible_from <= now).collect();
         let mut taken = Vec::new();
         while taken.len() < most && !visible.is_empty() {
             let at = visible.remove(chance.usize(..visible.len().min(LOOKED_AT)));
@@ -126,7 +128,8 @@ impl Queue {
 
     fn change_visibility(&self, receipt_handle: &str, visibility: Duration) -> bool {
         let mut inside = self.locked();
-        let found = inside.messages.iter_mut().find(|message| message.receipt_handle == receipt_handle);
+        let found =
+            inside.messages.iter_mut().find(|message| message.receipt_handle == receipt_handle);
         let is_found = found.is_some();
         if let Some(message) = found {
             message.visible_from = Instant::now() + visibility;
@@ -154,7 +157,8 @@ impl Queue {
                 http::json(StatusCode::OK, "{}".to_owned())
             }
             _ => {
-                let fault = json!({ "__type": "com.amazonaws.sqs#InvalidAction", "message": target });
+                let fault =
+                    json!({ "__type": "com.amazonaws.sqs#InvalidAction", "message": target });
                 http::json(StatusCode::BAD_REQUEST, fault.to_string())
             }
         })

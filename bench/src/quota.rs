@@ -1,4 +1,5 @@
-//! A share of a core for a process, as Lambda gives one to a small function: a whole core is for 1,769 MB.
+//! A share of a core for a process, as Lambda gives one to a small function: a whole core is for
+//! 1,769 MB.
 //! <https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html>
 
 use std::fs;

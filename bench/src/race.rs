@@ -1,4 +1,5 @@
-//! The function and its peers, in the same scenarios, one after the other and over again: who is how fast at what cost.
+//! The function and its peers, in the same scenarios, one after the other and over again: who is
+//! how fast at what cost.
 
 mod lap;
 mod plot;
@@ -48,7 +49,8 @@ pub struct Standing {
     pub path: PathBuf,
     /// What it says of the targets.
     pub summary: String,
-    /// Whether our function erased everything, and nothing else, in every run. How long it took is no matter here.
+    /// Whether our function erased everything, and nothing else, in every run. How long it took is
+    /// no matter here.
     pub is_good: bool,
 }
 
@@ -80,29 +82,41 @@ pub async fn run(settings: &Settings, race: &Race) -> Result<Standing, Error> {
 
 fn chosen(words: &str, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error> {
     let is_of = |scenario: &Scenario, word: &str| {
-        scenario.name.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        scenario
+            .name
+            .strip_prefix(word)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };
     let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
-    if let Some(word) = words.iter().find(|word| !scenarios.iter().any(|scenario| is_of(scenario, word))) {
+    if let Some(word) =
+        words.iter().find(|word| !scenarios.iter().any(|scenario| is_of(scenario, word)))
+    {
         let names = scenario_names().join(", ");
         return Err(Error::Setting(format!("{word:?} is no scenario; there are {names}")));
     }
-    let is_chosen = |scenario: &Scenario| words.is_empty() || words.iter().any(|word| is_of(scenario, word));
+    let is_chosen =
+        |scenario: &Scenario| words.is_empty() || words.iter().any(|word| is_of(scenario, word));
     // What fails at random is compared with the clean run of the same session.
-    let needs_clean = scenarios.iter().any(|scenario| scenario.noise.is_some() && is_chosen(scenario));
-    let is_needed = |scenario: &Scenario| is_chosen(scenario) || (needs_clean && scenario.name == CLEAN);
+    let needs_clean =
+        scenarios.iter().any(|scenario| scenario.noise.is_some() && is_chosen(scenario));
+    let is_needed =
+        |scenario: &Scenario| is_chosen(scenario) || (needs_clean && scenario.name == CLEAN);
     Ok(scenarios.into_iter().filter(is_needed).collect())
 }
 
 /// The tools that are there, with their versions.
 async fn installed(words: &str, peers: &Peers) -> Result<Vec<(Tool, String)>, Error> {
     let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
-    if let Some(word) = words.iter().find(|word| !Tool::ALL.iter().any(|tool| tool.word() == **word)) {
+    if let Some(word) =
+        words.iter().find(|word| !Tool::ALL.iter().any(|tool| tool.word() == **word))
+    {
         let names = tool_names().join(", ");
         return Err(Error::Setting(format!("{word:?} is no tool; there are {names}")));
     }
     let mut tools = Vec::new();
-    for tool in Tool::ALL.into_iter().filter(|tool| words.is_empty() || words.contains(&tool.word())) {
+    for tool in
+        Tool::ALL.into_iter().filter(|tool| words.is_empty() || words.contains(&tool.word()))
+    {
         match tool.version(peers).await {
             Some(version) => tools.push((tool, version)),
             None => tell(&format!(
@@ -115,21 +129,30 @@ async fn installed(words: &str, peers: &Peers) -> Result<Vec<(Tool, String)>, Er
     Ok(tools)
 }
 
-/// All laps of a scenario, the tools taking turns: what disturbs the machine for a while disturbs all of them.
+/// All laps of a scenario, the tools taking turns: what disturbs the machine for a while disturbs
+/// all of them.
 async fn heat(
     settings: &Settings,
     race: &Race,
     scenario: Scenario,
     (tools, peers): (&[(Tool, String)], &Peers),
 ) -> Result<Heat, Error> {
-    let taking_part = tools.iter().map(|(tool, _)| *tool).filter(|tool| scenario.tools.contains(tool));
+    let taking_part =
+        tools.iter().map(|(tool, _)| *tool).filter(|tool| scenario.tools.contains(tool));
     let entry = |tool: Tool| Entry { tool, keys: tool.share_of(scenario.keys), laps: Vec::new() };
     let mut entries: Vec<Entry> = taking_part.map(entry).collect();
     for number in 1..=race.runs {
         for entry in &mut entries {
-            let start = Start { scenario: &scenario, tool: entry.tool, peers, longest: race.longest };
+            let start =
+                Start { scenario: &scenario, tool: entry.tool, peers, longest: race.longest };
             let lap = Box::pin(lap::run(settings, start)).await?;
-            tell(&format!("{} {number}/{}: {}: {}", scenario.name, race.runs, entry.tool.name(), said(&lap)));
+            tell(&format!(
+                "{} {number}/{}: {}: {}",
+                scenario.name,
+                race.runs,
+                entry.tool.name(),
+                said(&lap)
+            ));
             entry.laps.push(lap);
         }
     }
@@ -140,7 +163,9 @@ fn said(lap: &Lap) -> String {
     let Lap { seconds, left, requests, refused, cpu, .. } = lap;
     let (seconds, left) = (timed(*seconds), thousands(*left));
     let fault = lap.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
-    format!("{seconds} s, {left} left, {requests} requests, {refused} refused, CPU {cpu:.2} s{fault}")
+    format!(
+        "{seconds} s, {left} left, {requests} requests, {refused} refused, CPU {cpu:.2} s{fault}"
+    )
 }
 
 #[expect(clippy::print_stderr, reason = "for whoever waits an hour")]
@@ -148,10 +173,17 @@ fn tell(what: &str) {
     eprintln!("{what}");
 }
 
-fn write(settings: &Settings, race: &Race, heats: &[Heat], tools: &[(Tool, String)]) -> Result<Standing, Error> {
+fn write(
+    settings: &Settings,
+    race: &Race,
+    heats: &[Heat],
+    tools: &[(Tool, String)],
+) -> Result<Standing, Error> {
     fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
     let checks = targets::checks(heats, settings.latency);
-    let line = |(is_met, what): &(bool, String)| format!("- {} {what}\n", if *is_met { "yes:" } else { "**NO:**" });
+    let line = |(is_met, what): &(bool, String)| {
+        format!("- {} {what}\n", if *is_met { "yes:" } else { "**NO:**" })
+    };
     let summary: String = checks.iter().map(line).collect();
     let mut text = head(settings, race, tools);
     if !summary.is_empty() {
@@ -178,10 +210,12 @@ fn keep(path: &Path, text: &str) -> Result<(), Error> {
 }
 
 fn head(settings: &Settings, race: &Race, tools: &[(Tool, String)]) -> String {
-    let [listing, deletion, least] = [settings.latency.listing, settings.latency.deletion, settings.latency.least]
-        .map(|time| time.as_millis().to_string());
+    let [listing, deletion, least] =
+        [settings.latency.listing, settings.latency.deletion, settings.latency.least]
+            .map(|time| time.as_millis().to_string());
     let named = tools.iter().filter(|(tool, _)| *tool != Tool::Ours);
-    let peers: Vec<String> = named.map(|(tool, version)| format!("{} ({version})", tool.name())).collect();
+    let peers: Vec<String> =
+        named.map(|(tool, version)| format!("{} ({version})", tool.name())).collect();
     let peers = if peers.is_empty() { "none".to_owned() } else { peers.join(", ") };
     format!(
         "# The comparison\n\n{}, {} UTC; runs of each: {}, the tools taking turns.\n\n\
@@ -210,7 +244,8 @@ fn plot(heat: &Heat) -> Option<Plot> {
     };
     let mut lines: Vec<Line> = all.filter_map(line).collect();
     let ours = heat.entry(Tool::Ours).and_then(Entry::typical);
-    if let Some((seconds, (_, went))) = ours.and_then(|lap| Some((lap.seconds, lap.rival.clone()?))) {
+    if let Some((seconds, (_, went))) = ours.and_then(|lap| Some((lap.seconds, lap.rival.clone()?)))
+    {
         lines.push(("second client beside ours".to_owned(), seconds, went));
     }
     let title = format!("{} keys, {}", thousands(heat.scenario.keys), heat.scenario.what);
@@ -221,8 +256,14 @@ fn plot(heat: &Heat) -> Option<Plot> {
 mod tests {
     use super::*;
 
-    pub(crate) const SIZES: Sizes =
-        Sizes { keys: 100_000, unknown: 40_000, growing: 1_000_000, cpu: 1_000_000, noise: 20_000, noise_share: 0.01 };
+    pub(crate) const SIZES: Sizes = Sizes {
+        keys: 100_000,
+        unknown: 40_000,
+        growing: 1_000_000,
+        cpu: 1_000_000,
+        noise: 20_000,
+        noise_share: 0.01,
+    };
 
     #[test]
     fn chooses_scenarios_by_name_and_family() {
@@ -250,7 +291,8 @@ mod tests {
     fn draws_who_had_all_keys() {
         let scenario = chosen("limit", scenario::all(&SIZES)).unwrap().remove(0);
         let entries = [(Tool::Ours, 100_000), (Tool::AwsCli, 5_000)];
-        let entries = entries.map(|(tool, keys)| result::tests::entry(tool, keys, &[(28.0, 0)])).into();
+        let entries =
+            entries.map(|(tool, keys)| result::tests::entry(tool, keys, &[(28.0, 0)])).into();
         let plot = plot(&Heat { scenario, entries }).unwrap();
         assert_eq!(plot.lines.len(), 1);
         assert_eq!(plot.limit, [(0.0, 3_500.0)]);

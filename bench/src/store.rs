@@ -1,4 +1,5 @@
-//! Keys and bodies in memory. A made-up object costs its key and a few bytes: there may be millions.
+//! Keys and bodies in memory. A made-up object costs its key and a few bytes: there may be
+//! millions.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -111,13 +112,17 @@ impl Store {
     /// The last key below a prefix.
     pub(crate) fn last(&self, bucket: &str, prefix: &str) -> Option<String> {
         let buckets = self.locked();
-        below(buckets.get(bucket)?, prefix, Bound::Included(prefix)).last().map(|(key, _)| key.to_string())
+        below(buckets.get(bucket)?, prefix, Bound::Included(prefix))
+            .last()
+            .map(|(key, _)| key.to_string())
     }
 
     /// Removes keys and says how many were there.
     pub(crate) fn remove<'k>(&self, bucket: &str, keys: impl IntoIterator<Item = &'k str>) -> u64 {
         let mut buckets = self.locked();
-        let Some(stored) = buckets.get_mut(bucket) else { return 0 };
+        let Some(stored) = buckets.get_mut(bucket) else {
+            return 0;
+        };
         keys.into_iter().map(|key| u64::from(stored.remove(key).is_some())).sum()
     }
 
@@ -148,7 +153,9 @@ fn start(prefix: &str, place: Option<&Place>) -> Bound<String> {
     match place {
         Some(Place::After(key)) if key.as_str() >= prefix => Bound::Excluded(key.clone()),
         // The byte that follows the one of `/`: nothing is between the two.
-        Some(Place::Behind(folder)) => Bound::Included(format!("{}0", folder.trim_end_matches('/'))),
+        Some(Place::Behind(folder)) => {
+            Bound::Included(format!("{}0", folder.trim_end_matches('/')))
+        }
         Some(Place::After(_)) | None => Bound::Included(prefix.to_owned()),
     }
 }
@@ -165,7 +172,8 @@ fn below<'k>(
     prefix: &'k str,
     from: Bound<&'k str>,
 ) -> impl Iterator<Item = (&'k Box<str>, &'k Content)> {
-    keys.range::<str, _>((from, Bound::Unbounded)).take_while(move |(key, _)| key.starts_with(prefix))
+    keys.range::<str, _>((from, Bound::Unbounded))
+        .take_while(move |(key, _)| key.starts_with(prefix))
 }
 
 impl Content {
@@ -213,9 +221,15 @@ mod tests {
         let names = ["u1/a/1", "u1/a/2", "u1/a0", "u1/b/c/1", "u1/b/d", "u1/z", "u2/a/1"];
         store.make_up("photos", names.map(str::to_owned).into_iter(), 7);
         let grouped = Query { prefix: "u1/", max: 1_000, is_grouped: true, ..Query::default() };
-        assert_eq!(listed(&store, grouped), (1, ["u1/a0", "u1/z", "u1/a/", "u1/b/"].map(str::to_owned).into()));
+        assert_eq!(
+            listed(&store, grouped),
+            (1, ["u1/a0", "u1/z", "u1/a/", "u1/b/"].map(str::to_owned).into())
+        );
         let one_by_one = Query { max: 1, ..grouped };
-        assert_eq!(listed(&store, one_by_one), (4, ["u1/a/", "u1/a0", "u1/b/", "u1/z"].map(str::to_owned).into()));
+        assert_eq!(
+            listed(&store, one_by_one),
+            (4, ["u1/a/", "u1/a0", "u1/b/", "u1/z"].map(str::to_owned).into())
+        );
         let after = Place::After("u1/a/1".to_owned());
         let page = store.page("photos", Query { place: Some(&after), ..one_by_one }).unwrap();
         assert_eq!(page.folders, ["u1/a/"], "a folder is there as long as one of its keys follows");

@@ -42,7 +42,8 @@ pub(crate) struct Pending {
 impl Trace {
     pub(crate) fn begin(&self, operation: Operation) -> Pending {
         let begin = Instant::now();
-        let request = Request { operation, begin, end: None, keys: 0, is_refused: false, key: None };
+        let request =
+            Request { operation, begin, end: None, keys: 0, is_refused: false, key: None };
         Pending { trace: self.clone(), request: Some(request) }
     }
 

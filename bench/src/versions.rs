@@ -1,16 +1,19 @@
-//! A bucket with versioning: every version, and every delete marker, is a name of its own in the store.
+//! A bucket with versioning: every version, and every delete marker, is a name of its own in the
+//! store.
 
 use s3s::dto::{
-    CommonPrefix, DeleteMarkerEntry, ETag, ListObjectVersionsInput, ListObjectVersionsOutput, ObjectVersion,
-    ObjectVersionStorageClass,
+    CommonPrefix, DeleteMarkerEntry, ETag, ListObjectVersionsInput, ListObjectVersionsOutput,
+    ObjectVersion, ObjectVersionStorageClass,
 };
 
 use crate::model::{encoded, modified};
 use crate::store::{Page, Place};
 
-/// The id of the delete marker that hides a key. In the order of bytes, it comes before all versions, as the newest does.
+/// The id of the delete marker that hides a key. In the order of bytes, it comes before all
+/// versions, as the newest does.
 pub(crate) const NEWEST_MARKER: &str = "marker";
-/// Between a key and the id of its version: no key here has it, and every other character comes after it.
+/// Between a key and the id of its version: no key here has it, and every other character comes
+/// after it.
 const BETWEEN: char = '\0';
 
 /// What stands for a version in the store.
@@ -18,7 +21,8 @@ pub(crate) fn versioned(key: &str, id: &str) -> String {
     format!("{key}{BETWEEN}{id}")
 }
 
-/// Where a listing of versions goes on: behind one of them, behind all of a key, or behind a folder.
+/// Where a listing of versions goes on: behind one of them, behind all of a key, or behind a
+/// folder.
 pub(crate) fn place(input: &ListObjectVersionsInput) -> Option<Place> {
     let key = input.key_marker.as_deref()?;
     Some(match &input.version_id_marker {
@@ -36,10 +40,14 @@ pub(crate) fn listing(page: &Page, input: ListObjectVersionsInput) -> ListObject
         None => (None, None),
     };
     let is_encoded = input.encoding_type.is_some();
-    let shown = |key: &str| if is_encoded { encoded(key) } else { key.to_owned() };
+    let shown = |key: &str| {
+        if is_encoded { encoded(key) } else { key.to_owned() }
+    };
     let (mut versions, mut markers) = (Vec::new(), Vec::new());
     for (name, bytes) in &page.keys {
-        let Some((key, id)) = name.split_once(BETWEEN) else { continue };
+        let Some((key, id)) = name.split_once(BETWEEN) else {
+            continue;
+        };
         let (key, version_id) = (Some(shown(key)), Some(id.to_owned()));
         if id == NEWEST_MARKER {
             let (is_latest, last_modified) = (Some(true), Some(modified()));
@@ -58,7 +66,9 @@ pub(crate) fn listing(page: &Page, input: ListObjectVersionsInput) -> ListObject
                 last_modified: Some(modified()),
                 size: i64::try_from(*bytes).ok(),
                 e_tag: Some(ETag::Strong("d41d8cd98f00b204e9800998ecf8427e".to_owned())),
-                storage_class: Some(ObjectVersionStorageClass::from_static(ObjectVersionStorageClass::STANDARD)),
+                storage_class: Some(ObjectVersionStorageClass::from_static(
+                    ObjectVersionStorageClass::STANDARD,
+                )),
                 ..ObjectVersion::default()
             });
         }

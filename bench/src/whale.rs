@@ -1,4 +1,5 @@
-//! One huge user: hundreds of hops of one warm process. No drift of memory, no lost time, an exact tally.
+//! One huge user: hundreds of hops of one warm process. No drift of memory, no lost time, an exact
+//! tally.
 
 use std::fs;
 use std::time::Duration;
@@ -18,7 +19,8 @@ const REQUEST: &str = "request-1";
 const NEIGHBOUR: &str = "whale2/";
 const NEIGHBOURS_FILES: u64 = 10;
 const BYTES: u32 = 1_000;
-/// The longest time from an event to its first deletion, beside what the pace asks for, and from one hop to the next.
+/// The longest time from an event to its first deletion, beside what the pace asks for, and from
+/// one hop to the next.
 const LONGEST_HEAD: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// What a busy machine may add to a time.
@@ -64,7 +66,8 @@ pub async fn run(settings: &Settings, objects: u64) -> Result<Report, Error> {
     keep(settings, &outcome, &shares)?;
 
     let timeout = settings.timeout.as_secs();
-    let mut report = Report::new(format!("A whale: {} objects, timeout {timeout} s", thousands(stored)));
+    let mut report =
+        Report::new(format!("A whale: {} objects, timeout {timeout} s", thousands(stored)));
     describe_speed(&mut report, settings, &outcome, stored);
     describe_ends(&mut report, settings, &shares);
     describe_memory(&mut report, &shares);
@@ -75,10 +78,13 @@ pub async fn run(settings: &Settings, objects: u64) -> Result<Report, Error> {
 
 /// Keeps what every hop did, for whoever wants to draw it.
 fn keep(settings: &Settings, outcome: &Outcome, shares: &[Share]) -> Result<(), Error> {
-    let mut text = "begin_ms,length_ms,counted,gone,head_ms,tail_ms,busy_ms,dropped,rss_kib,cpu_ms\n".to_owned();
+    let mut text =
+        "begin_ms,length_ms,counted,gone,head_ms,tail_ms,busy_ms,dropped,rss_kib,cpu_ms\n"
+            .to_owned();
     for share in shares {
         let Invocation { begin, end, usage, .. } = &share.invocation;
-        let times = [*begin - outcome.begin, *end - *begin].map(|time| time.as_millis().to_string());
+        let times =
+            [*begin - outcome.begin, *end - *begin].map(|time| time.as_millis().to_string());
         let ends = [share.head, share.tail, share.busy].map(|time| time.as_millis().to_string());
         let (Share { counted, gone, dropped, .. }, Usage { rss_kib, cpu, .. }) = (share, usage);
         let cpu_ms = cpu.as_millis();
@@ -143,8 +149,13 @@ fn describe_speed(report: &mut Report, settings: &Settings, outcome: &Outcome, s
     report.row("of what the limit allows", percent(per_second, f64::from(limit)));
     let sum = |of: fn(&Hop) -> u64| hops.iter().map(|hop| of(hop)).sum::<u64>();
     report.row("requests to S3", thousands(sum(|hop| hop.requests)));
-    let count = |operation| outcome.requests.iter().filter(|request| request.operation == operation).count();
-    report.row("of these: listings, deletions", format!("{}, {}", count(Operation::List), count(Operation::Delete)));
+    let count = |operation| {
+        outcome.requests.iter().filter(|request| request.operation == operation).count()
+    };
+    report.row(
+        "of these: listings, deletions",
+        format!("{}, {}", count(Operation::List), count(Operation::Delete)),
+    );
     let refused = outcome.requests.iter().filter(|request| request.is_refused).count();
     report.row(
         "refusals: of the model, throttles that the function counted",
@@ -152,7 +163,10 @@ fn describe_speed(report: &mut Report, settings: &Settings, outcome: &Outcome, s
     );
     report.row("retries", sum(|hop| hop.retries));
     let cpu = usage.cpu.as_secs_f64();
-    report.row("CPU of the function", format!("{cpu:.2} s: {:.1} µs a key", 1e6 * cpu / rough(stored)));
+    report.row(
+        "CPU of the function",
+        format!("{cpu:.2} s: {:.1} µs a key", 1e6 * cpu / rough(stored)),
+    );
 }
 
 fn describe_ends(report: &mut Report, settings: &Settings, shares: &[Share]) {
@@ -163,7 +177,8 @@ fn describe_ends(report: &mut Report, settings: &Settings, shares: &[Share]) {
     report.row("hops that ended for lack of time", whole.len());
     report.row("times of these are", "least / median / 95 % / most");
     report.row("their length", lasts(Share::length));
-    report.row("deleting, share of their time", percent(busy.as_secs_f64(), hop_time.as_secs_f64()));
+    report
+        .row("deleting, share of their time", percent(busy.as_secs_f64(), hop_time.as_secs_f64()));
     report.row("event to first deletion", lasts(|share| share.head));
     report.row("last deletion answered to the hop's answer", lasts(|share| share.tail));
     let unused = |share: &&Share| settings.timeout.saturating_sub(share.length());
@@ -171,7 +186,10 @@ fn describe_ends(report: &mut Report, settings: &Settings, shares: &[Share]) {
     report.row("from one hop to the next", pauses(shares));
     let keys: u64 = whole.iter().map(|share| share.counted).sum();
     let possible = hop_time.as_secs_f64() * f64::from(settings.keys_per_second());
-    report.row("keys of these hops, of what the limit allows in their time", percent(rough(keys), possible));
+    report.row(
+        "keys of these hops, of what the limit allows in their time",
+        percent(rough(keys), possible),
+    );
     let dropped: u64 = shares.iter().map(|share| share.dropped).sum();
     report.row("deletions that were dropped at the stop time", dropped);
     let uncounted: u64 = shares.iter().map(|share| share.gone.saturating_sub(share.counted)).sum();
@@ -181,16 +199,19 @@ fn describe_ends(report: &mut Report, settings: &Settings, shares: &[Share]) {
 
 /// The times between hops.
 fn pauses(shares: &[Share]) -> Spread {
-    let pause = |two: &[Share]| two[1].invocation.begin.saturating_duration_since(two[0].invocation.end);
+    let pause =
+        |two: &[Share]| two[1].invocation.begin.saturating_duration_since(two[0].invocation.end);
     Spread::of(shares.windows(2).map(pause))
 }
 
 fn describe_memory(report: &mut Report, shares: &[Share]) {
     let usages: Vec<Usage> = shares.iter().map(|share| share.invocation.usage).collect();
-    let after = |tenth: usize| usages.get((usages.len() * tenth).div_ceil(10).saturating_sub(1)).copied();
+    let after =
+        |tenth: usize| usages.get((usages.len() * tenth).div_ceil(10).saturating_sub(1)).copied();
     let tenths: Vec<String> = (1..=10).filter_map(after).map(|usage| mib(usage.rss_kib)).collect();
     report.row("memory (RSS) after each tenth of the hops, MiB", tenths.join(", "));
-    report.row("the most at any time, MiB", mib(usages.last().copied().unwrap_or_default().peak_kib));
+    report
+        .row("the most at any time, MiB", mib(usages.last().copied().unwrap_or_default().peak_kib));
     // Of fewer hops, it would only tell of chance.
     if usages.len() >= 100 {
         let trend = 100.0 * slope(&settled(&usages));
@@ -229,10 +250,14 @@ fn check_erasure(report: &mut Report, world: &World, outcome: &Outcome, stored: 
     let hops = all_hops(outcome);
     let last = hops.len().saturating_sub(1);
     let is_chain = hops.iter().enumerate().all(|(index, hop)| {
-        hop.hop == count_of(index) && hop.outcome == if index == last { "erased" } else { "continued" }
+        hop.hop == count_of(index)
+            && hop.outcome == if index == last { "erased" } else { "continued" }
     });
     let is_chain = is_chain && receipt["hops"] == hops.len();
-    report.check(is_chain, "one chain of hops without a gap, continued until erased, and a receipt of it");
+    report.check(
+        is_chain,
+        "one chain of hops without a gap, continued until erased, and a receipt of it",
+    );
     let left = world.store.count(PHOTOS, &format!("{USER}/"));
     report.check(left == 0, format!("nothing is left ({left} objects)"));
     let neighbours = count_of(world.store.count(PHOTOS, NEIGHBOUR));
@@ -240,26 +265,40 @@ fn check_erasure(report: &mut Report, world: &World, outcome: &Outcome, stored: 
     let counted = receipt["objects"].as_u64().unwrap_or(0);
     let tally = format!("{} stored, {} counted", thousands(stored), thousands(counted));
     report.check(counted == stored, format!("the tally is exact: {tally}"));
-    let given_back: usize = outcome.invocations.iter().map(|invocation| invocation.given_back).sum();
-    report.check(outcome.depth == (0, 0) && given_back == 0, "every message was done at its first delivery");
+    let given_back: usize =
+        outcome.invocations.iter().map(|invocation| invocation.given_back).sum();
+    report.check(
+        outcome.depth == (0, 0) && given_back == 0,
+        "every message was done at its first delivery",
+    );
 }
 
 fn check_course(report: &mut Report, settings: &Settings, outcome: &Outcome, shares: &[Share]) {
     let whole: Vec<&Share> = shares.iter().filter(|share| share.is_continued).collect();
-    // The pace lets the next batch through so much later, over the end of a hop, too; and a batch that could not end in
-    // time is not begun.
+    // The pace lets the next batch through so much later, over the end of a hop, too; and a batch
+    // that could not end in time is not begun.
     let rate = settings.keys_per_second();
     let between = Duration::from_secs_f64(f64::from(rate.min(1_000)) / f64::from(rate.max(1)));
-    let longest_tail = between + settings.latency.deletion.mul_f64(1.0 + settings.latency.spread) + SLACK;
+    let longest_tail =
+        between + settings.latency.deletion.mul_f64(1.0 + settings.latency.spread) + SLACK;
     let head = Spread::of(whole.iter().map(|share| share.head)).p95;
     let tail = Spread::of(whole.iter().map(|share| share.tail)).p95;
     let pause = pauses(shares).p95;
     let is_lost = head > between + LONGEST_HEAD || tail > longest_tail || pause > LONGEST_PAUSE;
     let ends = [head, tail, pause].map(seconds).join(", ");
-    report.check(!is_lost, format!("no time is lost at the start of a hop, at its end and between two: {ends}"));
-    let memory = settled(&outcome.invocations.iter().map(|invocation| invocation.usage).collect::<Vec<_>>());
-    let (first, most) = (memory.first().copied().unwrap_or(0), memory.iter().copied().max().unwrap_or(0));
-    let text = format!("memory stays: {} MiB after a tenth of the hops, {} MiB at most", mib(first), mib(most));
+    report.check(
+        !is_lost,
+        format!("no time is lost at the start of a hop, at its end and between two: {ends}"),
+    );
+    let memory =
+        settled(&outcome.invocations.iter().map(|invocation| invocation.usage).collect::<Vec<_>>());
+    let (first, most) =
+        (memory.first().copied().unwrap_or(0), memory.iter().copied().max().unwrap_or(0));
+    let text = format!(
+        "memory stays: {} MiB after a tenth of the hops, {} MiB at most",
+        mib(first),
+        mib(most)
+    );
     report.check(most <= first + DRIFT_KIB, text);
 }
 

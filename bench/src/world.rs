@@ -131,7 +131,8 @@ impl World {
         s3.set_auth(SimpleAuth::from_single(KEY, KEY));
         let s3 = s3.build();
         fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
-        let (tls, certificate) = settings.has_tls.then(|| tls::certify(&settings.folder)).transpose()?.unzip();
+        let (tls, certificate) =
+            settings.has_tls.then(|| tls::certify(&settings.folder)).transpose()?.unzip();
         servers.spawn(async move { match http::serve(s3_listener, tls, s3).await {} });
         let (sqs_listener, sqs_address) = http::listen().await?;
         let answering = queue.clone();
@@ -144,7 +145,16 @@ impl World {
             variables.push(("AWS_ENDPOINT_URL_S3".to_owned(), format!("https://{s3_address}")));
             variables.push(("SSL_CERT_FILE".to_owned(), path.display().to_string()));
         }
-        Ok(Self { store, trace, s3_address, partitions, queue, variables, environments: Vec::new(), servers })
+        Ok(Self {
+            store,
+            trace,
+            s3_address,
+            partitions,
+            queue,
+            variables,
+            environments: Vec::new(),
+            servers,
+        })
     }
 
     /// Starts as many of the function's processes as there are to be.
@@ -157,7 +167,8 @@ impl World {
         Ok(())
     }
 
-    /// Has a second client take keys of the users' partition from now on, so many a second, whatever it is told.
+    /// Has a second client take keys of the users' partition from now on, so many a second,
+    /// whatever it is told.
     pub(crate) fn add_rival(&mut self, keys_per_second: u32) -> Rival {
         let rival = Rival::default();
         let (partitions, passed) = (Arc::clone(&self.partitions), rival.clone());
@@ -175,7 +186,8 @@ impl World {
         self.environments.first().map(Environment::usage).unwrap_or_default()
     }
 
-    /// Sends the message that a user has withdrawn. The request's id must not hold the user's: logs would hide it.
+    /// Sends the message that a user has withdrawn. The request's id must not hold the user's: logs
+    /// would hide it.
     pub(crate) fn withdraw(&self, user: &str, request: &str) {
         let message = json!({ "type": "user-withdrawn", "userId": user, "requestId": request });
         self.queue.send(message.to_string(), Duration::ZERO);
@@ -187,7 +199,9 @@ impl World {
         let invocations = Invocations::default();
         let (queue, store) = (&self.queue, &self.store);
         let lanes = self.environments.iter_mut().enumerate();
-        let lanes = try_join_all(lanes.map(|(lane, environment)| feed(queue, lane, environment, &invocations)));
+        let lanes = try_join_all(
+            lanes.map(|(lane, environment)| feed(queue, lane, environment, &invocations)),
+        );
         tokio::select! {
             failed = lanes => failed.map(|_| ())?,
             () = until_empty(queue, store, begin) => {}
@@ -200,7 +214,14 @@ impl World {
             hops.entry(hop.span.request_id.clone()).or_default().push(hop);
         }
         let invocations = invocations.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        Ok(Outcome { begin, end, invocations, hops, requests: self.trace.requests(), depth: self.queue.depth() })
+        Ok(Outcome {
+            begin,
+            end,
+            invocations,
+            hops,
+            requests: self.trace.requests(),
+            depth: self.queue.depth(),
+        })
     }
 
     /// The receipt that proves the end of a user's files.
@@ -220,7 +241,9 @@ impl Rival {
     }
 
     async fn go_on(self, partitions: &Partitions, keys_per_second: u32) {
-        let mut ticks = interval(Duration::from_secs(1).mul_f64(RIVAL_KEYS as f64 / f64::from(keys_per_second)));
+        let mut ticks = interval(
+            Duration::from_secs(1).mul_f64(RIVAL_KEYS as f64 / f64::from(keys_per_second)),
+        );
         loop {
             let _due = ticks.tick().await;
             let now = Instant::now();
@@ -244,7 +267,10 @@ async fn until_empty(queue: &Queue, store: &Store, begin: Instant) {
             told = Instant::now();
             let (waiting, dead) = queue.depth();
             let left = store.count(PHOTOS, "");
-            eprintln!("{:>6} s: {left} objects left, {waiting} messages, {dead} dead", begin.elapsed().as_secs());
+            eprintln!(
+                "{:>6} s: {left} objects left, {waiting} messages, {dead} dead",
+                begin.elapsed().as_secs()
+            );
         }
     }
 }
@@ -271,7 +297,9 @@ fn variables(settings: &Settings, s3_address: &str, sqs_address: &str) -> Vec<(S
         ("RECEIPTS_URI", format!("s3://{RECEIPTS}/")),
         ("RECEIPT_HASH_KEY", "no-secret-in-a-benchmark".to_owned()),
     ];
-    let ceilings = [("MAX_DELETES_PER_SECOND", settings.rate), ("MAX_IN_FLIGHT_BATCHES", settings.in_flight)];
-    let ceilings = ceilings.into_iter().filter_map(|(name, value)| Some((name, value?.to_string())));
+    let ceilings =
+        [("MAX_DELETES_PER_SECOND", settings.rate), ("MAX_IN_FLIGHT_BATCHES", settings.in_flight)];
+    let ceilings =
+        ceilings.into_iter().filter_map(|(name, value)| Some((name, value?.to_string())));
     variables.into_iter().chain(ceilings).map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -7,7 +7,9 @@ use super::hop;
 
 /// Takes a whole continuation, or one whose bookmark and tally are forged.
 pub(crate) fn check(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let (token, counts) = text.split_once('\n').unwrap_or((text, "{}"));
     let counts: Value = serde_json::from_str(counts).unwrap_or_default();
     // In the last kind of the last target: right before the end.
@@ -21,7 +23,10 @@ pub(crate) fn check(data: &[u8]) {
         // Whatever is wrong with it, the error is one of ours.
         drop(read(text, config));
         if let Ok(erasure) = read(&forged, config) {
-            assert_eq!((erasure.user.as_str(), erasure.bookmark.token.as_deref()), ("u1", Some(token)));
+            assert_eq!(
+                (erasure.user.as_str(), erasure.bookmark.token.as_deref()),
+                ("u1", Some(token))
+            );
         }
     }
     hop::check(text);

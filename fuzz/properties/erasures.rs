@@ -10,7 +10,8 @@ use time::{Duration, OffsetDateTime};
 /// What the function takes back of its own continuations.
 const MAX_CONTINUATION_BYTES: usize = 524_288;
 
-/// Why a body is refused: one of these sentences, whatever the body says. `#` stands for any number.
+/// Why a body is refused: one of these sentences, whatever the body says. `#` stands for any
+/// number.
 const SENTENCES: [&str; 20] = [
     "the body is not valid JSON: ",
     "the body has # bytes, expected at most #",
@@ -58,7 +59,8 @@ const JSON_FAULTS: [&str; 19] = [
 ];
 
 /// And what goes too far.
-const JSON_LIMITS: [&str; 3] = ["recursion limit exceeded", "a field stands in it twice", "it has more than # values"];
+const JSON_LIMITS: [&str; 3] =
+    ["recursion limit exceeded", "a field stands in it twice", "it has more than # values"];
 
 /// Two functions: one as simple as can be, one with every setting that concerns messages.
 pub(crate) fn configs() -> &'static [Config; 2] {
@@ -66,7 +68,9 @@ pub(crate) fn configs() -> &'static [Config; 2] {
     CONFIGS.get_or_init(|| {
         let simple = |name: &str| (name == "ERASE_TARGETS").then_some("s3://photos/{user_id}/");
         let full = |name: &str| match name {
-            "ERASE_TARGETS" => Some("s3://data/{user_id}/,s3://data/users/{user_id}/,s3://photos/x/{user_id}/y/"),
+            "ERASE_TARGETS" => {
+                Some("s3://data/{user_id}/,s3://data/users/{user_id}/,s3://photos/x/{user_id}/y/")
+            }
             "USER_ID_POINTER" => Some("/user/id"),
             "USER_ID_PATTERN" => Some("u.*|[0-9]+"),
             _ => None,
@@ -77,7 +81,9 @@ pub(crate) fn configs() -> &'static [Config; 2] {
 
 fn config(setting: impl Fn(&str) -> Option<&'static str>) -> Config {
     let queue = "https://sqs.eu-central-1.amazonaws.com/123456789012/erase";
-    let lookup = |name: &str| setting(name).or((name == "CONTINUATION_QUEUE_URL").then_some(queue)).map(str::to_owned);
+    let lookup = |name: &str| {
+        setting(name).or((name == "CONTINUATION_QUEUE_URL").then_some(queue)).map(str::to_owned)
+    };
     Config::from_vars(lookup).expect("right settings")
 }
 
@@ -103,7 +109,11 @@ fn check_error(error: &str) {
     let is_ours = |sentence: &&str| {
         told.strip_prefix(*sentence).is_some_and(|rest| {
             let fault = rest.strip_suffix(" at line # column #").unwrap_or(rest);
-            rest.is_empty() || JSON_FAULTS.iter().chain(&JSON_LIMITS).any(|known| without_numbers(known) == fault)
+            rest.is_empty()
+                || JSON_FAULTS
+                    .iter()
+                    .chain(&JSON_LIMITS)
+                    .any(|known| without_numbers(known) == fault)
         })
     };
     assert!(SENTENCES.iter().any(is_ours), "{error}");
@@ -132,12 +142,18 @@ fn check(erasure: &Erasure, config: &Config) {
             (prefix.bucket(), prefix.as_str()),
             (target.bucket(), &*target.template().replace("{user_id}", user))
         );
-        assert!(prefix.as_str().ends_with('/') && prefix.as_str().split('/').any(|segment| segment == user));
+        assert!(
+            prefix.as_str().ends_with('/')
+                && prefix.as_str().split('/').any(|segment| segment == user)
+        );
         let is_somebody_else = user != other.as_str();
         assert_eq!(prefix.own(format!("{}x", others.as_str())).is_err(), is_somebody_else);
     }
     let id = erasure.deduplication_id();
-    assert!((1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()), "{id}");
+    assert!(
+        (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()),
+        "{id}"
+    );
     assert!(user.len() < 8 || !erasure.public_name().contains(user));
     // Times from far away can be compared, and waited for.
     let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
@@ -152,7 +168,8 @@ fn check(erasure: &Erasure, config: &Config) {
 fn check_continuation(next: &Erasure, config: &Config) {
     let body = next.continuation();
     assert!(body.len() <= MAX_CONTINUATION_BYTES, "{} bytes", body.len());
-    // What SQS takes: https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+    // What SQS takes:
+    // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
     let is_taken = |c| matches!(c, '\t' | '\n' | '\r' | ' '..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..);
     assert!(body.chars().all(is_taken), "{body}");
     assert_eq!(Erasure::parse(&body, None, config).as_ref(), Ok(next), "{body}");

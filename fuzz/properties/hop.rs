@@ -1,5 +1,6 @@
-//! The whole function, given any message, over a store with two users: whatever the message says of where an erasure
-//! is, it touches nobody else's files, and ends in a receipt only when nothing is left.
+//! The whole function, given any message, over a store with two users: whatever the message says of
+//! where an erasure is, it touches nobody else's files, and ends in a receipt only when nothing is
+//! left.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,13 +44,23 @@ impl Queue for Office {
         Ok(())
     }
 
-    async fn set_visibility(&self, _: &Received, _: Duration, _limit: Duration) -> Result<(), QueueFault> {
+    async fn set_visibility(
+        &self,
+        _: &Received,
+        _: Duration,
+        _limit: Duration,
+    ) -> Result<(), QueueFault> {
         Ok(())
     }
 }
 
 impl Receipts for Office {
-    async fn store(&self, name: &str, document: &str, _limit: Duration) -> Result<Stored, ReceiptFault> {
+    async fn store(
+        &self,
+        name: &str,
+        document: &str,
+        _limit: Duration,
+    ) -> Result<Stored, ReceiptFault> {
         let before = self.papers().receipts.insert(name.to_owned(), document.to_owned());
         assert!(before.is_none(), "one erasure has one receipt");
         Ok(Stored::Now)
@@ -83,21 +94,29 @@ fn store(users: &[&str]) -> Fake {
 pub(crate) fn check(body: &str) {
     let setting = |name: &str| match name {
         "ERASE_TARGETS" => Some("s3://photos/{user_id}/,s3://videos/{user_id}/"),
-        "CONTINUATION_QUEUE_URL" => Some("https://sqs.eu-central-1.amazonaws.com/123456789012/erase"),
+        "CONTINUATION_QUEUE_URL" => {
+            Some("https://sqs.eu-central-1.amazonaws.com/123456789012/erase")
+        }
         "RECEIPTS_URI" => Some("s3://receipts/"),
         "MAX_DELETES_PER_SECOND" => Some("0"),
         _ => None,
     };
-    let config = || Config::from_vars(|name| setting(name).map(str::to_owned)).expect("right settings");
-    let Ok(erasure) = Erasure::parse(body, Some("message-1"), &config()) else { return };
+    let config =
+        || Config::from_vars(|name| setting(name).map(str::to_owned)).expect("right settings");
+    let Ok(erasure) = Erasure::parse(body, Some("message-1"), &config()) else {
+        return;
+    };
     let user = format!("{}/", erasure.user.as_str());
     let other = if user == "u10/" { "u1" } else { "u10" };
     let fake = store(&[erasure.user.as_str(), other]);
-    let of = |prefix: &str| ["photos", "videos"].map(|bucket| fake.store().inventory(bucket, prefix));
+    let of =
+        |prefix: &str| ["photos", "videos"].map(|bucket| fake.store().inventory(bucket, prefix));
     let (before, others_before) = (of(&user), of(&format!("{other}/")));
     let office = Office::default();
-    let handler = Handler::new(config(), Eraser(fake.clone()), office.clone(), Some(office.clone()), 1);
-    let runtime = Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
+    let handler =
+        Handler::new(config(), Eraser(fake.clone()), office.clone(), Some(office.clone()), 1);
+    let runtime =
+        Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime");
     let is_given_back = runtime.block_on(go_through(&handler, &office, body));
 
     assert_eq!(of(&format!("{other}/")), others_before, "somebody else's files were touched");
@@ -107,14 +126,21 @@ pub(crate) fn check(body: &str) {
             && left.uploads.iter().all(|(_, upload)| kept(upload.initiated))
     });
     let papers = office.papers();
-    let is_done = papers.receipts.keys().any(|name| name.ends_with("/erased.json") || name.ends_with("/swept.json"));
+    let is_done = papers
+        .receipts
+        .keys()
+        .any(|name| name.ends_with("/erased.json") || name.ends_with("/swept.json"));
     assert!(!is_done || is_gone, "a receipt for what is still there: {papers:?}");
     assert_ne!(is_done, is_given_back, "neither proven nor given back: {papers:?}");
     assert!(!erasure.is_dry_run || of(&user) == before, "a dry run deleted something");
 }
 
 /// Whether the function gave a message back: its continuations come at once.
-async fn go_through(handler: &Handler<Eraser<Fake>, Office, Office>, office: &Office, body: &str) -> bool {
+async fn go_through(
+    handler: &Handler<Eraser<Fake>, Office, Office>,
+    office: &Office,
+    body: &str,
+) -> bool {
     let mut body = body.to_owned();
     for hop in 0..MAX_HOPS {
         let mut record = SqsMessage::default();

@@ -6,7 +6,8 @@ use erase_user_files::ports::store::{Fault, Kind};
 
 use super::store::{Store, with_store};
 
-/// Undoes URL encoding, written without looking at the function's own way. `None`: it is not encoded like that.
+/// Undoes URL encoding, written without looking at the function's own way. `None`: it is not
+/// encoded like that.
 pub(crate) fn decoded(text: &str) -> Option<String> {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
@@ -39,7 +40,8 @@ fn xml(text: &str) -> Option<String> {
     text.chars().all(is_xml).then(escaped)
 }
 
-/// The key that the adapter reads where a listing has this text; `None`: the adapter does not believe the answer.
+/// The key that the adapter reads where a listing has this text; `None`: the adapter does not
+/// believe the answer.
 fn listed(store: &Store, text: &str) -> Option<String> {
     let body = format!(
         "<ListBucketResult><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>\
@@ -60,7 +62,9 @@ fn listed(store: &Store, text: &str) -> Option<String> {
 
 /// Takes any text as a key, encoded and as if it were encoded already.
 pub(crate) fn check(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     with_store(|store| {
         // As it stands, it may or may not be encoded.
         let expected = decoded(text);
@@ -80,7 +84,9 @@ pub(crate) fn check(data: &[u8]) {
 /// Two markers become a token for the queue, and markers again.
 fn check_markers(store: &Store, text: &str) {
     let key = format!("u1/{text}");
-    let Some(id) = xml(text).filter(|id| !id.is_empty()) else { return };
+    let Some(id) = xml(text).filter(|id| !id.is_empty()) else {
+        return;
+    };
     // One of the two listings with markers for each text.
     let (kind, root, id_name, id_marker) = if text.len().is_multiple_of(2) {
         (Kind::Versions, "ListVersionsResult", "VersionId", "version-id-marker")

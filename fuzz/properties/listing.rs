@@ -1,5 +1,6 @@
-//! Any bytes as S3's answer to a listing or to a delete. The worst that can happen here is a page that looks like the last
-//! one, and is not: then "erased" is said of a user whose files are still there.
+//! Any bytes as S3's answer to a listing or to a delete. The worst that can happen here is a page
+//! that looks like the last one, and is not: then "erased" is said of a user whose files are still
+//! there.
 
 use erase_user_files::ports::store::{Entry, Fault, Item, Kind, Page};
 use roxmltree::{Document, Node};
@@ -23,18 +24,26 @@ impl Question {
         let (kind, root, entries, id) = match letter.to_ascii_lowercase() {
             b'o' => (Kind::Objects, "ListBucketResult", &[("Contents", Kind::Objects)][..], None),
             b'v' => (Kind::Versions, "ListVersionsResult", versions, Some("VersionId")),
-            b'u' => (Kind::Uploads, "ListMultipartUploadsResult", &[("Upload", Kind::Uploads)][..], Some("UploadId")),
+            b'u' => (
+                Kind::Uploads,
+                "ListMultipartUploadsResult",
+                &[("Upload", Kind::Uploads)][..],
+                Some("UploadId"),
+            ),
             _ => return None,
         };
         // A capital letter: not the first page.
-        let token = letter.is_ascii_uppercase().then_some(if id.is_none() { "t1" } else { "u1%2Fa&1" });
+        let token =
+            letter.is_ascii_uppercase().then_some(if id.is_none() { "t1" } else { "u1%2Fa&1" });
         Some(Self { kind, root, entries, id, token })
     }
 }
 
 /// Takes an input: a letter that says which question was asked, and the body of the answer.
 pub(crate) fn check(data: &[u8]) {
-    let Some((letter, body)) = data.split_first() else { return };
+    let Some((letter, body)) = data.split_first() else {
+        return;
+    };
     with_store(|store| match (Question::of(*letter), letter) {
         (Some(question), _) => check_listing(store, question, body),
         (None, b's') => check_versioning(store, body),
@@ -94,7 +103,9 @@ fn check_deletion(store: &Store, body: &[u8]) {
     let items = asked(store);
     let deletion = match store.delete(&items, body) {
         Ok(deletion) => deletion,
-        Err(fault) => return assert!(!fault.to_string().contains("u1/"), "a key in a log: {fault}"),
+        Err(fault) => {
+            return assert!(!fault.to_string().contains("u1/"), "a key in a log: {fault}");
+        }
     };
     for end in cuts(body) {
         let cut = store.delete(&items, &body[..end]);
@@ -106,16 +117,22 @@ fn check_deletion(store: &Store, body: &[u8]) {
     for (index, key) in KEYS.iter().enumerate() {
         let is_about = |node: &Node<'_, '_>| text(*node, "Key").as_deref() == Some(key);
         let is_deleted = children(root, "Deleted").any(|node| is_about(&node));
-        let is_gone = |node: Node<'_, '_>| text(node, "Code").is_some_and(|code| code.starts_with("NoSuch"));
+        let is_gone =
+            |node: Node<'_, '_>| text(node, "Code").is_some_and(|code| code.starts_with("NoSuch"));
         let was_gone = children(root, "Error").any(|node| is_about(&node) && is_gone(node));
         let has_failed = deletion.failures.iter().any(|failure| failure.index == index);
-        assert!(has_failed || is_deleted || was_gone, "{key} is not in the answer, and counts as deleted");
+        assert!(
+            has_failed || is_deleted || was_gone,
+            "{key} is not in the answer, and counts as deleted"
+        );
     }
 }
 
 /// Whether a bucket keeps versions decides which listing is the proof.
 fn check_versioning(store: &Store, body: &[u8]) {
-    let Ok(is_versioned) = store.is_versioned(body) else { return };
+    let Ok(is_versioned) = store.is_versioned(body) else {
+        return;
+    };
     if let Some(document) = read(body) {
         let root = document.root_element();
         assert_eq!(child(root, "Status").is_some(), is_versioned);
@@ -153,7 +170,10 @@ fn compare(store: &Store, question: Question, page: &Page, body: &[u8]) {
     let truncated = if page.next.is_some() { "true" } else { "false" };
     assert_eq!(text(root, "IsTruncated").as_deref(), Some(truncated));
     if let Some(prefix) = text(root, "Prefix") {
-        assert_eq!(if is_encoded { decoded(&prefix) } else { Some(prefix) }.as_deref(), Some("u1/"));
+        assert_eq!(
+            if is_encoded { decoded(&prefix) } else { Some(prefix) }.as_deref(),
+            Some("u1/")
+        );
     }
     if let Some(token) = &page.next {
         assert!(token.len() <= 16_384 && Some(token.as_str()) != question.token);
@@ -165,7 +185,8 @@ fn read(body: &[u8]) -> Option<Document<'_>> {
     use roxmltree::Error as E;
     let body = std::str::from_utf8(body).expect("a document of UTF-8");
     match Document::parse(body) {
-        // Of what ends a line, XML makes one sign. S3 encodes it in keys, and the SDK's reader lets it stand.
+        // Of what ends a line, XML makes one sign. S3 encodes it in keys, and the SDK's reader lets
+        // it stand.
         Ok(document) => (!body.contains('\r')).then_some(document),
         // Names of attributes and name spaces, and references in what nobody reads.
         Err(
@@ -197,9 +218,12 @@ fn text(node: Node<'_, '_>, name: &str) -> Option<String> {
 
 /// Two places to cut an answer, other ones for each: anywhere, and behind a tag.
 fn cuts(body: &[u8]) -> impl Iterator<Item = usize> {
-    let number = body.iter().fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+    let number = body
+        .iter()
+        .fold(7_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
     let whole = body.trim_ascii_end().len();
-    let tags = body[..whole].iter().enumerate().filter(|(_, byte)| **byte == b'>').map(|(at, _)| at + 1);
+    let tags =
+        body[..whole].iter().enumerate().filter(|(_, byte)| **byte == b'>').map(|(at, _)| at + 1);
     let tags: Vec<_> = tags.filter(|end| *end < whole).collect();
     let tag = tags.get(number / 7 % tags.len().max(1)).copied();
     [number.checked_rem(whole), tag].into_iter().flatten()

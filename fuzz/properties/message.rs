@@ -8,9 +8,13 @@ use super::erasures::{configs, read};
 /// Takes a body as the function would, and once more in each envelope.
 pub(crate) fn check(data: &[u8]) {
     // What comes from SQS is text.
-    let Ok(body) = std::str::from_utf8(data) else { return };
+    let Ok(body) = std::str::from_utf8(data) else {
+        return;
+    };
     for config in configs() {
-        let Ok(erasure) = read(body, config) else { continue };
+        let Ok(erasure) = read(body, config) else {
+            continue;
+        };
         let value: Value = serde_json::from_str(body).expect("what was understood is JSON");
         if erasure.has_begun || value["type"] != "user-withdrawn" {
             continue;
@@ -20,7 +24,10 @@ pub(crate) fn check(data: &[u8]) {
         // A continuation, or a second envelope of the same kind, does not come in one.
         let continuation = Erasure { hop: 1, ..erasure.clone() }.continuation();
         for inner in [&by_sns, &continuation] {
-            assert!(read(&json!({"Type": "Notification", "Message": inner}).to_string(), config).is_err());
+            assert!(
+                read(&json!({"Type": "Notification", "Message": inner}).to_string(), config)
+                    .is_err()
+            );
         }
         let by_eventbridge = json!({"detail-type": "user-withdrawn", "detail": value}).to_string();
         match read(&by_eventbridge, config) {

@@ -1,6 +1,8 @@
-//! What must hold for every input, however hostile: one module with one `check` for each fuzz target.
+//! What must hold for every input, however hostile: one module with one `check` for each fuzz
+//! target.
 //!
-//! libFuzzer looks for inputs that break it (`make fuzz`), and `tests/fuzzed.rs` replays those that were worth keeping.
+//! libFuzzer looks for inputs that break it (`make fuzz`), and `tests/fuzzed.rs` replays those that
+//! were worth keeping.
 
 pub(crate) mod continuation;
 pub(crate) mod erasures;

@@ -1,4 +1,5 @@
-//! The real adapter over a store that gives the answer it is told to give, and remembers what it was asked.
+//! The real adapter over a store that gives the answer it is told to give, and remembers what it
+//! was asked.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,9 @@ use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_s3::primitives::SdkBody;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_runtime_api::http::StatusCode;
 use erase_user_files::aws::s3::store::{S3, S3Reader};
 use erase_user_files::ports::store::{Bucket, Deletes, Deletion, Fault, Item, Kind, Page};
@@ -37,7 +40,10 @@ impl HttpConnector for Connector {
         let mut exchange = self.exchange();
         request.uri().clone_into(&mut exchange.asked);
         let status = StatusCode::try_from(200).expect("a status");
-        HttpConnectorFuture::ready(Ok(HttpResponse::new(status, SdkBody::from(exchange.body.clone()))))
+        HttpConnectorFuture::ready(Ok(HttpResponse::new(
+            status,
+            SdkBody::from(exchange.body.clone()),
+        )))
     }
 }
 
@@ -88,7 +94,8 @@ impl Store {
         self.runtime.block_on(self.eraser.delete(&self.prefix, items, LIMIT))
     }
 
-    /// What the adapter makes of this answer to the question for versioning. A new one each time: it remembers.
+    /// What the adapter makes of this answer to the question for versioning. A new one each time:
+    /// it remembers.
     pub(crate) fn is_versioned(&self, body: &[u8]) -> Result<bool, Fault> {
         body.clone_into(&mut self.connector.exchange().body);
         let reader = S3Reader::new(&self.client, None);
@@ -99,7 +106,8 @@ impl Store {
     pub(crate) fn asked(&self, parameter: &str) -> Option<String> {
         let exchange = self.connector.exchange();
         let (_, query) = exchange.asked.split_once('?')?;
-        let value = query.split('&').find_map(|pair| pair.strip_prefix(parameter)?.strip_prefix('='))?;
+        let value =
+            query.split('&').find_map(|pair| pair.strip_prefix(parameter)?.strip_prefix('='))?;
         Some(crate::properties::keys::decoded(value).expect("our own requests are encoded"))
     }
 }

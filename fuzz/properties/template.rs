@@ -9,7 +9,9 @@ const MOST_USERS: usize = 12;
 
 /// Takes a list of targets and, on the second line, a folder.
 pub(crate) fn check(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let (list, folder) = text.split_once('\n').unwrap_or((text, "s3://data/receipts/"));
     match Targets::parse(list) {
         Ok(targets) => check_targets(&targets, list, folder),
@@ -24,26 +26,35 @@ fn check_targets(targets: &Targets, list: &str, folder: &str) {
     let folder = Folder::parse(folder).ok();
     let users = users(&written, folder.as_ref());
     let of_all = |target: &Target| -> Vec<_> {
-        users.iter().filter(|user| !targets.reserves(user)).map(|user| (user.clone(), prefix(target, user))).collect()
+        users
+            .iter()
+            .filter(|user| !targets.reserves(user))
+            .map(|user| (user.clone(), prefix(target, user)))
+            .collect()
     };
     let folders: Vec<_> = targets.as_slice().iter().flat_map(of_all).collect();
     for (mine, outer) in &folders {
         for (theirs, inner) in &folders {
-            let is_inside = outer.bucket() == inner.bucket() && inner.as_str().starts_with(outer.as_str());
+            let is_inside =
+                outer.bucket() == inner.bucket() && inner.as_str().starts_with(outer.as_str());
             assert!(!is_inside || mine == theirs, "{mine:?} would erase {inner:?}: {list}");
         }
     }
-    let Some(folder) = folder.filter(|folder| targets.first_around(folder).is_none()) else { return };
+    let Some(folder) = folder.filter(|folder| targets.first_around(folder).is_none()) else {
+        return;
+    };
     for erasure in &users {
         let receipt = folder.key(&format!("{}/erased.json", erasure.as_str()));
         for (_, prefix) in &folders {
-            let is_inside = folder.bucket() == prefix.bucket() && receipt.starts_with(prefix.as_str());
+            let is_inside =
+                folder.bucket() == prefix.bucket() && receipt.starts_with(prefix.as_str());
             assert!(!is_inside, "an erasure takes receipts along: {list}");
         }
     }
 }
 
-/// The folder of one user, which has the user's id where the template says so, and is nothing but a folder.
+/// The folder of one user, which has the user's id where the template says so, and is nothing but a
+/// folder.
 fn prefix(target: &Target, user: &UserId) -> Prefix {
     let prefix = target.prefix(user);
     let template = target.template();
@@ -60,7 +71,11 @@ fn prefix(target: &Target, user: &UserId) -> Prefix {
 /// Some users, most of them called like a folder somewhere.
 fn users(written: &[String], folder: Option<&Folder>) -> Vec<UserId> {
     let receipts = folder.map(|folder| folder.key("")).unwrap_or_default();
-    let segments = written.iter().map(String::as_str).chain([receipts.as_str()]).flat_map(|text| text.split('/'));
+    let segments = written
+        .iter()
+        .map(String::as_str)
+        .chain([receipts.as_str()])
+        .flat_map(|text| text.split('/'));
     let names: BTreeSet<_> = segments.chain(["u1", "u10"]).collect();
     names.into_iter().filter_map(|name| UserId::parse(name).ok()).take(MOST_USERS).collect()
 }

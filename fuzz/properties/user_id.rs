@@ -11,7 +11,9 @@ const TEMPLATES: [&str; 3] =
 
 /// Takes two ids and the rest of a key, each on a line.
 pub(crate) fn check(data: &[u8]) {
-    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
     let mut lines = text.splitn(3, '\n');
     let (one, other, rest) = (lines.next(), lines.next(), lines.next().unwrap_or_default());
     let ids = [one, other].map(|text| text.and_then(checked));

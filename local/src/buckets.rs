@@ -7,13 +7,15 @@ use crate::{Error, Stored, StoredKind, delete_plainly, delete_version};
 /// More do not make a local server faster.
 const DELETES_AT_A_TIME: usize = 16;
 
-/// Deletes everything that a bucket holds, and then the bucket. It bypasses retention in governance mode. If something
-/// cannot be deleted, it deletes everything else and fails.
+/// Deletes everything that a bucket holds, and then the bucket. It bypasses retention in governance
+/// mode. If something cannot be deleted, it deletes everything else and fails.
 pub async fn remove_bucket(s3: &Client, bucket: &str) -> Result<(), Error> {
     let mut stored = list_data(s3, bucket, "").await?;
-    // Some stores cannot list uploads where there are none. Where there are some, the bucket cannot be removed.
+    // Some stores cannot list uploads where there are none. Where there are some, the bucket cannot
+    // be removed.
     stored.extend(list_uploads(s3, bucket, "").await.unwrap_or_default());
-    let deletes = stored.into_iter().map(|item| async move { delete_for_good(s3, bucket, &item).await });
+    let deletes =
+        stored.into_iter().map(|item| async move { delete_for_good(s3, bucket, &item).await });
     let deleted: Vec<_> = stream::iter(deletes).buffer_unordered(DELETES_AT_A_TIME).collect().await;
     deleted.into_iter().collect::<Result<(), Error>>()?;
     let removed = s3.delete_bucket().bucket(bucket).send().await;
@@ -25,14 +27,20 @@ async fn delete_for_good(s3: &Client, bucket: &str, item: &Stored) -> Result<(),
     match item.kind {
         StoredKind::Object => delete_plainly(s3, bucket, key).await.map(|_| ()),
         StoredKind::Upload => {
-            let aborted = s3.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
-            aborted.map(|_| ()).map_err(|error| Error::sdk(format!("abort the upload of {key:?}"), error))
+            let aborted =
+                s3.abort_multipart_upload().bucket(bucket).key(key).upload_id(id).send().await;
+            aborted
+                .map(|_| ())
+                .map_err(|error| Error::sdk(format!("abort the upload of {key:?}"), error))
         }
         StoredKind::Version | StoredKind::DeleteMarker => {
-            let Err(error) = delete_version(s3, bucket, key, id).await else { return Ok(()) };
+            let Err(error) = delete_version(s3, bucket, key, id).await else {
+                return Ok(());
+            };
             let request = s3.delete_object().bucket(bucket).key(key).version_id(id);
             let bypassed = request.bypass_governance_retention(true).send().await;
-            // The first error is the one to report: without retention, the second is about the bypass.
+            // The first error is the one to report: without retention, the second is about the
+            // bypass.
             bypassed.map(|_| ()).map_err(|_second| error)
         }
     }

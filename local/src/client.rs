@@ -46,7 +46,8 @@ pub(crate) fn authorization_of_root(service: &str) -> String {
     format!("AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders=host, Signature=0")
 }
 
-/// One request in the name of the local root user: method, service (as in a credential scope), path, headers, body.
+/// One request in the name of the local root user: method, service (as in a credential scope),
+/// path, headers, body.
 #[derive(Debug, Default)]
 pub(crate) struct Call<'a> {
     pub(crate) method: &'a str,
@@ -65,10 +66,14 @@ pub(crate) struct Plain {
 
 impl Plain {
     pub(crate) fn new(endpoint: &str) -> Self {
-        Self { endpoint: endpoint.to_owned(), client: Client::builder(TokioExecutor::new()).build_http() }
+        Self {
+            endpoint: endpoint.to_owned(),
+            client: Client::builder(TokioExecutor::new()).build_http(),
+        }
     }
 
-    /// Sends a call and takes the text of the answer; any status but a success is an error with that text.
+    /// Sends a call and takes the text of the answer; any status but a success is an error with
+    /// that text.
     pub(crate) async fn send(&self, call: Call<'_>) -> Result<String, Error> {
         let doing = format!("ask {} for {}", call.service, call.path);
         let mut request = Request::builder()
@@ -81,7 +86,11 @@ impl Plain {
         let request = request.body(Full::new(Bytes::from(call.body)));
         let request = request.map_err(|error| Error::service(&doing, error.to_string()))?;
         let (status, body) = self.exchange(&doing, request).await?;
-        if status.is_success() { Ok(body) } else { Err(Error::service(doing, format!("{status}: {body}"))) }
+        if status.is_success() {
+            Ok(body)
+        } else {
+            Err(Error::service(doing, format!("{status}: {body}")))
+        }
     }
 
     /// Sends a request as it is, and takes the answer, whatever its status.
@@ -92,9 +101,11 @@ impl Plain {
     ) -> Result<(StatusCode, String), Error> {
         let failed = |message: String| Error::service(doing, message);
         let exchange = async {
-            let answer = self.client.request(request).await.map_err(|error| failed(error.to_string()))?;
+            let answer =
+                self.client.request(request).await.map_err(|error| failed(error.to_string()))?;
             let status = answer.status();
-            let body = answer.into_body().collect().await.map_err(|error| failed(error.to_string()))?;
+            let body =
+                answer.into_body().collect().await.map_err(|error| failed(error.to_string()))?;
             Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
         };
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, exchange).await;

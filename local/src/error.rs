@@ -50,7 +50,10 @@ impl Error {
     }
 
     /// A request that a client of the SDK could not complete.
-    pub fn sdk<E: std::error::Error + ProvideErrorMetadata>(doing: impl Into<String>, error: E) -> Self {
+    pub fn sdk<E: std::error::Error + ProvideErrorMetadata>(
+        doing: impl Into<String>,
+        error: E,
+    ) -> Self {
         let code = error.code().map(str::to_owned);
         Self::Service { doing: doing.into(), message: DisplayErrorContext(error).to_string(), code }
     }
@@ -62,11 +65,16 @@ impl Error {
 
     /// The code with which a service answered, if it answered with one.
     pub fn code(&self) -> Option<&str> {
-        let Self::Service { code, .. } = self else { return None };
+        let Self::Service { code, .. } = self else {
+            return None;
+        };
         code.as_deref()
     }
 
-    pub(crate) fn file(doing: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+    pub(crate) fn file(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
         move |source| Self::File { doing, path: path.into(), source }
     }
 }

@@ -40,8 +40,14 @@ pub enum Fault {
 
 impl Fault {
     /// What the weather can bring: all but [`Self::Withhold`], which is asked for.
-    pub const WEATHER: [Self; 6] =
-        [Self::Delay, Self::Busy, Self::BusyAfterwards, Self::Reset, Self::ResetAfterwards, Self::Truncate];
+    pub const WEATHER: [Self; 6] = [
+        Self::Delay,
+        Self::Busy,
+        Self::BusyAfterwards,
+        Self::Reset,
+        Self::ResetAfterwards,
+        Self::Truncate,
+    ];
 }
 
 /// What a request of the function is for.
@@ -75,7 +81,8 @@ impl Operation {
         let line = request.first_line();
         let target = line.split(' ').nth(1).unwrap_or_default();
         let query = target.split_once('?').map_or("", |(_, query)| query);
-        // `uploads` and `versions` stand alone or with an equals sign behind them; `uploadId` is of one upload.
+        // `uploads` and `versions` stand alone or with an equals sign behind them; `uploadId` is of
+        // one upload.
         let asks = |word: &str| query.split('&').any(|part| part.split('=').next() == Some(word));
         if line.starts_with("PUT ") {
             Self::StoreReceipt
@@ -107,12 +114,15 @@ impl Weather {
     pub const CALM: Self = Self { faults: &[], per_mille: |_| 0 };
 }
 
-/// How often what happened to which operation; `None` stands for requests that were passed on untouched.
+/// How often what happened to which operation; `None` stands for requests that were passed on
+/// untouched.
 pub type FaultCounts = BTreeMap<(Operation, Option<Fault>), u64>;
 
-/// A proxy before an HTTP server that does to requests and answers what networks and busy services do.
+/// A proxy before an HTTP server that does to requests and answers what networks and busy services
+/// do.
 ///
-/// Every byte that it passes on is as it came: signatures stay valid. Dropping it ends it, with every connection.
+/// Every byte that it passes on is as it came: signatures stay valid. Dropping it ends it, with
+/// every connection.
 #[derive(Debug)]
 pub struct FaultProxy {
     endpoint: String,
@@ -135,7 +145,8 @@ struct State {
 }
 
 impl FaultProxy {
-    /// Listens on a free port of the loopback interface, in calm weather. The seed decides what will happen.
+    /// Listens on a free port of the loopback interface, in calm weather. The seed decides what
+    /// will happen.
     pub async fn start(seed: u64) -> Result<Self, Error> {
         let failed = |error: io::Error| Error::service("start the fault proxy", error.to_string());
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
@@ -172,8 +183,8 @@ impl FaultProxy {
         self.shared.state().counts.clone()
     }
 
-    /// Lets the next request of this operation take effect and returns then; its answer never comes. An instant at
-    /// which to kill whoever waits for it.
+    /// Lets the next request of this operation take effect and returns then; its answer never
+    /// comes. An instant at which to kill whoever waits for it.
     pub async fn withhold_next(&self, operation: Operation) {
         let (sender, taken) = oneshot::channel();
         self.shared.state().withheld = Some((operation, sender));
@@ -191,7 +202,8 @@ impl Shared {
     fn decide(&self, operation: Operation) -> Happening {
         let mut state = self.state();
         let delay = Duration::from_millis(state.random.u64(SHORTEST_DELAY_MS..=LONGEST_DELAY_MS));
-        let withheld = state.withheld.take_if(|(wanted, sender)| *wanted == operation && !sender.is_closed());
+        let withheld =
+            state.withheld.take_if(|(wanted, sender)| *wanted == operation && !sender.is_closed());
         let fault = if withheld.is_some() {
             Some(Fault::Withhold)
         } else {
@@ -238,13 +250,17 @@ async fn listen(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// One client's connection, until either side ends it. A client that is gone is no error here: clients are killed.
+/// One client's connection, until either side ends it. A client that is gone is no error here:
+/// clients are killed.
 async fn serve(client: TcpStream, shared: &Shared) {
     let mut client = BufReader::new(client);
     while let Ok(Some(request)) = Message::read_request(&mut client).await {
         let operation = Operation::of(&request);
         let happening = shared.decide(operation);
-        if !matches!(answer(&mut client, (operation, &request), happening, shared).await, Ok(Then::GoOn)) {
+        if !matches!(
+            answer(&mut client, (operation, &request), happening, shared).await,
+            Ok(Then::GoOn)
+        ) {
             break;
         }
     }
@@ -280,8 +296,11 @@ async fn answer(
         }
         Some(Fault::Truncate) => {
             let answer = shared.ask(request).await?;
-            let half =
-                if answer.body.is_empty() { answer.head.len() / 2 } else { answer.head.len() + answer.body.len() / 2 };
+            let half = if answer.body.is_empty() {
+                answer.head.len() / 2
+            } else {
+                answer.head.len() + answer.body.len() / 2
+            };
             client.write_all(&answer.bytes()[..half]).await?;
             client.shutdown().await?;
             Ok(Then::Close)
@@ -318,7 +337,9 @@ fn busy(operation: Operation) -> Message {
         ("application/xml", body)
     };
     let length = body.len();
-    let head = format!("HTTP/1.1 503 Slow Down\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n");
+    let head = format!(
+        "HTTP/1.1 503 Slow Down\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n"
+    );
     Message { head: head.into_bytes(), body: body.into() }
 }
 
@@ -339,8 +360,17 @@ mod tests {
         assert_eq!(of("GET /photos?versioning", "").await, Operation::Look);
         assert_eq!(of("POST /photos/?delete", "").await, Operation::Delete);
         assert_eq!(of("DELETE /photos/u1/a", "").await, Operation::Delete);
-        assert_eq!(of("PUT /receipts/receipts/1/erased.json?x-id=PutObject", "").await, Operation::StoreReceipt);
-        assert_eq!(of("POST /", "X-Amz-Target: AmazonSQS.SendMessage\r\n").await, Operation::Continue);
-        assert_eq!(of("POST /", "X-Amz-Target: AmazonSQS.ChangeMessageVisibility\r\n").await, Operation::GiveBack);
+        assert_eq!(
+            of("PUT /receipts/receipts/1/erased.json?x-id=PutObject", "").await,
+            Operation::StoreReceipt
+        );
+        assert_eq!(
+            of("POST /", "X-Amz-Target: AmazonSQS.SendMessage\r\n").await,
+            Operation::Continue
+        );
+        assert_eq!(
+            of("POST /", "X-Amz-Target: AmazonSQS.ChangeMessageVisibility\r\n").await,
+            Operation::GiveBack
+        );
     }
 }

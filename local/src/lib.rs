@@ -61,8 +61,8 @@ pub use s3_server::S3Server;
 pub use seaweed::Seaweed;
 pub use stack::Stack;
 pub use versions::{
-    Lock, Stored, StoredKind, complete_upload, count, create_bucket_with_object_lock, delete_plainly, delete_version,
-    enable_versioning, inventory, lift_legal_hold, list_versions, lock_version, put_object, start_upload,
-    suspend_versioning,
+    Lock, Stored, StoredKind, complete_upload, count, create_bucket_with_object_lock,
+    delete_plainly, delete_version, enable_versioning, inventory, lift_legal_hold, list_versions,
+    lock_version, put_object, start_upload, suspend_versioning,
 };
 pub use vessel::{Vessel, free_ports};

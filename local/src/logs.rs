@@ -78,8 +78,10 @@ pub(crate) async fn lines(plain: &Plain, group: &str) -> Result<Vec<String>, Err
         if !token.is_null() {
             question["nextToken"] = token;
         }
-        let headers =
-            [("x-amz-target", "Logs_20140328.FilterLogEvents"), ("content-type", "application/x-amz-json-1.1")];
+        let headers = [
+            ("x-amz-target", "Logs_20140328.FilterLogEvents"),
+            ("content-type", "application/x-amz-json-1.1"),
+        ];
         let body = question.to_string().into_bytes();
         let call = Call { method: "POST", service: "logs", path: "/", headers: &headers, body };
         let text = plain.send(call).await?;

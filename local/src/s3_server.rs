@@ -21,7 +21,11 @@ pub struct S3Server {
 
 impl S3Server {
     /// Starts a program that takes its port as an argument, and waits until it answers.
-    pub(crate) async fn start(name: &str, program: &Path, arguments: fn(u16) -> Vec<String>) -> Result<Self, Error> {
+    pub(crate) async fn start(
+        name: &str,
+        program: &Path,
+        arguments: fn(u16) -> Vec<String>,
+    ) -> Result<Self, Error> {
         let mut failure = None;
         for _ in 0..START_ATTEMPTS {
             let [port] = free_ports()?;
@@ -31,7 +35,8 @@ impl S3Server {
             }
             failure = Some(vessel.failure("it is not ready"));
         }
-        Err(failure.unwrap_or_else(|| Error::service(format!("start {name}"), "no attempt was made")))
+        Err(failure
+            .unwrap_or_else(|| Error::service(format!("start {name}"), "no attempt was made")))
     }
 
     /// One that is ready, on this port.

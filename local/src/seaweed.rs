@@ -24,7 +24,8 @@ impl Seaweed {
             let ports: [u16; 8] = free_ports()?;
             let environment = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let mut vessel = Vessel::start("seaweedfs", &program, &arguments(&ports), &environment)?;
+            let mut vessel =
+                Vessel::start("seaweedfs", &program, &arguments(&ports), &environment)?;
             let s3 = client::s3(&endpoint(ports[0]));
             if wait_until_ready(&mut vessel, &s3).await {
                 return Ok(S3Server::new(ports[0], vessel));

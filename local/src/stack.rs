@@ -18,7 +18,8 @@ use crate::{Error, Ministack, project_root};
 
 const ARTIFACTS: &str = "artifacts";
 const CODE_LINE: &str = "CodeUri: .";
-/// The condition of every statement that refuses plain text. The local cloud enforces policies, and speaks nothing else.
+/// The condition of every statement that refuses plain text. The local cloud enforces policies, and
+/// speaks nothing else.
 const PLAIN_TEXT: &str = "aws:SecureTransport: 'false'";
 /// The alarm that is computed from two metrics, which the local cloud does not know.
 const METRIC_MATH: &str = "FoundNothingAlarm";
@@ -41,7 +42,8 @@ pub struct Stack {
 }
 
 impl Ministack {
-    /// Deploys the project's template with this binary as the function's code. Buckets must exist before.
+    /// Deploys the project's template with this binary as the function's code. Buckets must exist
+    /// before.
     ///
     /// `S3ForcePathStyle` and this machine's `Architecture` are set if `parameters` does not.
     pub async fn deploy(&self, binary: &Path, parameters: &[(&str, &str)]) -> Result<Stack, Error> {
@@ -49,10 +51,16 @@ impl Ministack {
         let path = project_root().join("template.yaml");
         let template = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
         if template.lines().filter(|line| line.trim() == CODE_LINE).count() != 1 {
-            return Err(Error::service("deploy the template", format!("expected one line `{CODE_LINE}` in it")));
+            return Err(Error::service(
+                "deploy the template",
+                format!("expected one line `{CODE_LINE}` in it"),
+            ));
         }
         if !template.contains(PLAIN_TEXT) {
-            return Err(Error::service("deploy the template", format!("expected `{PLAIN_TEXT}` in it")));
+            return Err(Error::service(
+                "deploy the template",
+                format!("expected `{PLAIN_TEXT}` in it"),
+            ));
         }
         let template = template.replace(&format!("{CODE_LINE}\n"), &format!("CodeUri: {code}\n"));
         let template = template.replace(PLAIN_TEXT, "aws:SecureTransport: 'never'");
@@ -62,9 +70,14 @@ impl Ministack {
         self.create_stack(&name, &address, parameters).await?;
         let description = self.wait_for_stack(&name).await?;
         let output = |key: &str| {
-            let after = description.split(&format!("<OutputKey>{key}</OutputKey>")).nth(1).unwrap_or_default();
+            let after = description
+                .split(&format!("<OutputKey>{key}</OutputKey>"))
+                .nth(1)
+                .unwrap_or_default();
             let value = between(after, "<OutputValue>", "</OutputValue>").into_iter().next();
-            value.ok_or_else(|| Error::service("deploy the template", format!("it has no output {key}")))
+            value.ok_or_else(|| {
+                Error::service("deploy the template", format!("it has no output {key}"))
+            })
         };
         let stack = Stack {
             queue_url: output("QueueUrl")?,
@@ -77,10 +90,15 @@ impl Ministack {
         Ok(stack)
     }
 
-    /// Zips the binary as `bootstrap`, stores it, and returns its `s3://` address. The same binary is stored once.
+    /// Zips the binary as `bootstrap`, stores it, and returns its `s3://` address. The same binary
+    /// is stored once.
     async fn upload(&self, binary: &Path) -> Result<String, Error> {
         let about = fs::metadata(binary).map_err(Error::file("read", binary))?;
-        let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        let modified = about
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+            .unwrap_or_default();
         let key = format!("{}-{}.zip", about.len(), modified.as_nanos());
         let address = format!("s3://{ARTIFACTS}/{key}");
         let s3 = self.s3();
@@ -91,22 +109,34 @@ impl Ministack {
         self.create_bucket(ARTIFACTS).await?;
         let body = ByteStream::from(zip(binary)?);
         // Hashing a large file is slow in a debug build, and nothing can happen to it on the way.
-        let lax = aws_sdk_s3::Config::builder().request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
+        let lax = aws_sdk_s3::Config::builder()
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired);
         let put = s3.put_object().bucket(ARTIFACTS).key(&key).body(body).customize();
         let put = put.config_override(lax).disable_payload_signing().send().await;
         put.map(|_| address).map_err(|error| Error::sdk("store the function's code", error))
     }
 
-    /// Stores the template, as `sam deploy` does, and returns its URL: a request itself takes 51,200 bytes at most.
+    /// Stores the template, as `sam deploy` does, and returns its URL: a request itself takes
+    /// 51,200 bytes at most.
     /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html>
     async fn store_template(&self, name: &str, template: String) -> Result<String, Error> {
         let key = format!("{name}.yaml");
-        let put = self.s3().put_object().bucket(ARTIFACTS).key(&key).body(ByteStream::from(template.into_bytes()));
+        let put = self
+            .s3()
+            .put_object()
+            .bucket(ARTIFACTS)
+            .key(&key)
+            .body(ByteStream::from(template.into_bytes()));
         put.send().await.map_err(|error| Error::sdk("store the template", error))?;
         Ok(format!("{}/{ARTIFACTS}/{key}", self.endpoint()))
     }
 
-    async fn create_stack(&self, name: &str, template_url: &str, parameters: &[(&str, &str)]) -> Result<(), Error> {
+    async fn create_stack(
+        &self,
+        name: &str,
+        template_url: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<(), Error> {
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
         let mut all = vec![("S3ForcePathStyle", "true"), ("Architecture", architecture)];
         all.retain(|(name, _)| parameters.iter().all(|(given, _)| given != name));
@@ -136,7 +166,8 @@ impl Ministack {
             }
             if status != "CREATE_IN_PROGRESS" || Instant::now() > deadline {
                 let events = self.about_stack("DescribeStackEvents", name).await?;
-                let reasons = between(&events, "<ResourceStatusReason>", "</ResourceStatusReason>").join("\n");
+                let reasons = between(&events, "<ResourceStatusReason>", "</ResourceStatusReason>")
+                    .join("\n");
                 return Err(Error::service("deploy the template", format!("{status}\n{reasons}")));
             }
             sleep(Duration::from_millis(50)).await;
@@ -149,24 +180,30 @@ impl Ministack {
     }
 
     async fn ask_cloudformation(&self, form: &[(String, &str)]) -> Result<String, Error> {
-        let encode =
-            |(name, value): &(String, &str)| format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+        let encode = |(name, value): &(String, &str)| {
+            format!("{name}={}", utf8_percent_encode(value, NON_ALPHANUMERIC))
+        };
         let body = form.iter().map(encode).collect::<Vec<_>>().join("&").into_bytes();
         let headers = [("content-type", "application/x-www-form-urlencoded")];
-        let call = Call { method: "POST", service: "cloudformation", path: "/", headers: &headers, body };
+        let call =
+            Call { method: "POST", service: "cloudformation", path: "/", headers: &headers, body };
         self.plain().send(call).await
     }
 
-    /// Ministack keeps a parameter in `ScalingConfig` as text, and its poller fails on it. `CloudFormation` makes it a
-    /// number, and so do we.
+    /// Ministack keeps a parameter in `ScalingConfig` as text, and its poller fails on it.
+    /// `CloudFormation` makes it a number, and so do we.
     async fn mend_event_source(&self, stack: &Stack) -> Result<(), Error> {
         const PATH: &str = "/2015-03-31/event-source-mappings/";
         let path = format!("{PATH}?FunctionName={}", stack.function_name);
         let text = self.plain().send(ask_lambda(&path)).await?;
-        let unreadable = |error: serde_json::Error| Error::service("read the event source mapping", error.to_string());
+        let unreadable = |error: serde_json::Error| {
+            Error::service("read the event source mapping", error.to_string())
+        };
         let answer: Value = serde_json::from_str(&text).map_err(unreadable)?;
         for mapping in answer["EventSourceMappings"].as_array().into_iter().flatten() {
-            let Some(limit) = mapping["ScalingConfig"]["MaximumConcurrency"].as_str() else { continue };
+            let Some(limit) = mapping["ScalingConfig"]["MaximumConcurrency"].as_str() else {
+                continue;
+            };
             let path = format!("{PATH}{}", mapping["UUID"].as_str().unwrap_or_default());
             let body = json!({ "ScalingConfig": { "MaximumConcurrency": limit.parse::<u32>().unwrap_or(2) } });
             let body = body.to_string().into_bytes();
@@ -186,8 +223,8 @@ fn without_resource(template: &str, name: &str) -> Result<String, Error> {
     let mut is_inside = false;
     let mut cut = 0;
     let is_kept = |line: &&str| {
-        let begins_resource =
-            line.starts_with("  ") && !line.starts_with("   ") || !line.is_empty() && !line.starts_with(' ');
+        let begins_resource = line.starts_with("  ") && !line.starts_with("   ")
+            || !line.is_empty() && !line.starts_with(' ');
         is_inside = if begins_resource { *line == start } else { is_inside };
         let is_cut = is_inside || line.trim() == entry;
         cut += usize::from(is_cut);
@@ -195,16 +232,22 @@ fn without_resource(template: &str, name: &str) -> Result<String, Error> {
     };
     let lines: Vec<&str> = template.lines().filter(is_kept).collect();
     if cut < 3 {
-        return Err(Error::service("deploy the template", format!("expected a resource {name} in it")));
+        return Err(Error::service(
+            "deploy the template",
+            format!("expected a resource {name} in it"),
+        ));
     }
     Ok(lines.join("\n") + "\n")
 }
 
 fn zip(binary: &Path) -> Result<Vec<u8>, Error> {
     let mut code = File::open(binary).map_err(Error::file("read", binary))?;
-    let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).unix_permissions(0o755);
+    let options = SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .unix_permissions(0o755);
     let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
-    let failed = |error: zip::result::ZipError| Error::service("zip the function", error.to_string());
+    let failed =
+        |error: zip::result::ZipError| Error::service("zip the function", error.to_string());
     zip.start_file("bootstrap", options).map_err(failed)?;
     std::io::copy(&mut code, &mut zip).map_err(Error::file("zip", binary))?;
     zip.flush().map_err(Error::file("zip", binary))?;
@@ -227,6 +270,9 @@ fn resolve_entities(text: &str) -> String {
 mod tests {
     #[test]
     fn finds_texts_between_tags() {
-        assert_eq!(super::between("<a>1</a><b>x</b><a>2&amp;&lt;</a>", "<a>", "</a>"), ["1", "2&<"]);
+        assert_eq!(
+            super::between("<a>1</a><b>x</b><a>2&amp;&lt;</a>", "<a>", "</a>"),
+            ["1", "2&<"]
+        );
     }
 }

@@ -1,8 +1,9 @@
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_sdk_s3::types::{
-    BucketVersioningStatus, CompletedPart, EncodingType, ObjectLockLegalHold, ObjectLockLegalHoldStatus,
-    ObjectLockRetention, ObjectLockRetentionMode, VersioningConfiguration,
+    BucketVersioningStatus, CompletedPart, EncodingType, ObjectLockLegalHold,
+    ObjectLockLegalHoldStatus, ObjectLockRetention, ObjectLockRetentionMode,
+    VersioningConfiguration,
 };
 
 use crate::objects::decode;
@@ -13,50 +14,93 @@ pub async fn enable_versioning(s3: &Client, bucket: &str) -> Result<(), Error> {
     set_versioning(s3, bucket, BucketVersioningStatus::Enabled).await
 }
 
-/// Lets a bucket keep the versions that it has, and write over only one more from now on: the one called `null`.
+/// Lets a bucket keep the versions that it has, and write over only one more from now on: the one
+/// called `null`.
 pub async fn suspend_versioning(s3: &Client, bucket: &str) -> Result<(), Error> {
     set_versioning(s3, bucket, BucketVersioningStatus::Suspended).await
 }
 
-async fn set_versioning(s3: &Client, bucket: &str, status: BucketVersioningStatus) -> Result<(), Error> {
+async fn set_versioning(
+    s3: &Client,
+    bucket: &str,
+    status: BucketVersioningStatus,
+) -> Result<(), Error> {
     let doing = format!("set the versioning of {bucket} to {status:?}");
     let configuration = VersioningConfiguration::builder().status(status).build();
-    let set = s3.put_bucket_versioning().bucket(bucket).versioning_configuration(configuration).send().await;
+    let set = s3
+        .put_bucket_versioning()
+        .bucket(bucket)
+        .versioning_configuration(configuration)
+        .send()
+        .await;
     set.map(|_| ()).map_err(|error| Error::sdk(doing, error))
 }
 
-/// Makes an empty bucket with Object Lock, and so with versioning; versions are held only where something says so.
+/// Makes an empty bucket with Object Lock, and so with versioning; versions are held only where
+/// something says so.
 pub async fn create_bucket_with_object_lock(s3: &Client, bucket: &str) -> Result<(), Error> {
-    let created = s3.create_bucket().bucket(bucket).object_lock_enabled_for_bucket(true).send().await;
-    created.map(|_| ()).map_err(|error| Error::sdk(format!("make bucket {bucket} with Object Lock"), error))
+    let created =
+        s3.create_bucket().bucket(bucket).object_lock_enabled_for_bucket(true).send().await;
+    created
+        .map(|_| ())
+        .map_err(|error| Error::sdk(format!("make bucket {bucket} with Object Lock"), error))
 }
 
-/// Puts one object and returns the id of its version; there is none unless the bucket's versioning is enabled.
-pub async fn put_object(s3: &Client, bucket: &str, key: &str, body: &[u8]) -> Result<Option<String>, Error> {
-    let put = s3.put_object().bucket(bucket).key(key).body(ByteStream::from(body.to_vec())).send().await;
+/// Puts one object and returns the id of its version; there is none unless the bucket's versioning
+/// is enabled.
+pub async fn put_object(
+    s3: &Client,
+    bucket: &str,
+    key: &str,
+    body: &[u8],
+) -> Result<Option<String>, Error> {
+    let put =
+        s3.put_object().bucket(bucket).key(key).body(ByteStream::from(body.to_vec())).send().await;
     put.map(|answer| answer.version_id).map_err(|error| Error::sdk(format!("put {key:?}"), error))
 }
 
-/// Deletes a key as most programs do: without a version. A versioned bucket then only hides it behind a delete marker,
-/// whose id this returns.
+/// Deletes a key as most programs do: without a version. A versioned bucket then only hides it
+/// behind a delete marker, whose id this returns.
 pub async fn delete_plainly(s3: &Client, bucket: &str, key: &str) -> Result<Option<String>, Error> {
     let deleted = s3.delete_object().bucket(bucket).key(key).send().await;
-    deleted.map(|answer| answer.version_id).map_err(|error| Error::sdk(format!("delete {key:?}"), error))
+    deleted
+        .map(|answer| answer.version_id)
+        .map_err(|error| Error::sdk(format!("delete {key:?}"), error))
 }
 
 /// Deletes one version or delete marker for good.
-pub async fn delete_version(s3: &Client, bucket: &str, key: &str, version: &str) -> Result<(), Error> {
+pub async fn delete_version(
+    s3: &Client,
+    bucket: &str,
+    key: &str,
+    version: &str,
+) -> Result<(), Error> {
     let deleted = s3.delete_object().bucket(bucket).key(key).version_id(version).send().await;
-    deleted.map(|_| ()).map_err(|error| Error::sdk(format!("delete version {version} of {key:?}"), error))
+    deleted
+        .map(|_| ())
+        .map_err(|error| Error::sdk(format!("delete version {version} of {key:?}"), error))
 }
 
 /// Begins a multipart upload, stores one part of it, and returns its id. It stays unfinished.
-pub async fn start_upload(s3: &Client, bucket: &str, key: &str, part: &[u8]) -> Result<String, Error> {
+pub async fn start_upload(
+    s3: &Client,
+    bucket: &str,
+    key: &str,
+    part: &[u8],
+) -> Result<String, Error> {
     let doing = || format!("upload a part of {key:?}");
     let begun = s3.create_multipart_upload().bucket(bucket).key(key).send().await;
     let id = begun.map_err(|error| Error::sdk(doing(), error))?.upload_id.unwrap_or_default();
     let body = ByteStream::from(part.to_vec());
-    let stored = s3.upload_part().bucket(bucket).key(key).upload_id(&id).part_number(1).body(body).send().await;
+    let stored = s3
+        .upload_part()
+        .bucket(bucket)
+        .key(key)
+        .upload_id(&id)
+        .part_number(1)
+        .body(body)
+        .send()
+        .await;
     stored.map(|_| id).map_err(|error| Error::sdk(doing(), error))
 }
 
@@ -66,12 +110,19 @@ pub async fn complete_upload(s3: &Client, bucket: &str, key: &str, id: &str) -> 
     let doing = || format!("complete the upload of {key:?}");
     let listed = s3.list_parts().bucket(bucket).key(key).upload_id(id).send().await;
     let listed = listed.map_err(|error| Error::sdk(doing(), error))?;
-    let parts = listed
-        .parts()
-        .iter()
-        .map(|part| CompletedPart::builder().set_e_tag(part.e_tag.clone()).set_part_number(part.part_number).build());
+    let parts = listed.parts().iter().map(|part| {
+        CompletedPart::builder()
+            .set_e_tag(part.e_tag.clone())
+            .set_part_number(part.part_number)
+            .build()
+    });
     let whole = CompletedMultipartUpload::builder().set_parts(Some(parts.collect())).build();
-    let request = s3.complete_multipart_upload().bucket(bucket).key(key).upload_id(id).multipart_upload(whole);
+    let request = s3
+        .complete_multipart_upload()
+        .bucket(bucket)
+        .key(key)
+        .upload_id(id)
+        .multipart_upload(whole);
     request.send().await.map(|_| ()).map_err(|error| Error::sdk(doing(), error))
 }
 
@@ -87,22 +138,36 @@ pub enum Lock {
 }
 
 /// Locks a version in a bucket with Object Lock.
-pub async fn lock_version(s3: &Client, bucket: &str, key: &str, version: &str, lock: Lock) -> Result<(), Error> {
+pub async fn lock_version(
+    s3: &Client,
+    bucket: &str,
+    key: &str,
+    version: &str,
+    lock: Lock,
+) -> Result<(), Error> {
     let doing = format!("lock version {version} of {key:?}");
     let (mode, seconds) = match lock {
         Lock::Compliance(seconds) => (ObjectLockRetentionMode::Compliance, seconds),
         Lock::Governance(seconds) => (ObjectLockRetentionMode::Governance, seconds),
-        Lock::LegalHold => return set_legal_hold(s3, bucket, key, version, ObjectLockLegalHoldStatus::On).await,
+        Lock::LegalHold => {
+            return set_legal_hold(s3, bucket, key, version, ObjectLockLegalHoldStatus::On).await;
+        }
     };
     // Whole seconds: not every server reads fractions.
     let until = DateTime::from_secs(now() + i64::from(seconds));
     let retention = ObjectLockRetention::builder().mode(mode).retain_until_date(until).build();
-    let request = s3.put_object_retention().bucket(bucket).key(key).version_id(version).retention(retention);
+    let request =
+        s3.put_object_retention().bucket(bucket).key(key).version_id(version).retention(retention);
     request.send().await.map(|_| ()).map_err(|error| Error::sdk(doing, error))
 }
 
 /// Lifts what [`Lock::LegalHold`] has set.
-pub async fn lift_legal_hold(s3: &Client, bucket: &str, key: &str, version: &str) -> Result<(), Error> {
+pub async fn lift_legal_hold(
+    s3: &Client,
+    bucket: &str,
+    key: &str,
+    version: &str,
+) -> Result<(), Error> {
     set_legal_hold(s3, bucket, key, version, ObjectLockLegalHoldStatus::Off).await
 }
 
@@ -115,13 +180,18 @@ async fn set_legal_hold(
 ) -> Result<(), Error> {
     let doing = format!("set the legal hold of version {version} of {key:?} to {status:?}");
     let hold = ObjectLockLegalHold::builder().status(status).build();
-    let request = s3.put_object_legal_hold().bucket(bucket).key(key).version_id(version).legal_hold(hold);
+    let request =
+        s3.put_object_legal_hold().bucket(bucket).key(key).version_id(version).legal_hold(hold);
     request.send().await.map(|_| ()).map_err(|error| Error::sdk(doing, error))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a lock ends at a time of the wall clock, and the server has that one")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a lock ends at a time of the wall clock, and the server has that one"
+)]
 fn now() -> i64 {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let since_epoch =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX)
 }
 
@@ -149,10 +219,11 @@ pub enum StoredKind {
     Upload,
 }
 
-/// Everything below a prefix, sorted: objects, or versions and delete markers, and unfinished uploads. Not the
-/// function's own listings: this one checks them.
+/// Everything below a prefix, sorted: objects, or versions and delete markers, and unfinished
+/// uploads. Not the function's own listings: this one checks them.
 ///
-/// Of keys in listings of versions, local servers do not encode what XML cannot carry: with such a key, it fails.
+/// Of keys in listings of versions, local servers do not encode what XML cannot carry: with such a
+/// key, it fails.
 pub async fn inventory(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<Stored>, Error> {
     let mut all = list_data(s3, bucket, prefix).await?;
     all.extend(list_uploads(s3, bucket, prefix).await?);
@@ -161,7 +232,11 @@ pub async fn inventory(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<St
 }
 
 /// Objects, or versions and delete markers.
-pub(crate) async fn list_data(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<Stored>, Error> {
+pub(crate) async fn list_data(
+    s3: &Client,
+    bucket: &str,
+    prefix: &str,
+) -> Result<Vec<Stored>, Error> {
     if has_versions(s3, bucket).await? {
         return list_versions(s3, bucket, prefix).await;
     }
@@ -191,17 +266,26 @@ pub async fn list_versions(s3: &Client, bucket: &str, prefix: &str) -> Result<Ve
     let mut place = (None, None);
     loop {
         let (key, version) = place.clone();
-        let request = s3.list_object_versions().bucket(bucket).prefix(prefix).encoding_type(EncodingType::Url);
+        let request = s3
+            .list_object_versions()
+            .bucket(bucket)
+            .prefix(prefix)
+            .encoding_type(EncodingType::Url);
         let answer = request.set_key_marker(key).set_version_id_marker(version).send().await;
         let answer = answer.map_err(|error| Error::sdk(doing(), error))?;
         // A server that does not say so has not encoded them.
         let is_encoded = answer.encoding_type() == Some(&EncodingType::Url);
         let read = |key: String| if is_encoded { decode(&key) } else { key };
-        let stored = |key: Option<String>, kind, id| Stored { key: read(key.unwrap_or_default()), kind, id };
+        let stored =
+            |key: Option<String>, kind, id| Stored { key: read(key.unwrap_or_default()), kind, id };
         let versions = answer.versions.into_iter().flatten();
-        all.extend(versions.map(|version| stored(version.key, StoredKind::Version, version.version_id)));
+        all.extend(
+            versions.map(|version| stored(version.key, StoredKind::Version, version.version_id)),
+        );
         let markers = answer.delete_markers.into_iter().flatten();
-        all.extend(markers.map(|marker| stored(marker.key, StoredKind::DeleteMarker, marker.version_id)));
+        all.extend(
+            markers.map(|marker| stored(marker.key, StoredKind::DeleteMarker, marker.version_id)),
+        );
         let next = (answer.next_key_marker.map(read), answer.next_version_id_marker);
         if !goes_on(answer.is_truncated, &place, &next, doing)? {
             return Ok(all);
@@ -210,9 +294,13 @@ pub async fn list_versions(s3: &Client, bucket: &str, prefix: &str) -> Result<Ve
     }
 }
 
-/// Every unfinished upload below a prefix. Without encoding: some servers do it without saying so, or say so without
-/// doing it.
-pub(crate) async fn list_uploads(s3: &Client, bucket: &str, prefix: &str) -> Result<Vec<Stored>, Error> {
+/// Every unfinished upload below a prefix. Without encoding: some servers do it without saying so,
+/// or say so without doing it.
+pub(crate) async fn list_uploads(
+    s3: &Client,
+    bucket: &str,
+    prefix: &str,
+) -> Result<Vec<Stored>, Error> {
     let doing = || format!("list the uploads of s3://{bucket}/{prefix}");
     let mut all = Vec::new();
     let mut place = (None, None);
@@ -239,10 +327,18 @@ pub(crate) async fn list_uploads(s3: &Client, bucket: &str, prefix: &str) -> Res
 type Place = (Option<String>, Option<String>);
 
 /// A page that is cut off must say where to go on, and that place must be another one.
-fn goes_on(is_truncated: Option<bool>, place: &Place, next: &Place, doing: impl Fn() -> String) -> Result<bool, Error> {
+fn goes_on(
+    is_truncated: Option<bool>,
+    place: &Place,
+    next: &Place,
+    doing: impl Fn() -> String,
+) -> Result<bool, Error> {
     let is_truncated = is_truncated.unwrap_or(false);
     if is_truncated && (next == place || *next == (None, None)) {
-        return Err(Error::service(doing(), format!("a page is cut off, but the next one is {next:?}")));
+        return Err(Error::service(
+            doing(),
+            format!("a page is cut off, but the next one is {next:?}"),
+        ));
     }
     Ok(is_truncated)
 }

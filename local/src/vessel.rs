@@ -11,9 +11,9 @@ use crate::Error;
 use crate::install::last_lines;
 use crate::project::local_folder;
 
-/// The server takes the shell's place and leads the process group. Standard input is a pipe whose other end we hold:
-/// when it closes, for whatever reason (even SIGKILL), the watcher ends the whole group, with everything the server
-/// started.
+/// The server takes the shell's place and leads the process group. Standard input is a pipe whose
+/// other end we hold: when it closes, for whatever reason (even SIGKILL), the watcher ends the
+/// whole group, with everything the server started.
 const WATCHED: &str = r#"
 exec 3<&0 </dev/null
 { read -r _ <&3; kill -KILL 0; } &
@@ -21,7 +21,8 @@ exec 3<&-
 exec "$@"
 "#;
 
-/// A running server process in its own process group, with a folder of its own. Dropping it ends both.
+/// A running server process in its own process group, with a folder of its own. Dropping it ends
+/// both.
 #[derive(Debug)]
 pub struct Vessel {
     name: String,
@@ -30,7 +31,8 @@ pub struct Vessel {
 }
 
 impl Vessel {
-    /// Starts a program in the folder, with nothing of our environment but what `environment` holds and `PATH`.
+    /// Starts a program in the folder, with nothing of our environment but what `environment` holds
+    /// and `PATH`.
     pub fn start(
         name: &str,
         program: &Path,
@@ -46,7 +48,8 @@ impl Vessel {
             .args(arguments)
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| name == "PATH" || name == "LANG"))
-            // Whatever the server or a function writes or looks for "at home" or in /tmp is in the folder.
+            // Whatever the server or a function writes or looks for "at home" or in /tmp is in the
+            // folder.
             .env("HOME", &folder.path)
             .env("TMPDIR", &folder.path)
             .envs(environment.iter().map(|(name, value)| (name, value)))
@@ -86,20 +89,25 @@ impl Vessel {
     }
 
     pub(crate) fn failure(&self, message: &str) -> Error {
-        Error::Command { doing: format!("start {}: {message}", self.name), output: self.last_words() }
+        Error::Command {
+            doing: format!("start {}: {message}", self.name),
+            output: self.last_words(),
+        }
     }
 }
 
 impl Drop for Vessel {
     fn drop(&mut self) {
-        // Closing the pipe wakes the watcher, which ends the group; killing the leader only makes it certain.
+        // Closing the pipe wakes the watcher, which ends the group; killing the leader only makes
+        // it certain.
         drop(self.child.stdin.take());
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-/// A folder that lives as long as its lock is held, so that a later process can tell what is left from a killed one.
+/// A folder that lives as long as its lock is held, so that a later process can tell what is left
+/// from a killed one.
 #[derive(Debug)]
 struct RunFolder {
     path: PathBuf,
@@ -149,8 +157,10 @@ fn remove_abandoned(all: &Path) {
 pub fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     let failed = |error: std::io::Error| Error::service("find a free port", error.to_string());
     // All at once, so that no port comes twice.
-    let listeners: Vec<TcpListener> =
-        (0..N).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>().map_err(failed)?;
+    let listeners: Vec<TcpListener> = (0..N)
+        .map(|_| TcpListener::bind("127.0.0.1:0"))
+        .collect::<Result<_, _>>()
+        .map_err(failed)?;
     let mut ports = [0; N];
     for (port, listener) in ports.iter_mut().zip(&listeners) {
         *port = listener.local_addr().map_err(failed)?.port();

@@ -17,7 +17,8 @@ type Outcome = Result<(), Box<dyn Error>>;
 
 const ANSWER: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
 const LIST: &str = "GET /photos?list-type=2 HTTP/1.1\r\nHost: photos\r\n\r\n";
-const SEND: &str = "POST / HTTP/1.1\r\nX-Amz-Target: AmazonSQS.SendMessage\r\nContent-Length: 2\r\n\r\n{}";
+const SEND: &str =
+    "POST / HTTP/1.1\r\nX-Amz-Target: AmazonSQS.SendMessage\r\nContent-Length: 2\r\n\r\n{}";
 
 /// A server that has the same answer for everything, and counts.
 struct Server {
@@ -51,11 +52,15 @@ impl Server {
 
     /// What a client gets for a request until the connection ends, or an answer is complete.
     async fn ask(&self, request: &str) -> std::io::Result<String> {
-        let mut client = TcpStream::connect(self.proxy.endpoint().trim_start_matches("http://")).await?;
+        let mut client =
+            TcpStream::connect(self.proxy.endpoint().trim_start_matches("http://")).await?;
         client.write_all(request.as_bytes()).await?;
         let mut answer = Vec::new();
         let read = async {
-            while !answer.ends_with(b"0123456789") && !answer.ends_with(b"</Error>") && !answer.ends_with(b"}") {
+            while !answer.ends_with(b"0123456789")
+                && !answer.ends_with(b"</Error>")
+                && !answer.ends_with(b"}")
+            {
                 if client.read_buf(&mut answer).await? == 0 {
                     break;
                 }
@@ -94,7 +99,8 @@ async fn a_busy_service_says_so_in_its_own_words() -> Outcome {
         assert!(s3.starts_with("HTTP/1.1 503") && s3.contains("<Code>SlowDown</Code>"), "{s3}");
         assert!(sqs.starts_with("HTTP/1.1 503") && sqs.contains("ServiceUnavailable"), "{sqs}");
         assert_eq!(server.heard(), heard, "{fault:?}");
-        let counts = [Operation::List, Operation::Continue].map(|operation| ((operation, Some(fault[0])), 1));
+        let counts = [Operation::List, Operation::Continue]
+            .map(|operation| ((operation, Some(fault[0])), 1));
         assert_eq!(server.proxy.counts(), BTreeMap::from(counts));
     }
     Ok(())
@@ -173,7 +179,11 @@ async fn a_signed_request_stays_valid_and_a_real_client_gets_through() -> Outcom
     assert_eq!(list_keys(&behind.s3(), "photos", "u1/").await?, ["u1/a", "u1/b"]);
     proxy.set_weather(always(&[Fault::Truncate]));
     assert!(list_keys(&behind.s3(), "photos", "u1/").await.is_err());
-    assert_eq!(list_keys(&cloud.s3(), "photos", "u1/").await?.len(), 2, "its own clients are not behind it");
+    assert_eq!(
+        list_keys(&cloud.s3(), "photos", "u1/").await?.len(),
+        2,
+        "its own clients are not behind it"
+    );
     let address = proxy.endpoint().trim_start_matches("http://").to_owned();
     drop(proxy);
     assert!(TcpStream::connect(address).await.is_err(), "the proxy outlives its value");

@@ -7,9 +7,10 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use local::{
-    Lock, Ministack, Moto, Rclone, ReceiptsFolder, Seaweed, Stored, StoredKind, count, create_bucket_with_object_lock,
-    delete_plainly, delete_version, enable_versioning, inventory, lift_legal_hold, list_keys, lock_version, put_object,
-    put_objects, read_objects, remove_bucket, start_upload, suspend_versioning, user_hash,
+    Lock, Ministack, Moto, Rclone, ReceiptsFolder, Seaweed, Stored, StoredKind, count,
+    create_bucket_with_object_lock, delete_plainly, delete_version, enable_versioning, inventory,
+    lift_legal_hold, list_keys, lock_version, put_object, put_objects, read_objects, remove_bucket,
+    start_upload, suspend_versioning, user_hash,
 };
 use serde_json::json;
 
@@ -44,7 +45,10 @@ async fn seaweed_stores_lists_and_is_gone_when_dropped() -> Result<(), Box<dyn E
     assert_eq!(keys, KEYS);
     let address = seaweed.endpoint().trim_start_matches("http://").to_owned();
     drop(seaweed);
-    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the server outlives its value");
+    assert!(
+        tokio::net::TcpStream::connect(address).await.is_err(),
+        "the server outlives its value"
+    );
     Ok(())
 }
 
@@ -62,8 +66,11 @@ async fn fill_and_take_stock(s3: &Client, bucket: &str, keys: usize, uploads: us
     }
     let version = put_object(s3, bucket, "u10/a", b"x").await?;
     assert!(version.is_some());
-    assert!(delete_plainly(s3, bucket, "u1/000 +").await?.is_some_and(|marker| Some(marker) != version));
-    let starts = (0..uploads).map(|n| async move { start_upload(s3, bucket, &format!("u1/{} +", n % 7), b"x").await });
+    assert!(
+        delete_plainly(s3, bucket, "u1/000 +").await?.is_some_and(|marker| Some(marker) != version)
+    );
+    let starts = (0..uploads)
+        .map(|n| async move { start_upload(s3, bucket, &format!("u1/{} +", n % 7), b"x").await });
     stream::iter(starts).buffer_unordered(8).try_collect::<Vec<_>>().await?;
     start_upload(s3, bucket, "u10/a", b"a part").await?;
 
@@ -74,8 +81,9 @@ async fn fill_and_take_stock(s3: &Client, bucket: &str, keys: usize, uploads: us
         kind: StoredKind::Version,
         id: Some("null".to_owned())
     }));
-    let counts = [StoredKind::Object, StoredKind::Version, StoredKind::DeleteMarker, StoredKind::Upload]
-        .map(|kind| count(&mine, kind));
+    let counts =
+        [StoredKind::Object, StoredKind::Version, StoredKind::DeleteMarker, StoredKind::Upload]
+            .map(|kind| count(&mine, kind));
     assert_eq!(counts, [0, 3 * keys + 1, 1, uploads]);
     let mut distinct = mine.clone();
     distinct.dedup();
@@ -114,7 +122,10 @@ async fn lock_and_fail_to_delete(s3: &Client) -> Outcome {
         let key = format!("u1/{number}");
         let version = put_object(s3, "held", &key, b"x").await?.ok_or("no version")?;
         lock_version(s3, "held", &key, &version, lock).await?;
-        assert!(delete_version(s3, "held", &key, &version).await.is_err(), "{lock:?} holds nothing");
+        assert!(
+            delete_version(s3, "held", &key, &version).await.is_err(),
+            "{lock:?} holds nothing"
+        );
         let request = s3.delete_object().bucket("held").key(&key).version_id(&version);
         let bypassed = request.bypass_governance_retention(true).send().await.is_ok();
         assert_eq!(bypassed, matches!(lock, Lock::Governance(_)), "{lock:?}");
@@ -147,7 +158,8 @@ async fn a_bucket_is_removed_with_everything_in_it_unless_a_lock_holds() -> Outc
     delete_plainly(&s3, "held", "u1/a").await?;
     start_upload(&s3, "held", "u1/b", b"a part").await?;
     assert!(remove_bucket(&s3, "held").await.is_err());
-    let held = Stored { key: "u1/a".to_owned(), kind: StoredKind::Version, id: Some(version.clone()) };
+    let held =
+        Stored { key: "u1/a".to_owned(), kind: StoredKind::Version, id: Some(version.clone()) };
     assert_eq!(inventory(&s3, "held", "").await?, [held]);
     lift_legal_hold(&s3, "held", "u1/a", &version).await?;
     remove_bucket(&s3, "held").await?;
@@ -175,14 +187,20 @@ async fn a_suspended_bucket_keeps_a_null_version() -> Outcome {
 }
 
 /// Deletes all [`KEYS`] in one request, and returns those that were refused, with the code.
-async fn delete_at_once(s3: &Client, versions: [Option<String>; 4]) -> Result<Vec<(String, String)>, Box<dyn Error>> {
+async fn delete_at_once(
+    s3: &Client,
+    versions: [Option<String>; 4],
+) -> Result<Vec<(String, String)>, Box<dyn Error>> {
     let identifiers = KEYS.iter().zip(versions);
-    let identifiers = identifiers.map(|(key, id)| ObjectIdentifier::builder().key(*key).set_version_id(id).build());
+    let identifiers = identifiers
+        .map(|(key, id)| ObjectIdentifier::builder().key(*key).set_version_id(id).build());
     let identifiers = identifiers.collect::<Result<Vec<_>, _>>()?;
     let delete = Delete::builder().set_objects(Some(identifiers)).build()?;
     let answer = s3.delete_objects().bucket("photos").delete(delete).send().await?;
     let refused = answer.errors.into_iter().flatten();
-    Ok(refused.map(|error| (error.key.unwrap_or_default(), error.code.unwrap_or_default())).collect())
+    Ok(refused
+        .map(|error| (error.key.unwrap_or_default(), error.code.unwrap_or_default()))
+        .collect())
 }
 
 #[tokio::test]
@@ -211,13 +229,17 @@ async fn moto_refuses_single_keys_and_is_gone_when_dropped() -> Outcome {
         *version = put_object(&s3, "photos", key, b"x").await?;
     }
     assert_eq!(delete_at_once(&s3, versions.clone()).await?, refused);
-    let left: Vec<Option<String>> = inventory(&s3, "photos", "").await?.into_iter().map(|stored| stored.id).collect();
+    let left: Vec<Option<String>> =
+        inventory(&s3, "photos", "").await?.into_iter().map(|stored| stored.id).collect();
     assert_eq!(left.len(), 2, "the object from before and its new version: {left:?}");
     assert!(left.contains(&versions[1]) && left.contains(&Some("null".to_owned())), "{left:?}");
 
     let address = moto.endpoint().trim_start_matches("http://").to_owned();
     drop(moto);
-    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the server outlives its value");
+    assert!(
+        tokio::net::TcpStream::connect(address).await.is_err(),
+        "the server outlives its value"
+    );
     Ok(())
 }
 
@@ -230,14 +252,18 @@ async fn rclone_stores_and_lists_and_cannot_list_uploads_where_there_are_none() 
     let mut keys = list_keys(&s3, "photos", "").await?;
     keys.sort();
     assert_eq!(keys, KEYS);
-    let error = inventory(&s3, "photos", "").await.err().ok_or("it lists no uploads without an error")?;
+    let error =
+        inventory(&s3, "photos", "").await.err().ok_or("it lists no uploads without an error")?;
     assert_eq!(error.code(), Some("NoSuchUpload"), "{error}");
     // The SDK cannot read rclone's answer; the upload is open all the same.
     assert!(start_upload(&s3, "photos", "u1/d", b"a part").await.is_err());
     assert_eq!(s3.list_multipart_uploads().bucket("photos").send().await?.is_truncated(), None);
     let address = rclone.endpoint().trim_start_matches("http://").to_owned();
     drop(rclone);
-    assert!(tokio::net::TcpStream::connect(address).await.is_err(), "the server outlives its value");
+    assert!(
+        tokio::net::TcpStream::connect(address).await.is_err(),
+        "the server outlives its value"
+    );
     Ok(())
 }
 
@@ -246,7 +272,9 @@ async fn receipts_are_found_by_the_users_hash() -> Outcome {
     let cloud = Ministack::start_without_policies().await?;
     let s3 = cloud.s3();
     cloud.create_bucket("receipts").await?;
-    let of = |user: &str, time: &str| json!({ "finishedAt": time, "user": user_hash("key", user) }).to_string();
+    let of = |user: &str, time: &str| {
+        json!({ "finishedAt": time, "user": user_hash("key", user) }).to_string()
+    };
     let texts = [
         ("of/e2/erased.json", of("u1", "2026-01-02T00:00:00.5Z")),
         ("of/e1/erased.json", of("u1", "2026-01-02T00:00:00Z")),
@@ -260,12 +288,14 @@ async fn receipts_are_found_by_the_users_hash() -> Outcome {
     for (key, text) in &texts {
         put_object(&s3, "receipts", key, text.as_bytes()).await?;
     }
-    let found = ReceiptsFolder::parse("s3://receipts/of/")?.of_user(&s3, &user_hash("key", "u1")).await?;
+    let found =
+        ReceiptsFolder::parse("s3://receipts/of/")?.of_user(&s3, &user_hash("key", "u1")).await?;
     let keys: Vec<&str> = found.receipts.iter().map(|receipt| receipt.key.as_str()).collect();
     let expected = ["of/e3/incomplete-5.json", "of/e1/erased.json", "of/e2/erased.json"];
     assert_eq!(keys, expected.map(|key| format!("s3://receipts/{key}")));
     assert_eq!((found.read, found.strange), (4, 2));
-    let none = ReceiptsFolder::parse("s3://receipts/of/")?.of_user(&s3, &user_hash("", "u1")).await?;
+    let none =
+        ReceiptsFolder::parse("s3://receipts/of/")?.of_user(&s3, &user_hash("", "u1")).await?;
     assert_eq!((none.receipts.len(), none.read), (0, 4));
     Ok(())
 }

@@ -28,8 +28,8 @@ impl Sqs {
         Self { client, continuation_queue_url }
     }
 
-    /// The URL of the queue that a message came from, on the same host and in the same form as the continuation
-    /// queue's.
+    /// The URL of the queue that a message came from, on the same host and in the same form as the
+    /// continuation queue's.
     fn url_of(&self, queue_arn: Option<&str>) -> String {
         let source = queue_arn.and_then(|arn| {
             // arn:aws:sqs:eu-central-1:123456789012:erase
@@ -84,8 +84,8 @@ impl Queue for Sqs {
     }
 }
 
-/// SQS names every message that it has taken, with the MD5 of its body. Anything else with HTTP 200 comes from somebody
-/// else, such as a proxy, and the message is not in the queue.
+/// SQS names every message that it has taken, with the MD5 of its body. Anything else with HTTP 200
+/// comes from somebody else, such as a proxy, and the message is not in the queue.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 fn check_sent(sent: &SendMessageOutput, body: &str) -> Result<(), QueueFault> {
     let distrust = |what: &str| Err(QueueFault::Unavailable(format!("SendMessage: {what}")));
@@ -133,8 +133,13 @@ mod tests {
 
     #[test]
     fn finds_the_queue_that_a_message_came_from() {
-        let config = Config::builder().behavior_version(aws_sdk_sqs::config::BehaviorVersion::v2026_01_12()).build();
-        let sqs = Sqs::new(Client::from_conf(config), "http://127.0.0.1:4566/000000000000/continue".to_owned());
+        let config = Config::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::v2026_01_12())
+            .build();
+        let sqs = Sqs::new(
+            Client::from_conf(config),
+            "http://127.0.0.1:4566/000000000000/continue".to_owned(),
+        );
         let arn = "arn:aws:sqs:us-east-1:123456789012:withdrawals.fifo";
         assert_eq!(sqs.url_of(Some(arn)), "http://127.0.0.1:4566/123456789012/withdrawals.fifo");
         assert_eq!(sqs.url_of(None), "http://127.0.0.1:4566/000000000000/continue");

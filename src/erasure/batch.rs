@@ -24,7 +24,8 @@ pub(crate) trait Disposal<B>: Sync {
     /// Whether objects are asked for before it is known whether there may be any.
     fn looks_ahead(&self) -> bool;
 
-    /// Hears that a target is gone over anew, from its start. `None`: everything is, and there may be other targets now.
+    /// Hears that a target is gone over anew, from its start. `None`: everything is, and there may
+    /// be other targets now.
     fn begin_again(&self, tour: &Tour<'_, B>, target: Option<&str>);
 }
 

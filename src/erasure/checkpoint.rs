@@ -1,4 +1,5 @@
-//! Where an erasure is: the bookmark that a continuation carries, and the low-water mark that moves it.
+//! Where an erasure is: the bookmark that a continuation carries, and the low-water mark that moves
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ports::store::Kind;
 
-/// An erasure needs two rounds and one more for each time that something is written behind it. More than this many,
-/// and somebody keeps writing, or the store says "deleted" and keeps.
+/// An erasure needs two rounds and one more for each time that something is written behind it. More
+/// than this many, and somebody keeps writing, or the store says "deleted" and keeps.
 pub const MAX_ROUNDS: u32 = 20;
 
 /// How far an erasure has come. A hint that saves listing again: losing it costs time, never truth.
@@ -16,8 +17,8 @@ pub const MAX_ROUNDS: u32 = 20;
 pub struct Bookmark {
     /// The round, from 1: one pass over all targets and kinds.
     pub round: u32,
-    /// The mark of the setting that this is a place in: under another one, other targets come before it. A release that
-    /// did not say it had the same.
+    /// The mark of the setting that this is a place in: under another one, other targets come
+    /// before it. A release that did not say it had the same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setting: Option<String>,
     /// The target being erased, as its setting names it; `None` is the first.
@@ -32,8 +33,8 @@ pub struct Bookmark {
     /// Where the kind was listed in parts: those that are not done. Then there is no `token`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lanes: Vec<Lane>,
-    /// Whether something was left for a later round, which counts it: then what a later round finds is not what the store
-    /// still lists.
+    /// Whether something was left for a later round, which counts it: then what a later round finds
+    /// is not what the store still lists.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub has_left_some: bool,
 }
@@ -45,21 +46,33 @@ pub struct Lane {
     /// The token of its first page without all its outcomes; `None` is the listing's first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// Its last possible key, in letters that every queue takes; `None`: it goes to the end of the listing.
+    /// Its last possible key, in letters that every queue takes; `None`: it goes to the end of the
+    /// listing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
 }
 
 impl Default for Bookmark {
     fn default() -> Self {
-        Self { round: 1, setting: None, target: None, kind: None, token: None, lanes: Vec::new(), has_left_some: false }
+        Self {
+            round: 1,
+            setting: None,
+            target: None,
+            kind: None,
+            token: None,
+            lanes: Vec::new(),
+            has_left_some: false,
+        }
     }
 }
 
 impl Bookmark {
     /// Whether a round begins here, at its first target's first page.
     pub fn is_at_start_of_round(&self) -> bool {
-        self.target.is_none() && self.kind.is_none() && self.token.is_none() && self.lanes.is_empty()
+        self.target.is_none()
+            && self.kind.is_none()
+            && self.token.is_none()
+            && self.lanes.is_empty()
     }
 
     /// Takes the places out that a kind is to be gone on with from; none: from its start.
@@ -92,8 +105,8 @@ pub struct PageMark {
     pub number: u64,
     /// Into how many batches it was cut; an empty page counts as one.
     pub batches: usize,
-    /// The token to resume from when this page and all before it are done: the next page's, or an earlier one where
-    /// the page left something to a later one.
+    /// The token to resume from when this page and all before it are done: the next page's, or an
+    /// earlier one where the page left something to a later one.
     pub resume: Option<String>,
     /// Whether no page follows.
     pub is_last: bool,
@@ -101,8 +114,8 @@ pub struct PageMark {
 
 /// The place before which everything listed has an outcome.
 ///
-/// `Outcome` is what one batch leaves to be counted. It is handed out only when the mark has passed its page,
-/// so that a page that is listed again in the next hop is never counted twice.
+/// `Outcome` is what one batch leaves to be counted. It is handed out only when the mark has passed
+/// its page, so that a page that is listed again in the next hop is never counted twice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LowWaterMark<Outcome> {
     token: Option<String>,
@@ -124,7 +137,8 @@ impl<Outcome> LowWaterMark<Outcome> {
         Self { token, first_open: 0, open: BTreeMap::new(), is_complete: false }
     }
 
-    /// Notes that one batch of a page has an outcome; returns the outcomes of all pages that the mark passes now.
+    /// Notes that one batch of a page has an outcome; returns the outcomes of all pages that the
+    /// mark passes now.
     pub fn batch_done(&mut self, page: PageMark, outcome: Outcome) -> Vec<Outcome> {
         let open = self.open.entry(page.number).or_insert_with(|| OpenPage {
             missing: page.batches,
@@ -148,7 +162,8 @@ impl<Outcome> LowWaterMark<Outcome> {
         passed
     }
 
-    /// The token that lists the first page with a batch without an outcome; `None` is the prefix's first page.
+    /// The token that lists the first page with a batch without an outcome; `None` is the prefix's
+    /// first page.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }

@@ -1,4 +1,5 @@
-//! What the store has confirmed as deleted in this hop, so that what is listed again is recognised and never counted twice.
+//! What the store has confirmed as deleted in this hop, so that what is listed again is recognised
+//! and never counted twice.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -8,7 +9,8 @@ use time::OffsetDateTime;
 use crate::erasure::checkpoint::Bookmark;
 use crate::ports::store::Item;
 
-/// So many items are remembered in a hop: about 1 MB. Behind them, what later rounds delete is not counted.
+/// So many items are remembered in a hop: about 1 MB. Behind them, what later rounds delete is not
+/// counted.
 const MAX_REMEMBERED: usize = 65_536;
 
 /// What became of an item whose deletion the store has confirmed.
@@ -30,7 +32,8 @@ pub(crate) struct Deleted {
     knows_all: bool,
     /// Whether this hop has deleted more than it remembers.
     has_forgotten: bool,
-    /// Whether an earlier round has left something for a later one. Then all that a later one deletes is counted.
+    /// Whether an earlier round has left something for a later one. Then all that a later one
+    /// deletes is counted.
     has_left_some: bool,
     /// Whether this is not the first round of the erasure.
     is_later_round: bool,
@@ -42,7 +45,11 @@ pub(crate) struct Deleted {
 
 impl Deleted {
     /// `is_from_start`: the hop begins at the start of the erasure's first round.
-    pub(crate) fn new(is_from_start: bool, started_at: Option<OffsetDateTime>, counted: HashSet<String>) -> Self {
+    pub(crate) fn new(
+        is_from_start: bool,
+        started_at: Option<OffsetDateTime>,
+        counted: HashSet<String>,
+    ) -> Self {
         Self {
             hashes: HashSet::new(),
             knows_all: is_from_start,
@@ -70,7 +77,8 @@ impl Deleted {
         } else {
             self.has_forgotten = true;
         }
-        let is_older = || item.last_modified.is_none_or(|at| self.started_at.is_none_or(|start| at < start));
+        let is_older =
+            || item.last_modified.is_none_or(|at| self.started_at.is_none_or(|start| at < start));
         let may_be_counted = self.has_forgotten || !self.knows_all && self.counted.contains(target);
         if may_be_counted && !self.has_left_some && self.is_later_round && is_older() {
             Confirmed::Unknown
@@ -103,7 +111,8 @@ mod tests {
     }
 
     fn item(name: &str, seconds: i64) -> Item {
-        let prefix = Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+        let prefix =
+            Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
         let key = prefix.own(format!("u1/{name}")).unwrap();
         let last_modified = Some(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
         Item { kind: Kind::Objects, key, other_key: None, id: None, bytes: 1, last_modified }
@@ -111,7 +120,8 @@ mod tests {
 
     #[test]
     fn an_item_that_is_listed_again_is_confirmed_again_and_one_that_was_written_again_is_another() {
-        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
+        let mut deleted =
+            Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
         assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmed::First);
         deleted.begin_round(&round(2));
         assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmed::Again);
@@ -123,9 +133,14 @@ mod tests {
     #[test]
     fn a_later_round_of_a_later_hop_counts_only_what_is_newer_than_the_erasure() {
         let counted = HashSet::from(["t".to_owned()]);
-        let mut deleted = Deleted::new(false, OffsetDateTime::from_unix_timestamp(50).ok(), counted);
+        let mut deleted =
+            Deleted::new(false, OffsetDateTime::from_unix_timestamp(50).ok(), counted);
         deleted.begin_round(&round(2));
-        assert_eq!(deleted.confirm("other", &item("a", 49)), Confirmed::First, "nothing of it was counted");
+        assert_eq!(
+            deleted.confirm("other", &item("a", 49)),
+            Confirmed::First,
+            "nothing of it was counted"
+        );
         deleted.begin_round(&round(1));
         assert_eq!(deleted.confirm("t", &item("a", 49)), Confirmed::First);
         deleted.begin_round(&round(2));
@@ -135,7 +150,8 @@ mod tests {
 
     #[test]
     fn behind_the_items_that_are_remembered_later_rounds_count_nothing_older() {
-        let mut deleted = Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
+        let mut deleted =
+            Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
         for number in 0..=MAX_REMEMBERED {
             assert_eq!(deleted.confirm("t", &item(&number.to_string(), 1)), Confirmed::First);
         }

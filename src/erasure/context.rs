@@ -34,7 +34,8 @@ pub(crate) struct Tour<'a, B> {
     pub(crate) pace: &'a Pace,
     pub(crate) counters: &'a Counters,
     pub(crate) job: Job<'a>,
-    /// Held while waiting at the pace, so that each erasure has one place in that line, however large its user is.
+    /// Held while waiting at the pace, so that each erasure has one place in that line, however
+    /// large its user is.
     pub(crate) turn: Mutex<()>,
     longest_launch: Duration,
     deleted: std::sync::Mutex<Deleted>,
@@ -60,7 +61,8 @@ pub(crate) struct Ground<'a> {
 /// What the batches of a pass share.
 #[derive(Debug, Default)]
 pub(super) struct PassState {
-    /// Set when the pass is over before its time: nothing more of it is sent, and what is on its way comes in.
+    /// Set when the pass is over before its time: nothing more of it is sent, and what is on its
+    /// way comes in.
     pub(super) is_left: AtomicBool,
     /// Set when the store has accepted a delete request.
     pub(super) is_accepted: AtomicBool,
@@ -106,7 +108,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
         bookmark: &Bookmark,
     ) -> Self {
         let counted = counters.total();
-        let is_from_start = bookmark.round <= 1 && bookmark.is_at_start_of_round() && counted.gone.things() == 0;
+        let is_from_start =
+            bookmark.round <= 1 && bookmark.is_at_start_of_round() && counted.gone.things() == 0;
         let counted = counted.targets.into_keys().collect();
         Self {
             bucket,
@@ -117,14 +120,18 @@ impl<'a, B: Bucket> Tour<'a, B> {
             // However slow the store was lately, the first half of a hop launches.
             longest_launch: left_until(job.stop) / 2,
             deleted: std::sync::Mutex::new(Deleted::new(is_from_start, job.started_at, counted)),
-            patience: std::sync::Mutex::new(Patience { since: Instant::now(), lasts: LONGEST_PATIENCE, failures: 0 }),
+            patience: std::sync::Mutex::new(Patience {
+                since: Instant::now(),
+                lasts: LONGEST_PATIENCE,
+                failures: 0,
+            }),
             has_halted: AtomicBool::new(false),
             pending: std::sync::Mutex::default(),
         }
     }
 
-    /// Repeats a reading request until it is answered, the fault is a lasting one, or the pass is out of patience. The stop
-    /// time ends the rest.
+    /// Repeats a reading request until it is answered, the fault is a lasting one, or the pass is
+    /// out of patience. The stop time ends the rest.
     pub(crate) async fn until_answered<T, Answer>(
         &self,
         ground: &Ground<'_>,
@@ -160,7 +167,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
             let pause = self.pace.read_pause(ground.prefix.bucket());
             let wait = if is_throttled { pause } else { self.pace.backoff(attempt) };
             if matches!(fault, Fault::NoAnswer(_)) && limit < LEAST_READ {
-                // The end of the hop ended this request. That says nothing about the store: the next hop goes on here.
+                // The end of the hop ended this request. That says nothing about the store: the
+                // next hop goes on here.
                 self.note(ground.target, fault);
                 sleep_until(self.job.stop).await;
                 continue;
@@ -180,8 +188,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
         }
     }
 
-    /// A pass begins, with so many behind it: until something succeeds, it gets an equal share of the time that is left,
-    /// and the same again stays for the proof.
+    /// A pass begins, with so many behind it: until something succeeds, it gets an equal share of
+    /// the time that is left, and the same again stays for the proof.
     pub(super) fn be_patient(&self, passes_behind: usize) {
         let shares = u32::try_from(passes_behind.saturating_add(2)).unwrap_or(u32::MAX);
         let lasts = (left_until(self.job.stop) / shares).min(LONGEST_PATIENCE);
@@ -205,8 +213,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
         patience.failures = patience.failures.saturating_add(1);
     }
 
-    /// Whether the pass is left for this round instead of waiting so long for another attempt: nothing has succeeded for
-    /// long, and more than one request has failed.
+    /// Whether the pass is left for this round instead of waiting so long for another attempt:
+    /// nothing has succeeded for long, and more than one request has failed.
     pub(crate) fn is_out_of_patience(&self, wait: Duration) -> bool {
         self.patience().failures > 1 && self.is_longer_than_patience(wait)
     }
@@ -268,17 +276,17 @@ impl<'a, B: Bucket> Tour<'a, B> {
         }
     }
 
-    /// The longest time that a delete request may take now: at most half of what is left, so that one that hangs leaves
-    /// time for another, and half of the pass's patience, for the same reason. Less than all of what is left: a request
-    /// that is cut off has to be noticed.
+    /// The longest time that a delete request may take now: at most half of what is left, so that
+    /// one that hangs leaves time for another, and half of the pass's patience, for the same
+    /// reason. Less than all of what is left: a request that is cut off has to be noticed.
     pub(crate) fn limit(&self) -> Duration {
         let left = left_until(self.job.stop);
         let most = (left / 2).min(self.patience().lasts / 2);
         most.max(LEAST_REQUEST.min(left * 9 / 10)).min(LONGEST_REQUEST)
     }
 
-    /// The same for a reading request: where other targets wait, at most a quarter of what is left, because each pass
-    /// begins with one or two.
+    /// The same for a reading request: where other targets wait, at most a quarter of what is left,
+    /// because each pass begins with one or two.
     fn read_limit(&self, ground: &Ground<'_>) -> Duration {
         let left = left_until(self.job.stop);
         let part = if ground.is_last() { left / 2 } else { left / 4 };
@@ -289,7 +297,10 @@ impl<'a, B: Bucket> Tour<'a, B> {
 impl Fault {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
-            Self::Throttled(_) | Self::NoAnswer(_) | Self::Unavailable(_) | Self::Untrustworthy(_) => true,
+            Self::Throttled(_)
+            | Self::NoAnswer(_)
+            | Self::Unavailable(_)
+            | Self::Untrustworthy(_) => true,
             Self::TokenRefused(_) | Self::Malformed(_) | Self::Refused(_) => false,
         }
     }

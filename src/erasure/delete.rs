@@ -29,11 +29,13 @@ const LOCK_NOT_READABLE: &str = "LockNotReadable";
 /// Questions about denied versions of one batch that are sent concurrently.
 const RETENTIONS_AT_ONCE: usize = 8;
 
-/// So often an item is tried in one round: with the waits between the attempts, for about 3 s. One that is throttled is
-/// tried twice as often, for about 20 s. Where the pass has less patience, an item gets no more than that, either.
+/// So often an item is tried in one round: with the waits between the attempts, for about 3 s. One
+/// that is throttled is tried twice as often, for about 20 s. Where the pass has less patience, an
+/// item gets no more than that, either.
 const MAX_ATTEMPTS: u32 = 6;
 
-/// A request that failed so often for the moment is sent in halves: one item of it may be the reason.
+/// A request that failed so often for the moment is sent in halves: one item of it may be the
+/// reason.
 const ATTEMPTS_AS_A_WHOLE: u32 = 2;
 
 /// However short the hop, an item gets this time for further attempts.
@@ -42,12 +44,13 @@ const LEAST_RETRY: Duration = Duration::from_secs(1);
 /// So many items, each in a request of its own, show that the store rejects every request.
 const SAMPLES: usize = 8;
 
-/// The most bytes of keys and ids in one request: 1,000 items with keys of about 230 bytes. Longer keys go in smaller
-/// requests, which bounds the memory for requests and answers, and stays below what stores take for a body.
+/// The most bytes of keys and ids in one request: 1,000 items with keys of about 230 bytes. Longer
+/// keys go in smaller requests, which bounds the memory for requests and answers, and stays below
+/// what stores take for a body.
 const MAX_REQUEST_BYTES: usize = 262_144;
 
-/// So many rounds that find only what S3 said was deleted are waited for, half a second first and then twice as long each
-/// time: half a minute in all.
+/// So many rounds that find only what S3 said was deleted are waited for, half a second first and
+/// then twice as long each time: half a minute in all.
 const MAX_WAITS: u32 = 6;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
@@ -58,7 +61,13 @@ pub struct Eraser<B>(pub B);
 impl<B: Deletes> Work for Eraser<B> {
     const IS_DRY_RUN: bool = false;
 
-    async fn work(&self, pace: &Pace, counters: &Counters, job: Job<'_>, bookmark: &mut Bookmark) -> Report {
+    async fn work(
+        &self,
+        pace: &Pace,
+        counters: &Counters,
+        job: Job<'_>,
+        bookmark: &mut Bookmark,
+    ) -> Report {
         let start = bookmark.clone();
         let tour = Tour::new(&self.0, pace, counters, job, bookmark);
         let mut waits = 0;
@@ -72,12 +81,19 @@ impl<B: Deletes> Work for Eraser<B> {
             bookmark.has_left_some |= !faults.is_empty() || round.left().may_be_deleted_later();
             let end = match round_end {
                 // Passes that were left are no progress: SQS is to count the delivery.
-                RoundEnd::OutOfTime if counters.progress() == 0 && !faults.is_empty() => End::Failed(faults),
+                RoundEnd::OutOfTime if counters.progress() == 0 && !faults.is_empty() => {
+                    End::Failed(faults)
+                }
                 RoundEnd::OutOfTime => {
                     faults.extend(tour.reason_of_idleness());
-                    // One more, for the proof, is not carried on: a store that does not delete would have no end.
+                    // One more, for the proof, is not carried on: a store that does not delete
+                    // would have no end.
                     if is_fresh && number > MAX_ROUNDS {
-                        let end = if faults.is_empty() { End::Stuck(Stuck::LastRound) } else { End::Failed(faults) };
+                        let end = if faults.is_empty() {
+                            End::Stuck(Stuck::LastRound)
+                        } else {
+                            End::Failed(faults)
+                        };
                         return Report { end, round };
                     }
                     End::Unfinished { has_advanced: *bookmark != start, faults }
@@ -89,8 +105,8 @@ impl<B: Deletes> Work for Eraser<B> {
                         End::Failed(faults)
                     }
                 },
-                // It began in another hop, and the targets before its bookmark may have something that waits for a next
-                // round. A redelivery would begin at the same bookmark.
+                // It began in another hop, and the targets before its bookmark may have something
+                // that waits for a next round. A redelivery would begin at the same bookmark.
                 RoundEnd::Complete if !faults.is_empty() && !is_fresh && number <= MAX_ROUNDS => {
                     bookmark.begin_next_round();
                     continue;
@@ -102,7 +118,9 @@ impl<B: Deletes> Work for Eraser<B> {
                     Judgement::Failed(faults) => End::Failed(faults),
                     Judgement::Wait => {
                         waits += 1;
-                        if waits <= MAX_WAITS && wait(&tour, FIRST_WAIT * 2_u32.pow(waits - 1)).await {
+                        if waits <= MAX_WAITS
+                            && wait(&tour, FIRST_WAIT * 2_u32.pow(waits - 1)).await
+                        {
                             bookmark.begin_next_round();
                             continue;
                         }
@@ -116,7 +134,10 @@ impl<B: Deletes> Work for Eraser<B> {
             };
             if matches!(end, End::Stuck(_)) {
                 // Nobody knows whether they are deleted this time.
-                round.left.iter().for_each(|(target, left)| counters.not_gone(target, left.still_listed));
+                round
+                    .left
+                    .iter()
+                    .for_each(|(target, left)| counters.not_gone(target, left.still_listed));
             }
             return Report { end, round };
         }
@@ -150,7 +171,8 @@ impl<B: Deletes> Disposal<B> for Erasing {
         self.open.store(0, Ordering::Relaxed);
     }
 
-    /// Deletes one batch, in as many requests as it takes: delete markers only above data that is deleted.
+    /// Deletes one batch, in as many requests as it takes: delete markers only above data that is
+    /// deleted.
     async fn dispose(
         &self,
         tour: &Tour<'_, B>,
@@ -198,7 +220,8 @@ struct Batch<'b, 't, B> {
     not_deleted: HashSet<Key>,
     /// Denied versions, which Object Lock may hold.
     denied: Vec<Item>,
-    /// The code by which the store has rejected requests for one item, one after the other, and how many these were.
+    /// The code by which the store has rejected requests for one item, one after the other, and how
+    /// many these were.
     rejected_alone: (String, usize),
     /// So many of these show that the store rejects every request.
     samples: usize,
@@ -242,14 +265,17 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         }
     }
 
-    /// Deletes items, and notes what becomes of them. `false`: not all have an outcome, because it is too late.
+    /// Deletes items, and notes what becomes of them. `false`: not all have an outcome, because it
+    /// is too late.
     async fn delete(&mut self, items: Vec<Item>) -> Result<bool, Obstacle> {
         let mut parts = VecDeque::from([Part::new(items)]);
         while let Some(mut part) = parts.pop_front() {
             if part.items.is_empty() {
                 continue;
             }
-            let Some(pass) = self.admit(&part).await else { return Ok(false) };
+            let Some(pass) = self.admit(&part).await else {
+                return Ok(false);
+            };
             let rest = part.items.split_off(pass.keys().min(part.items.len()));
             parts.push_front(Part { items: rest, ..part });
             if part.attempt == 0 {
@@ -272,7 +298,8 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             tour.counters.retried();
         }
         let turn = tour.turn.lock().await;
-        let pass = tour.pace.admit(self.ground.prefix.bucket(), items_of_a_request(&part.items)).await;
+        let pass =
+            tour.pace.admit(self.ground.prefix.bucket(), items_of_a_request(&part.items)).await;
         drop(turn);
         (tour.may_launch() && !self.ground.is_left()).then_some(pass)
     }
@@ -292,7 +319,8 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
 
     /// One delete request.
     async fn request(&self, part: &mut Part, pass: &Pass<'_>) -> Result<Vec<KeyFailure>, Fault> {
-        /// So often in a row the throttling of a key counts for the rate. One that always fails must not slow down all.
+        /// So often in a row the throttling of a key counts for the rate. One that always fails
+        /// must not slow down all.
         const SIGNALS: u32 = 3;
         let tour = self.tour;
         tour.counters.requested(1);
@@ -300,7 +328,10 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         let deletion = tour.bucket.delete(self.ground.prefix, &part.items, limit).await;
         match &deletion {
             Ok(deletion) => {
-                let throttled = deletion.failures.iter().filter(|failure| failure.kind == FailureKind::Throttled);
+                let throttled = deletion
+                    .failures
+                    .iter()
+                    .filter(|failure| failure.kind == FailureKind::Throttled);
                 let throttled = throttled.count();
                 if part.attempt < SIGNALS {
                     pass.answered(part.items.len() - throttled, throttled);
@@ -310,7 +341,8 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
                 tour.counters.requested(deletion.requests.saturating_sub(1));
             }
             Err(Fault::Throttled(_)) => pass.answered(0, part.items.len()),
-            // Smaller batches are another attempt at something else. Where nobody waits for this pass, it has the time.
+            // Smaller batches are another attempt at something else. Where nobody waits for this
+            // pass, it has the time.
             Err(Fault::NoAnswer(_)) => {
                 if pass.not_answered(limit) {
                     part.since = Instant::now();
@@ -337,8 +369,12 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         let (mut again, mut throttled) = (Vec::new(), Vec::new());
         for (item, failure) in items.into_iter().zip(by_index) {
             match failure {
-                Some(failure) if failure.kind == FailureKind::Throttled => throttled.push((item, &*failure.code)),
-                Some(failure) if failure.kind == FailureKind::Transient => again.push((item, &*failure.code)),
+                Some(failure) if failure.kind == FailureKind::Throttled => {
+                    throttled.push((item, &*failure.code))
+                }
+                Some(failure) if failure.kind == FailureKind::Transient => {
+                    again.push((item, &*failure.code))
+                }
                 settled => {
                     is_any_settled = true;
                     match settled {
@@ -357,7 +393,8 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             tour.succeeded();
         }
         if let Some((_, code)) = again.first().or(throttled.first()) {
-            let text = format!("DeleteObjects: {code} for {} of its items", again.len() + throttled.len());
+            let text =
+                format!("DeleteObjects: {code} for {} of its items", again.len() + throttled.len());
             let fault = Fault::Unavailable(text);
             if !is_any_settled {
                 tour.failed();
@@ -373,8 +410,15 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         Ok(vec![again, throttled])
     }
 
-    /// Those of the items that are tried once more, after a wait. The others are left for this round.
-    fn keep_trying(&mut self, part: &Part, items: Vec<(Item, &str)>, most: u32, wait: Duration) -> Part {
+    /// Those of the items that are tried once more, after a wait. The others are left for this
+    /// round.
+    fn keep_trying(
+        &mut self,
+        part: &Part,
+        items: Vec<(Item, &str)>,
+        most: u32,
+        wait: Duration,
+    ) -> Part {
         if part.attempt + 1 < most && !self.is_over(part, wait) {
             return part.again(items.into_iter().map(|(item, _)| item).collect(), wait);
         }
@@ -447,7 +491,8 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         let tour = self.tour;
         let attempt = part.attempt + 1;
         let is_throttled = matches!(fault, Fault::Throttled(_));
-        let wait = if is_throttled && attempt < 3 { Duration::ZERO } else { tour.pace.backoff(attempt) };
+        let wait =
+            if is_throttled && attempt < 3 { Duration::ZERO } else { tour.pace.backoff(attempt) };
         tour.failed();
         let is_hopeless = !is_throttled && !self.ground.is_accepted() && self.is_over(&part, wait);
         if is_hopeless || tour.is_out_of_patience(wait) {
@@ -461,22 +506,27 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             return Ok(vec![part.again(items, wait)]);
         }
         if attempt >= ATTEMPTS_AS_A_WHOLE && items.len() > 1 {
-            // The halves begin again with one attempt less than a whole: one item may be the reason.
-            let half =
-                |items| Part { attempt: ATTEMPTS_AS_A_WHOLE - 1, since: Instant::now(), ..part.again(items, wait) };
+            // The halves begin again with one attempt less than a whole: one item may be the
+            // reason.
+            let half = |items| Part {
+                attempt: ATTEMPTS_AS_A_WHOLE - 1,
+                since: Instant::now(),
+                ..part.again(items, wait)
+            };
             return Ok(halves(items).map(half).into());
         }
         let items = items.into_iter().map(|item| (item, &*code)).collect();
         Ok(vec![self.keep_trying(&part, items, MAX_ATTEMPTS, wait)])
     }
 
-    /// The store cannot take the request. Half as many may pass, until the item that the store cannot take is alone. But
-    /// where some items from all over the batch are rejected alike, each alone, and nothing of the pass was accepted, the
-    /// request is at fault.
+    /// The store cannot take the request. Half as many may pass, until the item that the store
+    /// cannot take is alone. But where some items from all over the batch are rejected alike, each
+    /// alone, and nothing of the pass was accepted, the request is at fault.
     fn reject(&mut self, mut part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
         let mut items = std::mem::take(&mut part.items);
         // The items have not failed themselves.
-        let part = |items| Part { attempt: 1, since: Instant::now(), ..part.again(items, Duration::ZERO) };
+        let part =
+            |items| Part { attempt: 1, since: Instant::now(), ..part.again(items, Duration::ZERO) };
         let code = fault.code().to_owned();
         if items.len() == 1 {
             let (last_code, number) = &mut self.rejected_alone;
@@ -494,7 +544,8 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
             return Ok(halves(items).map(part).into());
         }
         let step = (items.len() - 1) / (SAMPLES - 1);
-        let samples: Vec<_> = (0..SAMPLES).rev().map(|number| part(vec![items.swap_remove(number * step)])).collect();
+        let samples: Vec<_> =
+            (0..SAMPLES).rev().map(|number| part(vec![items.swap_remove(number * step)])).collect();
         Ok(samples.into_iter().chain(halves(items).map(part)).collect())
     }
 
@@ -514,7 +565,8 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         };
         let denied = std::mem::take(&mut self.denied);
         let left = &mut self.outcome.left;
-        let mut answers = std::pin::pin!(stream::iter(denied).map(ask).buffer_unordered(RETENTIONS_AT_ONCE));
+        let mut answers =
+            std::pin::pin!(stream::iter(denied).map(ask).buffer_unordered(RETENTIONS_AT_ONCE));
         while let Some(answer) = answers.next().await {
             match answer {
                 Ok(Some(retention)) => left.retain(retention),
@@ -531,7 +583,8 @@ fn items_of_a_request(items: &[Item]) -> usize {
     let mut bytes = 0;
     let fits = |item: &&Item| {
         // XML writes these in up to six letters.
-        let specials = item.key.as_str().bytes().filter(|byte| b"&<>\"'\r\n".contains(byte)).count();
+        let specials =
+            item.key.as_str().bytes().filter(|byte| b"&<>\"'\r\n".contains(byte)).count();
         bytes += item.key.as_str().len() + 5 * specials + item.id.as_ref().map_or(0, String::len);
         bytes <= MAX_REQUEST_BYTES
     };

@@ -1,4 +1,5 @@
-//! The dry run: one round that counts what would go. It has a store to read from, and none to delete from.
+//! The dry run: one round that counts what would go. It has a store to read from, and none to
+//! delete from.
 
 use crate::erasure::batch::{Disposal, Items, Outcome};
 use crate::erasure::checkpoint::Bookmark;
@@ -16,7 +17,13 @@ pub struct Survey<B>(pub B);
 impl<B: Bucket> Work for Survey<B> {
     const IS_DRY_RUN: bool = true;
 
-    async fn work(&self, pace: &Pace, counters: &Counters, job: Job<'_>, bookmark: &mut Bookmark) -> Report {
+    async fn work(
+        &self,
+        pace: &Pace,
+        counters: &Counters,
+        job: Job<'_>,
+        bookmark: &mut Bookmark,
+    ) -> Report {
         let start = bookmark.clone();
         let tour = Tour::new(&self.0, pace, counters, job, bookmark);
         let (mut round, mut faults) = (Round::default(), Vec::new());

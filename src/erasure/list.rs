@@ -16,14 +16,16 @@ use crate::erasure::split::{Sample, head_pages};
 use crate::limiter::{Memory, Read};
 use crate::ports::store::{Bucket, Fault, Item, Kind, MAX_BATCH_KEYS, Page};
 
-/// Each upload is aborted by a request of its own, and all of a batch have to fit into the time of one.
+/// Each upload is aborted by a request of its own, and all of a batch have to fit into the time of
+/// one.
 const UPLOADS_IN_A_BATCH: usize = 100;
 
 /// So many pages of a pass are the files of a small user.
 const FIRST_PAGES: u64 = 16;
 
-/// In so many batches each of them goes where nothing holds the deletion back, and in twice as many where this many
-/// requests may be in flight. With fewer, more batches would only wait for each other.
+/// In so many batches each of them goes where nothing holds the deletion back, and in twice as many
+/// where this many requests may be in flight. With fewer, more batches would only wait for each
+/// other.
 const PARTS: usize = 4;
 const MANY_IN_FLIGHT: usize = 32;
 
@@ -60,7 +62,8 @@ pub(super) struct Listing<'l, 'a, B> {
     first: std::sync::Mutex<Option<Page>>,
     /// How many pages were listed.
     pages: AtomicU64,
-    /// Where the listing goes on behind its head, if that is to be split, and what the head tells of it.
+    /// Where the listing goes on behind its head, if that is to be split, and what the head tells
+    /// of it.
     behind: std::sync::Mutex<Option<(Next, Sample)>>,
 }
 
@@ -109,8 +112,16 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     }
 
     /// Notes that a batch has its outcome; returns those that may be counted now.
-    pub(super) fn batch_done(&self, lane: usize, page: PageMark, outcome: (Left, Seen)) -> Vec<(Left, Seen)> {
-        self.lanes().get_mut(lane).map(|lane| lane.mark.batch_done(page, outcome)).unwrap_or_default()
+    pub(super) fn batch_done(
+        &self,
+        lane: usize,
+        page: PageMark,
+        outcome: (Left, Seen),
+    ) -> Vec<(Left, Seen)> {
+        self.lanes()
+            .get_mut(lane)
+            .map(|lane| lane.mark.batch_done(page, outcome))
+            .unwrap_or_default()
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -121,9 +132,13 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     pub(super) fn left(&self) -> Vec<Lane> {
         let lane = |lane: &OpenLane| Lane {
             token: lane.mark.token().map(str::to_owned),
-            until: lane.until.as_deref().map(|key| utf8_percent_encode(key, NON_ALPHANUMERIC).to_string()),
+            until: lane
+                .until
+                .as_deref()
+                .map(|key| utf8_percent_encode(key, NON_ALPHANUMERIC).to_string()),
         };
-        let lanes: Vec<Lane> = self.lanes().iter().filter(|lane| !lane.mark.is_complete()).map(lane).collect();
+        let lanes: Vec<Lane> =
+            self.lanes().iter().filter(|lane| !lane.mark.is_complete()).map(lane).collect();
         if lanes == [Lane::default()] { Vec::new() } else { lanes }
     }
 
@@ -134,7 +149,9 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         let mut rest: Vec<Next> = self.lanes().iter().enumerate().map(start).collect();
         let head = if self.is_at_start { rest.pop() } else { None };
         let behind = stream::once(self.split(rest))
-            .map_ok(|lanes| stream::select_all(lanes.into_iter().map(|lane| self.pages(Some(lane)).boxed())))
+            .map_ok(|lanes| {
+                stream::select_all(lanes.into_iter().map(|lane| self.pages(Some(lane)).boxed()))
+            })
             .try_flatten();
         self.pages(head).chain(behind)
     }
@@ -143,7 +160,12 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     fn start(&self, lane: usize, open: &OpenLane, resumes: bool) -> Next {
         let token = open.mark.token().map(str::to_owned);
         let may_begin_within = resumes && token.is_some();
-        let sieve = Sieve::new(self.ground.kind, self.tour.job.erase_before, self.deletes, may_begin_within);
+        let sieve = Sieve::new(
+            self.ground.kind,
+            self.tour.job.erase_before,
+            self.deletes,
+            may_begin_within,
+        );
         Next { lane, token, number: 0, sieve: sieve.until(open.until.clone()) }
     }
 
@@ -154,23 +176,34 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
             .try_flatten()
     }
 
-    /// Fetches one page and cuts it into batches; returns what comes after it. `None`: there is no further page.
-    async fn next_page(&self, next: Option<Next>) -> Result<Option<(Vec<Batch<'a>>, Option<Next>)>, Obstacle> {
-        let Some(Next { lane, token, number, mut sieve }) = next else { return Ok(None) };
+    /// Fetches one page and cuts it into batches; returns what comes after it. `None`: there is no
+    /// further page.
+    async fn next_page(
+        &self,
+        next: Option<Next>,
+    ) -> Result<Option<(Vec<Batch<'a>>, Option<Next>)>, Obstacle> {
+        let Some(Next { lane, token, number, mut sieve }) = next else {
+            return Ok(None);
+        };
         let ground = self.ground;
         let ahead = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let page = if let Some(page) = ahead { page } else { self.list(token.as_deref()).await? };
         let is_head = self.is_at_start && lane == 0 && number + 1 == head_pages(self.deletes);
         let is_split = is_head && page.next.is_some() && self.is_slower();
-        let sample = is_split.then(|| Sample::of(page.entries.iter().map(|entry| entry.key.as_str()))).flatten();
+        let sample = is_split
+            .then(|| Sample::of(page.entries.iter().map(|entry| entry.key.as_str())))
+            .flatten();
         let sifted = sieve.sift(ground.prefix, page)?;
-        // A proof trusts no order: what may be one, because nothing is to be deleted so far, is listed as a whole.
+        // A proof trusts no order: what may be one, because nothing is to be deleted so far, is
+        // listed as a whole.
         let sample = sample.filter(|_| !self.deletes || !sifted.items.is_empty());
         let memory = sifted.items.iter().chain(&sifted.after_data).map(Item::memory).sum();
         let memory = Arc::new(self.tour.pace.reserve_memory(memory).await);
-        // The page was listed: the wait for memory, behind other erasures, is no failure of this one.
+        // The page was listed: the wait for memory, behind other erasures, is no failure of this
+        // one.
         self.tour.succeeded();
-        // A small user waits less for several requests in parallel than for one. A large one has enough of them anyway.
+        // A small user waits less for several requests in parallel than for one. A large one has
+        // enough of them anyway.
         let is_among_first = self.pages.fetch_add(1, Ordering::Relaxed) < FIRST_PAGES;
         let size = match ground.kind {
             Kind::Uploads => UPLOADS_IN_A_BATCH,
@@ -189,7 +222,8 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
             Batch { lane, page, items, left, _memory: Arc::clone(&memory) }
         };
         let batches = parts.into_iter().map(batch).collect();
-        let mut next = sifted.next.map(|token| Next { lane, token: Some(token), number: number + 1, sieve });
+        let mut next =
+            sifted.next.map(|token| Next { lane, token: Some(token), number: number + 1, sieve });
         if let Some(sample) = sample {
             *self.behind() = next.take().map(|next| (next, sample));
         }
@@ -204,7 +238,9 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     /// Splits what is behind the head into lanes.
     async fn split(&self, mut lanes: Vec<Next>) -> Result<Vec<Next>, Obstacle> {
         let behind = self.behind().take();
-        let Some((mut next, sample)) = behind else { return Ok(lanes) };
+        let Some((mut next, sample)) = behind else {
+            return Ok(lanes);
+        };
         let Ground { kind, prefix, .. } = *self.ground;
         let start = |key: &String| self.tour.bucket.token_after(kind, key);
         // A store without order has one lane, and is asked nothing.
@@ -247,8 +283,8 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     }
 }
 
-/// Cuts the items of a page into batches of at most so many, and none where markers wait for data of another. An empty
-/// page is one empty batch, so that the low-water mark can pass it.
+/// Cuts the items of a page into batches of at most so many, and none where markers wait for data
+/// of another. An empty page is one empty batch, so that the low-water mark can pass it.
 fn cut(mut items: Vec<Item>, mut after_data: Vec<Item>, size: usize) -> Vec<Items> {
     if items.len() <= size {
         return vec![Items { items, after_data }];
@@ -258,18 +294,22 @@ fn cut(mut items: Vec<Item>, mut after_data: Vec<Item>, size: usize) -> Vec<Item
         items.sort_by(|one, other| one.key.cmp(&other.key));
         after_data.sort_by(|one, other| one.key.cmp(&other.key));
     }
-    let (mut items, mut after_data) = (items.into_iter().peekable(), after_data.into_iter().peekable());
+    let (mut items, mut after_data) =
+        (items.into_iter().peekable(), after_data.into_iter().peekable());
     let mut batches = Vec::new();
     while items.peek().is_some() {
         let mut batch = Items::default();
         while let Some(item) = items.next_if(|item| {
-            let is_of_last_key = || batch.items.last().is_some_and(|last: &Item| last.key == item.key);
+            let is_of_last_key =
+                || batch.items.last().is_some_and(|last: &Item| last.key == item.key);
             batch.items.len() < size || keeps_keys_together && is_of_last_key()
         }) {
             batch.items.push(item);
         }
         let last = batch.items.last().map(|last| last.key.clone());
-        while let Some(marker) = after_data.next_if(|marker| last.as_ref().is_some_and(|last| marker.key <= *last)) {
+        while let Some(marker) =
+            after_data.next_if(|marker| last.as_ref().is_some_and(|last| marker.key <= *last))
+        {
             batch.after_data.push(marker);
         }
         batch.items.shrink_to_fit();
@@ -284,7 +324,8 @@ mod tests {
     use crate::target::{Target, UserId};
 
     fn item(kind: Kind, name: &str) -> Item {
-        let prefix = Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+        let prefix =
+            Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
         let key = prefix.own(format!("u1/{name}")).unwrap();
         Item { kind, key, other_key: None, id: Some("v".to_owned()), bytes: 1, last_modified: None }
     }
@@ -295,18 +336,28 @@ mod tests {
 
     #[test]
     fn markers_are_in_the_batch_of_all_data_of_their_key() {
-        let items = "caabbbcd".chars().map(|name| item(Kind::Versions, &name.to_string())).collect();
-        let markers = "cab".chars().map(|name| item(Kind::DeleteMarkers, &name.to_string())).collect();
+        let items =
+            "caabbbcd".chars().map(|name| item(Kind::Versions, &name.to_string())).collect();
+        let markers =
+            "cab".chars().map(|name| item(Kind::DeleteMarkers, &name.to_string())).collect();
         let batches = cut(items, markers, 3);
-        let told: Vec<_> = batches.iter().map(|batch| (names(&batch.items), names(&batch.after_data))).collect();
-        assert_eq!(told, [("aabbb".to_owned(), "ab".to_owned()), ("ccd".to_owned(), "c".to_owned())]);
+        let told: Vec<_> =
+            batches.iter().map(|batch| (names(&batch.items), names(&batch.after_data))).collect();
+        assert_eq!(
+            told,
+            [("aabbb".to_owned(), "ab".to_owned()), ("ccd".to_owned(), "c".to_owned())]
+        );
     }
 
     #[test]
     fn batches_without_such_markers_are_full_and_hold_no_more_memory_than_they_need() {
-        let items: Vec<Item> = (0..2_500).map(|number| item(Kind::Versions, &number.to_string())).collect();
+        let items: Vec<Item> =
+            (0..2_500).map(|number| item(Kind::Versions, &number.to_string())).collect();
         let batches = cut(items, Vec::new(), 1_000);
-        assert_eq!(batches.iter().map(|batch| batch.items.len()).collect::<Vec<_>>(), [1_000, 1_000, 500]);
+        assert_eq!(
+            batches.iter().map(|batch| batch.items.len()).collect::<Vec<_>>(),
+            [1_000, 1_000, 500]
+        );
         assert!(batches.iter().all(|batch| batch.items.capacity() == batch.items.len()));
         assert_eq!(cut(Vec::new(), Vec::new(), 1_000).len(), 1, "an empty page is one batch");
     }

@@ -30,8 +30,8 @@ pub struct Counts {
     pub uploads: u64,
     /// Bytes of the objects and versions.
     pub bytes: u64,
-    /// Things of any kind that are newer than the erasure's limit, and stay. Counted here by dry runs alone: an erasure
-    /// finds them anew in each round, see [`Left`].
+    /// Things of any kind that are newer than the erasure's limit, and stay. Counted here by dry
+    /// runs alone: an erasure finds them anew in each round, see [`Left`].
     pub kept_newer: u64,
 }
 
@@ -69,7 +69,8 @@ impl std::fmt::Display for Counts {
             (self.uploads, "upload"),
         ];
         let some = kinds.into_iter().filter(|(count, _)| *count > 0);
-        let told = some.map(|(count, kind)| format!("{count} {kind}{}", if count == 1 { "" } else { "s" }));
+        let told = some
+            .map(|(count, kind)| format!("{count} {kind}{}", if count == 1 { "" } else { "s" }));
         formatter.write_str(&told.collect::<Vec<_>>().join(", "))
     }
 }
@@ -130,7 +131,8 @@ impl Tally {
     }
 }
 
-/// The tally of one hop, raised as answers arrive, so that work that is dropped later stays counted.
+/// The tally of one hop, raised as answers arrive, so that work that is dropped later stays
+/// counted.
 #[derive(Debug, Default)]
 pub struct Counters {
     before: Mutex<Tally>,
@@ -156,7 +158,8 @@ impl Counters {
         self.hop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets what was counted at a target, in this hop and before, because it is going to be counted anew.
+    /// Forgets what was counted at a target, in this hop and before, because it is going to be
+    /// counted anew.
     pub fn forget(&self, target: &str) {
         self.before().forget(target);
         self.locked().forget(target);
@@ -231,7 +234,8 @@ impl Counters {
         self.locked().gone
     }
 
-    /// Objects and versions that are deleted in all hops, as far as they are in a count, or in no count and of this hop.
+    /// Objects and versions that are deleted in all hops, as far as they are in a count, or in no
+    /// count and of this hop.
     pub fn data_gone(&self) -> u64 {
         let counted = self.before().gone.data().saturating_add(self.gone_in_hop().data());
         counted.saturating_add(self.uncounted_data.load(Ordering::Relaxed))
@@ -250,8 +254,8 @@ impl Counters {
     }
 }
 
-/// How many keys failed with which code. Codes come from the store, and end in receipts: their number is bounded, and
-/// so is their length.
+/// How many keys failed with which code. Codes come from the store, and end in receipts: their
+/// number is bounded, and so is their length.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Codes(BTreeMap<String, u64>);
 
@@ -311,7 +315,8 @@ pub struct Left {
     pub hidden: u64,
     /// What is listed again after the store confirmed its deletion, or is listed and not found.
     pub still_listed: Counts,
-    /// Delete markers that stay because data of their keys may exist: without them it would become current again.
+    /// Delete markers that stay because data of their keys may exist: without them it would become
+    /// current again.
     pub markers_kept: u64,
 }
 
@@ -323,7 +328,12 @@ impl Left {
 
     /// Whether a later round may delete some of it that no round has deleted before.
     pub(crate) fn may_be_deleted_later(&self) -> bool {
-        self.unsettled.total() + self.refused.total() + self.retained_total() + self.hidden + self.markers_kept > 0
+        self.unsettled.total()
+            + self.refused.total()
+            + self.retained_total()
+            + self.hidden
+            + self.markers_kept
+            > 0
     }
 
     /// Counts a version that is held.
@@ -365,7 +375,8 @@ impl std::fmt::Display for Left {
         let held = self.retained.iter().map(|(hold, held)| (hold.name(), held.count));
         let counts = self.refused.iter().chain(self.unsettled.iter()).chain(held);
         let counts = counts.map(|(code, count)| format!("{code}: {count}"));
-        let again = (self.still_listed.things() > 0).then(|| format!("{STILL_LISTED}: {}", self.still_listed));
+        let again = (self.still_listed.things() > 0)
+            .then(|| format!("{STILL_LISTED}: {}", self.still_listed));
         formatter.write_str(&counts.chain(again).collect::<Vec<_>>().join(", "))
     }
 }
@@ -390,20 +401,25 @@ mod tests {
         let mut long = Codes::default();
         long.add(&"x".repeat(MAX_CODE_BYTES), 1);
         long.add(&"x".repeat(1_000_000), 1);
-        assert_eq!(long.iter().map(|(code, _)| code.len()).collect::<Vec<_>>(), ["other".len(), MAX_CODE_BYTES]);
+        assert_eq!(
+            long.iter().map(|(code, _)| code.len()).collect::<Vec<_>>(),
+            ["other".len(), MAX_CODE_BYTES]
+        );
     }
 
     #[test]
     fn a_hop_counts_on_top_of_the_earlier_ones() {
-        let earlier =
-            r#"{"objects":5,"bytes":50,"requests":2,"throttles":1,"retries":1,"targets":{"a":{"versions":2}}}"#;
+        let earlier = r#"{"objects":5,"bytes":50,"requests":2,"throttles":1,"retries":1,"targets":{"a":{"versions":2}}}"#;
         let counters = Counters::on_top_of(serde_json::from_str(earlier).unwrap());
         counters.gone("a", Counts::of(Kind::Versions, 1, 7));
         counters.gone("b", Counts::of(Kind::Uploads, 1, 0));
         counters.requested(1);
         let total = counters.total();
         assert_eq!((total.gone.objects, total.gone.versions, total.gone.uploads), (5, 1, 1));
-        assert_eq!((total.gone.bytes, total.requests, total.throttles, total.retries), (57, 3, 1, 1));
+        assert_eq!(
+            (total.gone.bytes, total.requests, total.throttles, total.retries),
+            (57, 3, 1, 1)
+        );
         assert_eq!((total.targets["a"].versions, total.targets["b"].uploads), (3, 1));
         assert_eq!(counters.hop().gone.things(), 2);
         assert_eq!(counters.data_gone(), 6);
@@ -421,7 +437,10 @@ mod tests {
         left.retain(Retention { hold: Hold::LegalHold, until: None });
         let mut both = left.clone();
         both.merge(&left);
-        assert_eq!(both.retained[&Hold::Compliance], Held { count: 4, erasable_from: held(5).until });
+        assert_eq!(
+            both.retained[&Hold::Compliance],
+            Held { count: 4, erasable_from: held(5).until }
+        );
         assert_eq!(both.retained[&Hold::LegalHold], Held { count: 2, erasable_from: None });
         assert_eq!(both.to_string(), "compliance: 4, legal-hold: 2");
     }

@@ -20,8 +20,8 @@ pub trait Work: Sync {
 
     /// Works from the bookmark on, moves it, and returns at the stop time at the latest.
     ///
-    /// `counters` are raised as answers arrive, and hold whatever happens to this future. It need not be `Send`: the
-    /// function has one thread.
+    /// `counters` are raised as answers arrive, and hold whatever happens to this future. It need
+    /// not be `Send`: the function has one thread.
     fn work(
         &self,
         pace: &Pace,
@@ -77,7 +77,8 @@ pub enum End {
     Failed(Vec<TargetFault>),
 }
 
-/// Whether an unfinished hop is not handed on: it deleted nothing and came nowhere, and SQS is to count that.
+/// Whether an unfinished hop is not handed on: it deleted nothing and came nowhere, and SQS is to
+/// count that.
 pub fn is_of_no_use(is_idle: bool, has_advanced: bool) -> bool {
     is_idle && !has_advanced
 }
@@ -91,7 +92,8 @@ pub enum Stuck {
     /// Rounds keep finding something: what the last one found, by target.
     #[error("{MAX_ROUNDS} rounds found something, the last one {}: a client keeps writing, or the store does not delete", counts_by_target(.0))]
     Rounds(BTreeMap<String, Counts>),
-    /// The store lists again what it confirmed as deleted, or lists what it does not find: by target.
+    /// The store lists again what it confirmed as deleted, or lists what it does not find: by
+    /// target.
     #[error("S3 lists again what it said was deleted or not found: {}", counts_by_target(.0))]
     StillListed(BTreeMap<String, Counts>),
     /// The round after those is not over.
@@ -120,7 +122,8 @@ pub enum Obstacle {
     /// The store failed.
     #[error("{0}")]
     Fault(#[from] Fault),
-    /// Some of the items failed for the moment, as often as they were tried: their codes and how many they are.
+    /// Some of the items failed for the moment, as often as they were tried: their codes and how
+    /// many they are.
     #[error("S3 failed for some of the items, which were left for later: {0}")]
     Unsettled(String),
     /// The store listed somebody else's key.
@@ -154,8 +157,8 @@ impl Round {
         all
     }
 
-    /// What follows from a complete round. A round that another hop began (it is not fresh) proves nothing, however
-    /// little of it was left: that may have been a long time ago.
+    /// What follows from a complete round. A round that another hop began (it is not fresh) proves
+    /// nothing, however little of it was left: that may have been a long time ago.
     pub fn judge(&self, is_fresh: bool, number: u32) -> Judgement {
         let left = self.left();
         let lasting = left.refused.total() + left.retained_total();
@@ -171,8 +174,8 @@ impl Round {
         } else if self.gone == 0 && lasting > 0 {
             Judgement::Stuck(Stuck::Refused(self.left.clone()))
         } else if number >= MAX_ROUNDS {
-            // The rest of a round is followed by one more: a dead letter that is redriven when everything is in order
-            // again has to reach its proof.
+            // The rest of a round is followed by one more: a dead letter that is redriven when
+            // everything is in order again has to reach its proof.
             Judgement::Stuck(Stuck::Rounds(self.found.clone()))
         } else if self.gone == 0 && again > 0 {
             Judgement::Wait
@@ -194,7 +197,8 @@ impl Round {
     /// What is still listed, or was listed and not found, by target.
     pub(crate) fn still_listed(&self) -> BTreeMap<String, Counts> {
         let again = |(target, left): (&String, &Left)| (target.clone(), left.still_listed);
-        let again: BTreeMap<_, _> = self.left.iter().map(again).filter(|(_, counts)| counts.things() > 0).collect();
+        let again: BTreeMap<_, _> =
+            self.left.iter().map(again).filter(|(_, counts)| counts.things() > 0).collect();
         // What was not found for the first time is in no count of its own.
         if again.is_empty() { self.found.clone() } else { again }
     }
@@ -222,13 +226,15 @@ pub(crate) fn by_target(left: &BTreeMap<String, Left>) -> String {
 /// What follows from a round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Judgement {
-    /// It is proven that nothing is left, but what is kept on purpose because it is newer than the erasure's limit.
+    /// It is proven that nothing is left, but what is kept on purpose because it is newer than the
+    /// erasure's limit.
     Erased,
     /// Another round would find the same, and delete none of it either.
     Stuck(Stuck),
     /// What is left failed for the moment, as often as it was tried.
     Failed(Vec<TargetFault>),
-    /// The store still lists what it said was deleted: another round has to show whether it does later.
+    /// The store still lists what it said was deleted: another round has to show whether it does
+    /// later.
     Wait,
     /// Another round has to show.
     NextRound,
@@ -268,7 +274,8 @@ mod tests {
             left.unsettled.add("InternalError", 1);
             left
         };
-        let ghost = || Left { still_listed: Counts { uploads: 1, ..Counts::default() }, ..nothing() };
+        let ghost =
+            || Left { still_listed: Counts { uploads: 1, ..Counts::default() }, ..nothing() };
         let erased = |_: &Round| Judgement::Erased;
         let next = |_: &Round| Judgement::NextRound;
         let wait = |_: &Round| Judgement::Wait;
@@ -305,30 +312,47 @@ mod tests {
         for (gone, left, is_fresh, number, judged) in cases {
             let left = [("s3://photos/{user_id}/".to_owned(), left)].into();
             let round = Round { gone, left, ..Round::default() };
-            assert_eq!(round.judge(is_fresh, number), judged(&round), "{round:?}, fresh: {is_fresh}, {number}");
+            assert_eq!(
+                round.judge(is_fresh, number),
+                judged(&round),
+                "{round:?}, fresh: {is_fresh}, {number}"
+            );
         }
         let missing = Round { missing: 1, ..Round::default() };
-        assert_eq!(missing.judge(true, 1), Judgement::Wait, "what was listed and not found is no proof");
+        assert_eq!(
+            missing.judge(true, 1),
+            Judgement::Wait,
+            "what was listed and not found is no proof"
+        );
     }
 
     #[test]
     fn what_stays_is_reported_with_target_kind_and_number() {
         let target = || "s3://photos/{user_id}/".to_owned();
         let counts = |uploads, objects| Counts { uploads, objects, ..Counts::default() };
-        let stuck = Stuck::StillListed([(target(), counts(1, 0)), ("empty".to_owned(), counts(0, 0))].into());
+        let stuck = Stuck::StillListed(
+            [(target(), counts(1, 0)), ("empty".to_owned(), counts(0, 0))].into(),
+        );
         let told = "S3 lists again what it said was deleted or not found: s3://photos/{user_id}/ (1 upload)";
         assert_eq!(stuck.to_string(), told);
         let rounds = Stuck::Rounds([(target(), counts(2, 1))].into()).to_string();
-        assert!(rounds.contains("the last one s3://photos/{user_id}/ (1 object, 2 uploads)"), "{rounds}");
+        assert!(
+            rounds.contains("the last one s3://photos/{user_id}/ (1 object, 2 uploads)"),
+            "{rounds}"
+        );
     }
 
     #[test]
     fn only_targets_where_something_stays_against_our_will_are_reported_and_denials_with_a_hint() {
         let newer = Left { kept_newer: 5, ..Left::default() };
-        let told = |left| by_target(&[("a".to_owned(), newer.clone()), ("b".to_owned(), left)].into());
+        let told =
+            |left| by_target(&[("a".to_owned(), newer.clone()), ("b".to_owned(), left)].into());
         assert_eq!(told(Left::default()), "");
         assert_eq!(told(retained()), "b (legal-hold: 1)");
-        assert_eq!(told(both(retained(), &refused("InvalidRequest"))), "b (InvalidRequest: 2, legal-hold: 1)");
+        assert_eq!(
+            told(both(retained(), &refused("InvalidRequest"))),
+            "b (InvalidRequest: 2, legal-hold: 1)"
+        );
         assert_eq!(told(refused("AccessDenied")), format!("b (AccessDenied: 2{DENIED_HINT})"));
     }
 }

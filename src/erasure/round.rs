@@ -1,7 +1,9 @@
-//! One round: over targets, kinds, pages and batches, from a bookmark on, until the end or the stop time.
+//! One round: over targets, kinds, pages and batches, from a bookmark on, until the end or the stop
+//! time.
 //!
-//! A fault stays where it is: what fails for the moment is tried again for as long as the pass has patience, and is then
-//! left for this round. The other kinds and targets are gone over all the same.
+//! A fault stays where it is: what fails for the moment is tried again for as long as the pass has
+//! patience, and is then left for this round. The other kinds and targets are gone over all the
+//! same.
 
 use std::pin::pin;
 use std::sync::atomic::Ordering;
@@ -21,7 +23,8 @@ use crate::limiter::Read;
 use crate::ports::store::{Bucket, Fault, Kind, Page};
 use crate::target::Target;
 
-/// The longest list of lanes that a continuation carries, in bytes of JSON: as long as the longest token may become in it.
+/// The longest list of lanes that a continuation carries, in bytes of JSON: as long as the longest
+/// token may become in it.
 const MAX_LANES_BYTES: usize = 6 * 16_384;
 
 /// How a round ended.
@@ -33,8 +36,8 @@ pub(crate) enum RoundEnd {
     Halted(TargetFault),
 }
 
-/// Where a target's share of a round begins: a kind, or `None` for the first, and what of it is not done; nothing means
-/// all of it.
+/// Where a target's share of a round begins: a kind, or `None` for the first, and what of it is not
+/// done; nothing means all of it.
 #[derive(Debug, Default)]
 struct Place {
     kind: Option<Kind>,
@@ -51,7 +54,8 @@ impl Place {
 enum Visit {
     Ended(Vec<Obstacle>),
     OutOfTime(Vec<Obstacle>, Place),
-    /// The place to go on from is none any more: the store has refused its token, or has another kind of data now.
+    /// The place to go on from is none any more: the store has refused its token, or has another
+    /// kind of data now.
     BeginAgain(Option<Fault>),
 }
 
@@ -65,8 +69,8 @@ enum PassEnd {
 }
 
 impl<'a, B: Bucket> Tour<'a, B> {
-    /// Goes over the targets that the round has not seen yet. What stands in the way at one of them becomes a fault,
-    /// and the others are gone over all the same.
+    /// Goes over the targets that the round has not seen yet. What stands in the way at one of them
+    /// becomes a fault, and the others are gone over all the same.
     pub(crate) async fn round<D: Disposal<B>>(
         &self,
         disposal: &D,
@@ -76,9 +80,13 @@ impl<'a, B: Bucket> Tour<'a, B> {
     ) -> RoundEnd {
         let targets = self.job.targets.as_slice();
         self.deleted().begin_round(bookmark);
-        // A place in another setting is none in this one: what comes before it there may come after it here.
-        let is_same_setting = bookmark.setting.take().is_none_or(|mark| mark == self.job.targets.mark());
-        let is_here = |target: &Target| is_same_setting && bookmark.target.as_deref() == Some(&*target.to_string());
+        // A place in another setting is none in this one: what comes before it there may come after
+        // it here.
+        let is_same_setting =
+            bookmark.setting.take().is_none_or(|mark| mark == self.job.targets.mark());
+        let is_here = |target: &Target| {
+            is_same_setting && bookmark.target.as_deref() == Some(&*target.to_string())
+        };
         let resumed = targets.iter().position(is_here);
         let mut place = Place { kind: bookmark.kind.take(), lanes: bookmark.take_lanes() };
         if place.kind == Some(Kind::DeleteMarkers) {
@@ -102,12 +110,16 @@ impl<'a, B: Bucket> Tour<'a, B> {
             self.patience().failures = 0;
             let (obstacles, stopped_at) = loop {
                 let pass = &PassState::default();
-                let uploads = Ground { target: &name, prefix, kind: Kind::Uploads, pass, targets_behind };
+                let uploads =
+                    Ground { target: &name, prefix, kind: Kind::Uploads, pass, targets_behind };
                 match self.visit(disposal, uploads, from, round).await {
                     Visit::Ended(obstacles) => break (obstacles, None),
                     Visit::OutOfTime(obstacles, place) => break (obstacles, Some(place)),
-                    // A store that rejects its tokens again and again, and deletes nothing, is asked no more.
-                    Visit::BeginAgain(Some(fault)) if refused_at == Some(self.counters.progress()) => {
+                    // A store that rejects its tokens again and again, and deletes nothing, is
+                    // asked no more.
+                    Visit::BeginAgain(Some(fault))
+                        if refused_at == Some(self.counters.progress()) =>
+                    {
                         break (vec![fault.into()], None);
                     }
                     Visit::BeginAgain(refused) => {
@@ -135,7 +147,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 faults.push(fault);
             }
             if let Some(place) = stopped_at {
-                let is_at_start = target == &targets[0] && place.lanes.is_empty() && place.kind == Some(Kind::Uploads);
+                let is_at_start = target == &targets[0]
+                    && place.lanes.is_empty()
+                    && place.kind == Some(Kind::Uploads);
                 bookmark.setting = (!is_at_start).then(|| self.job.targets.mark().to_owned());
                 bookmark.target = (!is_at_start).then_some(name);
                 bookmark.kind = place.kind.filter(|_| !is_at_start);
@@ -147,25 +161,38 @@ impl<'a, B: Bucket> Tour<'a, B> {
         RoundEnd::Complete
     }
 
-    /// Goes over the kinds of one target: uploads, then data, which is objects, or versions and delete markers.
-    async fn visit<D: Disposal<B>>(&self, disposal: &D, uploads: Ground<'_>, from: Place, round: &mut Round) -> Visit {
+    /// Goes over the kinds of one target: uploads, then data, which is objects, or versions and
+    /// delete markers.
+    async fn visit<D: Disposal<B>>(
+        &self,
+        disposal: &D,
+        uploads: Ground<'_>,
+        from: Place,
+        round: &mut Round,
+    ) -> Visit {
         let gone_before = self.counters.progress();
         let mut obstacles = Vec::new();
         let mut from = Some(from);
         let mut ahead = None;
         let passes_behind = 2 * uploads.targets_behind;
         self.be_patient(passes_behind + 1);
-        // Uploads first: one that is completed meanwhile becomes an object, and has to be seen as one.
-        let is_versioned = if let Some(place) = from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads))) {
+        // Uploads first: one that is completed meanwhile becomes an object, and has to be seen as
+        // one.
+        let is_versioned = if let Some(place) =
+            from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads)))
+        {
             let listing = Listing::new(self, &uploads, D::DELETES, place.lanes, None);
             let asked = self.ask_and_look_ahead(disposal, uploads);
-            let ((is_versioned, page), end) = join(asked, self.pass(disposal, listing, round)).await;
+            let ((is_versioned, page), end) =
+                join(asked, self.pass(disposal, listing, round)).await;
             ahead = page;
             match end {
                 PassEnd::Complete => {}
                 PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
                 PassEnd::TokenRefused(fault) => return Visit::BeginAgain(Some(fault)),
-                PassEnd::Obstacle(obstacle) if obstacle.must_halt() => return Visit::Ended(vec![obstacle]),
+                PassEnd::Obstacle(obstacle) if obstacle.must_halt() => {
+                    return Visit::Ended(vec![obstacle]);
+                }
                 // The data can be erased all the same.
                 PassEnd::Obstacle(obstacle) => obstacles.push(obstacle),
             }
@@ -186,18 +213,22 @@ impl<'a, B: Bucket> Tour<'a, B> {
         };
         let at = from.as_ref().and_then(|from| from.kind);
         let lanes = from.map(|from| from.lanes).unwrap_or_default();
-        // Where time ran out before it was known what kind of data there is, the bookmark says objects.
+        // Where time ran out before it was known what kind of data there is, the bookmark says
+        // objects.
         let is_start_of_data = lanes.is_empty() && at == Some(Kind::Objects);
         if at.is_some_and(|at| at != kind) && !is_start_of_data {
             return Visit::BeginAgain(None);
         }
         let ground = Ground { kind, pass: &PassState::default(), ..uploads };
         self.be_patient(passes_behind);
-        let listing = Listing::new(self, &ground, D::DELETES, lanes, ahead.filter(|_| kind == Kind::Objects));
+        let listing =
+            Listing::new(self, &ground, D::DELETES, lanes, ahead.filter(|_| kind == Kind::Objects));
         match self.pass(disposal, listing, round).await {
-            PassEnd::Complete if kind == Kind::Objects && self.may_be_last::<D>(round, gone_before) => {
-                // Asked before, it may have become another since, and what was deleted then is only hidden. A bucket
-                // that has no versioning after the listing had none during it.
+            PassEnd::Complete
+                if kind == Kind::Objects && self.may_be_last::<D>(round, gone_before) =>
+            {
+                // Asked before, it may have become another since, and what was deleted then is only
+                // hidden. A bucket that has no versioning after the listing had none during it.
                 match self.ask_for_versioning(&ground).await {
                     None => {
                         disposal.begin_again(self, Some(uploads.target));
@@ -216,7 +247,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
         Visit::Ended(obstacles)
     }
 
-    /// Whether this round may be the last one. One that deleted something proves nothing: the next asks for all anew.
+    /// Whether this round may be the last one. One that deleted something proves nothing: the next
+    /// asks for all anew.
     fn may_be_last<D: Disposal<B>>(&self, round: &Round, gone_before: u64) -> bool {
         !D::DELETES || (round.gone == 0 && self.counters.progress() == gone_before)
     }
@@ -227,14 +259,16 @@ impl<'a, B: Bucket> Tour<'a, B> {
         self.before_stop(self.until_answered(ground, Read::Other, request)).await
     }
 
-    /// Whether the bucket has versioning, and the first page of objects. Who has versions does not wait for the page: it is
-    /// of no use there, and behind many delete markers it may take longer than all the rest.
+    /// Whether the bucket has versioning, and the first page of objects. Who has versions does not
+    /// wait for the page: it is of no use there, and behind many delete markers it may take longer
+    /// than all the rest.
     async fn ask_and_look_ahead<D: Disposal<B>>(
         &self,
         disposal: &D,
         uploads: Ground<'_>,
     ) -> (Option<Result<bool, Fault>>, Option<Page>) {
-        let (ask, page) = (pin!(self.ask_for_versioning(&uploads)), pin!(self.look_ahead(disposal, uploads)));
+        let (ask, page) =
+            (pin!(self.ask_for_versioning(&uploads)), pin!(self.look_ahead(disposal, uploads)));
         match select(ask, page).await {
             Either::Left((answer @ Some(Ok(false)), page)) => (answer, page.await),
             Either::Left((answer, _)) => (answer, None),
@@ -242,20 +276,27 @@ impl<'a, B: Bucket> Tour<'a, B> {
         }
     }
 
-    /// The first page of objects, ahead of its turn. An empty one is listed again after the uploads: one of them that was
-    /// completed between the two listings may be in neither, and a round that finds nothing is the proof.
+    /// The first page of objects, ahead of its turn. An empty one is listed again after the
+    /// uploads: one of them that was completed between the two listings may be in neither, and a
+    /// round that finds nothing is the proof.
     async fn look_ahead<D: Disposal<B>>(&self, disposal: &D, uploads: Ground<'_>) -> Option<Page> {
         if !disposal.looks_ahead() {
             return None;
         }
         let ground = Ground { kind: Kind::Objects, ..uploads };
         let request = |limit| self.bucket.list(ground.prefix, ground.kind, None, limit);
-        let page = self.before_stop(self.until_answered(&ground, Read::Other, request)).await?.ok()?;
+        let page =
+            self.before_stop(self.until_answered(&ground, Read::Other, request)).await?.ok()?;
         (!page.entries.is_empty()).then_some(page)
     }
 
     /// Disposes of what a listing of one kind at one target still lists.
-    async fn pass<D: Disposal<B>>(&self, disposal: &D, listing: Listing<'_, '_, B>, round: &mut Round) -> PassEnd {
+    async fn pass<D: Disposal<B>>(
+        &self,
+        disposal: &D,
+        listing: Listing<'_, '_, B>,
+        round: &mut Round,
+    ) -> PassEnd {
         let ground = listing.ground();
         let batches = listing
             .batches()
@@ -274,7 +315,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let is_complete = loop {
             match self.before_stop(batches.next()).await {
                 Some(Some(Ok(Some((lane, page, left, outcome))))) => {
-                    for (left, (found, outcome)) in listing.batch_done(lane, page, (left, outcome)) {
+                    for (left, (found, outcome)) in listing.batch_done(lane, page, (left, outcome))
+                    {
                         let all_left = round.left.entry(ground.target.to_owned()).or_default();
                         all_left.merge(&left);
                         all_left.merge(&outcome.left);
@@ -289,7 +331,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 }
                 // Too late for this batch: the mark stays before it.
                 Some(Some(Ok(None))) => {}
-                // The listing is over. What is on its way still comes in, so that nothing is listed and counted twice.
+                // The listing is over. What is on its way still comes in, so that nothing is listed
+                // and counted twice.
                 Some(Some(Err(Obstacle::Fault(fault @ Fault::TokenRefused(_))))) => {
                     ended = ended.or(Some(PassEnd::TokenRefused(fault)));
                 }
@@ -298,8 +341,11 @@ impl<'a, B: Bucket> Tour<'a, B> {
                     self.has_halted.store(true, Ordering::Relaxed);
                     ended = Some(PassEnd::Obstacle(obstacle));
                 }
-                Some(Some(Err(obstacle @ Obstacle::Outside(_)))) => return PassEnd::Obstacle(obstacle),
-                // The pass is left for this round. What is on its way still comes in, and is counted.
+                Some(Some(Err(obstacle @ Obstacle::Outside(_)))) => {
+                    return PassEnd::Obstacle(obstacle);
+                }
+                // The pass is left for this round. What is on its way still comes in, and is
+                // counted.
                 Some(Some(Err(obstacle @ Obstacle::Fault(_)))) => {
                     ground.pass.is_left.store(true, Ordering::Relaxed);
                     ended = ended.or(Some(PassEnd::Obstacle(obstacle)));

@@ -1,5 +1,5 @@
-//! What of a listed page may be deleted: nothing outside the prefix, nothing newer than the limit, and no delete marker
-//! whose deletion would make data current again.
+//! What of a listed page may be deleted: nothing outside the prefix, nothing newer than the limit,
+//! and no delete marker whose deletion would make data current again.
 
 use std::collections::HashSet;
 
@@ -11,13 +11,14 @@ use crate::target::{Key, OutsidePrefix, Prefix};
 
 /// Selects from the pages of one pass, in their order.
 ///
-/// A key's current version is its newest. Without the delete marker above it, data would be the newest again: the object
-/// would be visible again. <https://docs.aws.amazon.com/AmazonS3/latest/userguide/RemDelMarker.html>
+/// A key's current version is its newest. Without the delete marker above it, data would be the
+/// newest again: the object would be visible again.
+/// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/RemDelMarker.html>
 ///
-/// So a marker of a key that is wholly on a page is deleted after all data of the key that the page shows. Of a key that
-/// begins or ends on another page, all markers but the newest may be deleted at any moment, because the newest covers the
-/// rest. The newest is carried to the page where the key ends; where data was seen on an earlier page, it stays until the
-/// next round.
+/// So a marker of a key that is wholly on a page is deleted after all data of the key that the page
+/// shows. Of a key that begins or ends on another page, all markers but the newest may be deleted
+/// at any moment, because the newest covers the rest. The newest is carried to the page where the
+/// key ends; where data was seen on an earlier page, it stays until the next round.
 #[derive(Debug)]
 pub(crate) struct Sieve {
     kind: Kind,
@@ -59,13 +60,19 @@ pub(crate) struct Sifted {
     pub(crate) after_data: Vec<Item>,
     /// What stays.
     pub(crate) left: Left,
-    /// The token of the page that follows; `None` behind the last, and behind the last key that is looked for.
+    /// The token of the page that follows; `None` behind the last, and behind the last key that is
+    /// looked for.
     pub(crate) next: Option<String>,
 }
 
 impl Sieve {
     /// `may_begin_within`: the listing does not begin at the start of a key for certain.
-    pub(crate) fn new(kind: Kind, erase_before: Option<OffsetDateTime>, deletes: bool, may_begin_within: bool) -> Self {
+    pub(crate) fn new(
+        kind: Kind,
+        erase_before: Option<OffsetDateTime>,
+        deletes: bool,
+        may_begin_within: bool,
+    ) -> Self {
         Self { kind, erase_before, deletes, until: None, may_begin_within, unfinished: None }
     }
 
@@ -114,7 +121,8 @@ impl Sieve {
         }
         // Without its marker, a version that is kept would be current again.
         let covers_kept = |marker: &Item| without_time.contains(&marker.key);
-        sifted.left.kept_newer += markers.extract_if(.., |marker| covers_kept(marker)).count() as u64;
+        sifted.left.kept_newer +=
+            markers.extract_if(.., |marker| covers_kept(marker)).count() as u64;
         if self.kind == Kind::Versions && self.deletes {
             self.order_markers(&mut sifted, markers, (&with_data, &without_time), page.cut_at);
         }
@@ -152,9 +160,12 @@ impl Sieve {
                 sifted.items.push(marker);
             }
         }
-        let cut = cut_at.as_deref().filter(|cut| begun.as_ref().is_none_or(|begun| begun.key.as_str() != *cut));
-        let cut_key =
-            cut.and_then(|cut| of_cut.first().map(|marker| &marker.key).or_else(|| with_data.get(cut)).cloned());
+        let cut = cut_at
+            .as_deref()
+            .filter(|cut| begun.as_ref().is_none_or(|begun| begun.key.as_str() != *cut));
+        let cut_key = cut.and_then(|cut| {
+            of_cut.first().map(|marker| &marker.key).or_else(|| with_data.get(cut)).cloned()
+        });
         if let Some(mut begun) = begun {
             if matches!(begun.newest, Newest::Carried(_)) && without_time.contains(&begun.key) {
                 sifted.left.kept_newer += 1;
@@ -176,16 +187,23 @@ impl Sieve {
         if !std::mem::take(&mut self.may_begin_within) {
             return self.unfinished.take();
         }
-        // The first key may have begun on a page that another hop has listed: with data, as far as anybody knows.
+        // The first key may have begun on a page that another hop has listed: with data, as far as
+        // anybody knows.
         let key = markers.iter().map(|marker| &marker.key).chain(with_data).min()?.clone();
         Some(Unfinished { key, has_data: true, newest: Newest::NotListed })
     }
 }
 
 impl Unfinished {
-    /// Decides on the markers of a page; returns the key if it continues on the next one. `has_data`: whether the page
-    /// shows data of it.
-    fn order(self, markers: Vec<Item>, sifted: &mut Sifted, has_data: bool, is_cut: bool) -> Option<Self> {
+    /// Decides on the markers of a page; returns the key if it continues on the next one.
+    /// `has_data`: whether the page shows data of it.
+    fn order(
+        self,
+        markers: Vec<Item>,
+        sifted: &mut Sifted,
+        has_data: bool,
+        is_cut: bool,
+    ) -> Option<Self> {
         let Self { key, has_data: had_data, newest } = self;
         let has_data = had_data || has_data;
         let mut markers = markers.into_iter();
@@ -199,7 +217,11 @@ impl Unfinished {
             newest if is_cut => {
                 let is_kept = matches!(newest, Newest::Carried(_)) && has_data;
                 sifted.left.markers_kept += u64::from(is_kept);
-                return Some(Self { key, has_data, newest: if is_kept { Newest::Kept } else { newest } });
+                return Some(Self {
+                    key,
+                    has_data,
+                    newest: if is_kept { Newest::Kept } else { newest },
+                });
             }
             Newest::Carried(marker) if !has_data => sifted.items.push(marker),
             Newest::Carried(marker) if !had_data => sifted.after_data.push(marker),
@@ -219,7 +241,8 @@ mod tests {
         Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap())
     }
 
-    /// Entries like `a1` (a version of key a) and `am2` (a marker of key a); a page is cut where the text says.
+    /// Entries like `a1` (a version of key a) and `am2` (a marker of key a); a page is cut where
+    /// the text says.
     fn page(entries: &[&str], cut_at: Option<&str>) -> Page {
         let entry = |text: &&str| {
             let kind = if text.contains('m') { Kind::DeleteMarkers } else { Kind::Versions };
@@ -227,7 +250,11 @@ mod tests {
             Entry { kind, key, other_key: None, id, bytes: 1, last_modified: None }
         };
         let cut_at = cut_at.map(|key| format!("u1/{key}"));
-        Page { entries: entries.iter().map(entry).collect(), next: cut_at.as_ref().map(|_| "next".to_owned()), cut_at }
+        Page {
+            entries: entries.iter().map(entry).collect(),
+            next: cut_at.as_ref().map(|_| "next".to_owned()),
+            cut_at,
+        }
     }
 
     fn ids(items: &[Item]) -> String {
@@ -253,7 +280,9 @@ mod tests {
 
     #[test]
     fn the_last_key_of_a_range_belongs_to_it_and_a_key_behind_it_ends_it() {
-        for (entries, items, has_more) in [(&["a1", "b2"][..], "a1 b2", true), (&["a1", "b2", "c3"], "a1 b2", false)] {
+        for (entries, items, has_more) in
+            [(&["a1", "b2"][..], "a1 b2", true), (&["a1", "b2", "c3"], "a1 b2", false)]
+        {
             let mut sieve = versions().until(Some("u1/b".to_owned()));
             let sifted = sieve.sift(&prefix(), page(entries, Some("z"))).unwrap();
             assert_eq!((ids(&sifted.items).as_str(), sifted.next.is_some()), (items, has_more));
@@ -267,7 +296,8 @@ mod tests {
     }
 
     #[test]
-    fn markers_of_a_key_on_one_page_are_deleted_after_its_data_or_with_everything_else_where_it_has_none() {
+    fn markers_of_a_key_on_one_page_are_deleted_after_its_data_or_with_everything_else_where_it_has_none()
+     {
         let pages: [(&[&str], _); 1] = [(&["am1", "a2", "am3", "bm1", "c1", "dm1", "dm2"], None)];
         assert_eq!(sift(versions(), &pages), [row("a2 c1 bm1 dm1 dm2", "am1 am3", 0)]);
     }
@@ -276,10 +306,16 @@ mod tests {
     fn the_newest_marker_of_a_key_without_data_is_deleted_where_the_key_ends() {
         let pages: [(&[&str], _); 3] =
             [(&["bm1", "bm2"], Some("b")), (&["bm3", "bm4"], Some("b")), (&["bm5", "cm1"], None)];
-        assert_eq!(sift(versions(), &pages), [row("bm2", "", 0), row("bm3 bm4", "", 0), row("cm1 bm5 bm1", "", 0)]);
+        assert_eq!(
+            sift(versions(), &pages),
+            [row("bm2", "", 0), row("bm3 bm4", "", 0), row("cm1 bm5 bm1", "", 0)]
+        );
         // The rest of the key was deleted by somebody else, and an empty page decides nothing.
         let pages: [(&[&str], _); 3] = [(&["bm1"], Some("b")), (&[], Some("b")), (&["c1"], None)];
-        assert_eq!(sift(versions(), &pages), [row("", "", 0), row("", "", 0), row("c1 bm1", "", 0)]);
+        assert_eq!(
+            sift(versions(), &pages),
+            [row("", "", 0), row("", "", 0), row("c1 bm1", "", 0)]
+        );
     }
 
     #[test]
@@ -291,8 +327,12 @@ mod tests {
     #[test]
     fn the_newest_marker_of_a_key_with_data_on_an_earlier_page_stays_until_the_next_round() {
         // Listed before the data, with it, and behind it.
-        let pages: [(&[&str], _); 3] = [(&["bm1"], Some("b")), (&["b2"], Some("b")), (&["bm3", "b4"], None)];
-        assert_eq!(sift(versions(), &pages), [row("", "", 0), row("b2", "", 1), row("b4 bm3", "", 0)]);
+        let pages: [(&[&str], _); 3] =
+            [(&["bm1"], Some("b")), (&["b2"], Some("b")), (&["bm3", "b4"], None)];
+        assert_eq!(
+            sift(versions(), &pages),
+            [row("", "", 0), row("b2", "", 1), row("b4 bm3", "", 0)]
+        );
         let pages: [(&[&str], _); 2] = [(&["bm1", "b2"], Some("b")), (&["bm3", "c1"], None)];
         assert_eq!(sift(versions(), &pages), [row("b2", "", 1), row("c1 bm3", "", 0)]);
         let pages: [(&[&str], _); 2] = [(&["a1"], Some("a")), (&["am2", "am3", "bm1"], None)];
@@ -314,7 +354,8 @@ mod tests {
     #[test]
     fn newer_data_is_kept_and_does_not_hold_markers_back() {
         let limit = OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(10);
-        let at = |seconds| Some(OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
+        let at =
+            |seconds| Some(OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds));
         let mut listed = page(&["a1", "am2", "bm3", "c4"], None);
         for (entry, seconds) in listed.entries.iter_mut().zip([11, 9, 10, 9]) {
             entry.last_modified = at(seconds);
@@ -325,7 +366,11 @@ mod tests {
         assert_eq!((sifted.left.kept_newer, sifted.left.markers_kept), (2, 0));
         listed.entries[3].last_modified = None;
         let sifted = sieve().sift(&prefix(), listed).unwrap();
-        assert_eq!((ids(&sifted.items).as_str(), sifted.left.kept_newer), ("am2", 3), "what has no time is kept");
+        assert_eq!(
+            (ids(&sifted.items).as_str(), sifted.left.kept_newer),
+            ("am2", 3),
+            "what has no time is kept"
+        );
     }
 
     #[test]
@@ -335,7 +380,8 @@ mod tests {
         for entry in [0, 2] {
             listed.entries[entry].last_modified = Some(OffsetDateTime::UNIX_EPOCH);
         }
-        let sifted = Sieve::new(Kind::Versions, Some(limit), true, false).sift(&prefix(), listed).unwrap();
+        let sifted =
+            Sieve::new(Kind::Versions, Some(limit), true, false).sift(&prefix(), listed).unwrap();
         assert_eq!((ids(&sifted.items).as_str(), sifted.left.kept_newer), ("bm1", 2));
     }
 

@@ -1,8 +1,9 @@
 //! Into what parts a long listing is split, so that they can be listed at once.
 //!
-//! S3 lists in the order of keys, and knows no more of a prefix than its next 1,000 of them. Where the keys behind a
-//! page differ is found by asking whether there are any behind a place, and the alphabet of the page says where to cut.
-//! A cut in the wrong place costs an empty listing and some balance, never a key: the lanes together are the whole.
+//! S3 lists in the order of keys, and knows no more of a prefix than its next 1,000 of them. Where
+//! the keys behind a page differ is found by asking whether there are any behind a place, and the
+//! alphabet of the page says where to cut. A cut in the wrong place costs an empty listing and some
+//! balance, never a key: the lanes together are the whole.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -14,8 +15,8 @@ use crate::target::Prefix;
 /// At most so many parts: at 60 ms a page, they list more than 200,000 keys a second.
 pub(crate) const MAX_LANES: usize = 16;
 
-/// A listing of so many pages is not split: what it takes to find out where is not worth it. Where nothing holds the
-/// deletion back, the second page is worth it.
+/// A listing of so many pages is not split: what it takes to find out where is not worth it. Where
+/// nothing holds the deletion back, the second page is worth it.
 pub(crate) fn head_pages(deletes: bool) -> u64 {
     if deletes { 1 } else { 8 }
 }
@@ -41,8 +42,8 @@ impl Sample {
         Some(Self { last: last.to_owned(), alphabet })
     }
 
-    /// The keys at which to cut what is behind the page, in their order. `is_any_behind` says whether there are keys
-    /// behind one.
+    /// The keys at which to cut what is behind the page, in their order. `is_any_behind` says
+    /// whether there are keys behind one.
     pub(crate) async fn cuts<Answer>(
         &self,
         prefix: &Prefix,
@@ -51,42 +52,61 @@ impl Sample {
     where
         Answer: Future<Output = bool> + Send,
     {
-        // Behind all keys that begin as the last one does, the fewer the longer that beginning is: where the first are, the
-        // character before is the one by which they differ.
+        // Behind all keys that begin as the last one does, the fewer the longer that beginning is:
+        // where the first are, the character before is the one by which they differ.
         let start = prefix.as_str().len();
-        let positions = self.last.char_indices().map(|(position, _)| position).filter(|position| *position >= start);
+        let positions = self
+            .last
+            .char_indices()
+            .map(|(position, _)| position)
+            .filter(|position| *position >= start);
         let positions: Vec<usize> = positions.collect();
-        let beginnings: Vec<&str> = positions.iter().filter_map(|position| self.last.get(..*position)).collect();
-        let first = first_where(&beginnings, |beginning| is_any_behind(format!("{beginning}~"))).await;
-        let Some(same) = beginnings.get(first.saturating_sub(1)) else { return Vec::new() };
+        let beginnings: Vec<&str> =
+            positions.iter().filter_map(|position| self.last.get(..*position)).collect();
+        let first =
+            first_where(&beginnings, |beginning| is_any_behind(format!("{beginning}~"))).await;
+        let Some(same) = beginnings.get(first.saturating_sub(1)) else {
+            return Vec::new();
+        };
         let here = self.last[same.len()..].chars().next();
-        let others: Vec<String> =
-            self.alphabet.iter().filter(|other| Some(**other) > here).map(|other| format!("{same}{other}")).collect();
+        let others: Vec<String> = self
+            .alphabet
+            .iter()
+            .filter(|other| Some(**other) > here)
+            .map(|other| format!("{same}{other}"))
+            .collect();
         let end = first_where(&others, |other| {
             let answer = is_any_behind(format!("{other}~"));
             async { !answer.await }
         });
         let end = end.await;
-        let blocks = self.last.get(..same.len() + here.map_or(0, char::len_utf8)).map(str::to_owned);
-        let blocks: Vec<String> = blocks.into_iter().chain(others.into_iter().take(end + 1)).collect();
+        let blocks =
+            self.last.get(..same.len() + here.map_or(0, char::len_utf8)).map(str::to_owned);
+        let blocks: Vec<String> =
+            blocks.into_iter().chain(others.into_iter().take(end + 1)).collect();
         self.spread(&blocks)
     }
 
-    /// As many cuts as there are lanes: at the beginnings of blocks, and within them where there are few.
+    /// As many cuts as there are lanes: at the beginnings of blocks, and within them where there
+    /// are few.
     fn spread(&self, blocks: &[String]) -> Vec<String> {
         let within = |block: &String| -> Vec<String> {
             let inner = self.alphabet.iter().map(|other| format!("{block}{other}"));
             if blocks.len() < MAX_LANES / 2 { inner.collect() } else { vec![block.clone()] }
         };
-        let cuts: Vec<String> = blocks.iter().flat_map(within).filter(|cut| *cut > self.last).collect();
+        let cuts: Vec<String> =
+            blocks.iter().flat_map(within).filter(|cut| *cut > self.last).collect();
         let step = cuts.len().div_ceil(MAX_LANES - 1).max(1);
         cuts.into_iter().step_by(step).collect()
     }
 }
 
-/// The position of the first of these places of which the answer is yes, when it is yes of all behind it, too; if of
-/// none, that of the last one.
-async fn first_where<'p, P, Answer>(places: &'p [P], is_yes: impl Fn(&'p P) -> Answer + Sync) -> usize
+/// The position of the first of these places of which the answer is yes, when it is yes of all
+/// behind it, too; if of none, that of the last one.
+async fn first_where<'p, P, Answer>(
+    places: &'p [P],
+    is_yes: impl Fn(&'p P) -> Answer + Sync,
+) -> usize
 where
     P: Sync,
     Answer: Future<Output = bool> + Send,
@@ -110,12 +130,13 @@ mod tests {
     use super::*;
     use crate::target::{Target, UserId};
 
-    /// Cuts a listing of these keys behind its page of so many; says how many keys each lane has, and how many questions
-    /// it took.
+    /// Cuts a listing of these keys behind its page of so many; says how many keys each lane has,
+    /// and how many questions it took.
     fn lanes(keys: &[String], page: usize) -> (Vec<usize>, usize) {
         let mut keys: Vec<String> = keys.iter().map(|key| format!("u1/{key}")).collect();
         keys.sort_unstable();
-        let prefix = Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+        let prefix =
+            Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
         let (first, behind) = keys.split_at(page);
         let sample = Sample::of(first.iter().map(String::as_str)).unwrap();
         let asked = std::sync::atomic::AtomicUsize::new(0);
@@ -125,7 +146,10 @@ mod tests {
         };
         let cuts = futures::executor::block_on(sample.cuts(&prefix, is_any_behind));
         assert!(cuts.is_sorted() && cuts.len() < MAX_LANES, "{cuts:?}");
-        assert!(cuts.iter().all(|cut| *cut > first[page - 1] && cut.starts_with("u1/")), "{cuts:?}");
+        assert!(
+            cuts.iter().all(|cut| *cut > first[page - 1] && cut.starts_with("u1/")),
+            "{cuts:?}"
+        );
         let lane = |key: &String| cuts.iter().position(|cut| key <= cut).unwrap_or(cuts.len());
         let mut sizes = vec![0; cuts.len() + 1];
         behind.iter().for_each(|key| sizes[lane(key)] += 1);
@@ -142,15 +166,25 @@ mod tests {
     #[test]
     fn numbers_hexadecimals_folders_and_dates_are_cut_into_even_lanes() {
         let mut random = fastrand::Rng::with_seed(7);
-        let numbers: Vec<String> = (0..100_000).map(|number| format!("photo-{number:08}.jpg")).collect();
+        let numbers: Vec<String> =
+            (0..100_000).map(|number| format!("photo-{number:08}.jpg")).collect();
         let unpadded: Vec<String> = (0..100_000).map(|number| format!("{number}")).collect();
         let two: Vec<String> = (0..200_000).map(|number| format!("{number:09}")).collect();
-        let hexadecimals: Vec<String> = (0..50_000).map(|_| format!("{:032x}", random.u128(..))).collect();
-        let folders: Vec<String> = (0..100_000).map(|number| format!("f{:03}/{:05}", number % 100, number)).collect();
-        let words: Vec<String> =
-            (0..50_000).map(|_| (0..8).map(|_| random.lowercase()).collect::<String>() + ".png").collect();
+        let hexadecimals: Vec<String> =
+            (0..50_000).map(|_| format!("{:032x}", random.u128(..))).collect();
+        let folders: Vec<String> =
+            (0..100_000).map(|number| format!("f{:03}/{:05}", number % 100, number)).collect();
+        let words: Vec<String> = (0..50_000)
+            .map(|_| (0..8).map(|_| random.lowercase()).collect::<String>() + ".png")
+            .collect();
         let dates: Vec<String> = (0..60_000)
-            .map(|number| format!("2026/{:02}/{:02}/{number:06}.heic", number / 5_000 + 1, number / 170 % 28 + 1))
+            .map(|number| {
+                format!(
+                    "2026/{:02}/{:02}/{number:06}.heic",
+                    number / 5_000 + 1,
+                    number / 170 % 28 + 1
+                )
+            })
             .collect();
         for (name, keys, most) in [
             ("numbers", &numbers, 0.15),
@@ -162,7 +196,11 @@ mod tests {
             ("dates", &dates, 0.60),
         ] {
             let share = largest_share(keys, 1_000);
-            assert!(share <= most, "{name}: the largest lane has {share:.3} of the keys: {:?}", lanes(keys, 1_000));
+            assert!(
+                share <= most,
+                "{name}: the largest lane has {share:.3} of the keys: {:?}",
+                lanes(keys, 1_000)
+            );
         }
     }
 
@@ -183,7 +221,8 @@ mod tests {
     fn what_cannot_be_cut_has_one_lane() {
         let deep: Vec<String> = (1..40).map(|depth| "a".repeat(depth)).collect();
         assert_eq!(lanes(&deep, 5).0.iter().sum::<usize>(), 34);
-        let odd: Vec<String> = ["", "a", "b", "\u{e9}", "\u{10ffff}", "~", "~~"].map(str::to_owned).into();
+        let odd: Vec<String> =
+            ["", "a", "b", "\u{e9}", "\u{10ffff}", "~", "~~"].map(str::to_owned).into();
         assert_eq!(lanes(&odd, 2).0.iter().sum::<usize>(), 5);
         assert_eq!(Sample::of(std::iter::empty()), None);
     }
@@ -201,7 +240,11 @@ mod tests {
                 assert_eq!(futures::executor::block_on(found), first);
                 let asked = asked.into_inner().unwrap();
                 assert!(asked.len() <= 3 * QUESTIONS_AT_ONCE, "{first} of {count}: {asked:?}");
-                assert_eq!(asked.iter().collect::<BTreeSet<_>>().len(), asked.len(), "twice: {asked:?}");
+                assert_eq!(
+                    asked.iter().collect::<BTreeSet<_>>().len(),
+                    asked.len(),
+                    "twice: {asked:?}"
+                );
             }
             let none = first_where(&places, |_| std::future::ready(false));
             assert_eq!(futures::executor::block_on(none), count - 1, "of none, the last one");

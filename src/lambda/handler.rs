@@ -25,8 +25,9 @@ use crate::message::erasure::{ChainEnd, Erasure};
 use crate::ports::queue::{Outgoing, Queue, QueueFault, Received};
 use crate::ports::receipts::{ReceiptFault, Receipts, Stored};
 
-/// Tries for one request to SQS or for one receipt; the time that is left ends them sooner. Few, because a
-/// continuation whose answer was lost is in the queue, and one more beside it doubles the chain.
+/// Tries for one request to SQS or for one receipt; the time that is left ends them sooner. Few,
+/// because a continuation whose answer was lost is in the queue, and one more beside it doubles the
+/// chain.
 const ATTEMPTS: u32 = 3;
 const LONGEST_REQUEST: Duration = Duration::from_secs(3);
 
@@ -56,7 +57,9 @@ pub enum EventError {
     #[error("a record without a message id is not done: the whole batch is given back")]
     UnnamedRecord,
     /// Whoever invoked the function sent something else.
-    #[error("the event is not from SQS: expected {{\"Records\": [{{\"messageId\": ..., \"body\": ...}}]}}")]
+    #[error(
+        "the event is not from SQS: expected {{\"Records\": [{{\"messageId\": ..., \"body\": ...}}]}}"
+    )]
     NotFromSqs,
 }
 
@@ -81,21 +84,36 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
 
     /// Works on all messages of an event at once, and names those that are to come again.
     ///
-    /// `deadline_epoch_ms` is the end of the invocation, in milliseconds since 1970; the answer is there before it.
-    pub async fn handle(&self, event: Value, deadline_epoch_ms: u64) -> Result<SqsBatchResponse, EventError> {
-        let event = read_event(event).inspect_err(|error| error!(reason = %error, "event not understood"))?;
-        let announced = Announced::at_wall_clock(deadline_epoch_ms, self.config.fallback_invocation_time);
+    /// `deadline_epoch_ms` is the end of the invocation, in milliseconds since 1970; the answer is
+    /// there before it.
+    pub async fn handle(
+        &self,
+        event: Value,
+        deadline_epoch_ms: u64,
+    ) -> Result<SqsBatchResponse, EventError> {
+        let event = read_event(event)
+            .inspect_err(|error| error!(reason = %error, "event not understood"))?;
+        let announced =
+            Announced::at_wall_clock(deadline_epoch_ms, self.config.fallback_invocation_time);
         self.handle_until(event, announced).await
     }
 
     /// As [`Handler::handle`], with the event read and the wall clock's time from outside.
-    pub async fn handle_until(&self, event: SqsEvent, announced: Announced) -> Result<SqsBatchResponse, EventError> {
+    pub async fn handle_until(
+        &self,
+        event: SqsEvent,
+        announced: Announced,
+    ) -> Result<SqsBatchResponse, EventError> {
         let (deadline, is_believed) = Deadline::new(announced, self.config.handoff_reserve);
         if !is_believed {
             let budget_s = announced.fallback.as_secs();
-            warn!(budget_s, "the announced deadline has already passed: taking a fixed time budget instead");
+            warn!(
+                budget_s,
+                "the announced deadline has already passed: taking a fixed time budget instead"
+            );
         }
-        let settled = join_all(event.records.iter().map(|record| self.settle(record, &deadline))).await;
+        let settled =
+            join_all(event.records.iter().map(|record| self.settle(record, &deadline))).await;
 
         self.write_metrics(&settled, &deadline);
         let mut response = SqsBatchResponse::default();
@@ -132,7 +150,9 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         if let Some(receipt_handle) = record.receipt_handle.clone() {
             let received = Received { queue_arn: record.event_source_arn.clone(), receipt_handle };
             let request = |limit| self.queue.set_visibility(&received, visibility, limit);
-            if let Err(fault) = self.until_done(deadline.last_word(), QueueFault::is_hopeless, request).await {
+            if let Err(fault) =
+                self.until_done(deadline.last_word(), QueueFault::is_hopeless, request).await
+            {
                 // It comes again all the same, when its queue's visibility timeout is over.
                 let message_id = record.message_id.as_deref();
                 warn!(message_id, reason = %fault, "visibility not changed");
@@ -141,7 +161,8 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         Settled { outcome, share, comes_again: true }
     }
 
-    /// Works on one message. What the outcome claims, the receipt or the continuation, is stored before it returns.
+    /// Works on one message. What the outcome claims, the receipt or the continuation, is stored
+    /// before it returns.
     async fn work(&self, record: &SqsMessage, deadline: &Deadline) -> (Outcome, Option<Share>) {
         let mut erasure = match self.read(record) {
             Ok(erasure) => erasure,
@@ -189,7 +210,8 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         erasure.tally = counters.total();
         hop.tally = counters.hop();
         // A dry run that lists what is kept counts nothing for a while, and makes progress.
-        let gets_on = erasure.is_dry_run && matches!(report.end, End::Unfinished { has_advanced: true, .. });
+        let gets_on =
+            erasure.is_dry_run && matches!(report.end, End::Unfinished { has_advanced: true, .. });
         hop.is_idle = counters.has_forgotten() || (counters.progress() == 0 && !gets_on);
         hop.round = report.round;
         let outcome = self.conclude(&erasure, report.end, &hop).await;
@@ -228,12 +250,15 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                     Err(outcome) => outcome,
                 }
             }
-            End::Surveyed => self.finish(erasure, &Verdict::DryRun, hop).await.err().unwrap_or(Outcome::DryRun),
+            End::Surveyed => {
+                self.finish(erasure, &Verdict::DryRun, hop).await.err().unwrap_or(Outcome::DryRun)
+            }
             End::Unfinished { has_advanced, faults } if is_of_no_use(hop.is_idle, has_advanced) => {
                 Outcome::Failed(Failure::NoProgress(faults))
             }
             End::Unfinished { faults, .. } => self.go_on(erasure, hop, reason(&faults)).await,
-            // Given back, the message would not know what was met so far, and a later delivery would delete the rest.
+            // Given back, the message would not know what was met so far, and a later delivery
+            // would delete the rest.
             End::Stuck(stuck @ Stuck::Fuse(_)) if hop.tally.gone.data() > 0 => {
                 self.go_on(erasure, hop, Some(stuck.to_string())).await
             }
@@ -248,16 +273,25 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         sent.err().unwrap_or(Outcome::Continued(reason))
     }
 
-    /// Stores the receipt of an erasure that is over. Should that fail, a later hop has to prove and store again.
-    async fn finish(&self, erasure: &Erasure, verdict: &Verdict, hop: &Hop<'_>) -> Result<(), Outcome> {
-        let Err(failure) = self.store(erasure, verdict, hop).await else { return Ok(()) };
+    /// Stores the receipt of an erasure that is over. Should that fail, a later hop has to prove
+    /// and store again.
+    async fn finish(
+        &self,
+        erasure: &Erasure,
+        verdict: &Verdict,
+        hop: &Hop<'_>,
+    ) -> Result<(), Outcome> {
+        let Err(failure) = self.store(erasure, verdict, hop).await else {
+            return Ok(());
+        };
         if !matches!(failure, Failure::Receipt(_)) {
             return Err(Outcome::Failed(failure));
         }
         let mut again = erasure.clone();
         let mut is_idle = hop.is_idle;
         if matches!(verdict, Verdict::DryRun) {
-            // It counts everything anew, which is no progress; an erasure only proves again that nothing is left.
+            // It counts everything anew, which is no progress; an erasure only proves again that
+            // nothing is left.
             again.tally = Tally::default();
             is_idle = true;
         }
@@ -269,8 +303,15 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         })
     }
 
-    /// Adds the receipt that an incomplete erasure leaves. The message comes again, with or without it.
-    async fn tell_what_is_left(&self, erasure: &Erasure, outcome: &Outcome, hop: &Hop<'_>, delivery: u32) {
+    /// Adds the receipt that an incomplete erasure leaves. The message comes again, with or without
+    /// it.
+    async fn tell_what_is_left(
+        &self,
+        erasure: &Erasure,
+        outcome: &Outcome,
+        hop: &Hop<'_>,
+        delivery: u32,
+    ) {
         if let Outcome::Incomplete(incomplete) = outcome
             && !erasure.is_dry_run
         {
@@ -282,19 +323,34 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     }
 
     /// Stores a receipt, or finds that it stands there already.
-    async fn store(&self, erasure: &Erasure, verdict: &Verdict, hop: &Hop<'_>) -> Result<(), Failure> {
-        let Some(receipts) = &self.receipts else { return Ok(()) };
+    async fn store(
+        &self,
+        erasure: &Erasure,
+        verdict: &Verdict,
+        hop: &Hop<'_>,
+    ) -> Result<(), Failure> {
+        let Some(receipts) = &self.receipts else {
+            return Ok(());
+        };
         let user = self.config.hash_key.hash(&erasure.user);
         let name = verdict.file_name(erasure);
         let now = hop.deadline.time_of_day();
-        let document = receipt::document(verdict, erasure, &user, (&self.config.targets, &hop.round), now);
+        let document =
+            receipt::document(verdict, erasure, &user, (&self.config.targets, &hop.round), now);
         let until = hop.deadline.last_receipt();
         let store = |limit| receipts.store(&name, &document, limit);
-        match self.until_done(until, ReceiptFault::is_hopeless, store).await.map_err(Failure::Receipt)? {
+        match self
+            .until_done(until, ReceiptFault::is_hopeless, store)
+            .await
+            .map_err(Failure::Receipt)?
+        {
             Stored::Now => Ok(()),
             Stored::Before => {
                 let read = |limit| receipts.read(&name, limit);
-                let stored = self.until_done(until, ReceiptFault::is_hopeless, read).await.map_err(Failure::Receipt)?;
+                let stored = self
+                    .until_done(until, ReceiptFault::is_hopeless, read)
+                    .await
+                    .map_err(Failure::Receipt)?;
                 match stored.as_deref().map(receipt::Stored::read) {
                     Some(Some(stored)) if stored.is_same(verdict, &user) => Ok(()),
                     Some(_) => Err(Failure::ReceiptTaken),
@@ -307,8 +363,9 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
     }
 
-    /// Whether an earlier delivery of this message has done all of it, and stored the receipt. Then nothing is deleted:
-    /// what is there now was written later. What cannot be found out counts as not done.
+    /// Whether an earlier delivery of this message has done all of it, and stored the receipt. Then
+    /// nothing is deleted: what is there now was written later. What cannot be found out counts as
+    /// not done.
     async fn find_own_receipt(&self, erasure: &Erasure, deadline: &Deadline) -> Option<Outcome> {
         if erasure.is_dry_run {
             return None;
@@ -331,26 +388,35 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     }
 
     /// The receipt of this very request, if it is stored.
-    async fn own_receipt(&self, erasure: &Erasure, verdict: &Verdict, deadline: &Deadline) -> Option<receipt::Stored> {
+    async fn own_receipt(
+        &self,
+        erasure: &Erasure,
+        verdict: &Verdict,
+        deadline: &Deadline,
+    ) -> Option<receipt::Stored> {
         let receipts = self.receipts.as_ref()?;
         let name = verdict.file_name(erasure);
         let read = |limit| receipts.read(&name, limit);
         // Most of the time is for the erasure.
         let until = Instant::now() + left_until(deadline.stop()) / 4;
-        let stored = self.until_done(until, ReceiptFault::is_hopeless, read).await.ok().flatten()?;
+        let stored =
+            self.until_done(until, ReceiptFault::is_hopeless, read).await.ok().flatten()?;
         let stored = receipt::Stored::read(&stored)?;
         let user = self.config.hash_key.hash(&erasure.user);
         (stored.is_same(verdict, &user) && stored.is_of(erasure)).then_some(stored)
     }
 
-    /// Sends the message that comes back after the proof, for uploads that began before it and end after it.
+    /// Sends the message that comes back after the proof, for uploads that began before it and end
+    /// after it.
     async fn arrange_sweep(
         &self,
         erasure: &Erasure,
         proven_at: OffsetDateTime,
         deadline: &Deadline,
     ) -> Result<(), Outcome> {
-        let Some(after) = self.config.late_write_sweep else { return Ok(()) };
+        let Some(after) = self.config.late_write_sweep else {
+            return Ok(());
+        };
         let due = proven_at + after;
         let after = Duration::try_from(due - deadline.time_of_day()).unwrap_or_default();
         let sweep = Erasure {
@@ -367,7 +433,8 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     /// Passes a sweep on that is not due yet.
     async fn wait(&self, erasure: &Erasure, due: OffsetDateTime, deadline: &Deadline) -> Outcome {
         let left = Duration::try_from(due - deadline.time_of_day()).unwrap_or_default();
-        // A whole second at least: SQS counts in seconds, and a message without a delay would come at once.
+        // A whole second at least: SQS counts in seconds, and a message without a delay would come
+        // at once.
         let delay = Duration::from_secs(left.as_secs() + 1).min(LONGEST_DELAY);
         match self.send(erasure.later(), delay, deadline).await {
             Ok(()) => Outcome::Continued(Some(format!("the sweep is due in {} s", left.as_secs()))),
@@ -376,7 +443,13 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     }
 
     /// Sends the continuation, unless the chain has come to its end.
-    async fn hand_on(&self, erasure: &Erasure, is_idle: bool, hop: &Hop<'_>, delay: Duration) -> Result<(), Outcome> {
+    async fn hand_on(
+        &self,
+        erasure: &Erasure,
+        is_idle: bool,
+        hop: &Hop<'_>,
+        delay: Duration,
+    ) -> Result<(), Outcome> {
         let next = erasure.next_hop(is_idle, self.config.max_idle_hops);
         let mut sent = self.send(next, delay, hop.deadline).await;
         if let Err(Outcome::Incomplete(Incomplete::Chain { left, .. })) = &mut sent {
@@ -385,8 +458,14 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         sent
     }
 
-    async fn send(&self, next: Result<Erasure, ChainEnd>, delay: Duration, deadline: &Deadline) -> Result<(), Outcome> {
-        let next = next.map_err(|end| Outcome::Incomplete(Incomplete::Chain { end, left: String::new() }))?;
+    async fn send(
+        &self,
+        next: Result<Erasure, ChainEnd>,
+        delay: Duration,
+        deadline: &Deadline,
+    ) -> Result<(), Outcome> {
+        let next = next
+            .map_err(|end| Outcome::Incomplete(Incomplete::Chain { end, left: String::new() }))?;
         let continuation = Outgoing {
             body: next.continuation(),
             group: next.user.as_str().to_owned(),
@@ -428,7 +507,13 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let receive_count = receive_count(record);
         if receive_count > 1 {
             let user = self.config.hash_key.hash(&erasure.user);
-            info!(user, erasure = erasure.public_name(), hop = erasure.hop, receive_count, "message came again");
+            info!(
+                user,
+                erasure = erasure.public_name(),
+                hop = erasure.hop,
+                receive_count,
+                "message came again"
+            );
         }
     }
 
@@ -462,7 +547,8 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                     total_uploads = erasure.tally.gone.uploads,
                     total_bytes = erasure.tally.gone.bytes,
                     receive_count = receive_count(record),
-                    duration_ms = u64::try_from(hop.deadline.start().elapsed().as_millis()).unwrap_or(u64::MAX),
+                    duration_ms = u64::try_from(hop.deadline.start().elapsed().as_millis())
+                        .unwrap_or(u64::MAX),
                     "hop finished"
                 )
             };
@@ -502,17 +588,20 @@ struct Hop<'a> {
 }
 
 impl Hop<'_> {
-    /// Whether the first listing of everything found nothing: no earlier hop or delivery can have deleted anything, and
-    /// the first round was the proof.
+    /// Whether the first listing of everything found nothing: no earlier hop or delivery can have
+    /// deleted anything, and the first round was the proof.
     fn has_found_nothing(&self, erasure: &Erasure) -> bool {
         let is_first = self.is_first_delivery && erasure.hop == 0 && erasure.bookmark.round == 1;
-        is_first && self.round.found.values().all(|found| found.things() == 0) && self.round.left() == Left::default()
+        is_first
+            && self.round.found.values().all(|found| found.things() == 0)
+            && self.round.left() == Left::default()
     }
 
     fn share(&self, erasure: &Erasure) -> Share {
         let since = erasure.withdrawn_at.or(erasure.requested_at);
         // A clock that is ahead of ours makes it young, not old.
-        let age = since.and_then(|since| Duration::try_from(self.deadline.time_of_day() - since).ok());
+        let age =
+            since.and_then(|since| Duration::try_from(self.deadline.time_of_day() - since).ok());
         Share {
             gone: self.tally.gone,
             left: self.round.left(),
@@ -527,8 +616,12 @@ impl Hop<'_> {
 
 /// Reads an event record by record: an odd one must not harm the others.
 fn read_event(event: Value) -> Result<SqsEvent, EventError> {
-    let Value::Object(mut fields) = event else { return Err(EventError::NotFromSqs) };
-    let Some(Value::Array(records)) = fields.remove("Records") else { return Err(EventError::NotFromSqs) };
+    let Value::Object(mut fields) = event else {
+        return Err(EventError::NotFromSqs);
+    };
+    let Some(Value::Array(records)) = fields.remove("Records") else {
+        return Err(EventError::NotFromSqs);
+    };
     let mut event = SqsEvent::default();
     event.records = records.into_iter().map(read_record).collect::<Result<_, _>>()?;
     Ok(event)

@@ -1,9 +1,11 @@
-//! The numbers that an invocation leaves, in `CloudWatch`'s embedded metric format (EMF): one line of JSON.
+//! The numbers that an invocation leaves, in `CloudWatch`'s embedded metric format (EMF): one line
+//! of JSON.
 //!
-//! By hand, because it is one object once in an invocation. Of the crates for it, metrique brings 38 others, and
-//! `metrics_cloudwatch_embedded` a recorder that the whole process shares. A program that writes nothing but one such
-//! line (x86-64, `opt-level = "s"`, fat LTO, stripped) has 315 kB by hand with `serde_json`, 382 kB with metrique-writer
-//! 0.1.29, 512 kB with `metrics_cloudwatch_embedded` 0.10.0; from start to end, all three take 1.7 to 1.8 ms.
+//! By hand, because it is one object once in an invocation. Of the crates for it, metrique brings
+//! 38 others, and `metrics_cloudwatch_embedded` a recorder that the whole process shares. A program
+//! that writes nothing but one such line (x86-64, `opt-level = "s"`, fat LTO, stripped) has 315 kB
+//! by hand with `serde_json`, 382 kB with metrique-writer 0.1.29, 512 kB with
+//! `metrics_cloudwatch_embedded` 0.10.0; from start to end, all three take 1.7 to 1.8 ms.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use std::fmt;
@@ -94,7 +96,8 @@ pub(crate) struct Numbers {
 impl Numbers {
     /// Counts one message; without a share where it was not understood.
     pub(crate) fn add(&mut self, outcome: &Outcome, share: Option<&Share>) {
-        let is_waiting = share.is_some_and(|share| share.is_sweep) && matches!(outcome, Outcome::Continued(_));
+        let is_waiting =
+            share.is_some_and(|share| share.is_sweep) && matches!(outcome, Outcome::Continued(_));
         let is_over = match outcome {
             Outcome::Erased { found_nothing } => {
                 self.erasures_completed += 1;
@@ -147,7 +150,8 @@ impl Numbers {
             // What it looks at was erased, and proven empty: only what came late is new.
             sum(&mut self.late_writes_found, share.gone.things());
         } else if !is_over {
-            self.oldest_erasure_age_seconds = self.oldest_erasure_age_seconds.max(share.age.as_secs());
+            self.oldest_erasure_age_seconds =
+                self.oldest_erasure_age_seconds.max(share.age.as_secs());
         }
     }
 
@@ -171,14 +175,24 @@ pub struct Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { function_name, level, write: _ } = self;
-        formatter.debug_struct("Metrics").field("function_name", function_name).field("level", level).finish()
+        formatter
+            .debug_struct("Metrics")
+            .field("function_name", function_name)
+            .field("level", level)
+            .finish()
     }
 }
 
 impl Metrics {
-    /// `log_level` is the function's `AWS_LAMBDA_LOG_LEVEL`; every line passes it. `write` gets lines without their end.
-    pub fn new(function_name: String, log_level: Option<&str>, write: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        let level = log_level.filter(|level| !level.is_empty()).unwrap_or("INFO").to_ascii_uppercase();
+    /// `log_level` is the function's `AWS_LAMBDA_LOG_LEVEL`; every line passes it. `write` gets
+    /// lines without their end.
+    pub fn new(
+        function_name: String,
+        log_level: Option<&str>,
+        write: impl Fn(&str) + Send + Sync + 'static,
+    ) -> Self {
+        let level =
+            log_level.filter(|level| !level.is_empty()).unwrap_or("INFO").to_ascii_uppercase();
         Self { function_name, level, write: Box::new(write) }
     }
 
@@ -186,13 +200,15 @@ impl Metrics {
     pub(crate) fn write(&self, numbers: &Numbers, now: OffsetDateTime) {
         let mut line = json!(numbers);
         let of_line = METRICS.iter().filter(|(name, _)| line.get(name).is_some());
-        let definitions: Vec<_> = of_line.map(|(name, unit)| json!({ "Name": name, "Unit": unit })).collect();
+        let definitions: Vec<_> =
+            of_line.map(|(name, unit)| json!({ "Name": name, "Unit": unit })).collect();
         line["_aws"] = json!({
             "Timestamp": now.unix_timestamp_nanos() / 1_000_000,
             "CloudWatchMetrics": [{ "Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": definitions }],
         });
         line[DIMENSION] = json!(self.function_name);
-        // Lambda gives a line without a level, or without a time, the level INFO, and drops what is below the function's:
+        // Lambda gives a line without a level, or without a time, the level INFO, and drops what is
+        // below the function's:
         // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
         line["level"] = json!(self.level);
         line["timestamp"] = json!(now.format(&Rfc3339).unwrap_or_default());
@@ -217,8 +233,12 @@ mod tests {
     #[test]
     fn the_pace_is_that_of_the_keys_and_needs_one() {
         let pace = |numbers: Numbers, ms| numbers.within(Duration::from_millis(ms)).keys_per_second;
-        let keys =
-            Numbers { objects_erased: 1_000, versions_erased: 500, delete_markers_erased: 250, ..Numbers::default() };
+        let keys = Numbers {
+            objects_erased: 1_000,
+            versions_erased: 500,
+            delete_markers_erased: 250,
+            ..Numbers::default()
+        };
         assert_eq!(pace(keys.clone(), 500), Some(3_500));
         assert_eq!(pace(keys, 0), Some(1_750_000));
         assert_eq!(pace(Numbers { uploads_aborted: 5, ..Numbers::default() }, 500), None);

@@ -7,14 +7,16 @@ use crate::message::erasure::{ChainEnd, MessageError};
 use crate::ports::queue::QueueFault;
 use crate::ports::receipts::ReceiptFault;
 
-/// A message that is given back comes again after 5 s, doubling with each delivery up to 15 minutes.
+/// A message that is given back comes again after 5 s, doubling with each delivery up to 15
+/// minutes.
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
 
 /// What became of one message.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Whether the first listing of everything found nothing: then the id, or the target, may be a wrong one.
+    /// Whether the first listing of everything found nothing: then the id, or the target, may be a
+    /// wrong one.
     Erased {
         found_nothing: bool,
     },
@@ -51,11 +53,15 @@ pub(crate) enum Failure {
     Continuation(#[source] QueueFault),
     #[error("failed to store the receipt: {0}")]
     Receipt(#[source] ReceiptFault),
-    #[error("another receipt stands where this one belongs: was the request id used for another user?")]
+    #[error(
+        "another receipt stands where this one belongs: was the request id used for another user?"
+    )]
     ReceiptTaken,
     #[error("{0}")]
     NewerVersion(MessageError),
-    #[error("DRY_RUN is on, and this erasure has begun: redrive it from the dead-letter queue when DRY_RUN is off")]
+    #[error(
+        "DRY_RUN is on, and this erasure has begun: redrive it from the dead-letter queue when DRY_RUN is off"
+    )]
     DryRunIsOn,
     #[error("the erasure panicked")]
     Panic,
@@ -68,7 +74,9 @@ pub(crate) enum Rejection {
     NoBody,
     #[error("{0}")]
     Message(MessageError),
-    #[error("this is the continuation of a dry run, and DRY_RUN is off: it must not become an erasure")]
+    #[error(
+        "this is the continuation of a dry run, and DRY_RUN is off: it must not become an erasure"
+    )]
     DryRunIsOver,
 }
 
@@ -108,7 +116,9 @@ impl Outcome {
     pub(crate) fn reason(&self) -> Option<String> {
         match self {
             Self::Erased { .. } | Self::Swept | Self::DryRun => None,
-            Self::AlreadyDone(_) => Some("an earlier delivery has stored the receipt: nothing was deleted".to_owned()),
+            Self::AlreadyDone(_) => {
+                Some("an earlier delivery has stored the receipt: nothing was deleted".to_owned())
+            }
             Self::Continued(reason) => reason.clone(),
             Self::Incomplete(incomplete) => Some(incomplete.to_string()),
             Self::Failed(failure) => Some(failure.to_string()),
@@ -124,7 +134,11 @@ impl Outcome {
     /// How long a message that is given back stays hidden; `None`: it is done.
     pub(crate) fn give_back_after(&self, receive_count: u32) -> Option<Duration> {
         match self {
-            Self::Erased { .. } | Self::Swept | Self::AlreadyDone(_) | Self::DryRun | Self::Continued(_) => None,
+            Self::Erased { .. }
+            | Self::Swept
+            | Self::AlreadyDone(_)
+            | Self::DryRun
+            | Self::Continued(_) => None,
             Self::Incomplete(_) | Self::Failed(_) => {
                 let doublings = receive_count.saturating_sub(1).min(16);
                 Some(FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF))

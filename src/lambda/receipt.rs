@@ -12,8 +12,12 @@ use crate::target::{Target, Targets};
 const VERSION: u32 = 1;
 
 /// What no deletion in S3 reaches.
-const NOT_REACHED: [&str; 4] =
-    ["replicas in other buckets", "backups", "access logs and inventories", "caches in front of the buckets"];
+const NOT_REACHED: [&str; 4] = [
+    "replicas in other buckets",
+    "backups",
+    "access logs and inventories",
+    "caches in front of the buckets",
+];
 
 /// What a receipt says of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,7 +120,8 @@ struct Refused {
     count: u64,
 }
 
-/// Writes the receipt of an erasure as it stands at the end of a hop. `user` is the keyed hash of the user's id.
+/// Writes the receipt of an erasure as it stands at the end of a hop. `user` is the keyed hash of
+/// the user's id.
 pub fn document(
     verdict: &Verdict,
     erasure: &Erasure,
@@ -158,7 +163,11 @@ fn of_targets(erasure: &Erasure, targets: &Targets, round: &Round) -> Vec<OfTarg
         OfTarget {
             bucket: target.bucket().to_owned(),
             prefix: target.template(),
-            gone: with_kept(erasure.tally.targets.get(&name).copied().unwrap_or_default(), &left, erasure),
+            gone: with_kept(
+                erasure.tally.targets.get(&name).copied().unwrap_or_default(),
+                &left,
+                erasure,
+            ),
             retained: retained(&left),
             refused: refused(&left),
             markers_kept: left.markers_kept,
@@ -173,11 +182,10 @@ fn with_kept(gone: Counts, left: &Left, erasure: &Erasure) -> Counts {
 }
 
 fn retained(left: &Left) -> Vec<Retained> {
-    let of_hold = left.retained.iter().map(|(hold, held)| (hold.name(), held)).map(|(reason, held)| Retained {
-        reason,
-        count: held.count,
-        erasable_from: held.erasable_from,
-    });
+    let of_hold =
+        left.retained.iter().map(|(hold, held)| (hold.name(), held)).map(|(reason, held)| {
+            Retained { reason, count: held.count, erasable_from: held.erasable_from }
+        });
     of_hold.collect()
 }
 

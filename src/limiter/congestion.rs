@@ -1,6 +1,8 @@
-//! How many keys a second a bucket takes, learned from what it lets through: a congestion control, as TCP has one.
+//! How many keys a second a bucket takes, learned from what it lets through: a congestion control,
+//! as TCP has one.
 //!
-//! Pure: what happened and when comes in, a rate comes out. `docs/pace.md` says what was tried, and measures it.
+//! Pure: what happened and when comes in, a rate comes out. `docs/pace.md` says what was tried, and
+//! measures it.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -17,14 +19,15 @@ const SECONDS: u64 = 1_000;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
 const DOCUMENTED: u64 = 3_500 * SECONDS;
 
-/// The lowest rate: a hundredth of what is documented. It still finds out when the bucket takes more again.
+/// The lowest rate: a hundredth of what is documented. It still finds out when the bucket takes
+/// more again.
 const LEAST: u64 = DOCUMENTED / 100;
 
 /// Below this rate, it grows as fast as at this one.
 const SLOW: u64 = 1_000 * SECONDS;
 
-/// By how many keys a second the rate grows, in thousandths, for each key that passed. Before the first throttle: it
-/// doubles in a quarter of a second, which is about the time of a full batch.
+/// By how many keys a second the rate grows, in thousandths, for each key that passed. Before the
+/// first throttle: it doubles in a quarter of a second, which is about the time of a full batch.
 const START_GAIN: u64 = 4_000;
 /// Near the rate that was refused last: 2 % in a second.
 const PROBE_GAIN: u64 = 20;
@@ -36,32 +39,35 @@ const NEAR: std::ops::RangeInclusive<u64> = 90..=115;
 /// Shares of keys are in 1,024ths.
 const WHOLE: u64 = 1_024;
 
-/// A single request that is throttled as a whole takes off this part of its share, in eighths: it may be one of many.
+/// A single request that is throttled as a whole takes off this part of its share, in eighths: it
+/// may be one of many.
 const OF_SINGLE: u64 = 3;
 
-/// A share of throttled keys above the noise that is no reason to slow down: 3 %. BBR ignores losses below 2 %.
+/// A share of throttled keys above the noise that is no reason to slow down: 3 %. BBR ignores
+/// losses below 2 %.
 /// <https://datatracker.ietf.org/doc/draft-ietf-ccwg-bbr/>
 const NOISE_MARGIN: u64 = WHOLE * 3 / 100;
 
 /// The largest share that is taken for noise.
 const MOST_NOISE: u64 = WHOLE / 10;
 
-/// From this share on, the rate is far above the limit: it goes to 90 % of what has passed lately, but by no less than
-/// 15 %, and to no less than half, or a tenth where single keys were throttled.
+/// From this share on, the rate is far above the limit: it goes to 90 % of what has passed lately,
+/// but by no less than 15 %, and to no less than half, or a tenth where single keys were throttled.
 const FAR_ABOVE: u64 = WHOLE / 8;
 const LEAST_PART: (u64, u64) = (2, 10);
 const MOST_KEPT: u64 = 85;
 const KEPT_OF_PASSED: u64 = 90;
 const LATELY: Duration = Duration::from_secs(2);
 
-/// Below that, the rate goes this many percent of the way to the limit that the share tells, so that what waits at the
-/// limit can pass.
+/// Below that, the rate goes this many percent of the way to the limit that the share tells, so
+/// that what waits at the limit can pass.
 const BELOW_LIMIT: u64 = 90;
 
 /// So many keys show the share that is throttled inside of answers.
 const SAMPLE_KEYS: u64 = 1_000;
 
-/// How long the rate stays after a throttle. It doubles each time, until the bucket is found to take more.
+/// How long the rate stays after a throttle. It doubles each time, until the bucket is found to
+/// take more.
 const QUIET: Duration = Duration::from_secs(1);
 const LONGEST_QUIET: Duration = Duration::from_secs(16);
 
@@ -119,12 +125,13 @@ struct Throttle {
     rate: u64,
     /// Whether more than a single request shows it.
     is_sure: bool,
-    /// The share of keys that were throttled, as long as it is not known whether the rate was the reason.
+    /// The share of keys that were throttled, as long as it is not known whether the rate was the
+    /// reason.
     suspected: Option<u64>,
 }
 
-/// How many requests are throttled as a whole while the rate is below what has passed: under a limit none, so that those
-/// that are say how many are throttled at any rate.
+/// How many requests are throttled as a whole while the rate is below what has passed: under a
+/// limit none, so that those that are say how many are throttled at any rate.
 #[derive(Debug, Clone, Default)]
 struct Requests {
     /// Whether each of the last requests was throttled, the newest first, as bits.
@@ -148,11 +155,12 @@ impl Requests {
         }
     }
 
-    /// Whether no more of the last requests were throttled than are at any rate: twice as many as to be expected, and one
-    /// more, happen by chance.
+    /// Whether no more of the last requests were throttled than are at any rate: twice as many as
+    /// to be expected, and one more, happen by chance.
     fn is_noise(&self) -> bool {
         let expected = u16::BITS * self.throttled / self.sent.max(u16::BITS);
-        let is_known = self.sent >= Self::MEMORY / 2 && self.throttled > 0 && self.throttled * 14 <= self.sent;
+        let is_known =
+            self.sent >= Self::MEMORY / 2 && self.throttled > 0 && self.throttled * 14 <= self.sent;
         is_known && self.last.count_ones() <= 1 + 2 * expected
     }
 }
@@ -178,22 +186,25 @@ impl Congestion {
 
     /// How long the bucket is busy with so many keys.
     pub(super) fn time_for(&self, keys: usize) -> Duration {
-        let nanoseconds = (keys as u128) * u128::from(SECONDS) * 1_000_000_000 / u128::from(self.rate);
+        let nanoseconds =
+            (keys as u128) * u128::from(SECONDS) * 1_000_000_000 / u128::from(self.rate);
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
-    /// How many keys one request may have: what passes in half a second, and less where requests were refused.
+    /// How many keys one request may have: what passes in half a second, and less where requests
+    /// were refused.
     pub(super) fn batch_keys(&self) -> usize {
         let half_a_second = usize::try_from(self.rate / SECONDS / 2).unwrap_or(usize::MAX);
         half_a_second.clamp(1, self.batch_keys)
     }
 
-    /// Notes an answer. `was_limited`: whether the request had to wait for the rate; a rate that nobody uses up is not
-    /// known to be right.
+    /// Notes an answer. `was_limited`: whether the request had to wait for the rate; a rate that
+    /// nobody uses up is not known to be right.
     pub(super) fn answered(&mut self, answer: Answer, was_limited: bool) {
         self.remember(answer);
-        let is_below_limit =
-            self.throttle.is_some_and(|it| it.is_sure && answer.sent > it.at && answer.sent <= it.at + self.quiet);
+        let is_below_limit = self.throttle.is_some_and(|it| {
+            it.is_sure && answer.sent > it.at && answer.sent <= it.at + self.quiet
+        });
         self.requests.note(answer.is_whole(), is_below_limit);
         self.learn_noise(answer);
         if answer.passed > 0 {
@@ -205,7 +216,9 @@ impl Congestion {
     }
 
     fn grow_with(&mut self, Answer { sent, passed, .. }: Answer, was_limited: bool) {
-        let Some(throttle) = self.throttle else { return self.grow(passed * START_GAIN) };
+        let Some(throttle) = self.throttle else {
+            return self.grow(passed * START_GAIN);
+        };
         if sent > throttle.at {
             let more = usize::try_from(passed / 2).unwrap_or(MAX_BATCH_KEYS);
             self.batch_keys = (self.batch_keys + more).min(MAX_BATCH_KEYS);
@@ -227,15 +240,22 @@ impl Congestion {
     /// Slows down by as much as is throttled, as DCTCP does (RFC 8257), unless it is noise.
     fn throttled(&mut self, answer: Answer) {
         let is_whole = answer.is_whole();
-        let share = if is_whole { Self::share_of(self.answers.iter()) } else { self.share_of_sample() };
-        let is_noise = if is_whole { self.requests.is_noise() } else { share <= self.noise * 3 / 2 + NOISE_MARGIN };
+        let share =
+            if is_whole { Self::share_of(self.answers.iter()) } else { self.share_of_sample() };
+        let is_noise = if is_whole {
+            self.requests.is_noise()
+        } else {
+            share <= self.noise * 3 / 2 + NOISE_MARGIN
+        };
         // What is learned from the last event decides on the next one.
-        let is_suspected = self.throttle.is_some_and(|throttle| throttle.suspected.is_some()) && share < FAR_ABOVE;
+        let is_suspected =
+            self.throttle.is_some_and(|throttle| throttle.suspected.is_some()) && share < FAR_ABOVE;
         if is_noise || is_suspected {
             return;
         }
         // One request that is throttled as a whole may be the one of many.
-        let is_single = is_whole && self.answers.iter().filter(|answer| answer.is_whole()).count() == 1;
+        let is_single =
+            is_whole && self.answers.iter().filter(|answer| answer.is_whole()).count() == 1;
         let is_far_above = if is_whole { !is_single } else { share >= FAR_ABOVE };
         let kept = if is_far_above {
             self.batch_keys = (self.batch_keys / 2).max(SMALL_BATCH);
@@ -256,15 +276,19 @@ impl Congestion {
             }
         }
         let suspected = (!is_whole && !is_far_above).then_some(share);
-        self.throttle = Some(Throttle { at: answer.now, rate: self.rate, is_sure: !is_single, suspected });
+        self.throttle =
+            Some(Throttle { at: answer.now, rate: self.rate, is_sure: !is_single, suspected });
         self.rate = kept.max(LEAST.min(self.ceiling));
     }
 
-    /// A limit throttles nothing of a rate below it. Where about as much is throttled after the rate was reduced by as much
-    /// as before, the rate is not the reason, and goes back.
+    /// A limit throttles nothing of a rate below it. Where about as much is throttled after the
+    /// rate was reduced by as much as before, the rate is not the reason, and goes back.
     fn learn_noise(&mut self, answer: Answer) {
-        let Some(Throttle { at, rate, suspected: Some(share), .. }) = self.throttle else { return };
-        let since: Vec<_> = self.answers.iter().filter(|answer| answer.sent > at && !answer.is_whole()).collect();
+        let Some(Throttle { at, rate, suspected: Some(share), .. }) = self.throttle else {
+            return;
+        };
+        let since: Vec<_> =
+            self.answers.iter().filter(|answer| answer.sent > at && !answer.is_whole()).collect();
         let is_enough = since.iter().map(|answer| answer.keys()).sum::<u64>() >= self.sample_keys();
         if !is_enough && answer.now - at < LATELY {
             return;
@@ -281,13 +305,15 @@ impl Congestion {
     }
 
     fn kept_far_above(&self, answer: Answer) -> u64 {
-        // What passes of an answer is exact; what requests that are throttled as a whole have let pass is not.
+        // What passes of an answer is exact; what requests that are throttled as a whole have let
+        // pass is not.
         let least = self.rate / if answer.is_whole() { LEAST_PART.0 } else { LEAST_PART.1 };
         let most = self.rate * MOST_KEPT / 100;
         (self.passed_lately(answer.now) * KEPT_OF_PASSED / 100).clamp(least, most)
     }
 
-    /// So many keys show the share that is throttled inside of answers: those of a second, or fewer.
+    /// So many keys show the share that is throttled inside of answers: those of a second, or
+    /// fewer.
     fn sample_keys(&self) -> u64 {
         (self.rate / SECONDS).clamp(1, SAMPLE_KEYS)
     }
@@ -309,8 +335,9 @@ impl Congestion {
 
     /// The share of keys that were throttled.
     fn share_of<'a>(answers: impl Iterator<Item = &'a Answer>) -> u64 {
-        let (throttled, keys) =
-            answers.fold((0, 0), |(throttled, keys), answer| (throttled + answer.throttled, keys + answer.keys()));
+        let (throttled, keys) = answers.fold((0, 0), |(throttled, keys), answer| {
+            (throttled + answer.throttled, keys + answer.keys())
+        });
         throttled * WHOLE / u64::max(keys, 1)
     }
 
@@ -318,7 +345,8 @@ impl Congestion {
     fn share_of_sample(&self) -> u64 {
         let (mut keys, sample) = (0, self.sample_keys());
         let last = self.throttle.map(|throttle| throttle.at);
-        let newest = self.answers.iter().rev().filter(|answer| last.is_none_or(|at| answer.sent > at));
+        let newest =
+            self.answers.iter().rev().filter(|answer| last.is_none_or(|at| answer.sent > at));
         let newest = newest.take_while(|answer| {
             let is_needed = keys < sample;
             keys += answer.keys();

@@ -1,5 +1,5 @@
-//! How fast keys are deleted: one turnstile for each bucket, and one for all of them, shared by all erasures of an
-//! execution environment.
+//! How fast keys are deleted: one turnstile for each bucket, and one for all of them, shared by all
+//! erasures of an execution environment.
 
 mod congestion;
 
@@ -14,26 +14,29 @@ use tokio::time::{Instant, sleep_until};
 use self::congestion::{Answer, Congestion};
 use crate::ports::store::MAX_BATCH_KEYS;
 
-/// Reading requests of each sort at once, over all erasures of an event, which may have up to 10,000: each is a socket.
+/// Reading requests of each sort at once, over all erasures of an event, which may have up to
+/// 10,000: each is a socket.
 const READS_AT_ONCE: usize = 32;
 
-/// How late a batch may pass without the next one having to wait for it: after a moment of leisure, what was not used
-/// is made up for. At the documented rate, that is a batch.
+/// How late a batch may pass without the next one having to wait for it: after a moment of leisure,
+/// what was not used is made up for. At the documented rate, that is a batch.
 const CREDIT: Duration = Duration::from_millis(250);
 
-/// The same where there is no ceiling and nothing was refused yet: small users need not wait at all.
+/// The same where there is no ceiling and nothing was refused yet: small users need not wait at
+/// all.
 const FREE_CREDIT: Duration = Duration::from_secs(2);
 
-/// The memory for items that are listed and have no outcome yet, over all erasures of an event. Longer keys mean fewer
-/// items: 10 users with keys of 1,024 bytes take no more than with short ones.
+/// The memory for items that are listed and have no outcome yet, over all erasures of an event.
+/// Longer keys mean fewer items: 10 users with keys of 1,024 bytes take no more than with short
+/// ones.
 const MEMORY_KIB: usize = 16 * 1_024;
 
-/// Lets batches pass so that no span of time sees more keys than the rate allows for it and for the credit, and no moment
-/// more requests than the slots.
+/// Lets batches pass so that no span of time sees more keys than the rate allows for it and for the
+/// credit, and no moment more requests than the slots.
 ///
-/// S3 counts every key of a DeleteObjects as one write against about 3,500 per second and partition, so rates are in
-/// keys. What a bucket takes is learned from it; the ceiling is for all buckets together. Waiting erasures pass in the
-/// order in which they came.
+/// S3 counts every key of a DeleteObjects as one write against about 3,500 per second and
+/// partition, so rates are in keys. What a bucket takes is learned from it; the ceiling is for all
+/// buckets together. Waiting erasures pass in the order in which they came.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
 #[derive(Debug)]
 pub struct Pace {
@@ -73,8 +76,13 @@ impl Last {
         Self { start: now.checked_sub(FREE_CREDIT).unwrap_or(now), keys: 0 }
     }
 
-    /// Waits until the next batch may start; returns from when on it might have, `earliest` or later.
-    async fn next_start(&self, earliest: Instant, time_for: impl Fn(usize) -> Duration + Send) -> Instant {
+    /// Waits until the next batch may start; returns from when on it might have, `earliest` or
+    /// later.
+    async fn next_start(
+        &self,
+        earliest: Instant,
+        time_for: impl Fn(usize) -> Duration + Send,
+    ) -> Instant {
         loop {
             // The rate may have become another meanwhile.
             let start = earliest.max(self.start + time_for(self.keys));
@@ -98,8 +106,9 @@ struct Reading {
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Read {
-    /// A page in one of several lanes. While batches of the others are being deleted, nobody goes on with it, and it keeps
-    /// its slot: it must not be the slot that these batches, or anybody else, need.
+    /// A page in one of several lanes. While batches of the others are being deleted, nobody goes
+    /// on with it, and it keeps its slot: it must not be the slot that these batches, or anybody
+    /// else, need.
     PageOfLane,
     /// Anything else.
     Other,
@@ -126,9 +135,11 @@ pub struct ReadPass<'p> {
 }
 
 impl Pace {
-    /// `ceiling`: keys per second, to all buckets together; `None` is none. `seed` decides the jitter of all waits.
+    /// `ceiling`: keys per second, to all buckets together; `None` is none. `seed` decides the
+    /// jitter of all waits.
     pub fn new(ceiling: Option<NonZeroU32>, max_in_flight: NonZeroU32, seed: u64) -> Self {
-        let max_in_flight = usize::try_from(max_in_flight.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let max_in_flight =
+            usize::try_from(max_in_flight.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         Self {
             ceiling,
             max_in_flight,
@@ -143,7 +154,8 @@ impl Pace {
         }
     }
 
-    /// Whether nothing but the slots holds requests to this bucket back: there is no ceiling, and nothing was refused.
+    /// Whether nothing but the slots holds requests to this bucket back: there is no ceiling, and
+    /// nothing was refused.
     pub fn is_free(&self, bucket: &str) -> bool {
         self.ceiling.is_none() && self.gate(bucket).congestion().is_free()
     }
@@ -153,21 +165,28 @@ impl Pace {
         self.max_in_flight
     }
 
-    /// Waits for a free slot and for the time that more keys may be sent to a bucket: as many as are wanted, or fewer.
+    /// Waits for a free slot and for the time that more keys may be sent to a bucket: as many as
+    /// are wanted, or fewer.
     ///
     /// Dropping the wait costs nothing.
     pub async fn admit(&self, bucket: &str, wanted: usize) -> Pass<'_> {
         let gate = self.gate(bucket);
         let mut last = gate.last.lock().await;
-        // The slot before the time: time that is taken early and used late would let batches through in a bunch.
+        // The slot before the time: time that is taken early and used late would let batches
+        // through in a bunch.
         let slot = self.slots.acquire().await.expect("the semaphore is never closed");
         let asked = Instant::now();
-        let credit = if self.ceiling.is_none() && gate.congestion().is_free() { FREE_CREDIT } else { CREDIT };
+        let credit = if self.ceiling.is_none() && gate.congestion().is_free() {
+            FREE_CREDIT
+        } else {
+            CREDIT
+        };
         let earliest = asked.checked_sub(credit).unwrap_or(asked);
         let start = last.next_start(earliest, |keys| gate.congestion().time_for(keys)).await;
         let keys = wanted.min(gate.congestion().batch_keys()).min(gate.key_time().most_keys());
         if let Some(ceiling) = self.ceiling {
-            let time_for = |keys| Duration::from_secs(1).mul_f64(keys as f64 / f64::from(ceiling.get()));
+            let time_for =
+                |keys| Duration::from_secs(1).mul_f64(keys as f64 / f64::from(ceiling.get()));
             let mut last = self.last.lock().await;
             let start = last.next_start(earliest, time_for).await;
             *last = Last { start, keys };
@@ -200,13 +219,17 @@ impl Pace {
         self.gate(bucket).reading().resume.saturating_duration_since(Instant::now())
     }
 
-    /// Waits until so many bytes of listed items may be held. What is larger than all of it waits for all of it.
+    /// Waits until so many bytes of listed items may be held. What is larger than all of it waits
+    /// for all of it.
     pub async fn reserve_memory(&self, bytes: usize) -> Memory<'_> {
         let kib = u32::try_from(bytes.div_ceil(1_024).min(MEMORY_KIB)).unwrap_or(u32::MAX);
-        Memory { _permit: self.memory.acquire_many(kib).await.expect("the semaphore is never closed") }
+        Memory {
+            _permit: self.memory.acquire_many(kib).await.expect("the semaphore is never closed"),
+        }
     }
 
-    /// How long to leave the buckets alone, where one of them refuses most of what is sent. Else zero.
+    /// How long to leave the buckets alone, where one of them refuses most of what is sent. Else
+    /// zero.
     pub fn rest(&self) -> Duration {
         let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         gates.values().map(|gate| gate.congestion().rest()).max().unwrap_or_default()
@@ -233,7 +256,8 @@ impl Pace {
         gate
     }
 
-    /// How long a full delete request takes at most, all but seldom; zero before the first was measured.
+    /// How long a full delete request takes at most, all but seldom; zero before the first was
+    /// measured.
     pub fn longest_batch_time(&self) -> Duration {
         self.batch_time().longest()
     }
@@ -242,13 +266,15 @@ impl Pace {
         self.batch_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The wait before repetition number `attempt` (from 1): 100 ms doubling to 5 s, less a random part of up to half.
+    /// The wait before repetition number `attempt` (from 1): 100 ms doubling to 5 s, less a random
+    /// part of up to half.
     ///
     /// <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>
     pub fn backoff(&self, attempt: u32) -> Duration {
         const FIRST: Duration = Duration::from_millis(100);
         const LONGEST: Duration = Duration::from_secs(5);
-        let ceiling = FIRST.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST);
+        let ceiling =
+            FIRST.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST);
         let part = self.jitter.lock().unwrap_or_else(PoisonError::into_inner).f64();
         ceiling.mul_f64(0.5 + 0.5 * part)
     }
@@ -274,12 +300,13 @@ impl Pass<'_> {
         self.keys
     }
 
-    /// Notes that the batch was answered: how many of its keys passed, and how many were throttled. Keys that failed for
-    /// another reason are neither, and say nothing of the rate.
+    /// Notes that the batch was answered: how many of its keys passed, and how many were throttled.
+    /// Keys that failed for another reason are neither, and say nothing of the rate.
     pub fn answered(&self, passed: usize, throttled: usize) {
         let now = Instant::now();
         let is_full = self.keys * 2 > self.gate.congestion().batch_keys();
-        let answer = Answer { sent: self.sent, now, passed: passed as u64, throttled: throttled as u64 };
+        let answer =
+            Answer { sent: self.sent, now, passed: passed as u64, throttled: throttled as u64 };
         self.gate.congestion().answered(answer, self.was_limited);
         if passed > 0 {
             self.pace.batch_time().note(is_full, now - self.sent);
@@ -289,8 +316,8 @@ impl Pass<'_> {
         }
     }
 
-    /// Notes that no answer came, in this time at most: where all of it was over, the batch was too large for the store.
-    /// Returns whether batches become smaller now.
+    /// Notes that no answer came, in this time at most: where all of it was over, the batch was too
+    /// large for the store. Returns whether batches become smaller now.
     pub fn not_answered(&self, limit: Duration) -> bool {
         let mut key_time = self.gate.key_time();
         let before = key_time.most_keys();
@@ -325,8 +352,8 @@ impl ReadPass<'_> {
     }
 }
 
-/// How long a store takes for a key, so that a slow one gets batches that it can answer in time. Of a fast store nothing
-/// is learned: its batches have up to 1,000 keys.
+/// How long a store takes for a key, so that a slow one gets batches that it can answer in time. Of
+/// a fast store nothing is learned: its batches have up to 1,000 keys.
 #[derive(Debug, Default)]
 struct KeyTime {
     /// `None`: batches of any size are answered in time.
@@ -343,7 +370,9 @@ impl KeyTime {
     const LEAST_KEYS: usize = 50;
 
     fn most_keys(&self) -> usize {
-        let Some(per_key) = self.per_key else { return MAX_BATCH_KEYS };
+        let Some(per_key) = self.per_key else {
+            return MAX_BATCH_KEYS;
+        };
         let keys = self.wanted.as_nanos() / per_key.as_nanos().max(1);
         usize::try_from(keys).unwrap_or(MAX_BATCH_KEYS).clamp(1, MAX_BATCH_KEYS)
     }
@@ -362,7 +391,8 @@ impl KeyTime {
         }
     }
 
-    /// Not answered in time: from now on an eighth of the keys, until it is known how long they take.
+    /// Not answered in time: from now on an eighth of the keys, until it is known how long they
+    /// take.
     fn was_cut_off(&mut self, keys: usize, limit: Duration) {
         self.wanted = (limit / 2).min(Self::WANTED).max(Duration::from_millis(1));
         let eighth = u32::try_from((keys / 8).max(1)).unwrap_or(u32::MAX);
@@ -371,8 +401,8 @@ impl KeyTime {
     }
 }
 
-/// A smoothed measure of how long full batches take, so that none is launched that could not end in time: what is dropped
-/// may be deleted all the same, and is in no count.
+/// A smoothed measure of how long full batches take, so that none is launched that could not end in
+/// time: what is dropped may be deleted all the same, and is in no count.
 #[derive(Debug, Default)]
 struct BatchTime {
     smoothed: Duration,
@@ -396,7 +426,10 @@ impl BatchTime {
         // While there are full batches, those of small users say nothing: they are fast.
         if self.smoothed.is_zero() {
             (self.smoothed, self.deviation) = (took, took / 2);
-        } else if is_full || took > self.longest() || self.last_full.is_none_or(|at| at.elapsed() > MEMORY) {
+        } else if is_full
+            || took > self.longest()
+            || self.last_full.is_none_or(|at| at.elapsed() > MEMORY)
+        {
             self.deviation = self.deviation * 3 / 4 + self.smoothed.abs_diff(took) / 4;
             self.smoothed = self.smoothed * 7 / 8 + took / 8;
         }
@@ -449,10 +482,15 @@ mod tests {
     #[test]
     fn waits_grow_and_end() {
         let pace = pace(0, 1);
-        for (attempt, ceiling_ms) in [(1, 100), (2, 200), (5, 1_600), (20, 5_000), (u32::MAX, 5_000)] {
+        for (attempt, ceiling_ms) in
+            [(1, 100), (2, 200), (5, 1_600), (20, 5_000), (u32::MAX, 5_000)]
+        {
             for _ in 0..100 {
                 let wait_ms = pace.backoff(attempt).as_millis();
-                assert!(wait_ms >= ceiling_ms / 2 && wait_ms <= ceiling_ms, "attempt {attempt}: {wait_ms} ms");
+                assert!(
+                    wait_ms >= ceiling_ms / 2 && wait_ms <= ceiling_ms,
+                    "attempt {attempt}: {wait_ms} ms"
+                );
             }
         }
     }
@@ -460,14 +498,19 @@ mod tests {
     const FULL: bool = true;
     const SMALL: bool = false;
 
-    fn longest_after(time: &mut BatchTime, is_full: bool, measures_ms: impl IntoIterator<Item = u64>) -> u128 {
+    fn longest_after(
+        time: &mut BatchTime,
+        is_full: bool,
+        measures_ms: impl IntoIterator<Item = u64>,
+    ) -> u128 {
         measures_ms.into_iter().for_each(|took| time.note(is_full, Duration::from_millis(took)));
         time.longest().as_millis()
     }
 
     #[test]
     fn learns_how_long_a_batch_takes_at_most() {
-        let after = |measures_ms: Vec<u64>| longest_after(&mut BatchTime::default(), FULL, measures_ms);
+        let after =
+            |measures_ms: Vec<u64>| longest_after(&mut BatchTime::default(), FULL, measures_ms);
         assert_eq!(after(vec![]), 0);
         assert_eq!(after(vec![200]), 600, "RFC 6298: half of the first measure deviates");
         assert_eq!(after(vec![200; 100]), 200);
@@ -489,14 +532,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn more_than_half_full_is_full_and_what_was_refused_has_no_time() {
         let pace = pace(0, 1);
-        for (keys, refused, wait_ms, counts) in
-            [(1_000, 0, 250, true), (500, 0, 20, false), (501, 0, 20, true), (100, 100, 9_000, false)]
-        {
+        for (keys, refused, wait_ms, counts) in [
+            (1_000, 0, 250, true),
+            (500, 0, 20, false),
+            (501, 0, 20, true),
+            (100, 100, 9_000, false),
+        ] {
             let pass = pace.admit("photos", keys).await;
             sleep_until(Instant::now() + Duration::from_millis(wait_ms)).await;
             let before = pace.longest_batch_time();
             pass.answered(keys - refused, refused);
-            assert_eq!(pace.longest_batch_time() != before, counts, "{keys} keys, {refused} refused");
+            assert_eq!(
+                pace.longest_batch_time() != before,
+                counts,
+                "{keys} keys, {refused} refused"
+            );
         }
     }
 
@@ -505,7 +555,11 @@ mod tests {
         let mut time = BatchTime::default();
         assert_eq!(longest_after(&mut time, FULL, [200]), 600);
         assert_eq!(longest_after(&mut time, SMALL, [600]), 600, "not slower than any full one");
-        assert_eq!(longest_after(&mut time, FULL, [200]), 500, "a quarter of the deviation is gone");
+        assert_eq!(
+            longest_after(&mut time, FULL, [200]),
+            500,
+            "a quarter of the deviation is gone"
+        );
         assert_eq!(
             longest_after(&mut time, FULL, [280]),
             210 + 4 * (75 * 3 / 4 + 20) + 1,

@@ -24,8 +24,8 @@ const VERSION: u32 = 1;
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 const MAX_BODY_BYTES: usize = 1_048_576;
 
-/// Largest continuation that is read, in bytes: what a hop adds to it still fits into a message. Ours are smaller,
-/// whatever the store says: its token and its targets have their own limits.
+/// Largest continuation that is read, in bytes: what a hop adds to it still fits into a message.
+/// Ours are smaller, whatever the store says: its token and its targets have their own limits.
 const MAX_CONTINUATION_BYTES: usize = MAX_BODY_BYTES / 2;
 
 /// Longest request id, and longest SQS deduplication id, in bytes.
@@ -46,19 +46,22 @@ impl ErasureId {
         }
     }
 
-    /// The id of a request that names none: the SQS message's id, or, where even that is missing, the body's hash.
+    /// The id of a request that names none: the SQS message's id, or, where even that is missing,
+    /// the body's hash.
     fn of_message(message_id: Option<&str>, body: &str) -> Self {
         let of_body = || Self(hex(&Sha256::digest(body)[..16]));
         message_id.and_then(|id| Self::parse(id).ok()).unwrap_or_else(of_body)
     }
 
-    /// The id in clear. A caller may have put the user's id into it: logs use [`Erasure::public_name`].
+    /// The id in clear. A caller may have put the user's id into it: logs use
+    /// [`Erasure::public_name`].
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The end of every chain of continuations, whatever else fails: 10,000 hops of 15 minutes are three months.
+/// The end of every chain of continuations, whatever else fails: 10,000 hops of 15 minutes are
+/// three months.
 const MAX_HOPS: u32 = 10_000;
 
 /// Why a chain of continuations ends.
@@ -151,7 +154,8 @@ pub enum MessageError {
         /// Column in the line, from 1.
         column: usize,
     },
-    /// A continuation of a later release, met during a deployment: for a newer execution environment to take.
+    /// A continuation of a later release, met during a deployment: for a newer execution
+    /// environment to take.
     #[error("the continuation has format version {0}, this release understands up to {VERSION}")]
     NewerVersion(u64),
 }
@@ -169,15 +173,35 @@ struct Continuation {
     idle_hops: u32,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     dry_run: bool,
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     sweep_at: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     withdrawn_at: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     erase_before: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     requested_at: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
     started_at: Option<OffsetDateTime>,
     #[serde(default)]
     bookmark: Bookmark,
@@ -186,8 +210,13 @@ struct Continuation {
 }
 
 impl Erasure {
-    /// Reads a message's body. Unknown fields are ignored; whoever may send decides who is erased, never where.
-    pub fn parse(body: &str, message_id: Option<&str>, config: &Config) -> Result<Self, MessageError> {
+    /// Reads a message's body. Unknown fields are ignored; whoever may send decides who is erased,
+    /// never where.
+    pub fn parse(
+        body: &str,
+        message_id: Option<&str>,
+        config: &Config,
+    ) -> Result<Self, MessageError> {
         // Before it is read: what is read takes up to a hundred times as much memory.
         check_size(body, MAX_BODY_BYTES)?;
         let message = json::parse(body).map_err(MessageError::Json)?;
@@ -209,7 +238,11 @@ impl Erasure {
         Ok(erasure)
     }
 
-    fn from_withdrawal(fields: &Value, default_id: ErasureId, pointer: &str) -> Result<Self, MessageError> {
+    fn from_withdrawal(
+        fields: &Value,
+        default_id: ErasureId,
+        pointer: &str,
+    ) -> Result<Self, MessageError> {
         let not_a_string = || MessageError::NotAString(pointer.to_owned());
         let user_id = fields.pointer(pointer).and_then(Value::as_str).ok_or_else(not_a_string)?;
         Ok(Self {
@@ -235,8 +268,9 @@ impl Erasure {
             return Err(MessageError::NewerVersion(version));
         }
         check_size(body, MAX_CONTINUATION_BYTES)?;
-        let wire: Continuation = serde_json::from_str(body)
-            .map_err(|error| MessageError::Continuation { line: error.line(), column: error.column() })?;
+        let wire: Continuation = serde_json::from_str(body).map_err(|error| {
+            MessageError::Continuation { line: error.line(), column: error.column() }
+        })?;
         Ok(Self {
             id: ErasureId::parse(&wire.erasure_id)?,
             user: UserId::parse(&wire.user_id)?,
@@ -254,8 +288,9 @@ impl Erasure {
         })
     }
 
-    /// Where this delivery of the message begins: at the bookmark. But a last try that comes again has been there before:
-    /// its time is for a proof. The rest of a last round is tried twice: it may be long, and a delivery cut short.
+    /// Where this delivery of the message begins: at the bookmark. But a last try that comes again
+    /// has been there before: its time is for a proof. The rest of a last round is tried twice: it
+    /// may be long, and a delivery cut short.
     pub fn place(&self, delivery: u32, max_idle_hops: NonZeroU32) -> Bookmark {
         let mut place = self.bookmark.clone();
         let is_last_try = || self.next_hop(true, max_idle_hops).is_err();
@@ -271,7 +306,8 @@ impl Erasure {
         let idle_hops = if was_idle {
             self.idle_hops.saturating_add(1)
         } else if self.is_dry_run {
-            // One whose receipt cannot be stored counts everything anew each time, which is no progress.
+            // One whose receipt cannot be stored counts everything anew each time, which is no
+            // progress.
             self.idle_hops
         } else {
             0
@@ -306,26 +342,30 @@ impl Erasure {
             bookmark: self.bookmark.clone(),
             tally: self.tally.clone(),
         };
-        let json = serde_json::to_string(&wire).expect("strings, numbers and checked times always serialize");
+        let json = serde_json::to_string(&wire)
+            .expect("strings, numbers and checked times always serialize");
         // SQS refuses these two characters, and serde_json does not escape them.
         // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
         json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
     }
 
-    /// What a FIFO queue drops duplicates by: `erasureId:hop:` and 16 hexadecimal digits, the same for each delivery of a
-    /// message and different for all else that may have the same request id: another user, a dry run, a sweep, another
-    /// request. Its hash where it is too long for SQS.
+    /// What a FIFO queue drops duplicates by: `erasureId:hop:` and 16 hexadecimal digits, the same
+    /// for each delivery of a message and different for all else that may have the same request id:
+    /// another user, a dry run, a sweep, another request. Its hash where it is too long for SQS.
     pub fn deduplication_id(&self) -> String {
         let time = |at: Option<OffsetDateTime>| at.map_or(0, OffsetDateTime::unix_timestamp_nanos);
         let (sweep_at, requested_at) = (time(self.sweep_at), time(self.requested_at));
-        let chain = format!("{}\n{}\n{sweep_at}\n{requested_at}", self.user.as_str(), self.is_dry_run);
+        let chain =
+            format!("{}\n{}\n{sweep_at}\n{requested_at}", self.user.as_str(), self.is_dry_run);
         let id = format!("{}:{}:{}", self.id.0, self.hop, hex(&Sha256::digest(chain)[..8]));
         if id.len() <= MAX_ID_BYTES { id } else { hex(&Sha256::digest(id)) }
     }
 
-    /// The erasure's id for logs and receipts: without the user's id, should the caller have put it there.
+    /// The erasure's id for logs and receipts: without the user's id, should the caller have put it
+    /// there.
     ///
-    /// A short user id, such as `7`, is looked for as a word of its own: any id of a message may hold that digit.
+    /// A short user id, such as `7`, is looked for as a word of its own: any id of a message may
+    /// hold that digit.
     pub fn public_name(&self) -> String {
         const LONG: usize = 8;
         let (id, user) = (self.id.0.as_str(), self.user.as_str());
@@ -333,8 +373,8 @@ impl Erasure {
         let (mut name, mut rest) = (String::new(), id);
         while let Some(at) = rest.find(user) {
             let (before, after) = (&rest[..at], &rest[at + user.len()..]);
-            let is_part_of_word =
-                is_word_char(before.chars().last().or(name.chars().last())) || is_word_char(after.chars().next());
+            let is_part_of_word = is_word_char(before.chars().last().or(name.chars().last()))
+                || is_word_char(after.chars().next());
             name.push_str(before);
             name.push_str(if user.len() < LONG && is_part_of_word { user } else { "{user}" });
             rest = after;
@@ -355,7 +395,9 @@ fn check_size(body: &str, max: usize) -> Result<(), MessageError> {
 fn unwrap(message: Value) -> Result<Value, MessageError> {
     let mut message = message;
     if message["type"].is_null() && message["Type"] == "Notification" {
-        let inner = message["Message"].as_str().ok_or_else(|| MessageError::NotAString("Message".to_owned()))?;
+        let inner = message["Message"]
+            .as_str()
+            .ok_or_else(|| MessageError::NotAString("Message".to_owned()))?;
         message = json::parse(inner).map_err(MessageError::Json)?;
     }
     if message["type"] == WITHDRAWAL {
@@ -373,6 +415,7 @@ fn text<'a>(fields: &'a Value, field: &'static str) -> Result<Option<&'a str>, M
 }
 
 fn time(fields: &Value, field: &'static str) -> Result<Option<OffsetDateTime>, MessageError> {
-    let parse = |text| OffsetDateTime::parse(text, &Rfc3339).map_err(|_error| MessageError::Time(field));
+    let parse =
+        |text| OffsetDateTime::parse(text, &Rfc3339).map_err(|_error| MessageError::Time(field));
     text(fields, field)?.map(parse).transpose()
 }

@@ -6,13 +6,14 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Most values of a text, however small: an object takes more than 600 bytes of memory, even one of 7 bytes of text.
+/// Most values of a text, however small: an object takes more than 600 bytes of memory, even one of
+/// 7 bytes of text.
 const MAX_VALUES: usize = 10_000;
 
 /// Reads JSON and refuses an object, however deep, with a field that stands in it twice.
 ///
-/// The error tells a position and never repeats the text. Nesting ends at 128 levels, as everywhere in `serde_json`, and
-/// no text has more than 10,000 values.
+/// The error tells a position and never repeats the text. Nesting ends at 128 levels, as everywhere
+/// in `serde_json`, and no text has more than 10,000 values.
 pub fn parse(text: &str) -> Result<Value, String> {
     let left = Cell::new(MAX_VALUES);
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -96,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_field_that_stands_twice_is_refused_however_deep() {
-        for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"a":3}}]"#, r#"{"a":1,"\u0061":2}"#] {
+        for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"a":3}}]"#, r#"{"a":1,"\u0061":2}"#]
+        {
             let error = parse(text).unwrap_err();
             assert!(error.starts_with("a field stands in it twice at line 1"), "{error}");
         }
@@ -110,13 +112,17 @@ mod tests {
         let nested = format!(r#"{{"a":{},"b":{}}}"#, array(MAX_VALUES / 2), array(MAX_VALUES / 2));
         for text in [array(MAX_VALUES + 1), objects, nested] {
             let error = parse(&text).unwrap_err();
-            assert!(error.starts_with("it has more than 10000 values at line 1 column "), "{error}");
+            assert!(
+                error.starts_with("it has more than 10000 values at line 1 column "),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn every_kind_of_value_is_read_as_it_stands() {
-        let text = r#"{"a":true,"b":-7,"c":7,"d":1.5,"e":null,"f":"x","g":[false,{}],"h":{"i":[]}}"#;
+        let text =
+            r#"{"a":true,"b":-7,"c":7,"d":1.5,"e":null,"f":"x","g":[false,{}],"h":{"i":[]}}"#;
         assert_eq!(parse(text).unwrap(), serde_json::from_str::<Value>(text).unwrap());
     }
 

@@ -1,12 +1,19 @@
-//! What this function needs of SQS. The real one is in [`aws::sqs`](crate::aws::sqs); the tests' simulation is the other.
+//! What this function needs of SQS. The real one is in [`aws::sqs`](crate::aws::sqs); the tests'
+//! simulation is the other.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// A message queue, as far as an erasure needs it. Every call ends within its `limit`, and none retries by itself.
+/// A message queue, as far as an erasure needs it. Every call ends within its `limit`, and none
+/// retries by itself.
 pub trait Queue: Sync {
-    /// Puts a continuation into the continuation queue. An error does not mean that it is not there.
-    fn send(&self, continuation: &Outgoing, limit: Duration) -> impl Future<Output = Result<(), QueueFault>> + Send;
+    /// Puts a continuation into the continuation queue. An error does not mean that it is not
+    /// there.
+    fn send(
+        &self,
+        continuation: &Outgoing,
+        limit: Duration,
+    ) -> impl Future<Output = Result<(), QueueFault>> + Send;
 
     /// Sets how long from now a received message stays hidden: 0 s to 12 h.
     fn set_visibility(
@@ -27,7 +34,8 @@ pub struct Outgoing {
     pub group: String,
     /// What a FIFO queue drops duplicates by, for 5 minutes.
     pub deduplication_id: String,
-    /// How long it stays hidden: 0 s to 900 s. FIFO queues know no delay of a single message, and show it at once.
+    /// How long it stays hidden: 0 s to 900 s. FIFO queues know no delay of a single message, and
+    /// show it at once.
     pub delay: Duration,
 }
 
@@ -49,7 +57,8 @@ pub enum QueueFault {
     /// An answer that cannot be true, or the service's own error: try again.
     #[error("SQS answered with an error of its own: {0}")]
     Unavailable(String),
-    /// A missing permission, queue or the like: no attempt helps until an operator changes something.
+    /// A missing permission, queue or the like: no attempt helps until an operator changes
+    /// something.
     #[error("the queue cannot be used: {0}")]
     Refused(String),
 }

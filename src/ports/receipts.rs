@@ -1,9 +1,11 @@
-//! Where receipts are kept. The real place is in [`aws::s3`](crate::aws::s3); the tests' simulation has another.
+//! Where receipts are kept. The real place is in [`aws::s3`](crate::aws::s3); the tests' simulation
+//! has another.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// A place for receipts that never overwrites one. Every call ends within its `limit`, and none retries by itself.
+/// A place for receipts that never overwrites one. Every call ends within its `limit`, and none
+/// retries by itself.
 pub trait Receipts: Sync {
     /// Stores a document under a name, unless there is one already.
     fn store(
@@ -14,7 +16,11 @@ pub trait Receipts: Sync {
     ) -> impl Future<Output = Result<Stored, ReceiptFault>> + Send;
 
     /// Reads what stands under a name; `None`: nothing.
-    fn read(&self, name: &str, limit: Duration) -> impl Future<Output = Result<Option<String>, ReceiptFault>> + Send;
+    fn read(
+        &self,
+        name: &str,
+        limit: Duration,
+    ) -> impl Future<Output = Result<Option<String>, ReceiptFault>> + Send;
 }
 
 /// What became of a document.
@@ -35,7 +41,8 @@ pub enum ReceiptFault {
     /// A broken answer, or the store's own error: try again.
     #[error("the receipts bucket answered with an error of its own: {0}")]
     Unavailable(String),
-    /// A missing permission, bucket or the like: no attempt helps until an operator changes something.
+    /// A missing permission, bucket or the like: no attempt helps until an operator changes
+    /// something.
     #[error("the receipts bucket cannot be used: {0}")]
     Refused(String),
 }

@@ -1,4 +1,5 @@
-//! What this function needs of S3, reading and deleting apart. The real ones are in [`aws::s3`](crate::aws::s3); the tests have others.
+//! What this function needs of S3, reading and deleting apart. The real ones are in
+//! [`aws::s3`](crate::aws::s3); the tests have others.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,10 +11,16 @@ use crate::target::{Key, Prefix};
 
 /// An object store to read from. Every call ends within its `limit`, and none retries by itself.
 pub trait Bucket: Sync {
-    /// Whether the bucket of this prefix keeps, or has ever kept, versions: a plain delete would then only hide the data.
-    fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> impl Future<Output = Result<bool, Fault>> + Send;
+    /// Whether the bucket of this prefix keeps, or has ever kept, versions: a plain delete would
+    /// then only hide the data.
+    fn is_versioned(
+        &self,
+        prefix: &Prefix,
+        limit: Duration,
+    ) -> impl Future<Output = Result<bool, Fault>> + Send;
 
-    /// Lists one page of what lies under a prefix, from its start or from where a token of the same kind points.
+    /// Lists one page of what lies under a prefix, from its start or from where a token of the same
+    /// kind points.
     ///
     /// Versions and delete markers are in one listing: a caller that asks for one gets both.
     fn list(
@@ -24,11 +31,12 @@ pub trait Bucket: Sync {
         limit: Duration,
     ) -> impl Future<Output = Result<Page, Fault>> + Send;
 
-    /// The token of a page that begins behind a key. `None`: the store does not list in the order of keys, or cannot begin
-    /// a listing of this kind anywhere.
+    /// The token of a page that begins behind a key. `None`: the store does not list in the order
+    /// of keys, or cannot begin a listing of this kind anywhere.
     fn token_after(&self, kind: Kind, key: &str) -> Option<String>;
 
-    /// Whether anything is listed behind a key. It may be asked often: a store should answer faster than with a page.
+    /// Whether anything is listed behind a key. It may be asked often: a store should answer faster
+    /// than with a page.
     fn is_any_behind(
         &self,
         prefix: &Prefix,
@@ -37,16 +45,20 @@ pub trait Bucket: Sync {
         limit: Duration,
     ) -> impl Future<Output = Result<bool, Fault>> + Send {
         async move {
-            let Some(token) = self.token_after(kind, key) else { return Ok(false) };
+            let Some(token) = self.token_after(kind, key) else {
+                return Ok(false);
+            };
             Ok(self.list(prefix, kind, Some(&token), limit).await?.is_any())
         }
     }
 }
 
-/// An object store to delete from. What only has a [`Bucket`], such as a dry run, has no way to delete.
+/// An object store to delete from. What only has a [`Bucket`], such as a dry run, has no way to
+/// delete.
 pub trait Deletes: Bucket {
-    /// Deletes at most 1,000 items, uploads by aborting them. They are all uploads, or all objects, or versions and
-    /// delete markers. The store confirmed the deletion of every item that the answer does not report as a failure.
+    /// Deletes at most 1,000 items, uploads by aborting them. They are all uploads, or all objects,
+    /// or versions and delete markers. The store confirmed the deletion of every item that the
+    /// answer does not report as a failure.
     fn delete(
         &self,
         prefix: &Prefix,
@@ -78,7 +90,8 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether a listing of this kind shows entries of another: versions and delete markers are in one listing.
+    /// Whether a listing of this kind shows entries of another: versions and delete markers are in
+    /// one listing.
     pub fn lists(self, entry: Self) -> bool {
         let is_version = |kind: Self| matches!(kind, Self::Versions | Self::DeleteMarkers);
         self == entry || is_version(self) && is_version(entry)
@@ -88,11 +101,13 @@ impl Kind {
 /// One answer of a listing. It may be short or even empty although more follow: only `next` tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// What was listed: keys in any order, the delete markers of one key from the newest to the oldest.
+    /// What was listed: keys in any order, the delete markers of one key from the newest to the
+    /// oldest.
     pub entries: Vec<Entry>,
     /// The token of the next page; `None` behind the last. It may hold a key: never for logs.
     pub next: Option<String>,
-    /// In listings of versions: the key at which the page was cut, so that more of its versions may follow.
+    /// In listings of versions: the key at which the page was cut, so that more of its versions may
+    /// follow.
     pub cut_at: Option<String>,
 }
 
@@ -110,7 +125,8 @@ pub struct Entry {
     pub kind: Kind,
     /// Its key, not yet checked against the prefix.
     pub key: String,
-    /// For uploads: the key as it is if the store encodes keys without saying so, or says so without encoding.
+    /// For uploads: the key as it is if the store encodes keys without saying so, or says so
+    /// without encoding.
     pub other_key: Option<String>,
     /// The id of the version, delete marker or upload; objects have none.
     pub id: Option<String>,
@@ -127,7 +143,8 @@ pub struct Item {
     pub kind: Kind,
     /// Its key.
     pub key: Key,
-    /// For uploads: the key under which it is tried once more if it is not found; see [`Entry::other_key`].
+    /// For uploads: the key under which it is tried once more if it is not found; see
+    /// [`Entry::other_key`].
     pub other_key: Option<Key>,
     /// The id of the version, delete marker or upload; objects have none.
     pub id: Option<String>,
@@ -141,7 +158,10 @@ impl Item {
     /// The memory that it takes, in bytes.
     pub fn memory(&self) -> usize {
         let other = self.other_key.as_ref().map_or(0, |key| key.as_str().len());
-        size_of::<Self>() + self.key.as_str().len() + other + self.id.as_ref().map_or(0, String::capacity)
+        size_of::<Self>()
+            + self.key.as_str().len()
+            + other
+            + self.id.as_ref().map_or(0, String::capacity)
     }
 }
 
@@ -162,7 +182,8 @@ pub const MAX_BATCH_KEYS: usize = 1_000;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 pub const MAX_CODE_BYTES: usize = 64;
 
-/// An item that a delete request did not delete. Data, not an error: the other items of the request are deleted.
+/// An item that a delete request did not delete. Data, not an error: the other items of the request
+/// are deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFailure {
     /// The item's position in the request.
@@ -182,9 +203,11 @@ pub enum FailureKind {
     Transient,
     /// The store forbids it: Object Lock or a policy may be the reason.
     Denied,
-    /// Nothing with this key and id exists: the item was deleted by somebody else, or the listing is wrong.
+    /// Nothing with this key and id exists: the item was deleted by somebody else, or the listing
+    /// is wrong.
     NotFound,
-    /// A plain delete wrote a delete marker, because the bucket has versioning by now: the next round finds the version.
+    /// A plain delete wrote a delete marker, because the bucket has versioning by now: the next
+    /// round finds the version.
     OnlyHidden,
     /// No other attempt helps, for a reason that is the item's own.
     Other,
@@ -234,7 +257,8 @@ pub enum Fault {
     /// A broken answer, or an error of the store's own: wait, and send the request again.
     #[error("S3 answered with an error of its own: {0}")]
     Unavailable(String),
-    /// An answer that cannot be true, such as one about a key that nobody asked for: send it again, believe nothing.
+    /// An answer that cannot be true, such as one about a key that nobody asked for: send it again,
+    /// believe nothing.
     #[error("the answer of S3 cannot be true: {0}")]
     Untrustworthy(String),
     /// The store does not know the token: begin again at the prefix.
@@ -243,14 +267,15 @@ pub enum Fault {
     /// The store rejected this request: a smaller one may be accepted.
     #[error("S3 rejected the request: {0}")]
     Malformed(String),
-    /// A missing permission, bucket or the like: no attempt helps until an operator changes something.
+    /// A missing permission, bucket or the like: no attempt helps until an operator changes
+    /// something.
     #[error("the bucket cannot be used: {0}")]
     Refused(String),
 }
 
 impl Fault {
-    /// The store's code, or the adapter's word for it: every text begins with the operation and the code, as in
-    /// `DeleteObjects: SlowDown (HTTP 503, ...)`.
+    /// The store's code, or the adapter's word for it: every text begins with the operation and the
+    /// code, as in `DeleteObjects: SlowDown (HTTP 503, ...)`.
     pub fn code(&self) -> &str {
         let (Self::Throttled(text)
         | Self::NoAnswer(text)

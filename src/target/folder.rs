@@ -2,7 +2,8 @@
 
 use super::template::{PLACEHOLDER, Target, TargetError, check_bucket, is_plain_segment};
 
-/// A folder in a bucket that has nothing to do with a user: where receipts go. Parsed from `s3://BUCKET/PREFIX/`.
+/// A folder in a bucket that has nothing to do with a user: where receipts go. Parsed from
+/// `s3://BUCKET/PREFIX/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Folder {
     bucket: String,
@@ -58,15 +59,19 @@ impl Folder {
         format!("{}{name}", self.prefix)
     }
 
-    /// Whether a folder of its own in here may be a user's folder of this target: an erasure would take it along.
+    /// Whether a folder of its own in here may be a user's folder of this target: an erasure would
+    /// take it along.
     pub(super) fn may_lie_in(&self, target: &Target) -> bool {
         let mine: Vec<&str> = self.prefix.split_terminator('/').collect();
         let theirs = target.segments();
         // One more: each erasure has a folder for its receipts, and may be called like a user.
-        let matches =
-            |(theirs, mine): (&String, Option<&str>)| mine.is_none_or(|mine| theirs == PLACEHOLDER || theirs == mine);
+        let matches = |(theirs, mine): (&String, Option<&str>)| {
+            mine.is_none_or(|mine| theirs == PLACEHOLDER || theirs == mine)
+        };
         let below_mine = mine.iter().map(|segment| Some(*segment)).chain([None]);
-        self.bucket == target.bucket() && theirs.len() <= mine.len() + 1 && theirs.iter().zip(below_mine).all(matches)
+        self.bucket == target.bucket()
+            && theirs.len() <= mine.len() + 1
+            && theirs.iter().zip(below_mine).all(matches)
     }
 }
 
@@ -85,8 +90,16 @@ mod tests {
             ("--table-s3", TargetError::AccessPoint),
             ("--use1-az4--x-s3", TargetError::DirectoryBucket),
         ] {
-            assert_eq!(Target::parse(&format!("s3://photos{end}/{{user_id}}/")), Err(error), "{end}");
-            assert_eq!(Folder::parse(&format!("s3://photos{end}/")), Err(FolderError::Bucket(error)), "{end}");
+            assert_eq!(
+                Target::parse(&format!("s3://photos{end}/{{user_id}}/")),
+                Err(error),
+                "{end}"
+            );
+            assert_eq!(
+                Folder::parse(&format!("s3://photos{end}/")),
+                Err(FolderError::Bucket(error)),
+                "{end}"
+            );
             assert!(Target::parse(&format!("s3://photos{end}1/{{user_id}}/")).is_ok(), "{end}");
         }
     }

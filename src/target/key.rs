@@ -31,7 +31,8 @@ impl Prefix {
         &self.text
     }
 
-    /// Takes a key that the store listed, if it lies in this folder. There is no other way to a [`Key`].
+    /// Takes a key that the store listed, if it lies in this folder. There is no other way to a
+    /// [`Key`].
     pub fn own(&self, key: String) -> Result<Key, OutsidePrefix> {
         if key.starts_with(&self.text) { Ok(Key(key.into())) } else { Err(OutsidePrefix) }
     }
@@ -48,7 +49,8 @@ impl fmt::Debug for Prefix {
 #[error("the store listed a key outside the user's prefix")]
 pub struct OutsidePrefix;
 
-/// The key of an object that was checked to lie under the user's prefix: the only thing that can be deleted.
+/// The key of an object that was checked to lie under the user's prefix: the only thing that can be
+/// deleted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);
 

@@ -14,13 +14,14 @@ use super::user::{UserId, hex};
 /// <https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>
 pub const MAX_TARGETS: usize = 100;
 
-/// All targets of the function, in the order in which they are erased: at least one, at most [`MAX_TARGETS`], none
-/// twice.
+/// All targets of the function, in the order in which they are erased: at least one, at most
+/// [`MAX_TARGETS`], none twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Targets {
     list: Vec<Target>,
     mark: String,
-    /// User ids that no user may have, because their folder would hold folders of others, or lie in one.
+    /// User ids that no user may have, because their folder would hold folders of others, or lie in
+    /// one.
     reserved: BTreeSet<String>,
 }
 
@@ -31,7 +32,9 @@ impl Targets {
         let mut faults = Vec::new();
         for entry in text.split(',').map(str::trim) {
             match Target::parse(entry) {
-                Ok(target) if list.contains(&target) => faults.push(format!("\"{entry}\" is listed twice")),
+                Ok(target) if list.contains(&target) => {
+                    faults.push(format!("\"{entry}\" is listed twice"))
+                }
                 Ok(target) => list.push(target),
                 Err(error) => faults.push(format!("\"{entry}\": {error}")),
             }
@@ -58,12 +61,14 @@ impl Targets {
         &self.list
     }
 
-    /// The first target, if there is one, whose erasures could take along what stands in this folder.
+    /// The first target, if there is one, whose erasures could take along what stands in this
+    /// folder.
     pub fn first_around(&self, folder: &Folder) -> Option<&Target> {
         self.list.iter().find(|target| folder.may_lie_in(target))
     }
 
-    /// Whether this id is a fixed folder of another target: its user's folder would hold those of others, or lie in one.
+    /// Whether this id is a fixed folder of another target: its user's folder would hold those of
+    /// others, or lie in one.
     pub fn reserves(&self, user: &UserId) -> bool {
         self.reserved.contains(user.as_str())
     }

@@ -7,7 +7,8 @@ use super::user::{MAX_USER_ID_BYTES, UserId};
 
 pub(super) const PLACEHOLDER: &str = "{user_id}";
 
-/// Where users' files are: a bucket, and a prefix with a place for the user id. Parsed from `s3://BUCKET/PREFIX`.
+/// Where users' files are: a bucket, and a prefix with a place for the user id. Parsed from
+/// `s3://BUCKET/PREFIX`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     bucket: String,
@@ -24,12 +25,17 @@ pub enum TargetError {
     #[error("expected s3://BUCKET/PREFIX")]
     Scheme,
     /// The bucket's name breaks S3's rules.
-    #[error("the bucket's name is not 3 to 63 of a-z 0-9 . - beginning and ending with a letter or digit")]
+    #[error(
+        "the bucket's name is not 3 to 63 of a-z 0-9 . - beginning and ending with a letter or digit"
+    )]
     Bucket,
     /// A directory bucket, whose listings have no order and which this function does not know yet.
-    #[error("directory buckets (--x-s3) are not supported: their listings have no order and their uploads other rules")]
+    #[error(
+        "directory buckets (--x-s3) are not supported: their listings have no order and their uploads other rules"
+    )]
     DirectoryBucket,
-    /// Another name of a bucket: an alias, or the ARN of an access point. Or the name of a table bucket.
+    /// Another name of a bucket: an alias, or the ARN of an access point. Or the name of a table
+    /// bucket.
     #[error(
         "access points and table buckets (ARNs, and names that end in -s3alias, --ol-s3, --op-s3, --xa-s3, .mrap or \
          --table-s3) are not supported: the same bucket under two names escapes the checks between targets; name the \
@@ -43,7 +49,9 @@ pub enum TargetError {
     #[error("the prefix has an unknown placeholder: expected {PLACEHOLDER} and no other")]
     UnknownPlaceholder,
     /// The placeholder is missing, repeated, or only part of a path segment.
-    #[error("expected {PLACEHOLDER} exactly once in the prefix, as a whole path segment followed by /")]
+    #[error(
+        "expected {PLACEHOLDER} exactly once in the prefix, as a whole path segment followed by /"
+    )]
     Placeholder,
     /// The prefix does not end in `/`, so it could match more than the user's folder.
     #[error("expected a prefix that ends in /")]
@@ -108,9 +116,11 @@ impl Target {
         self.template().trim_end_matches('/').split('/').map(str::to_owned).collect()
     }
 
-    /// The user id, if there is one, whose folder here holds folders of *other* users in `inner`, or a part of one.
+    /// The user id, if there is one, whose folder here holds folders of *other* users in `inner`,
+    /// or a part of one.
     ///
-    /// With `s3://b/{user_id}/` beside `s3://b/users/{user_id}/`, the user called `users` would own everybody.
+    /// With `s3://b/{user_id}/` beside `s3://b/users/{user_id}/`, the user called `users` would own
+    /// everybody.
     pub(super) fn id_that_covers(&self, inner: &Self) -> Option<String> {
         if self.bucket != inner.bucket {
             return None;
@@ -153,7 +163,8 @@ fn is_bucket_name(name: &str) -> bool {
 /// A bucket by its own name: not a directory bucket, and no other name of a bucket.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
 pub(super) fn check_bucket(name: &str) -> Result<(), TargetError> {
-    // Of access points: for buckets, Object Lambda, Outposts, directory buckets and many regions. And of table buckets.
+    // Of access points: for buckets, Object Lambda, Outposts, directory buckets and many regions.
+    // And of table buckets.
     const ALIASES: [&str; 6] = ["-s3alias", "--ol-s3", "--op-s3", "--xa-s3", ".mrap", "--table-s3"];
     if name.starts_with("arn:") || ALIASES.into_iter().any(|alias| name.ends_with(alias)) {
         return Err(TargetError::AccessPoint);
@@ -167,11 +178,13 @@ pub(super) fn check_bucket(name: &str) -> Result<(), TargetError> {
 
 /// Whether a text in braces is a name, but not that of the placeholder.
 fn has_unknown_placeholder(template: &str) -> bool {
-    let names = template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name);
+    let names =
+        template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name);
     let is_name = |name: &&str| !name.is_empty() && !name.contains(['/', '{']);
     names.filter(is_name).any(|name| name != "user_id")
 }
 
 pub(super) fn is_plain_segment(segment: &str) -> bool {
-    !matches!(segment, "" | "." | "..") && !segment.contains(|c: char| c == '{' || c == '}' || c.is_control())
+    !matches!(segment, "" | "." | "..")
+        && !segment.contains(|c: char| c == '{' || c == '}' || c.is_control())
 }

@@ -31,7 +31,8 @@ pub enum UserIdError {
 }
 
 impl UserId {
-    /// Takes a text that is a safe path segment by itself; everything else is refused, nothing is mended.
+    /// Takes a text that is a safe path segment by itself; everything else is refused, nothing is
+    /// mended.
     pub fn parse(text: &str) -> Result<Self, UserIdError> {
         if text.is_empty() || text.len() > MAX_USER_ID_BYTES {
             return Err(UserIdError::Length(text.len()));
@@ -58,7 +59,8 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// A narrower rule for user ids: a regular expression for the whole id, which can refuse but not allow.
+/// A narrower rule for user ids: a regular expression for the whole id, which can refuse but not
+/// allow.
 #[derive(Debug, Clone)]
 pub struct UserIdPattern(Regex);
 
@@ -93,7 +95,8 @@ impl HashKey {
 
     /// What receipts and logs call this user: the HMAC-SHA256 of the id, as 64 hexadecimal digits.
     pub fn hash(&self, user: &UserId) -> String {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes()).expect("HMAC takes keys of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes())
+            .expect("HMAC takes keys of any length");
         mac.update(user.0.as_bytes());
         hex(&mac.finalize().into_bytes())
     }

@@ -19,7 +19,8 @@ fn one_part() -> Answer {
 /// The failures of one upload as (code, kind), and how many requests it took.
 async fn abort(script: Vec<Answer>) -> Result<(u64, Vec<(String, FailureKind)>), Fault> {
     let server = Server::start(script);
-    let deletion = server.s3().delete(&prefix(), &with_ids(Kind::Uploads, &[("u1/a", "up1")]), LIMIT).await;
+    let deletion =
+        server.s3().delete(&prefix(), &with_ids(Kind::Uploads, &[("u1/a", "up1")]), LIMIT).await;
     server.requests();
     let deletion = deletion?;
     let failures = deletion.failures.into_iter().map(|f| (f.code, f.kind)).collect();
@@ -54,7 +55,8 @@ async fn an_upload_is_gone_when_it_was_aborted_and_nothing_is_left_of_it() {
 }
 
 #[tokio::test]
-async fn an_upload_that_is_not_found_is_aborted_under_the_other_reading_of_its_key_and_of_no_other() {
+async fn an_upload_that_is_not_found_is_aborted_under_the_other_reading_of_its_key_and_of_no_other()
+{
     for (listed, encoding, first, second) in [
         // Encoded without saying so, and not encoded although it says so.
         ("u1/My%20Photo.jpg", "", "u1/My%2520Photo.jpg", "u1/My%20Photo.jpg"),
@@ -64,19 +66,35 @@ async fn an_upload_that_is_not_found_is_aborted_under_the_other_reading_of_its_k
             "<ListMultipartUploadsResult>{encoding}<IsTruncated>false</IsTruncated>\
              <Upload><Key>{listed}</Key><UploadId>up1</UploadId></Upload></ListMultipartUploadsResult>"
         );
-        let script = vec![full(&page), error(404, "NoSuchUpload"), Answer::Headers(""), error(404, "NoSuchUpload")];
+        let script = vec![
+            full(&page),
+            error(404, "NoSuchUpload"),
+            Answer::Headers(""),
+            error(404, "NoSuchUpload"),
+        ];
         let server = Server::start(script);
         let s3 = server.s3();
         let entry = s3.list(&prefix(), Kind::Uploads, None, LIMIT).await.unwrap().entries.remove(0);
         let own = |key: String| prefix().own(key).unwrap();
         let other_key = entry.other_key.map(own);
-        let Item { last_modified, bytes, .. } = with_ids(Kind::Uploads, &[("u1/a", "up1")]).remove(0);
-        let item = Item { kind: entry.kind, key: own(entry.key), other_key, id: entry.id, bytes, last_modified };
+        let Item { last_modified, bytes, .. } =
+            with_ids(Kind::Uploads, &[("u1/a", "up1")]).remove(0);
+        let item = Item {
+            kind: entry.kind,
+            key: own(entry.key),
+            other_key,
+            id: entry.id,
+            bytes,
+            last_modified,
+        };
         let deletion = s3.delete(&prefix(), &[item], LIMIT).await.unwrap();
         assert_eq!((deletion.requests, deletion.failures), (3, vec![]));
         let requests = server.requests();
         for (request, key) in requests[1..].iter().zip([first, second, second]) {
-            assert!(request.split(' ').nth(1).unwrap().starts_with(&format!("/photos/{key}?")), "{request}");
+            assert!(
+                request.split(' ').nth(1).unwrap().starts_with(&format!("/photos/{key}?")),
+                "{request}"
+            );
         }
     }
 }
@@ -89,11 +107,15 @@ async fn where_the_parts_may_not_be_listed_all_uploads_are_aborted_and_nothing_i
     });
     let uploads: Vec<_> = (0..20).map(|number| format!("u1/{number}")).collect();
     let uploads: Vec<_> = uploads.iter().map(|key| (key.as_str(), "up1")).collect();
-    let fault = server.s3().delete(&prefix(), &with_ids(Kind::Uploads, &uploads), LIMIT).await.unwrap_err();
+    let fault =
+        server.s3().delete(&prefix(), &with_ids(Kind::Uploads, &uploads), LIMIT).await.unwrap_err();
     for part in ["s3:ListMultipartUploadParts", "kms:Decrypt"] {
         assert!(matches!(&fault, Fault::Refused(text) if text.contains(part)), "{fault}");
     }
-    assert_eq!(server.requests().iter().filter(|request| request.starts_with("DELETE")).count(), 20);
+    assert_eq!(
+        server.requests().iter().filter(|request| request.starts_with("DELETE")).count(),
+        20
+    );
 }
 
 #[tokio::test]
@@ -121,21 +143,29 @@ async fn an_upload_that_was_aborted_is_reported_although_another_has_a_fault() {
     });
     let uploads = with_ids(Kind::Uploads, &[("u1/a", "up1"), ("u1/b", "up2")]);
     let deletion = server.s3().delete(&prefix(), &uploads, LIMIT).await.unwrap();
-    let failures: Vec<_> = deletion.failures.iter().map(|f| (f.index, f.code.as_str(), f.kind)).collect();
-    assert_eq!((deletion.requests, failures), (3, vec![(1, "NoSuchBucket", FailureKind::Transient)]));
+    let failures: Vec<_> =
+        deletion.failures.iter().map(|f| (f.index, f.code.as_str(), f.kind)).collect();
+    assert_eq!(
+        (deletion.requests, failures),
+        (3, vec![(1, "NoSuchBucket", FailureKind::Transient)])
+    );
     assert_eq!(server.requests().len(), 3);
 }
 
 #[tokio::test]
 async fn uploads_of_one_key_are_told_apart_by_their_ids() {
     let server = Server::answering(|request| match request {
-        abort if abort.starts_with("DELETE") && abort.contains("uploadId=up%261") => Answer::Headers(""),
+        abort if abort.starts_with("DELETE") && abort.contains("uploadId=up%261") => {
+            Answer::Headers("")
+        }
         abort if abort.starts_with("DELETE") => error(403, "AccessDenied"),
         _ => one_part(),
     });
-    let uploads = with_ids(Kind::Uploads, &[("u1/a\u{1}", "up2"), ("u1/a\u{1}", "up&1"), ("u1/b", "up2")]);
+    let uploads =
+        with_ids(Kind::Uploads, &[("u1/a\u{1}", "up2"), ("u1/a\u{1}", "up&1"), ("u1/b", "up2")]);
     let deletion = server.s3().delete(&prefix(), &uploads, LIMIT).await.unwrap();
-    let mut failures: Vec<_> = deletion.failures.iter().map(|f| (f.index, f.code.as_str())).collect();
+    let mut failures: Vec<_> =
+        deletion.failures.iter().map(|f| (f.index, f.code.as_str())).collect();
     failures.sort_unstable();
     assert_eq!(failures, [(0, "AccessDenied"), (1, "PartsLeft"), (2, "AccessDenied")]);
     let requests = server.requests();
@@ -157,13 +187,19 @@ async fn what_goes_one_by_one_leaves_time_to_report_and_what_there_was_none_for_
         (server.s3(), prefix(), items(&["u1/\u{1}"]), with_ids(Kind::Uploads, &uploads));
     let objects = s3.delete(&prefix, &object, limit);
     let both = Box::pin(join(s3.delete(&prefix, &uploads, limit), objects));
-    // Half of the limit, so that what was done can still be reported: that timer goes off before the one of the whole,
-    // however slow the machine is.
+    // Half of the limit, so that what was done can still be reported: that timer goes off before
+    // the one of the whole, however slow the machine is.
     let (deletion, object) = timeout(limit, both).await.expect("they end before their limit");
     let (deletion, object) = (deletion.unwrap(), object.unwrap());
     assert_eq!((server.requests().len(), deletion.requests, object.requests), (9, 8, 1));
     assert_eq!(object.failures[0].code, "NoAnswerInTime");
-    let count = |code| deletion.failures.iter().filter(|f| f.code == code && f.kind == FailureKind::Transient).count();
+    let count = |code| {
+        deletion
+            .failures
+            .iter()
+            .filter(|f| f.code == code && f.kind == FailureKind::Transient)
+            .count()
+    };
     assert_eq!((count("NoAnswerInTime"), count("NotAsked")), (8, 12));
 }
 
@@ -172,7 +208,10 @@ async fn a_server_that_hangs_costs_no_more_than_the_limit() {
     let server = Server::start((0..6).map(|_| Answer::Hang).collect());
     let (s3, limit) = (server.s3(), Duration::from_millis(200));
     for kind in [Kind::Objects, Kind::Versions, Kind::Uploads] {
-        assert!(matches!(in_time(s3.list(&prefix(), kind, None, limit)).await, Err(Fault::NoAnswer(_))));
+        assert!(matches!(
+            in_time(s3.list(&prefix(), kind, None, limit)).await,
+            Err(Fault::NoAnswer(_))
+        ));
     }
     assert!(matches!(in_time(s3.is_versioned(&prefix(), limit)).await, Err(Fault::NoAnswer(_))));
     let batch = in_time(s3.delete(&prefix(), &items(&["u1/a", "u1/b"]), limit)).await;

@@ -14,7 +14,8 @@ async fn delete(answer: Answer, items: &[Item]) -> Result<Vec<Failure>, Fault> {
     server.requests();
     let deletion = deletion?;
     assert_eq!(deletion.requests, 1);
-    let mut failures: Vec<_> = deletion.failures.into_iter().map(|f| (f.index, f.code, f.kind)).collect();
+    let mut failures: Vec<_> =
+        deletion.failures.into_iter().map(|f| (f.index, f.code, f.kind)).collect();
     failures.sort_by_key(|(index, ..)| *index);
     Ok(failures)
 }
@@ -34,8 +35,16 @@ async fn errors_inside_a_200_are_read_key_by_key() {
          <Error><Key>u1/news</Key><Code>CodeOf2030</Code></Error>\
          <Error><Key>u1/odd</Key><Code>no code: u1/odd</Code></Error></DeleteResult>",
     );
-    let keys =
-        ["u1/gone", "u1/slow", "u1/internal", "u1/denied", "u1/never-there", "u1/news", "u1/unmentioned", "u1/odd"];
+    let keys = [
+        "u1/gone",
+        "u1/slow",
+        "u1/internal",
+        "u1/denied",
+        "u1/never-there",
+        "u1/news",
+        "u1/unmentioned",
+        "u1/odd",
+    ];
     let expected = failures([
         (1, "SlowDown", FailureKind::Throttled),
         (2, "InternalError", FailureKind::Throttled),
@@ -56,7 +65,9 @@ async fn an_answer_about_other_keys_is_a_failed_batch() {
         "<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Error><Code>AccessDenied</Code></Error></DeleteResult>",
         "<DeleteResult><Deleted><VersionId>1</VersionId></Deleted></DeleteResult>",
     ] {
-        for items in [items(&["u1/a", "u1/b"]), with_ids(Kind::Versions, &[("u1/a", "1"), ("u1/b", "1")])] {
+        for items in
+            [items(&["u1/a", "u1/b"]), with_ids(Kind::Versions, &[("u1/a", "1"), ("u1/b", "1")])]
+        {
             let answer = delete(full(body), &items).await;
             assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{body}: {answer:?}");
         }
@@ -74,8 +85,10 @@ async fn many_versions_of_one_key_are_told_apart_by_their_ids() {
          <Error><Key>u1/b</Key><VersionId>v3</VersionId><Code>NoSuchKey</Code></Error></DeleteResult>",
     );
     let versions = [("u1/a", "v1"), ("u1/a", "v2"), ("u1/a", "v3"), ("u1/a", "null")];
-    let versions =
-        with_ids(Kind::Versions, &[&versions[..], &[("u1/b", "v1"), ("u1/b", "v2"), ("u1/b", "v3")]].concat());
+    let versions = with_ids(
+        Kind::Versions,
+        &[&versions[..], &[("u1/b", "v1"), ("u1/b", "v2"), ("u1/b", "v3")]].concat(),
+    );
     let expected = failures([
         (1, "AccessDenied", FailureKind::Denied),
         (2, "NoSuchVersion", FailureKind::NotFound),
@@ -88,8 +101,12 @@ async fn many_versions_of_one_key_are_told_apart_by_their_ids() {
 
 #[tokio::test]
 async fn an_answer_without_a_version_id_is_about_a_key_that_was_asked_once() {
-    let deleted = |rest: &str| full(&format!("<DeleteResult><Deleted><Key>u1/a</Key>{rest}</Deleted></DeleteResult>"));
-    let failed = || full("<DeleteResult><Error><Key>u1/a</Key><Code>AccessDenied</Code></Error></DeleteResult>");
+    let deleted = |rest: &str| {
+        full(&format!("<DeleteResult><Deleted><Key>u1/a</Key>{rest}</Deleted></DeleteResult>"))
+    };
+    let failed = || {
+        full("<DeleteResult><Error><Key>u1/a</Key><Code>AccessDenied</Code></Error></DeleteResult>")
+    };
     let once = with_ids(Kind::Versions, &[("u1/a", "v1")]);
     assert_eq!(delete(deleted(""), &once).await, Ok(vec![]));
     let denied = failures([(0, "AccessDenied", FailureKind::Denied)]);
@@ -100,7 +117,11 @@ async fn an_answer_without_a_version_id_is_about_a_key_that_was_asked_once() {
         assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{answer:?}");
     }
     // An id that was not asked for: a store that ignored ours, and has only added a delete marker.
-    let marker = |id| format!("<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{id}</DeleteMarkerVersionId>");
+    let marker = |id| {
+        format!(
+            "<DeleteMarker>true</DeleteMarker><DeleteMarkerVersionId>{id}</DeleteMarkerVersionId>"
+        )
+    };
     for rest in ["<VersionId>v3</VersionId>".to_owned(), marker("v3")] {
         let answer = delete(deleted(&rest), &once).await;
         assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{rest}: {answer:?}");
@@ -126,7 +147,10 @@ async fn an_object_that_is_only_hidden_by_a_delete_marker_is_not_gone() {
     let expected = failures([(0, "OnlyHidden", FailureKind::OnlyHidden)]);
     assert_eq!(delete(hidden(), &items(&["u1/\u{1}"])).await, Ok(expected));
     // A delete marker that was itself deleted is told in the same words.
-    assert_eq!(delete(hidden(), &with_ids(Kind::DeleteMarkers, &[("u1/\u{1}", "m1")])).await, Ok(vec![]));
+    assert_eq!(
+        delete(hidden(), &with_ids(Kind::DeleteMarkers, &[("u1/\u{1}", "m1")])).await,
+        Ok(vec![])
+    );
 }
 
 #[tokio::test]
@@ -141,7 +165,11 @@ async fn failed_requests_are_sorted_by_what_to_do_about_them() {
         ("503 SlowDown", error(503, "SlowDown"), throttled),
         ("503 without a body", Answer::Full(503, String::new()), throttled),
         ("200 with SlowDown as its root", full("<Error><Code>SlowDown</Code></Error>"), throttled),
-        ("200 with InternalError as its root", full("<Error><Code>InternalError</Code></Error>"), unavailable),
+        (
+            "200 with InternalError as its root",
+            full("<Error><Code>InternalError</Code></Error>"),
+            unavailable,
+        ),
         ("500", error(500, "InternalError"), unavailable),
         ("502 of a proxy", Answer::Full(502, "<html>Bad gateway</html>".to_owned()), unavailable),
         ("400 RequestTimeout", error(400, "RequestTimeout"), unavailable),
@@ -182,8 +210,12 @@ async fn a_missing_permission_is_that_of_what_was_deleted() {
 async fn a_body_that_ends_too_early_confirms_nothing_that_it_does_not_name() {
     let half = r#"<?xml version="1.0"?><DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted>"#;
     match delete(Answer::Full(200, half.to_owned()), &items(&["u1/a", "u1/b"])).await {
-        Ok(failures) => assert_eq!(failures, [(1, "Unanswered".to_owned(), FailureKind::Transient)]),
-        Err(fault) => assert!(matches!(fault, Fault::Unavailable(_) | Fault::Untrustworthy(_)), "{fault:?}"),
+        Ok(failures) => {
+            assert_eq!(failures, [(1, "Unanswered".to_owned(), FailureKind::Transient)])
+        }
+        Err(fault) => {
+            assert!(matches!(fault, Fault::Unavailable(_) | Fault::Untrustworthy(_)), "{fault:?}")
+        }
     }
 }
 
@@ -199,19 +231,31 @@ async fn an_answer_is_taken_as_a_whole_or_not_at_all() {
         ("an element in a key", "DeleteResult", deleted("u1/b<a/>")),
         ("a comment in a key", "DeleteResult", deleted("u1/b<!-- -->")),
         ("an element that is not closed", "DeleteResult", "<Deleted><Key>u1/b</Key>".to_owned()),
-        ("an element that is closed by another", "DeleteResult", "<Deleted><Key>u1/b</Deleted></Key>".to_owned()),
-        ("neither true nor false", "DeleteResult", "<Deleted><DeleteMarker>1</DeleteMarker></Deleted>".to_owned()),
+        (
+            "an element that is closed by another",
+            "DeleteResult",
+            "<Deleted><Key>u1/b</Deleted></Key>".to_owned(),
+        ),
+        (
+            "neither true nor false",
+            "DeleteResult",
+            "<Deleted><DeleteMarker>1</DeleteMarker></Deleted>".to_owned(),
+        ),
         ("another answer", "ListBucketResult", deleted("u1/b")),
         ("a page of a proxy", "html", deleted("u1/b")),
     ] {
         let answer = full(&format!("<{root}>{first}{rest}</{root}>"));
         let fault = delete(answer, &items(&asked)).await;
-        assert!(matches!(fault, Err(Fault::Unavailable(_) | Fault::Untrustworthy(_))), "{name}: {fault:?}");
+        assert!(
+            matches!(fault, Err(Fault::Unavailable(_) | Fault::Untrustworthy(_))),
+            "{name}: {fault:?}"
+        );
     }
     let empty = delete(Answer::Full(200, String::new()), &items(&asked)).await;
     assert!(matches!(empty, Err(Fault::Unavailable(_))), "{empty:?}");
     // Elements of another name space, and those that nobody knows yet.
-    let others = "<x:Deleted xmlns:x=\"u\"><x:Key>u1/b</x:Key></x:Deleted><New><Key>u1/b</Key></New>";
+    let others =
+        "<x:Deleted xmlns:x=\"u\"><x:Key>u1/b</x:Key></x:Deleted><New><Key>u1/b</Key></New>";
     let answer = full(&format!("<DeleteResult>{first}{others}</DeleteResult>"));
     let expected = failures([(1, "Unanswered", FailureKind::Transient)]);
     assert_eq!(delete(answer, &items(&asked)).await, Ok(expected));
@@ -221,13 +265,21 @@ async fn an_answer_is_taken_as_a_whole_or_not_at_all() {
 async fn an_error_in_an_answer_of_200_is_told_with_its_request_id() {
     let answer = "<Error><Code>SlowDown</Code><Message>u1/secret</Message></Error>";
     let fault = delete(full(answer), &items(&["u1/a"])).await.unwrap_err();
-    assert_eq!(fault, Fault::Throttled("DeleteObjects: SlowDown (HTTP 200, request id REQ1)".to_owned()));
-    let answer = "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
+    assert_eq!(
+        fault,
+        Fault::Throttled("DeleteObjects: SlowDown (HTTP 200, request id REQ1)".to_owned())
+    );
+    let answer =
+        "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
     let fault = delete(full(answer), &items(&["u1/key"])).await.unwrap_err();
-    let told = "DeleteObjects: SlowDown (HTTP 200, request id REQ1): Please reduce your request rate.";
+    let told =
+        "DeleteObjects: SlowDown (HTTP 200, request id REQ1): Please reduce your request rate.";
     assert_eq!(fault, Fault::Throttled(told.to_owned()));
     let fault = delete(full("<Error/>"), &items(&["u1/a"])).await.unwrap_err();
-    assert_eq!(fault, Fault::Unavailable("DeleteObjects: NoCode (HTTP 200, request id REQ1)".to_owned()));
+    assert_eq!(
+        fault,
+        Fault::Unavailable("DeleteObjects: NoCode (HTTP 200, request id REQ1)".to_owned())
+    );
 }
 
 #[tokio::test]
@@ -243,17 +295,35 @@ async fn requests_carry_keys_and_ids_as_they_are() {
     s3.delete(&prefix(), &with_ids(Kind::Versions, &[("u1/\u{1f}c", "v&1")]), LIMIT).await.unwrap();
     let requests = server.requests();
     for batch in [&requests[0], &requests[2]] {
-        assert!(batch.starts_with("POST /photos") && batch.contains("x-amz-checksum-crc32"), "{batch}");
+        assert!(
+            batch.starts_with("POST /photos") && batch.contains("x-amz-checksum-crc32"),
+            "{batch}"
+        );
     }
-    assert!(requests[0].contains("<Key>u1/b&#xD;&lt;&amp;&gt;&apos;&quot; </Key>"), "{}", requests[0]);
-    assert!(!requests[0].contains("VersionId"), "no version ids for a bucket without versions: {}", requests[0]);
-    assert!(requests[1].starts_with("DELETE /photos/u1/%1Fc?x-id=DeleteObject "), "{}", requests[1]);
+    assert!(
+        requests[0].contains("<Key>u1/b&#xD;&lt;&amp;&gt;&apos;&quot; </Key>"),
+        "{}",
+        requests[0]
+    );
+    assert!(
+        !requests[0].contains("VersionId"),
+        "no version ids for a bucket without versions: {}",
+        requests[0]
+    );
+    assert!(
+        requests[1].starts_with("DELETE /photos/u1/%1Fc?x-id=DeleteObject "),
+        "{}",
+        requests[1]
+    );
     for id in ["v&amp;1", "null"] {
         let object = format!("<Key>u1/a</Key><VersionId>{id}</VersionId>");
         assert!(requests[2].contains(&object), "{object} is missing in: {}", requests[2]);
     }
     let line = requests[3].lines().next().unwrap();
-    assert!(line.starts_with("DELETE /photos/u1/%1Fc?") && line.contains("versionId=v%261"), "{line}");
+    assert!(
+        line.starts_with("DELETE /photos/u1/%1Fc?") && line.contains("versionId=v%261"),
+        "{line}"
+    );
     for request in &requests {
         assert!(!request.contains("x-amz-bypass-governance-retention"), "{request}");
     }
@@ -284,7 +354,10 @@ async fn dot_segments_are_taken_literally_and_stay_out_of_urls_where_they_can() 
     let deletion = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
     assert_eq!((deletion.requests, deletion.failures), (2, vec![]));
     let requests = server.requests();
-    assert!(requests[0].starts_with("POST /photos") && requests[0].contains("<Key>u1/../u10/x</Key>"), "{requests:?}");
+    assert!(
+        requests[0].starts_with("POST /photos") && requests[0].contains("<Key>u1/../u10/x</Key>"),
+        "{requests:?}"
+    );
     assert!(requests[1].starts_with("DELETE /photos/u1/%01/../../u10/x?"), "{requests:?}");
 }
 
@@ -296,9 +369,9 @@ async fn a_refusal_that_holds_for_all_keys_is_not_blamed_on_one() {
 
 #[tokio::test]
 async fn what_is_confirmed_is_reported_whatever_becomes_of_a_request_of_its_own() {
-    let deleted = "<DeleteResult><Deleted><Key>u1/a</Key><VersionId>v1</VersionId></Deleted></DeleteResult>";
-    let denied =
-        "<DeleteResult><Error><Key>u1/a</Key><VersionId>v1</VersionId><Code>AccessDenied</Code></Error></DeleteResult>";
+    let deleted =
+        "<DeleteResult><Deleted><Key>u1/a</Key><VersionId>v1</VersionId></Deleted></DeleteResult>";
+    let denied = "<DeleteResult><Error><Key>u1/a</Key><VersionId>v1</VersionId><Code>AccessDenied</Code></Error></DeleteResult>";
     let versions = with_ids(Kind::Versions, &[("u1/a", "v1"), ("u1/\u{1}", "v1")]);
     for (single, code) in [
         (Answer::Headers("x-amz-version-id: m1\r\n"), "OtherVersion"),
@@ -307,7 +380,8 @@ async fn what_is_confirmed_is_reported_whatever_becomes_of_a_request_of_its_own(
     ] {
         let server = Server::start(vec![full(deleted), single]);
         let deletion = server.s3().delete(&prefix(), &versions, LIMIT).await.unwrap();
-        let failures: Vec<_> = deletion.failures.iter().map(|f| (f.index, f.code.as_str(), f.kind)).collect();
+        let failures: Vec<_> =
+            deletion.failures.iter().map(|f| (f.index, f.code.as_str(), f.kind)).collect();
         assert_eq!((deletion.requests, failures), (2, vec![(1, code, FailureKind::Transient)]));
         server.requests();
     }
@@ -321,12 +395,20 @@ async fn what_is_confirmed_is_reported_whatever_becomes_of_a_request_of_its_own(
 #[tokio::test]
 async fn behind_a_fault_nothing_more_is_asked() {
     let server = Server::answering(|request| match request {
-        batch if batch.starts_with("POST") => full("<DeleteResult><Deleted><Key>u1/a</Key></Deleted></DeleteResult>"),
+        batch if batch.starts_with("POST") => {
+            full("<DeleteResult><Deleted><Key>u1/a</Key></Deleted></DeleteResult>")
+        }
         _ => error(404, "NoSuchBucket"),
     });
     let keys: Vec<_> = ["u1/a"].into_iter().chain(std::iter::repeat_n("u1/\u{1}", 20)).collect();
     let deletion = server.s3().delete(&prefix(), &items(&keys), LIMIT).await.unwrap();
-    let count = |code| deletion.failures.iter().filter(|f| f.code == code && f.kind == FailureKind::Transient).count();
+    let count = |code| {
+        deletion
+            .failures
+            .iter()
+            .filter(|f| f.code == code && f.kind == FailureKind::Transient)
+            .count()
+    };
     assert_eq!((count("NoSuchBucket"), count("NotAsked"), deletion.failures.len()), (8, 12, 20));
     assert_eq!((server.requests().len(), deletion.requests), (9, 9));
 }
@@ -334,7 +416,9 @@ async fn behind_a_fault_nothing_more_is_asked() {
 #[tokio::test]
 async fn keys_that_xml_cannot_carry_go_one_by_one() {
     let server = Server::start(vec![
-        full("<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted><Key>u1/\tb</Key></Deleted></DeleteResult>"),
+        full(
+            "<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted><Key>u1/\tb</Key></Deleted></DeleteResult>",
+        ),
         Answer::Headers(""),
         error(403, "AccessDenied"),
         error(503, "SlowDown"),
@@ -346,10 +430,16 @@ async fn keys_that_xml_cannot_carry_go_one_by_one() {
     let mut codes: Vec<_> = deletion.failures.iter().map(|f| (f.code.as_str(), f.kind)).collect();
     codes.sort_unstable_by_key(|(code, _)| *code);
     let missing = ("NoSuchKey", FailureKind::NotFound);
-    assert_eq!(codes, [("AccessDenied", FailureKind::Denied), missing, ("SlowDown", FailureKind::Throttled)]);
+    assert_eq!(
+        codes,
+        [("AccessDenied", FailureKind::Denied), missing, ("SlowDown", FailureKind::Throttled)]
+    );
     let requests = server.requests();
     assert!(!requests[0].contains('\u{1}'), "{}", requests[0]);
-    assert!(requests[1..].iter().all(|request| request.starts_with("DELETE /photos/u1/%01?")), "{requests:?}");
+    assert!(
+        requests[1..].iter().all(|request| request.starts_with("DELETE /photos/u1/%01?")),
+        "{requests:?}"
+    );
 }
 
 #[tokio::test]

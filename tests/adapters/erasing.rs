@@ -17,9 +17,9 @@ fn server(script: Vec<Answer>) -> Server {
     let mut script = script.into_iter();
     Server::answering(move |request| match request.lines().next().unwrap_or_default() {
         line if line.contains("?versioning") => full("<VersioningConfiguration/>"),
-        line if line.contains("?uploads") => {
-            full("<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>")
-        }
+        line if line.contains("?uploads") => full(
+            "<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>",
+        ),
         _ => script.next().expect("an answer is left in the script"),
     })
 }
@@ -28,22 +28,37 @@ fn server(script: Vec<Answer>) -> Server {
 async fn a_batch_that_is_throttled_once_is_sent_again_and_one_that_is_throttled_twice_in_halves() {
     let keys: Vec<String> = (0..1_000).map(|number| format!("u1/{number:04}")).collect();
     let page = |keys: &[String]| {
-        let contents: String = keys.iter().map(|key| format!("<Contents><Key>{key}</Key></Contents>")).collect();
-        full(&format!("<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"))
+        let contents: String =
+            keys.iter().map(|key| format!("<Contents><Key>{key}</Key></Contents>")).collect();
+        full(&format!(
+            "<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>"
+        ))
     };
     let deleted = |keys: &[String]| {
-        let deleted: String = keys.iter().map(|key| format!("<Deleted><Key>{key}</Key></Deleted>")).collect();
+        let deleted: String =
+            keys.iter().map(|key| format!("<Deleted><Key>{key}</Key></Deleted>")).collect();
         full(&format!("<DeleteResult>{deleted}</DeleteResult>"))
     };
     let (first, second) = keys.split_at(500);
     let slow = error(503, "SlowDown");
     let slow_again = error(503, "SlowDown");
-    let server = server(vec![page(&keys), slow, slow_again, deleted(first), deleted(second), page(&[])]);
-    let (targets, user) = (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
-    let (pace, counters) = (Pace::new(NonZeroU32::new(3_500), NonZeroU32::MIN, 1), Counters::default());
+    let server =
+        server(vec![page(&keys), slow, slow_again, deleted(first), deleted(second), page(&[])]);
+    let (targets, user) =
+        (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
+    let (pace, counters) =
+        (Pace::new(NonZeroU32::new(3_500), NonZeroU32::MIN, 1), Counters::default());
     let stop = Instant::now() + LIMIT;
-    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects: None, started_at: None, stop };
-    let report = Box::pin(Eraser(server.s3()).work(&pace, &counters, job, &mut Bookmark::default())).await;
+    let job = Job {
+        targets: &targets,
+        user: &user,
+        erase_before: None,
+        max_objects: None,
+        started_at: None,
+        stop,
+    };
+    let report =
+        Box::pin(Eraser(server.s3()).work(&pace, &counters, job, &mut Bookmark::default())).await;
     assert_eq!(report.end, End::Erased);
     let hop = counters.hop();
     assert_eq!((hop.throttles, hop.retries), (2, 3));

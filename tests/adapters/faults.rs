@@ -13,8 +13,12 @@ const SHORT: Duration = Duration::from_millis(100);
 #[tokio::test]
 async fn a_request_without_an_answer_ends_at_its_limit_and_says_so() {
     let server = Server::start(vec![Answer::Hang, Answer::Hang]);
-    let listed = in_time(server.reader().list(&prefix(), Kind::Objects, None, SHORT)).await.unwrap_err();
-    assert!(matches!(&listed, Fault::NoAnswer(text) if text.starts_with("ListObjectsV2: NoAnswerInTime")), "{listed}");
+    let listed =
+        in_time(server.reader().list(&prefix(), Kind::Objects, None, SHORT)).await.unwrap_err();
+    assert!(
+        matches!(&listed, Fault::NoAnswer(text) if text.starts_with("ListObjectsV2: NoAnswerInTime")),
+        "{listed}"
+    );
     let sent = in_time(server.sqs("erase").send(&continuation(), SHORT)).await.unwrap_err();
     assert_eq!(sent, QueueFault::NoAnswer("SendMessage: NoAnswerInTime".to_owned()));
     server.requests();
@@ -27,7 +31,10 @@ async fn where_nobody_listens_the_reason_of_the_system_is_told() {
     server.requests();
     let listed = reader.list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err();
     let Fault::NoAnswer(text) = &listed else { panic!("{listed}") };
-    assert!(text.starts_with("ListObjectsV2: NoConnection (") && text.contains("refused"), "{text}");
+    assert!(
+        text.starts_with("ListObjectsV2: NoConnection (") && text.contains("refused"),
+        "{text}"
+    );
     let sent = sqs.send(&continuation(), LIMIT).await.unwrap_err();
     assert_eq!(sent, QueueFault::NoAnswer("SendMessage: NoConnection".to_owned()));
 }
@@ -35,7 +42,11 @@ async fn where_nobody_listens_the_reason_of_the_system_is_told() {
 #[tokio::test]
 async fn a_denied_request_says_what_to_check_first_and_no_other_does() {
     for (status, code, hint) in [
-        (403, "AccessDenied", "; is s3:ListBucket granted, and is the bucket's owner the expected one?"),
+        (
+            403,
+            "AccessDenied",
+            "; is s3:ListBucket granted, and is the bucket's owner the expected one?",
+        ),
         (403, "SignatureDoesNotMatch", "; are the credentials those of this store?"),
         (403, "InvalidAccessKeyId", "; are the credentials those of this store?"),
         (403, "AllAccessDisabled", ""),
@@ -58,12 +69,17 @@ async fn a_region_that_s3_names_is_reported() {
     let body = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the \
                 region 'us-east-1' is wrong; expecting 'eu-west-1'</Message><Region>eu-west-1</Region></Error>";
     let server = Server::start(vec![Answer::Full(400, body.to_owned())]);
-    let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err().to_string();
-    assert!(fault.contains("the region 'us-east-1' is wrong") && fault.ends_with("the bucket is in region eu-west-1"));
+    let fault =
+        server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err().to_string();
+    assert!(
+        fault.contains("the region 'us-east-1' is wrong")
+            && fault.ends_with("the bucket is in region eu-west-1")
+    );
     server.requests();
     let odd = "<Error><Code>PermanentRedirect</Code><Region>u1/secret</Region></Error>";
     let server = Server::start(vec![Answer::Full(301, odd.to_owned())]);
-    let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err().to_string();
+    let fault =
+        server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err().to_string();
     assert!(fault.ends_with("; is the bucket in another region?"), "{fault}");
     server.requests();
 }
@@ -81,7 +97,12 @@ async fn every_error_that_names_another_region_says_which_and_none_says_the_clie
         (403, "eu-central-1", "AccessDenied", denied.to_owned()),
     ] {
         let server = Server::start(vec![Answer::Named(status, region, answer(code))]);
-        let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err().to_string();
+        let fault = server
+            .reader()
+            .list(&prefix(), Kind::Objects, None, LIMIT)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(fault.ends_with(&end), "{fault}");
         server.requests();
     }
@@ -108,17 +129,34 @@ async fn an_answer_of_another_operation_was_an_answer_and_says_which() {
 #[tokio::test]
 async fn s3s_own_sentence_is_kept_without_what_could_be_a_key() {
     let with = |message: &str| {
-        Answer::Full(400, format!("<Error><Code>InvalidRequest</Code><Message>{message}</Message></Error>"))
+        Answer::Full(
+            400,
+            format!("<Error><Code>InvalidRequest</Code><Message>{message}</Message></Error>"),
+        )
     };
     let missing = "Missing required header for this request: Content-MD5";
-    let script = [missing, "u1/My secret photo.jpg is odd", "the id u1 is odd", "the name 'My secret photo' is odd"];
+    let script = [
+        missing,
+        "u1/My secret photo.jpg is odd",
+        "the id u1 is odd",
+        "the name 'My secret photo' is odd",
+    ];
     let server = Server::start(script.map(with).into());
     let s3 = server.s3();
     let mut faults = Vec::new();
     for _ in 0..4 {
-        faults.push(s3.delete(&prefix(), &items(&["u1/My secret photo.jpg"]), LIMIT).await.unwrap_err().to_string());
+        faults.push(
+            s3.delete(&prefix(), &items(&["u1/My secret photo.jpg"]), LIMIT)
+                .await
+                .unwrap_err()
+                .to_string(),
+        );
     }
-    assert!(faults[0].ends_with(&format!("InvalidRequest (HTTP 400, request id REQ1): {missing}")), "{}", faults[0]);
+    assert!(
+        faults[0].ends_with(&format!("InvalidRequest (HTTP 400, request id REQ1): {missing}")),
+        "{}",
+        faults[0]
+    );
     for fault in &faults[1..] {
         assert!(!["u1", "secret", "photo"].into_iter().any(|part| fault.contains(part)), "{fault}");
     }
@@ -132,10 +170,19 @@ async fn an_error_that_is_no_xml_is_sorted_by_its_status() {
     for _ in 0..3 {
         let fault = server.reader().list(&prefix(), Kind::Versions, None, LIMIT).await.unwrap_err();
         match &fault {
-            Fault::Throttled(text) => assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 503"), "{fault}"),
-            Fault::Unavailable(text) => assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 502"), "{fault}"),
-            Fault::Refused(text) => assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 403"), "{fault}"),
-            Fault::NoAnswer(_) | Fault::Untrustworthy(_) | Fault::TokenRefused(_) | Fault::Malformed(_) => {
+            Fault::Throttled(text) => {
+                assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 503"), "{fault}")
+            }
+            Fault::Unavailable(text) => {
+                assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 502"), "{fault}")
+            }
+            Fault::Refused(text) => {
+                assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 403"), "{fault}")
+            }
+            Fault::NoAnswer(_)
+            | Fault::Untrustworthy(_)
+            | Fault::TokenRefused(_)
+            | Fault::Malformed(_) => {
                 unreachable!("{fault}")
             }
         }
@@ -163,7 +210,9 @@ async fn the_code_of_a_key_says_whether_it_is_worth_another_try_and_at_what_pace
         ("TooManyRequestsException", FailureKind::Throttled),
     ];
     let keys: Vec<String> = codes.iter().map(|(code, ..)| format!("u1/{code}")).collect();
-    let errors = codes.map(|(code, ..)| format!("<Error><Key>u1/{code}</Key><Code>{code}</Code></Error>")).concat();
+    let errors = codes
+        .map(|(code, ..)| format!("<Error><Key>u1/{code}</Key><Code>{code}</Code></Error>"))
+        .concat();
     let server = Server::start(vec![full(&format!("<DeleteResult>{errors}</DeleteResult>"))]);
     let items = items(&keys.iter().map(String::as_str).collect::<Vec<_>>());
     let deletion = server.s3().delete(&prefix(), &items, LIMIT).await.unwrap();

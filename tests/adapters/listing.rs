@@ -15,7 +15,9 @@ const LISTINGS: [Kind; 3] = [Kind::Objects, Kind::Versions, Kind::Uploads];
 fn listing(kind: Kind, rest: &str) -> Answer {
     full(&match kind {
         Kind::Objects => format!("<ListBucketResult><Name>photos</Name>{rest}</ListBucketResult>"),
-        Kind::Versions | Kind::DeleteMarkers => format!("<ListVersionsResult>{rest}</ListVersionsResult>"),
+        Kind::Versions | Kind::DeleteMarkers => {
+            format!("<ListVersionsResult>{rest}</ListVersionsResult>")
+        }
         Kind::Uploads => format!("<ListMultipartUploadsResult>{rest}</ListMultipartUploadsResult>"),
     })
 }
@@ -45,7 +47,9 @@ fn entries(key: &str, id: &str) -> String {
 /// The token that two markers become.
 async fn token_of(kind: Kind, key: &str, id: &str) -> Option<String> {
     let page =
-        list(kind, listing(kind, &format!("{TRUNCATED}{ENCODED}{}", markers(key, id))), None).await.expect("a page");
+        list(kind, listing(kind, &format!("{TRUNCATED}{ENCODED}{}", markers(key, id))), None)
+            .await
+            .expect("a page");
     page.next
 }
 
@@ -97,7 +101,10 @@ async fn listed_keys_are_decoded_once() {
     );
     let page = list(Kind::Objects, answer, None).await.unwrap();
     assert_eq!(keys(&page), ["u1/a b+c d", "u1/%25", "u1/\u{1}\u{fffe}\r", "u1/🦓&lt;&"]);
-    assert_eq!((page.entries[0].kind, page.entries[0].id.as_deref(), page.entries[0].bytes), (Kind::Objects, None, 7));
+    assert_eq!(
+        (page.entries[0].kind, page.entries[0].id.as_deref(), page.entries[0].bytes),
+        (Kind::Objects, None, 7)
+    );
     assert_eq!(page.entries[0].last_modified.map(|at| at.unix_timestamp()), Some(1_769_860_800));
     assert_eq!((page.next, page.cut_at), (None, None));
 }
@@ -109,7 +116,9 @@ async fn keys_of_a_store_that_does_not_encode_are_taken_as_they_are() {
         (Kind::Versions, "<Version><Key>u1/a+b%2F</Key><VersionId>v</VersionId></Version>"),
         (Kind::Uploads, "<Upload><Key>u1/a+b%2F</Key><UploadId>u</UploadId></Upload>"),
     ] {
-        let page = list(kind, listing(kind, &format!("<Prefix>u1/</Prefix>{LAST}{entry}")), None).await.unwrap();
+        let page = list(kind, listing(kind, &format!("<Prefix>u1/</Prefix>{LAST}{entry}")), None)
+            .await
+            .unwrap();
         assert_eq!(keys(&page), ["u1/a+b%2F"]);
     }
 }
@@ -132,7 +141,14 @@ async fn versions_and_delete_markers_stand_in_one_listing() {
         let last_modified = ["m1", "v+%20"]
             .contains(&id)
             .then(|| time::OffsetDateTime::from_unix_timestamp(1_769_860_800).expect("a moment"));
-        Entry { kind, key: key.to_owned(), other_key: None, id: Some(id.to_owned()), bytes, last_modified }
+        Entry {
+            kind,
+            key: key.to_owned(),
+            other_key: None,
+            id: Some(id.to_owned()),
+            bytes,
+            last_modified,
+        }
     };
     let expected = [
         entry(Kind::Versions, "u1/a b", "v+%20", 7),
@@ -142,7 +158,10 @@ async fn versions_and_delete_markers_stand_in_one_listing() {
     ];
     for kind in [Kind::Versions, Kind::DeleteMarkers] {
         let page = list(kind, answer(), None).await.unwrap();
-        assert_eq!((page.entries.as_slice(), page.next, page.cut_at), (expected.as_slice(), None, None));
+        assert_eq!(
+            (page.entries.as_slice(), page.next, page.cut_at),
+            (expected.as_slice(), None, None)
+        );
     }
 }
 
@@ -173,14 +192,19 @@ async fn uploads_of_an_id_that_is_encoded_are_found_by_the_reading_that_lies_in_
         let rest = format!("{encoding}<Prefix>{folder}/</Prefix>{TRUNCATED}{upload}");
         listing(Kind::Uploads, &(rest + &markers(&format!("{folder}/x"), "up1")))
     };
-    for (folder, encoding) in [("a%2Bb%40c.d", ""), ("a%2Bb%40c.d", ENCODED), ("a+b@c.d", ""), ("a+b@c.d", ENCODED)] {
+    for (folder, encoding) in
+        [("a%2Bb%40c.d", ""), ("a%2Bb%40c.d", ENCODED), ("a+b@c.d", ""), ("a+b@c.d", ENCODED)]
+    {
         let server = Server::start(vec![page(folder, encoding), listing(Kind::Uploads, LAST)]);
         let reader = server.reader();
         let page = reader.list(&prefix, Kind::Uploads, None, LIMIT).await.expect("a page");
         assert_eq!(keys(&page), ["a+b@c.d/x"], "{folder} {encoding}");
         reader.list(&prefix, Kind::Uploads, page.next.as_deref(), LIMIT).await.expect("a page");
         let request = server.requests().remove(1);
-        assert!(request.split(['?', '&', ' ']).any(|part| part == "key-marker=a%2Bb%40c.d%2Fx"), "{request}");
+        assert!(
+            request.split(['?', '&', ' ']).any(|part| part == "key-marker=a%2Bb%40c.d%2Fx"),
+            "{request}"
+        );
     }
     // Neither reading lies in the prefix.
     for folder in ["a%2Bb%40c.dd", "a%252Bb%2540c.d", "other"] {
@@ -190,7 +214,10 @@ async fn uploads_of_an_id_that_is_encoded_are_found_by_the_reading_that_lies_in_
         server.requests();
     }
     // No other listing is read like that: where its encoding is wrong, nothing is deleted.
-    let server = Server::start(vec![listing(Kind::Objects, &format!("<Prefix>a%2Bb%40c.d/</Prefix>{LAST}"))]);
+    let server = Server::start(vec![listing(
+        Kind::Objects,
+        &format!("<Prefix>a%2Bb%40c.d/</Prefix>{LAST}"),
+    )]);
     let answer = server.reader().list(&prefix, Kind::Objects, None, LIMIT).await;
     assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{answer:?}");
     server.requests();
@@ -207,18 +234,28 @@ async fn a_store_that_cannot_list_uploads_or_versions_gives_no_proof_and_says_so
 
 #[tokio::test]
 async fn both_markers_go_back_to_the_store_as_they_came() {
-    for (kind, id_marker) in [(Kind::Versions, "version-id-marker"), (Kind::Uploads, "upload-id-marker")] {
-        let first = format!("{TRUNCATED}{ENCODED}{}", markers("u1/a+b%2Bc%01%EF%BF%BE%F0%9F%A6%93", "i+/=&amp;%20"));
+    for (kind, id_marker) in
+        [(Kind::Versions, "version-id-marker"), (Kind::Uploads, "upload-id-marker")]
+    {
+        let first = format!(
+            "{TRUNCATED}{ENCODED}{}",
+            markers("u1/a+b%2Bc%01%EF%BF%BE%F0%9F%A6%93", "i+/=&amp;%20")
+        );
         // Only one of the two needs to move.
         let second = format!("{TRUNCATED}{}", markers("u1/a b+c\u{fffd}", "null"));
         let third = format!("{TRUNCATED}{}", markers("u1/a b+c\u{fffd}", "0"));
-        let server = Server::start([first, second, third, LAST.to_owned()].map(|page| listing(kind, &page)).into());
+        let server = Server::start(
+            [first, second, third, LAST.to_owned()].map(|page| listing(kind, &page)).into(),
+        );
         let reader = server.reader();
         let (mut token, mut cuts) = (None, vec![]);
         for _ in 0..4 {
             let page = reader.list(&prefix(), kind, token.as_deref(), LIMIT).await.unwrap();
             // The queue that carries the token does not take every character.
-            assert!(page.next.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())), "{page:?}");
+            assert!(
+                page.next.iter().all(|token| token.bytes().all(|byte| byte.is_ascii_graphic())),
+                "{page:?}"
+            );
             token = page.next;
             cuts.push(page.cut_at);
         }
@@ -235,7 +272,10 @@ async fn both_markers_go_back_to_the_store_as_they_came() {
             let line = request.lines().next().unwrap();
             let parameters: Vec<&str> = line.split(['?', '&', ' ']).collect();
             for parameter in [format!("key-marker={key}"), format!("{id_marker}={id}")] {
-                assert!(parameters.contains(&parameter.as_str()), "{parameter} is missing in: {line}");
+                assert!(
+                    parameters.contains(&parameter.as_str()),
+                    "{parameter} is missing in: {line}"
+                );
             }
         }
     }
@@ -250,11 +290,20 @@ async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
     for (name, rest) in [
         ("no IsTruncated", String::new()),
         ("more without a token", TRUNCATED.to_owned()),
-        ("more with an empty token", format!("{TRUNCATED}<NextContinuationToken></NextContinuationToken>")),
-        ("the same token again", format!("{TRUNCATED}<NextContinuationToken>t1</NextContinuationToken>")),
+        (
+            "more with an empty token",
+            format!("{TRUNCATED}<NextContinuationToken></NextContinuationToken>"),
+        ),
+        (
+            "the same token again",
+            format!("{TRUNCATED}<NextContinuationToken>t1</NextContinuationToken>"),
+        ),
         ("a token of 2 MB", format!("{TRUNCATED}{}", continuation_token(2_000_000))),
         ("a token that is just too long", format!("{TRUNCATED}{}", continuation_token(16_385))),
-        ("fewer keys than it says", format!("<KeyCount>2</KeyCount>{LAST}<Contents><Key>u1/a</Key></Contents>")),
+        (
+            "fewer keys than it says",
+            format!("<KeyCount>2</KeyCount>{LAST}<Contents><Key>u1/a</Key></Contents>"),
+        ),
         ("another prefix", format!("<Prefix>u10/</Prefix>{LAST}")),
         ("an object without a key", format!("{LAST}<Contents><Size>1</Size></Contents>")),
         ("a broken escape", format!("{ENCODED}{LAST}<Contents><Key>u1/%zz</Key></Contents>")),
@@ -265,8 +314,16 @@ async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
         assert!(matches!(page, Err(Fault::Untrustworthy(_))), "{name}: {page:?}");
     }
     for (name, answer) in [
-        ("cut off", Answer::CutOff(r#"<?xml version="1.0"?><ListBucketResult><IsTruncated>false"#.to_owned())),
-        ("half a document", Answer::Full(200, r#"<?xml version="1.0"?><ListBucketResult>"#.to_owned())),
+        (
+            "cut off",
+            Answer::CutOff(
+                r#"<?xml version="1.0"?><ListBucketResult><IsTruncated>false"#.to_owned(),
+            ),
+        ),
+        (
+            "half a document",
+            Answer::Full(200, r#"<?xml version="1.0"?><ListBucketResult>"#.to_owned()),
+        ),
         ("cut before the objects", full("<ListBucketResult><IsTruncated>false</IsTruncated><Cont")),
         ("cut between tags", full("<ListBucketResult><IsTruncated>false</IsTruncated><Contents/>")),
         ("an empty body", Answer::Full(200, String::new())),
@@ -274,7 +331,10 @@ async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
         ("a page of a proxy", Answer::Full(200, "<html>welcome</html>".to_owned())),
     ] {
         let page = list(Kind::Objects, answer, None).await;
-        assert!(matches!(page, Err(Fault::Untrustworthy(_) | Fault::Unavailable(_))), "{name}: {page:?}");
+        assert!(
+            matches!(page, Err(Fault::Untrustworthy(_) | Fault::Unavailable(_))),
+            "{name}: {page:?}"
+        );
     }
 }
 
@@ -285,26 +345,51 @@ async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
         for (name, rest) in [
             ("no IsTruncated", markers("u1/k2", "i2")),
             ("no markers", TRUNCATED.to_owned()),
-            ("no key marker", format!("{TRUNCATED}{}", next("VersionId", "i2") + &next("UploadId", "i2"))),
+            (
+                "no key marker",
+                format!("{TRUNCATED}{}", next("VersionId", "i2") + &next("UploadId", "i2")),
+            ),
             ("no id marker", format!("{TRUNCATED}{}", next("Key", "u1/k2"))),
             ("an empty key marker", format!("{TRUNCATED}{}", markers("", "i2"))),
             ("an empty id marker", format!("{TRUNCATED}{}", markers("u1/k2", ""))),
             ("the same markers again", format!("{TRUNCATED}{}", markers("u1/k 1", "i1"))),
-            ("the same markers again, encoded", format!("{TRUNCATED}{ENCODED}{}", markers("u1/k%201", "i1"))),
-            ("a key marker of 2 MB", format!("{TRUNCATED}{}", markers(&format!("u1/{}", "k".repeat(2_000_000)), "i2"))),
-            ("an id marker of 2 MB", format!("{TRUNCATED}{}", markers("u1/k2", &"i".repeat(2_000_000)))),
+            (
+                "the same markers again, encoded",
+                format!("{TRUNCATED}{ENCODED}{}", markers("u1/k%201", "i1")),
+            ),
+            (
+                "a key marker of 2 MB",
+                format!("{TRUNCATED}{}", markers(&format!("u1/{}", "k".repeat(2_000_000)), "i2")),
+            ),
+            (
+                "an id marker of 2 MB",
+                format!("{TRUNCATED}{}", markers("u1/k2", &"i".repeat(2_000_000))),
+            ),
             ("a key marker of another user", format!("{TRUNCATED}{}", markers("u10/k", "i2"))),
-            ("a broken escape in the key marker", format!("{TRUNCATED}{ENCODED}{}", markers("u1/%zz", "i2"))),
+            (
+                "a broken escape in the key marker",
+                format!("{TRUNCATED}{ENCODED}{}", markers("u1/%zz", "i2")),
+            ),
             ("another prefix", format!("<Prefix>u10/</Prefix>{LAST}")),
             ("an entry without an id", format!("{LAST}{}", entries("<Key>u1/a</Key>", ""))),
-            ("an entry with an empty id", format!("{LAST}{}", entries("<Key>u1/a</Key>", "<Id></Id>"))),
+            (
+                "an entry with an empty id",
+                format!("{LAST}{}", entries("<Key>u1/a</Key>", "<Id></Id>")),
+            ),
             ("an entry without a key", format!("{LAST}{}", entries("", "<Id>i</Id>"))),
-            ("a broken escape", format!("{LAST}{ENCODED}{}", entries("<Key>u1/%zz</Key>", "<Id>i</Id>"))),
+            (
+                "a broken escape",
+                format!("{LAST}{ENCODED}{}", entries("<Key>u1/%zz</Key>", "<Id>i</Id>")),
+            ),
         ] {
             let page = list(kind, listing(kind, &rest), token.as_deref()).await;
             // Some stores say that they encode the keys of uploads, and do not.
             let may_be_plain = kind == Kind::Uploads && name.starts_with("a broken escape");
-            assert_eq!(matches!(page, Err(Fault::Untrustworthy(_))), !may_be_plain, "{kind:?}, {name}: {page:?}");
+            assert_eq!(
+                matches!(page, Err(Fault::Untrustworthy(_))),
+                !may_be_plain,
+                "{kind:?}, {name}: {page:?}"
+            );
         }
         for (name, answer) in [
             ("half a document", full("<R><IsTruncated>false</IsTruncated>")),
@@ -312,22 +397,29 @@ async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
             ("an error as a 200", full("<Error><Code>InternalError</Code></Error>")),
         ] {
             let page = list(kind, answer, None).await;
-            assert!(matches!(page, Err(Fault::Untrustworthy(_) | Fault::Unavailable(_))), "{name}: {page:?}");
+            assert!(
+                matches!(page, Err(Fault::Untrustworthy(_) | Fault::Unavailable(_))),
+                "{name}: {page:?}"
+            );
         }
     }
-    for marker in
-        ["<DeleteMarker><Key>u1/a</Key></DeleteMarker>", "<DeleteMarker><VersionId>v</VersionId></DeleteMarker>"]
-    {
-        let page = list(Kind::Versions, listing(Kind::Versions, &format!("{LAST}{marker}")), None).await;
+    for marker in [
+        "<DeleteMarker><Key>u1/a</Key></DeleteMarker>",
+        "<DeleteMarker><VersionId>v</VersionId></DeleteMarker>",
+    ] {
+        let page =
+            list(Kind::Versions, listing(Kind::Versions, &format!("{LAST}{marker}")), None).await;
         assert!(matches!(page, Err(Fault::Untrustworthy(_))), "{page:?}");
     }
 }
 
-/// The SDK's reader ends at what it cannot read, without a word, and takes what came before for all there is.
+/// The SDK's reader ends at what it cannot read, without a word, and takes what came before for all
+/// there is.
 #[tokio::test]
 async fn what_stands_behind_damage_is_never_missed() {
     for kind in LISTINGS {
-        let hidden = "<Contents><Key>u1/a</Key></Contents>".to_owned() + &entries("<Key>u1/a</Key>", "<Id>i</Id>");
+        let hidden = "<Contents><Key>u1/a</Key></Contents>".to_owned()
+            + &entries("<Key>u1/a</Key>", "<Id>i</Id>");
         for (name, damage) in [
             ("a control character", "\u{1}"),
             ("a control character in an element that nobody reads", "<Owner>\u{1}</Owner>"),
@@ -344,7 +436,8 @@ async fn what_stands_behind_damage_is_never_missed() {
             let page = list(kind, listing(kind, &format!("{LAST}{damage}{hidden}")), None).await;
             assert!(matches!(page, Err(Fault::Unavailable(_))), "{kind:?}, {name}: {page:?}");
         }
-        let whole = list(kind, listing(kind, &format!("{LAST}<Owner></Owner>{hidden}")), None).await;
+        let whole =
+            list(kind, listing(kind, &format!("{LAST}<Owner></Owner>{hidden}")), None).await;
         assert_eq!(whole.map(|page| page.entries.len()), Ok(1), "{kind:?}");
     }
 }
@@ -352,9 +445,12 @@ async fn what_stands_behind_damage_is_never_missed() {
 #[tokio::test]
 async fn a_key_with_a_comment_or_cdata_in_it_is_not_half_a_key() {
     for key in ["u1/a<!-- -->b", "u1/a<![CDATA[b]]>", "u1/a<?x?>b"] {
-        let page =
-            list(Kind::Objects, listing(Kind::Objects, &format!("{LAST}<Contents><Key>{key}</Key></Contents>")), None)
-                .await;
+        let page = list(
+            Kind::Objects,
+            listing(Kind::Objects, &format!("{LAST}<Contents><Key>{key}</Key></Contents>")),
+            None,
+        )
+        .await;
         assert!(matches!(page, Err(Fault::Unavailable(_))), "{key}: {page:?}");
     }
 }
@@ -371,7 +467,8 @@ async fn a_short_or_empty_page_with_a_token_is_not_the_end() {
     let page = list(Kind::Objects, longest, Some("t1")).await.unwrap();
     assert_eq!(page.next.map(|token| token.len()), Some(16_384));
     for kind in [Kind::Versions, Kind::Uploads] {
-        let (first, second) = (token_of(kind, "u1/a", "1").await, token_of(kind, "u1/a", "2").await);
+        let (first, second) =
+            (token_of(kind, "u1/a", "1").await, token_of(kind, "u1/a", "2").await);
         let answer = listing(kind, &format!("{TRUNCATED}{}", markers("u1/a", "2")));
         let page = list(kind, answer, first.as_deref()).await.unwrap();
         assert_eq!((page.entries.len(), page.next), (0, second));
@@ -383,7 +480,9 @@ async fn only_a_refused_token_means_begin_again() {
     for kind in LISTINGS {
         let token = match kind {
             Kind::Objects => Some("t 1".to_owned()),
-            Kind::Versions | Kind::DeleteMarkers | Kind::Uploads => token_of(kind, "u1/k", "i").await,
+            Kind::Versions | Kind::DeleteMarkers | Kind::Uploads => {
+                token_of(kind, "u1/k", "i").await
+            }
         };
         let token = token.as_deref();
         for code in ["InvalidArgument", "ExpiredContinuationToken", "InvalidRequest"] {
@@ -421,7 +520,9 @@ async fn a_token_that_is_none_of_this_listing_is_refused_without_a_request() {
             assert!(!page.unwrap_err().to_string().contains("u1"), "a token may hold a key");
         }
     }
-    for (kind, token) in [(Kind::Uploads, "u1%2Fk&"), (Kind::Objects, "&u10%2Fk"), (Kind::Objects, "&u1%2")] {
+    for (kind, token) in
+        [(Kind::Uploads, "u1%2Fk&"), (Kind::Objects, "&u10%2Fk"), (Kind::Objects, "&u1%2")]
+    {
         let page = reader.list(&prefix(), kind, Some(token), LIMIT).await;
         assert!(matches!(page, Err(Fault::TokenRefused(_))), "{token}: {page:?}");
     }
@@ -430,7 +531,8 @@ async fn a_token_that_is_none_of_this_listing_is_refused_without_a_request() {
 
 #[tokio::test]
 async fn a_listing_can_begin_behind_a_key() {
-    for (kind, parameter) in [(Kind::Objects, "start-after=u1%2Fk%20%2B"), (Kind::Versions, "key-marker=u1%2Fk%20%2B")]
+    for (kind, parameter) in
+        [(Kind::Objects, "start-after=u1%2Fk%20%2B"), (Kind::Versions, "key-marker=u1%2Fk%20%2B")]
     {
         let server = Server::start(vec![listing(kind, LAST)]);
         let reader = server.s3();
@@ -444,17 +546,27 @@ async fn a_listing_can_begin_behind_a_key() {
         }
     }
     for kind in [Kind::Objects, Kind::Versions] {
-        let next = format!("<NextContinuationToken>t</NextContinuationToken>{}", markers("u1/l", "id"));
+        let next =
+            format!("<NextContinuationToken>t</NextContinuationToken>{}", markers("u1/l", "id"));
         let more = listing(kind, &format!("{TRUNCATED}{next}"));
         let version = "<Version><Key>u1/z</Key><VersionId>v</VersionId></Version>";
         let one = listing(kind, &format!("{LAST}<Contents><Key>u1/z</Key></Contents>{version}"));
-        let marker =
-            listing(kind, &format!("{LAST}<DeleteMarker><Key>u1/z</Key><VersionId>v</VersionId></DeleteMarker>"));
-        for (answer, is_any) in
-            [(more, true), (one, true), (marker, kind == Kind::Versions), (listing(kind, LAST), false)]
-        {
+        let marker = listing(
+            kind,
+            &format!("{LAST}<DeleteMarker><Key>u1/z</Key><VersionId>v</VersionId></DeleteMarker>"),
+        );
+        for (answer, is_any) in [
+            (more, true),
+            (one, true),
+            (marker, kind == Kind::Versions),
+            (listing(kind, LAST), false),
+        ] {
             let server = Server::start(vec![answer]);
-            assert_eq!(server.s3().is_any_behind(&prefix(), kind, "u1/k", LIMIT).await, Ok(is_any), "{kind:?}");
+            assert_eq!(
+                server.s3().is_any_behind(&prefix(), kind, "u1/k", LIMIT).await,
+                Ok(is_any),
+                "{kind:?}"
+            );
             let request = server.requests().remove(0);
             assert!(request.contains("max-keys=1") && request.contains("=u1%2Fk"), "{request}");
         }
@@ -469,7 +581,11 @@ async fn a_token_that_looks_like_one_of_ours_goes_back_to_the_store() {
     let next = format!("{TRUNCATED}<NextContinuationToken>&amp;u1%2Fk</NextContinuationToken>");
     let page = list(Kind::Objects, listing(Kind::Objects, &next), None).await.expect("a page");
     let server = Server::start(vec![listing(Kind::Objects, LAST)]);
-    server.reader().list(&prefix(), Kind::Objects, page.next.as_deref(), LIMIT).await.expect("a page");
+    server
+        .reader()
+        .list(&prefix(), Kind::Objects, page.next.as_deref(), LIMIT)
+        .await
+        .expect("a page");
     let request = server.requests().remove(0);
     assert!(request.contains("continuation-token=%26u1%252Fk"), "{request}");
 }

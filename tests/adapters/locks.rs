@@ -9,7 +9,9 @@ use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids}
 const BYPASS: &str = "x-amz-bypass-governance-retention: true\r\n";
 
 fn lock() -> Answer {
-    full("<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>")
+    full(
+        "<ObjectLockConfiguration><ObjectLockEnabled>Enabled</ObjectLockEnabled></ObjectLockConfiguration>",
+    )
 }
 
 fn deleted() -> Answer {
@@ -28,7 +30,10 @@ async fn governance_is_bypassed_where_there_is_a_lock_and_the_lock_is_asked_for_
     let s3 = server.s3_that_bypasses();
     assert_eq!(delete_version(&s3, Kind::Versions).await, Ok(2));
     assert_eq!(delete_version(&s3, Kind::DeleteMarkers).await, Ok(1));
-    let single = s3.delete(&prefix(), &with_ids(Kind::Versions, &[("u1/\u{1}", "v1")]), LIMIT).await.unwrap();
+    let single = s3
+        .delete(&prefix(), &with_ids(Kind::Versions, &[("u1/\u{1}", "v1")]), LIMIT)
+        .await
+        .unwrap();
     assert_eq!(single.requests, 1);
     let requests = server.requests();
     assert!(requests[0].starts_with("GET /photos/?object-lock "), "{}", requests[0]);
@@ -39,7 +44,9 @@ async fn governance_is_bypassed_where_there_is_a_lock_and_the_lock_is_asked_for_
 
 #[tokio::test]
 async fn governance_is_not_bypassed_where_there_is_no_lock_or_where_it_was_not_asked_for() {
-    for code in ["ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"] {
+    for code in
+        ["ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"]
+    {
         let status = if code == "NotImplemented" { 501 } else { 404 };
         let server = Server::start(vec![error(status, code), deleted(), deleted()]);
         let s3 = server.s3_that_bypasses();
@@ -55,17 +62,20 @@ async fn governance_is_not_bypassed_where_there_is_no_lock_or_where_it_was_not_a
     assert!(!server.requests()[0].contains(BYPASS));
     // Objects of a bucket without versions cannot be locked.
     let server = Server::start(vec![deleted()]);
-    let deletion = server.s3_that_bypasses().delete(&prefix(), &items(&["u1/a"]), LIMIT).await.unwrap();
+    let deletion =
+        server.s3_that_bypasses().delete(&prefix(), &items(&["u1/a"]), LIMIT).await.unwrap();
     assert_eq!((deletion.requests, deletion.failures), (1, vec![]));
     assert!(!server.requests()[0].contains(BYPASS));
 }
 
 #[tokio::test]
 async fn whoever_bypasses_governance_must_be_able_to_see_the_lock() {
-    let server = Server::start(vec![error(403, "AccessDenied"), error(503, "SlowDown"), lock(), deleted()]);
+    let server =
+        Server::start(vec![error(403, "AccessDenied"), error(503, "SlowDown"), lock(), deleted()]);
     let s3 = server.s3_that_bypasses();
     let refused = delete_version(&s3, Kind::Versions).await;
-    let is_named = |fault: &Fault| fault.to_string().contains("s3:GetBucketObjectLockConfiguration");
+    let is_named =
+        |fault: &Fault| fault.to_string().contains("s3:GetBucketObjectLockConfiguration");
     assert!(matches!(&refused, Err(fault @ Fault::Refused(_)) if is_named(fault)), "{refused:?}");
     let throttled = delete_version(&s3, Kind::Versions).await;
     assert!(matches!(throttled, Err(Fault::Throttled(_))), "{throttled:?}");
@@ -73,18 +83,23 @@ async fn whoever_bypasses_governance_must_be_able_to_see_the_lock() {
     server.requests();
 }
 
-/// What is said to hold a version of a locked bucket: `hold` and `retention` are what S3 says of it.
-async fn retention(hold: (u16, &'static str), retention: (u16, &'static str)) -> Result<Option<Retention>, Fault> {
+/// What is said to hold a version of a locked bucket: `hold` and `retention` are what S3 says of
+/// it.
+async fn retention(
+    hold: (u16, &'static str),
+    retention: (u16, &'static str),
+) -> Result<Option<Retention>, Fault> {
     let answer = |(status, body): (u16, &str)| match status {
         200 => full(body),
         _ => error(status, body),
     };
-    let server = Server::answering(move |request| match request.lines().next().unwrap_or_default() {
-        line if line.starts_with("GET /photos/?object-lock ") => lock(),
-        line if line.contains("/photos/u1/%01a?legal-hold&versionId=v%261") => answer(hold),
-        line if line.contains("/photos/u1/%01a?retention&versionId=v%261") => answer(retention),
-        _ => error(400, "NotExpected"),
-    });
+    let server =
+        Server::answering(move |request| match request.lines().next().unwrap_or_default() {
+            line if line.starts_with("GET /photos/?object-lock ") => lock(),
+            line if line.contains("/photos/u1/%01a?legal-hold&versionId=v%261") => answer(hold),
+            line if line.contains("/photos/u1/%01a?retention&versionId=v%261") => answer(retention),
+            _ => error(400, "NotExpected"),
+        });
     let item = with_ids(Kind::Versions, &[("u1/\u{1}a", "v&1")]).remove(0);
     let found = server.s3().retention(&prefix(), &item, LIMIT).await;
     assert_eq!(server.requests().len(), 3);
@@ -94,8 +109,10 @@ async fn retention(hold: (u16, &'static str), retention: (u16, &'static str)) ->
 const NONE: (u16, &str) = (404, "NoSuchObjectLockConfiguration");
 const HELD: (u16, &str) = (200, "<LegalHold><Status>ON</Status></LegalHold>");
 const RELEASED: (u16, &str) = (200, "<LegalHold><Status>OFF</Status></LegalHold>");
-const GOVERNANCE: (u16, &str) =
-    (200, "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2026-01-31T12:00:00.000Z</RetainUntilDate></Retention>");
+const GOVERNANCE: (u16, &str) = (
+    200,
+    "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2026-01-31T12:00:00.000Z</RetainUntilDate></Retention>",
+);
 
 #[tokio::test]
 async fn a_version_is_held_by_its_legal_hold_or_else_until_its_date() {
@@ -115,8 +132,11 @@ async fn a_version_is_held_by_its_legal_hold_or_else_until_its_date() {
     let event = "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2026-01-31T12:00:00.000Z</RetainUntilDate>\
                  <EventHold>ON</EventHold></Retention>";
     assert_eq!(retention(NONE, (200, event)).await, undated(Hold::Governance));
-    // Gone in the meantime, or a delete marker: nothing holds it. Other stores have codes of their own.
-    for nothing in [(404, "NoSuchKey"), (404, "NoSuchVersion"), (404, "OddCode"), (405, "MethodNotAllowed")] {
+    // Gone in the meantime, or a delete marker: nothing holds it. Other stores have codes of their
+    // own.
+    for nothing in
+        [(404, "NoSuchKey"), (404, "NoSuchVersion"), (404, "OddCode"), (405, "MethodNotAllowed")]
+    {
         assert_eq!(retention(nothing, nothing).await, Ok(None), "{nothing:?}");
     }
     assert_eq!(retention(RELEASED, (200, "<Retention/>")).await, Ok(None));

@@ -1,4 +1,5 @@
-//! The adapters against real HTTP: recorded answers of S3 and SQS, good and bad, from a scripted server.
+//! The adapters against real HTTP: recorded answers of S3 and SQS, good and bad, from a scripted
+//! server.
 
 mod aborting;
 mod deleting;

@@ -50,7 +50,10 @@ async fn a_receipt_is_stored_unless_there_is_one() {
 async fn an_answer_without_an_etag_has_stored_nothing() {
     for answer in [Answer::Full(200, String::new()), Answer::Full(200, "<html>Sorry".to_owned())] {
         let fault = store(answer).await.unwrap_err();
-        assert_eq!(fault, ReceiptFault::Unavailable("PutObject: the answer has no ETag".to_owned()));
+        assert_eq!(
+            fault,
+            ReceiptFault::Unavailable("PutObject: the answer has no ETag".to_owned())
+        );
     }
 }
 
@@ -58,7 +61,8 @@ async fn an_answer_without_an_etag_has_stored_nothing() {
 async fn a_receipt_names_the_encryption_that_the_settings_ask_for() {
     let key = "arn:aws:kms:eu-central-1:123456789012:key/1";
     let kms = |key_id: Option<&str>| Encryption::Kms { key_id: key_id.map(str::to_owned) };
-    let (sse, key_header) = ("x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id");
+    let (sse, key_header) =
+        ("x-amz-server-side-encryption", "x-amz-server-side-encryption-aws-kms-key-id");
     for (encryption, header, key_id) in [
         (None, None, None),
         (Some(Encryption::Aes256), Some("AES256"), None),
@@ -90,7 +94,9 @@ async fn a_receipt_that_is_not_stored_says_whether_another_try_may_help() {
         assert!(matches!(fault, ReceiptFault::Unavailable(_)) && !fault.is_hopeless(), "{fault:?}");
         check(&fault, ["PutObject", code]);
     }
-    for (status, code) in [(404, "NoSuchBucket"), (400, "InvalidRequest"), (501, "NotImplemented"), (409, "Other")] {
+    for (status, code) in
+        [(404, "NoSuchBucket"), (400, "InvalidRequest"), (501, "NotImplemented"), (409, "Other")]
+    {
         let fault = store(error(status, code)).await.unwrap_err();
         assert!(matches!(fault, ReceiptFault::Refused(_)) && fault.is_hopeless(), "{fault:?}");
         check(&fault, ["PutObject", code]);
@@ -126,7 +132,9 @@ async fn what_is_no_receipt_is_not_read_as_one() {
     assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
     // Without s3:ListBucket, a receipt that is not there looks like this, too.
     check(&fault, ["s3:GetObject", "s3:ListBucket"]);
-    for answer in [error(503, "SlowDown"), error(500, "InternalError"), Answer::CutOff(DOCUMENT.to_owned())] {
+    for answer in
+        [error(503, "SlowDown"), error(500, "InternalError"), Answer::CutOff(DOCUMENT.to_owned())]
+    {
         let fault = read(answer).await.unwrap_err();
         assert!(matches!(fault, ReceiptFault::Unavailable(_)), "{fault:?}");
     }
@@ -134,7 +142,8 @@ async fn what_is_no_receipt_is_not_read_as_one() {
 
 #[tokio::test]
 async fn a_server_that_hangs_costs_no_more_than_the_limit() {
-    let server = Server::start(vec![Answer::Hang, Answer::Hang, Answer::Stall(DOCUMENT.to_owned())]);
+    let server =
+        Server::start(vec![Answer::Hang, Answer::Hang, Answer::Stall(DOCUMENT.to_owned())]);
     let (receipts, limit) = (server.receipts(), Duration::from_millis(200));
     let stored = in_time(receipts.store(NAME, DOCUMENT, limit)).await;
     assert!(matches!(stored, Err(ReceiptFault::NoAnswer(_))), "{stored:?}");

@@ -17,8 +17,8 @@ use erase_user_files::target::{Folder, Prefix, Target, UserId};
 use tokio::time::timeout;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-/// Far more than the limit of a request that [`in_time`] sees, and less than the wait for a connection: that must not
-/// be what ends the request.
+/// Far more than the limit of a request that [`in_time`] sees, and less than the wait for a
+/// connection: that must not be what ends the request.
 const BY_FAR: Duration = Duration::from_secs(3);
 pub(crate) const OWNER: &str = "123456789012";
 
@@ -52,7 +52,9 @@ impl Server {
     pub(crate) fn start(script: Vec<Answer>) -> Self {
         let expected = script.len();
         let mut script = script.into_iter();
-        let server = Self::answering(move |_request| script.next().expect("an answer is left in the script"));
+        let server = Self::answering(move |_request| {
+            script.next().expect("an answer is left in the script")
+        });
         Self { expected: Some(expected), ..server }
     }
 
@@ -65,18 +67,24 @@ impl Server {
             let mut requests = Vec::new();
             loop {
                 let (mut stream, _) = listener.accept().expect("a connection");
-                let Some(request) = read_request(&mut stream) else { return requests };
+                let Some(request) = read_request(&mut stream) else {
+                    return requests;
+                };
                 let answer = answer(&request);
                 requests.push(request);
                 let sent = match &answer {
-                    Answer::Full(status, body) => respond(&mut stream, *status, "", body.as_bytes(), 0),
+                    Answer::Full(status, body) => {
+                        respond(&mut stream, *status, "", body.as_bytes(), 0)
+                    }
                     Answer::Named(status, region, body) => {
                         let header = format!("x-amz-bucket-region: {region}\r\n");
                         respond(&mut stream, *status, &header, body.as_bytes(), 0)
                     }
                     Answer::Bytes(body) => respond(&mut stream, 200, "", body, 0),
                     Answer::Headers(headers) => respond(&mut stream, 204, headers, &[], 0),
-                    Answer::CutOff(body) | Answer::Stall(body) => respond(&mut stream, 200, "", body.as_bytes(), 100),
+                    Answer::CutOff(body) | Answer::Stall(body) => {
+                        respond(&mut stream, 200, "", body.as_bytes(), 100)
+                    }
                     Answer::Hang => Ok(()),
                 };
                 sent.expect("the client listens");
@@ -130,17 +138,29 @@ impl Server {
             .endpoint_url(&self.endpoint)
             .retry_config(RetryConfig::disabled())
             .build();
-        Sqs::new(aws_sdk_sqs::Client::from_conf(config), format!("{}/{OWNER}/{queue}", self.endpoint))
+        Sqs::new(
+            aws_sdk_sqs::Client::from_conf(config),
+            format!("{}/{OWNER}/{queue}", self.endpoint),
+        )
     }
 
-    /// All requests: exactly as many as the script has answers, each to S3 with the owner that is expected.
+    /// All requests: exactly as many as the script has answers, each to S3 with the owner that is
+    /// expected.
     pub(crate) fn requests(self) -> Vec<String> {
         // A connection without a word ends the server.
         drop(TcpStream::connect(self.endpoint.trim_start_matches("http://")));
         let requests = self.thread.join().expect("no more requests than the script has answers");
-        assert!(self.expected.is_none_or(|expected| expected == requests.len()), "more was expected: {requests:?}");
-        for request in requests.iter().filter(|request| !request.contains("x-amz-target: AmazonSQS")) {
-            assert!(request.contains(&format!("x-amz-expected-bucket-owner: {OWNER}\r\n")), "{request}");
+        assert!(
+            self.expected.is_none_or(|expected| expected == requests.len()),
+            "more was expected: {requests:?}"
+        );
+        for request in
+            requests.iter().filter(|request| !request.contains("x-amz-target: AmazonSQS"))
+        {
+            assert!(
+                request.contains(&format!("x-amz-expected-bucket-owner: {OWNER}\r\n")),
+                "{request}"
+            );
         }
         requests
     }
@@ -153,8 +173,9 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
     loop {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length =
-                head.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
+            let length = head.lines().find_map(|line| {
+                line.to_lowercase().strip_prefix("content-length: ")?.parse().ok()
+            });
             if body.len() >= length.unwrap_or(0) {
                 return Some(text);
             }
@@ -168,7 +189,13 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
     }
 }
 
-fn respond(stream: &mut TcpStream, status: u16, headers: &str, body: &[u8], missing: usize) -> std::io::Result<()> {
+fn respond(
+    stream: &mut TcpStream,
+    status: u16,
+    headers: &str,
+    body: &[u8],
+    missing: usize,
+) -> std::io::Result<()> {
     let length = body.len() + missing;
     write!(
         stream,
@@ -188,11 +215,13 @@ pub(crate) fn error(status: u16, code: &str) -> Answer {
 }
 
 pub(crate) fn prefix() -> Prefix {
-    Target::parse("s3://photos/{user_id}/").expect("a target").prefix(&UserId::parse("u1").expect("an id"))
+    Target::parse("s3://photos/{user_id}/")
+        .expect("a target")
+        .prefix(&UserId::parse("u1").expect("an id"))
 }
 
-/// Ends a request that has missed its limit by far. No clock is read: both times are timers, of which the request's own
-/// is looked at first when a slow machine lets both go off at once.
+/// Ends a request that has missed its limit by far. No clock is read: both times are timers, of
+/// which the request's own is looked at first when a slow machine lets both go off at once.
 pub(crate) async fn in_time<T>(request: impl Future<Output = T>) -> T {
     timeout(BY_FAR, Box::pin(request)).await.expect("the limit ends the request")
 }
@@ -221,6 +250,10 @@ pub(crate) fn items(keys: &[&str]) -> Vec<Item> {
 
 /// Versions, delete markers or uploads to delete: key and id.
 pub(crate) fn with_ids(kind: Kind, keys_and_ids: &[(&str, &str)]) -> Vec<Item> {
-    let with_id = |(key, id): &(&str, &str)| Item { kind, id: Some((*id).to_owned()), ..items(&[key]).remove(0) };
+    let with_id = |(key, id): &(&str, &str)| Item {
+        kind,
+        id: Some((*id).to_owned()),
+        ..items(&[key]).remove(0)
+    };
     keys_and_ids.iter().map(with_id).collect()
 }

@@ -7,7 +7,10 @@ use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
 use crate::server::{Answer, LIMIT, OWNER, Server, continuation};
 
 fn sent() -> Answer {
-    Answer::Full(200, r#"{"MessageId":"m1","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#.to_owned())
+    Answer::Full(
+        200,
+        r#"{"MessageId":"m1","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#.to_owned(),
+    )
 }
 
 #[tokio::test]
@@ -16,7 +19,10 @@ async fn a_continuation_has_a_group_on_every_queue_and_a_deduplication_id_on_fif
     server.sqs("erase").send(&continuation(), LIMIT).await.unwrap();
     server.sqs("erase.fifo").send(&continuation(), LIMIT).await.unwrap();
     let requests = server.requests();
-    assert!(requests.iter().all(|request| request.contains(r#""MessageGroupId":"u1""#)), "{requests:?}");
+    assert!(
+        requests.iter().all(|request| request.contains(r#""MessageGroupId":"u1""#)),
+        "{requests:?}"
+    );
     assert!(!requests[0].contains("MessageDeduplicationId"), "{}", requests[0]);
     assert!(requests[1].contains(r#""MessageDeduplicationId":"e1:1""#), "{}", requests[1]);
 }
@@ -69,7 +75,10 @@ async fn a_message_is_sent_only_if_sqs_names_it_and_has_taken_this_body() {
 #[tokio::test]
 async fn failed_requests_to_sqs_are_sorted_by_what_to_do_about_them() {
     let error = |status, code: &str| {
-        Answer::Full(status, format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"secret"}}"#))
+        Answer::Full(
+            status,
+            format!(r#"{{"__type":"com.amazonaws.sqs#{code}","message":"secret"}}"#),
+        )
     };
     for (answer, is_temporary) in [
         (error(400, "RequestThrottled"), true),

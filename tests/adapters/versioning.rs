@@ -11,7 +11,9 @@ use crate::server::{Answer, LIMIT, Server, error, full, prefix};
 
 fn versioning(rest: &str) -> Answer {
     let namespace = "http://s3.amazonaws.com/doc/2006-03-01/";
-    full(&format!(r#"<VersioningConfiguration xmlns="{namespace}">{rest}</VersioningConfiguration>"#))
+    full(&format!(
+        r#"<VersioningConfiguration xmlns="{namespace}">{rest}</VersioningConfiguration>"#
+    ))
 }
 
 async fn is_versioned(answer: Answer) -> Result<bool, Fault> {
@@ -25,7 +27,10 @@ async fn is_versioned(answer: Answer) -> Result<bool, Fault> {
 #[tokio::test]
 async fn a_bucket_is_versioned_from_the_first_time_that_it_was_switched_on() {
     assert_eq!(is_versioned(versioning("<Status>Enabled</Status>")).await, Ok(true));
-    assert_eq!(is_versioned(versioning("<Status>Suspended</Status><MfaDelete>Disabled</MfaDelete>")).await, Ok(true));
+    assert_eq!(
+        is_versioned(versioning("<Status>Suspended</Status><MfaDelete>Disabled</MfaDelete>")).await,
+        Ok(true)
+    );
     assert_eq!(is_versioned(versioning("")).await, Ok(false));
     assert_eq!(is_versioned(full("<VersioningConfiguration/>")).await, Ok(false));
     // A state that was cut off is no state.
@@ -36,13 +41,17 @@ async fn a_bucket_is_versioned_from_the_first_time_that_it_was_switched_on() {
     assert!(matches!(is_versioned(error(500, "InternalError")).await, Err(Fault::Unavailable(_))));
     assert!(matches!(is_versioned(error(400, "InvalidRequest")).await, Err(Fault::Refused(_))));
     let fault = is_versioned(error(403, "AccessDenied")).await.unwrap_err();
-    assert!(matches!(&fault, Fault::Refused(text) if text.contains("s3:GetBucketVersioning")), "{fault:?}");
+    assert!(
+        matches!(&fault, Fault::Refused(text) if text.contains("s3:GetBucketVersioning")),
+        "{fault:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_store_that_cannot_say_has_no_versions_only_if_it_cannot_list_them_either() {
     let not_implemented = || error(501, "NotImplemented");
-    let listing = || full("<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>");
+    let listing =
+        || full("<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>");
     for (script, expected) in [
         (vec![not_implemented(), not_implemented()], Some(false)),
         (vec![not_implemented(), listing()], Some(true)),
@@ -54,19 +63,27 @@ async fn a_store_that_cannot_say_has_no_versions_only_if_it_cannot_list_them_eit
         let server = Server::start(script);
         assert_eq!(server.reader().is_versioned(&prefix(), LIMIT).await.ok(), expected);
         let requests = server.requests();
-        assert!(requests[1].contains("?versions&") && requests[1].contains("prefix=u1%2F"), "{}", requests[1]);
+        assert!(
+            requests[1].contains("?versions&") && requests[1].contains("prefix=u1%2F"),
+            "{}",
+            requests[1]
+        );
     }
 }
 
 #[tokio::test]
 async fn a_bucket_with_mfa_delete_is_refused_each_time_until_it_is_off() {
-    let with_mfa = |status| versioning(&format!("<Status>{status}</Status><MfaDelete>Enabled</MfaDelete>"));
+    let with_mfa =
+        |status| versioning(&format!("<Status>{status}</Status><MfaDelete>Enabled</MfaDelete>"));
     let off = versioning("<Status>Enabled</Status><MfaDelete>Disabled</MfaDelete>");
     let server = Server::start(vec![with_mfa("Enabled"), with_mfa("Suspended"), off]);
     let reader = server.reader();
     for _ in 0..2 {
         let fault = reader.is_versioned(&prefix(), LIMIT).await.unwrap_err();
-        assert!(matches!(&fault, Fault::Refused(text) if text.contains("switch MFA delete off")), "{fault:?}");
+        assert!(
+            matches!(&fault, Fault::Refused(text) if text.contains("switch MFA delete off")),
+            "{fault:?}"
+        );
     }
     assert_eq!(reader.is_versioned(&prefix(), LIMIT).await, Ok(true));
     server.requests();
@@ -75,20 +92,29 @@ async fn a_bucket_with_mfa_delete_is_refused_each_time_until_it_is_off() {
 #[tokio::test]
 async fn that_a_bucket_is_versioned_is_remembered_for_an_hour_and_that_it_is_not_never() {
     let enabled = || versioning("<Status>Enabled</Status>");
-    let server = Server::start(vec![versioning(""), versioning(""), enabled(), enabled(), enabled()]);
+    let server =
+        Server::start(vec![versioning(""), versioning(""), enabled(), enabled(), enabled()]);
     let s3 = server.s3();
     for is_versioned in [false, false, true, true, true] {
         assert_eq!(s3.is_versioned(&prefix(), LIMIT).await, Ok(is_versioned));
     }
-    let films = Target::parse("s3://films/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
-    assert_eq!(s3.is_versioned(&films, LIMIT).await, Ok(true), "of another bucket, nothing is known");
+    let films =
+        Target::parse("s3://films/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+    assert_eq!(
+        s3.is_versioned(&films, LIMIT).await,
+        Ok(true),
+        "of another bucket, nothing is known"
+    );
     let hour = Duration::from_secs(3_600);
-    for (passes, _asks_again) in [(hour - Duration::from_secs(60), false), (Duration::from_secs(60), true)] {
+    for (passes, _asks_again) in
+        [(hour - Duration::from_secs(60), false), (Duration::from_secs(60), true)]
+    {
         pause();
         advance(passes).await;
         resume();
         assert_eq!(s3.is_versioned(&prefix(), LIMIT).await, Ok(true));
     }
-    let buckets: Vec<_> = server.requests().into_iter().map(|request| request[5..11].to_owned()).collect();
+    let buckets: Vec<_> =
+        server.requests().into_iter().map(|request| request[5..11].to_owned()).collect();
     assert_eq!(buckets, ["photos", "photos", "photos", "films/", "photos"]);
 }

@@ -1,9 +1,9 @@
-//! The acceptance suite: the same erasures, with every kind of data in every state of versioning, on three stores, and
-//! on any other: `make acceptance ENDPOINT=https://…`.
+//! The acceptance suite: the same erasures, with every kind of data in every state of versioning,
+//! on three stores, and on any other: `make acceptance ENDPOINT=https://…`.
 //!
-//! A *shop* is a store that the suite can fill, look into and erase from: the model in `tests/fake`, ministack,
-//! seaweedfs, and what `elsewhere` connects to. What the suite does about their differences is in [`DIFFERENCES`], and
-//! nowhere else.
+//! A *shop* is a store that the suite can fill, look into and erase from: the model in
+//! `tests/fake`, ministack, seaweedfs, and what `elsewhere` connects to. What the suite does about
+//! their differences is in [`DIFFERENCES`], and nowhere else.
 //!
 //! How these servers differ from S3, as far as an erasure can meet it:
 //!
@@ -23,8 +23,9 @@
 //! | roots of two answers | right | right | misnamed; `local` renames them |
 //! | keys | any | none with `//`, `.`, `..`, NUL, `\`, long names | no newline |
 //!
-//! rclone 1.75.2 has neither versions nor locks, and its listing of uploads proves nothing: 404 where there are none, and
-//! no `IsTruncated` where there are some. There, the function must never say that everything is erased.
+//! rclone 1.75.2 has neither versions nor locks, and its listing of uploads proves nothing: 404
+//! where there are none, and no `IsTruncated` where there are some. There, the function must never
+//! say that everything is erased.
 
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -55,7 +56,8 @@ const CHECK_LIMIT: Duration = Duration::from_secs(900);
 /// What is special about a store, and what the suite does about it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Differences {
-    /// Whether a listing of versions can show keys that XML cannot carry. S3 encodes them; local servers do not.
+    /// Whether a listing of versions can show keys that XML cannot carry. S3 encodes them; local
+    /// servers do not.
     pub(crate) lists_versions_of_any_key: bool,
     /// Whether any key can be stored. Seaweed keeps objects as files in folders.
     pub(crate) stores_any_key: bool,
@@ -63,7 +65,8 @@ pub(crate) struct Differences {
     pub(crate) deletes_null_markers: bool,
     /// Whether a listing of uploads encodes keys when it says so.
     pub(crate) encodes_keys_of_uploads: bool,
-    /// Whether the store has a request for the versioning of a bucket. Without it, the function asks once more.
+    /// Whether the store has a request for the versioning of a bucket. Without it, the function
+    /// asks once more.
     pub(crate) knows_versioning: bool,
     /// How many versions of one key the suite puts there: each is a request.
     pub(crate) versions_of_one_key: usize,
@@ -86,12 +89,15 @@ const OF_SEAWEED: Differences = Differences {
     ..NONE
 };
 
-/// The differences of the local stores from S3, as far as the suite meets them. Of an endpoint that somebody names, the
-/// suite expects what S3 does, and finds out which keys it takes.
+/// The differences of the local stores from S3, as far as the suite meets them. Of an endpoint that
+/// somebody names, the suite expects what S3 does, and finds out which keys it takes.
 pub(crate) const DIFFERENCES: [(&str, Differences); 4] = [
     ("endpoint", NONE),
     ("fake", Differences { versions_of_one_key: 5_000, ..NONE }),
-    ("ministack", Differences { lists_versions_of_any_key: false, versions_of_one_key: 2_500, ..NONE }),
+    (
+        "ministack",
+        Differences { lists_versions_of_any_key: false, versions_of_one_key: 2_500, ..NONE },
+    ),
     ("seaweed", OF_SEAWEED),
 ];
 
@@ -153,21 +159,29 @@ async fn rclone_is_never_said_to_be_erased() -> Outcome {
         // Nobody can start an upload there: the answer to it has another root than the SDK takes.
         for bucket in ["photos"] {
             shop.create_bucket(bucket).await?;
-            let mine: Vec<String> = (0..40).map(|number| format!("u1/{}/{number}", number % 3)).collect();
+            let mine: Vec<String> =
+                (0..40).map(|number| format!("u1/{}/{number}", number % 3)).collect();
             shop.put_all(bucket, &mine).await?;
-            let neighbours = ["u10/keep", "u1.bak/keep", "U1/keep", "other/u1/keep"].map(str::to_owned);
+            let neighbours =
+                ["u10/keep", "u1.bak/keep", "U1/keep", "other/u1/keep"].map(str::to_owned);
             shop.put_all(bucket, &neighbours).await?;
             let expected = neighbours.map(|key| (key, b"x".to_vec()));
             let erasure = Erasure::of(&shop, bucket)?;
             let eraser = Eraser(shop.store(false));
             for _ in 0..2 {
                 let time = Duration::from_secs(3);
-                let (report, tally) = erasure.hop(&eraser, &pace(None), &mut Bookmark::default(), time).await;
-                let is_open = matches!(report.end, End::Failed(_) | End::Unfinished { .. } | End::Stuck(_));
+                let (report, tally) =
+                    erasure.hop(&eraser, &pace(None), &mut Bookmark::default(), time).await;
+                let is_open =
+                    matches!(report.end, End::Failed(_) | End::Unfinished { .. } | End::Stuck(_));
                 assert!(is_open, "{bucket}: {report:?} {tally:?}");
                 let mut left = local::read_objects(&rclone.s3(), bucket, "").await?;
                 left.retain(|(key, _)| !key.starts_with("u1/"));
-                assert_same(&left, &expected, &format!("{bucket} does not hold what should be left"));
+                assert_same(
+                    &left,
+                    &expected,
+                    &format!("{bucket} does not hold what should be left"),
+                );
             }
         }
         Ok(())
@@ -175,15 +189,16 @@ async fn rclone_is_never_said_to_be_erased() -> Outcome {
     .await
 }
 
-/// Of the local servers, only moto denies single keys of a request, as S3 does. It does too little else as S3 does to
-/// pass the suite.
+/// Of the local servers, only moto denies single keys of a request, as S3 does. It does too little
+/// else as S3 does to pass the suite.
 #[tokio::test]
 async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome {
     let moto = Moto::start().await?;
     within(TEST_LIMIT, async {
         let shop = Served::new("moto", moto.s3());
         shop.create_bucket("photos").await?;
-        let keys: Vec<String> = (0..1_300).map(|number| format!("u1/{}/{number}", number % 5)).collect();
+        let keys: Vec<String> =
+            (0..1_300).map(|number| format!("u1/{}/{number}", number % 5)).collect();
         shop.put_all("photos", &keys).await?;
         let neighbours = ["u10/0/1", "u1", "u1-old/3/x"].map(str::to_owned);
         shop.put_all("photos", &neighbours).await?;
@@ -207,9 +222,14 @@ async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome 
         let left = &left["s3://photos/{user_id}/"];
         assert_eq!(left.refused.iter().collect::<Vec<_>>(), [("AccessDenied", 260)]);
         assert_eq!(tally.gone.objects, 1_040);
-        let mut expected: Vec<String> = keys.into_iter().filter(|key| key.starts_with("u1/3/")).collect();
+        let mut expected: Vec<String> =
+            keys.into_iter().filter(|key| key.starts_with("u1/3/")).collect();
         expected.extend(neighbours);
-        assert_same(&local::list_keys(&moto.s3(), "photos", "").await?, &expected, "what the policy protects");
+        assert_same(
+            &local::list_keys(&moto.s3(), "photos", "").await?,
+            &expected,
+            "what the policy protects",
+        );
         Ok(())
     })
     .await
@@ -280,12 +300,18 @@ impl Check {
             Self::Fuse => "too many versions stop an erasure before it deletes anything",
             Self::OneKey => "every version of one key is erased",
         };
-        self.state().map_or_else(|| claim.to_owned(), |state| format!("versioning {}: {claim}", state.name()))
+        self.state().map_or_else(
+            || claim.to_owned(),
+            |state| format!("versioning {}: {claim}", state.name()),
+        )
     }
 
     fn state(self) -> Option<State> {
         match self {
-            Self::Nothing(state) | Self::Everything(state) | Self::Hops(state) | Self::DryRun(state) => Some(state),
+            Self::Nothing(state)
+            | Self::Everything(state)
+            | Self::Hops(state)
+            | Self::DryRun(state) => Some(state),
             Self::Locks | Self::Newer | Self::Fuse | Self::OneKey => None,
         }
     }
@@ -309,10 +335,14 @@ impl Check {
         }
         let bucket = &shop.bucket(&self.bucket());
         match self {
-            Self::Nothing(state) => few_requests_prove_that_nothing_is_there(shop, state, bucket).await,
+            Self::Nothing(state) => {
+                few_requests_prove_that_nothing_is_there(shop, state, bucket).await
+            }
             Self::Everything(state) => everything_of_the_user_is_erased(shop, state, bucket).await,
             Self::Hops(state) => an_erasure_is_completed_in_several_hops(shop, state, bucket).await,
-            Self::DryRun(state) => a_dry_run_counts_what_the_erasure_then_erases(shop, state, bucket).await,
+            Self::DryRun(state) => {
+                a_dry_run_counts_what_the_erasure_then_erases(shop, state, bucket).await
+            }
             Self::Locks => what_object_lock_holds_stays_and_is_reported(shop, bucket).await,
             Self::Newer => what_is_newer_stays(shop, bucket).await,
             Self::Fuse => too_many_versions_stop_an_erasure(shop, bucket).await,
@@ -358,7 +388,13 @@ impl<'a, S: Shop> Erasure<'a, S> {
         target(self.bucket)
     }
 
-    async fn hop(&self, work: &impl Work, pace: &Pace, bookmark: &mut Bookmark, time: Duration) -> (Report, Tally) {
+    async fn hop(
+        &self,
+        work: &impl Work,
+        pace: &Pace,
+        bookmark: &mut Bookmark,
+        time: Duration,
+    ) -> (Report, Tally) {
         let counters = Counters::default();
         let job = Job {
             targets: &self.targets,
@@ -380,7 +416,13 @@ impl<'a, S: Shop> Erasure<'a, S> {
     /// Erases everything, and checks the counts, the user's folder and everybody else's.
     async fn must_erase(&self, stored: &[Thing], neighbours: &[Thing]) -> Checked {
         let (report, tally) = self.erase(false).await;
-        assert_eq!(report.end, End::Erased, "{} {}: {report:?} {tally:?}", self.shop.name(), self.bucket);
+        assert_eq!(
+            report.end,
+            End::Erased,
+            "{} {}: {report:?} {tally:?}",
+            self.shop.name(),
+            self.bucket
+        );
         self.assert_counts(tally.gone, stored);
         self.assert_left(neighbours).await
     }
@@ -389,12 +431,14 @@ impl<'a, S: Shop> Erasure<'a, S> {
         let count = |kind| stored.iter().filter(|thing| thing.kind == kind).count() as u64;
         let found = (counts.objects, counts.versions, counts.delete_markers, counts.uploads);
         let expected =
-            [StoredKind::Object, StoredKind::Version, StoredKind::DeleteMarker, StoredKind::Upload].map(count);
+            [StoredKind::Object, StoredKind::Version, StoredKind::DeleteMarker, StoredKind::Upload]
+                .map(count);
         assert_eq!(found, expected.into(), "{} {}: {counts:?}", self.shop.name(), self.bucket);
     }
 
     async fn assert_left(&self, expected: &[Thing]) -> Checked {
-        let what = format!("{} {} does not hold what should be left", self.shop.name(), self.bucket);
+        let what =
+            format!("{} {} does not hold what should be left", self.shop.name(), self.bucket);
         assert_same(&self.shop.contents(self.bucket, "").await?, expected, &what);
         Ok(())
     }
@@ -413,10 +457,14 @@ pub(crate) fn is_xml(key: &str) -> bool {
     !key.chars().any(|c| c < ' ' && !"\t\r\n".contains(c) || matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
-/// Fills a folder with every kind of data that a bucket of this state can hold, under plain and odd keys.
+/// Fills a folder with every kind of data that a bucket of this state can hold, under plain and odd
+/// keys.
 async fn fill(shop: &impl Shop, state: State, bucket: &str, folder: &str, plain: usize) -> Checked {
     let any_key = state == State::Never || shop.differences().lists_versions_of_any_key;
-    let odd = ODD_NAMES.iter().filter(|name| any_key || is_xml(name)).map(|name| format!("{folder}{name}"));
+    let odd = ODD_NAMES
+        .iter()
+        .filter(|name| any_key || is_xml(name))
+        .map(|name| format!("{folder}{name}"));
     let mut keys: Vec<String> = odd.filter(|key| shop.can_store(key)).collect();
     keys.extend((0..plain).map(|number| format!("{folder}{}/{number:04}", number % 3)));
     // Before any versioning: on versioned buckets, these are the versions called null.
@@ -442,7 +490,11 @@ async fn fill(shop: &impl Shop, state: State, bucket: &str, folder: &str, plain:
             shop.delete_plainly(bucket, key).await?;
         }
     }
-    let odd = if shop.differences().encodes_keys_of_uploads { "an/upload\u{e9} with spaces+" } else { "an/upload" };
+    let odd = if shop.differences().encodes_keys_of_uploads {
+        "an/upload\u{e9} with spaces+"
+    } else {
+        "an/upload"
+    };
     for name in ["upload", "0/0000", odd] {
         shop.start_upload(bucket, &format!("{folder}{name}")).await?;
     }
@@ -450,7 +502,12 @@ async fn fill(shop: &impl Shop, state: State, bucket: &str, folder: &str, plain:
 }
 
 /// A bucket with this user's things and those of neighbours; returns both.
-async fn furnish(shop: &impl Shop, state: State, bucket: &str, plain: usize) -> Checked<(Vec<Thing>, Vec<Thing>)> {
+async fn furnish(
+    shop: &impl Shop,
+    state: State,
+    bucket: &str,
+    plain: usize,
+) -> Checked<(Vec<Thing>, Vec<Thing>)> {
     shop.create_bucket(bucket).await?;
     for neighbour in ["u10/", "u1.bak/", "U1/", "other/u1/"] {
         shop.put_all(bucket, &[format!("{neighbour}keep")]).await?;
@@ -459,7 +516,8 @@ async fn furnish(shop: &impl Shop, state: State, bucket: &str, plain: usize) -> 
     if state != State::Never {
         shop.enable_versioning(bucket).await?;
         for neighbour in ["u10/", "u1.bak/", "U1/", "other/u1/"] {
-            shop.put_all(bucket, &[format!("{neighbour}keep"), format!("{neighbour}hidden")]).await?;
+            shop.put_all(bucket, &[format!("{neighbour}keep"), format!("{neighbour}hidden")])
+                .await?;
             shop.delete_plainly(bucket, &format!("{neighbour}hidden")).await?;
         }
         shop.suspend_versioning(bucket).await?;
@@ -472,7 +530,12 @@ async fn furnish(shop: &impl Shop, state: State, bucket: &str, plain: usize) -> 
         kinds
     });
     let expected = if state == State::Never { 2 } else { 3 };
-    assert_eq!(kinds.len(), expected, "{}: the test puts too little into {bucket}: {kinds:?}", shop.name());
+    assert_eq!(
+        kinds.len(),
+        expected,
+        "{}: the test puts too little into {bucket}: {kinds:?}",
+        shop.name()
+    );
     Ok((mine, neighbours))
 }
 
@@ -482,7 +545,11 @@ async fn everything_of_the_user_is_erased(shop: &impl Shop, state: State, bucket
 }
 
 /// Too little time in each hop, as under Lambda; the bookmark goes from hop to hop.
-async fn an_erasure_is_completed_in_several_hops(shop: &impl Shop, state: State, bucket: &str) -> Checked {
+async fn an_erasure_is_completed_in_several_hops(
+    shop: &impl Shop,
+    state: State,
+    bucket: &str,
+) -> Checked {
     let (mine, neighbours) = furnish(shop, state, bucket, 150).await?;
     let erasure = Erasure::of(shop, bucket)?;
     let eraser = Eraser(shop.store(false));
@@ -501,11 +568,16 @@ async fn an_erasure_is_completed_in_several_hops(shop: &impl Shop, state: State,
     erasure.assert_left(&neighbours).await
 }
 
-async fn a_dry_run_counts_what_the_erasure_then_erases(shop: &impl Shop, state: State, bucket: &str) -> Checked {
+async fn a_dry_run_counts_what_the_erasure_then_erases(
+    shop: &impl Shop,
+    state: State,
+    bucket: &str,
+) -> Checked {
     let (mine, neighbours) = furnish(shop, state, bucket, 50).await?;
     let erasure = Erasure::of(shop, bucket)?;
     let survey = Survey(shop.store(false));
-    let (report, tally) = erasure.hop(&survey, &pace(None), &mut Bookmark::default(), shop.times().long).await;
+    let (report, tally) =
+        erasure.hop(&survey, &pace(None), &mut Bookmark::default(), shop.times().long).await;
     assert_eq!(report.end, End::Surveyed, "{report:?}");
     erasure.assert_counts(tally.gone, &mine);
     erasure.assert_left(&[mine.clone(), neighbours.clone()].concat()).await?;
@@ -514,7 +586,11 @@ async fn a_dry_run_counts_what_the_erasure_then_erases(shop: &impl Shop, state: 
     erasure.assert_left(&neighbours).await
 }
 
-async fn few_requests_prove_that_nothing_is_there(shop: &impl Shop, state: State, bucket: &str) -> Checked {
+async fn few_requests_prove_that_nothing_is_there(
+    shop: &impl Shop,
+    state: State,
+    bucket: &str,
+) -> Checked {
     shop.create_bucket(bucket).await?;
     if state != State::Never {
         shop.enable_versioning(bucket).await?;
@@ -524,9 +600,9 @@ async fn few_requests_prove_that_nothing_is_there(shop: &impl Shop, state: State
     }
     let (report, tally) = Erasure::of(shop, bucket)?.erase(false).await;
     assert_eq!((report.end, tally.gone), (End::Erased, Counts::default()));
-    // The versioning, uploads and objects at the same time, then the data, and the versioning again where there was
-    // none. If the first answer comes before the next request is sent, the objects of a bucket with versions are not
-    // listed.
+    // The versioning, uploads and objects at the same time, then the data, and the versioning again
+    // where there was none. If the first answer comes before the next request is sent, the objects
+    // of a bucket with versions are not listed.
     let expected = match state {
         State::Never if shop.differences().knows_versioning => 5..=5,
         // To ask for the versioning takes two requests there.
@@ -538,7 +614,8 @@ async fn few_requests_prove_that_nothing_is_there(shop: &impl Shop, state: State
     Ok(())
 }
 
-/// More versions of one key than a page holds, with markers above and between them, and keys of markers alone.
+/// More versions of one key than a page holds, with markers above and between them, and keys of
+/// markers alone.
 async fn every_version_of_one_key_is_erased(shop: &impl Shop, bucket: &str) -> Checked {
     let key = "u1/often written";
     shop.create_bucket(bucket).await?;
@@ -550,7 +627,11 @@ async fn every_version_of_one_key_is_erased(shop: &impl Shop, bucket: &str) -> C
             shop.delete_plainly(bucket, key).await?;
         }
     }
-    shop.put_all(bucket, &["u1/often writtem".to_owned(), "u1/often writteo".to_owned(), "u10/x".to_owned()]).await?;
+    shop.put_all(
+        bucket,
+        &["u1/often writtem".to_owned(), "u1/often writteo".to_owned(), "u10/x".to_owned()],
+    )
+    .await?;
     // And keys with nothing but a marker, as a client leaves them that deletes what is not there.
     // Seaweed takes a key that ends in a slash for a folder, and hides nothing.
     let end = if shop.differences().stores_any_key { "/" } else { "" };
@@ -565,7 +646,8 @@ async fn every_version_of_one_key_is_erased(shop: &impl Shop, bucket: &str) -> C
 
 async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: &str) -> Checked {
     shop.create_bucket_with_object_lock(bucket).await?;
-    let keys = ["compliance", "governance", "hold", "both", "free", "covered"].map(|name| format!("u1/{name}"));
+    let keys = ["compliance", "governance", "hold", "both", "free", "covered"]
+        .map(|name| format!("u1/{name}"));
     for _ in 0..2 {
         shop.put_all(bucket, &keys).await?;
     }
@@ -586,8 +668,11 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
     for key in [&keys[4], &keys[5]] {
         shop.delete_plainly(bucket, key).await?;
     }
-    let marker =
-        shop.contents(bucket, &keys[5]).await?.into_iter().filter(|thing| thing.kind == StoredKind::DeleteMarker);
+    let marker = shop
+        .contents(bucket, &keys[5])
+        .await?
+        .into_iter()
+        .filter(|thing| thing.kind == StoredKind::DeleteMarker);
     held.extend(marker);
     held.sort();
     held.dedup();
@@ -598,8 +683,14 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
         return Err(Failure(format!("{}: {report:?} {tally:?}", shop.name())).into());
     };
     let left = &left[&erasure.target()];
-    let counts: Vec<(Hold, u64)> = left.retained.iter().map(|(hold, held)| (*hold, held.count)).collect();
-    assert_eq!(counts, [(Hold::Compliance, 1), (Hold::Governance, 2), (Hold::LegalHold, 2)], "{}", shop.name());
+    let counts: Vec<(Hold, u64)> =
+        left.retained.iter().map(|(hold, held)| (*hold, held.count)).collect();
+    assert_eq!(
+        counts,
+        [(Hold::Compliance, 1), (Hold::Governance, 2), (Hold::LegalHold, 2)],
+        "{}",
+        shop.name()
+    );
     assert_eq!((left.refused.total(), left.markers_kept), (0, 1), "{}: {left:?}", shop.name());
     let until = left.retained[&Hold::Compliance].erasable_from.expect("a date");
     assert!((until - shop.lock_end()).abs() < time::Duration::MINUTE, "{}: {until}", shop.name());
@@ -610,7 +701,12 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
 
     let (report, tally) = erasure.erase(true).await;
     assert!(matches!(report.end, End::Stuck(Stuck::Refused(_))), "{report:?}");
-    assert_eq!((tally.gone.versions, tally.gone.delete_markers), (2, 1), "{}: governance", shop.name());
+    assert_eq!(
+        (tally.gone.versions, tally.gone.delete_markers),
+        (2, 1),
+        "{}: governance",
+        shop.name()
+    );
     let is_held = |thing: &Thing| [&keys[0], &keys[2], &keys[3]].contains(&&thing.key);
     held.retain(is_held);
     erasure.assert_left(&held).await
@@ -628,7 +724,8 @@ async fn what_is_newer_stays(shop: &impl Shop, bucket: &str) -> Checked {
     shop.put_all(bucket, &keys[..2]).await?;
     shop.delete_plainly(bucket, "u1/c").await?;
     shop.start_upload(bucket, "u1/d").await?;
-    let newer: Vec<Thing> = shop.contents(bucket, "").await?.into_iter().filter(|thing| !old.contains(thing)).collect();
+    let newer: Vec<Thing> =
+        shop.contents(bucket, "").await?.into_iter().filter(|thing| !old.contains(thing)).collect();
     assert_eq!((old.len(), newer.len()), (5, 4), "{}", shop.name());
     let erasure = Erasure { erase_before: Some(limit), ..Erasure::of(shop, bucket)? };
     let (report, tally) = erasure.erase(false).await;

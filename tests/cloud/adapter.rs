@@ -1,4 +1,5 @@
-//! The S3 adapter, under the eraser, on two stores by different people. No function here, and no queue.
+//! The S3 adapter, under the eraser, on two stores by different people. No function here, and no
+//! queue.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -16,7 +17,9 @@ use local::{Ministack, Seaweed, list_keys, put_objects};
 use serde_json::json;
 use tokio::time::{Instant, timeout};
 
-use crate::objects::{Object, USER, assert_left, assert_stored, neighbours, objects, odd_keys, plain_keys, size};
+use crate::objects::{
+    Object, USER, assert_left, assert_stored, neighbours, objects, odd_keys, plain_keys, size,
+};
 use crate::shops::can_be_stored_by_seaweed;
 use crate::{Failure, Outcome, within};
 
@@ -40,11 +43,13 @@ const BUCKET: &str = "photos";
 
 impl Store {
     fn new(client: aws_sdk_s3::Client) -> Result<Self, Failure> {
-        let without_retries = client.config().to_builder().retry_config(RetryConfig::disabled()).build();
+        let without_retries =
+            client.config().to_builder().retry_config(RetryConfig::disabled()).build();
         Ok(Self {
             client,
             eraser: Eraser(S3::new(&aws_sdk_s3::Client::from_conf(without_retries), None, false)),
-            targets: Targets::parse("s3://photos/{user_id}/").map_err(|faults| Failure(faults.join("; ")))?,
+            targets: Targets::parse("s3://photos/{user_id}/")
+                .map_err(|faults| Failure(faults.join("; ")))?,
             user: UserId::parse(USER)?,
         })
     }
@@ -73,7 +78,11 @@ impl Store {
         let (end, tally) = self.erase(&fast(), &mut Bookmark::default(), LONG).await;
         let keys: Vec<&String> = stored.iter().map(|(key, _)| key).take(3).collect();
         assert_eq!(end, End::Erased, "{keys:?}: {tally:?}");
-        assert_eq!((tally.gone.objects, tally.gone.bytes), (stored.len() as u64, size(stored)), "{keys:?}: {tally:?}");
+        assert_eq!(
+            (tally.gone.objects, tally.gone.bytes),
+            (stored.len() as u64, size(stored)),
+            "{keys:?}: {tally:?}"
+        );
         assert_eq!((tally.retries, tally.throttles), (0, 0), "{keys:?}: {tally:?}");
         Ok(())
     }
@@ -95,7 +104,8 @@ impl Store {
         assert_left(&self.client, BUCKET, kept).await
     }
 
-    /// A token stays good when the objects before it are gone: the bookmark of a continuation relies on it.
+    /// A token stays good when the objects before it are gone: the bookmark of a continuation
+    /// relies on it.
     async fn resume_behind_deleted_objects(&self, kept: &[Object]) -> Outcome {
         let stored = objects(plain_keys("u1/", 1_500));
         self.put(&stored).await?;
@@ -116,25 +126,39 @@ impl Store {
         let items = items.collect::<Result<Vec<_>, Failure>>()?;
         assert_eq!(self.eraser.0.delete(&prefix, &items, REQUEST_LIMIT).await?.failures, []);
 
-        let second = self.eraser.0.list(&prefix, Kind::Objects, first.next.as_deref(), REQUEST_LIMIT).await?;
-        assert_eq!((second.entries.len(), &second.next), (500, &None), "what lies behind the deleted page");
+        let second = self
+            .eraser
+            .0
+            .list(&prefix, Kind::Objects, first.next.as_deref(), REQUEST_LIMIT)
+            .await?;
+        assert_eq!(
+            (second.entries.len(), &second.next),
+            (500, &None),
+            "what lies behind the deleted page"
+        );
         let mut left = stored;
         left.retain(|(key, _)| second.entries.iter().any(|object| object.key == *key));
         self.erase_all(&left, kept).await
     }
 
-    /// A token that the store never gave: refused or taken for something, it must not hide what is there.
+    /// A token that the store never gave: refused or taken for something, it must not hide what is
+    /// there.
     async fn outlive_a_bogus_token(&self, kept: &[Object]) -> Outcome {
         let stored = objects(plain_keys("u1/", 20));
         self.put(&stored).await?;
         let prefix = self.targets.as_slice()[0].prefix(&self.user);
         match self.eraser.0.list(&prefix, Kind::Objects, Some("nonsense"), REQUEST_LIMIT).await {
             Ok(_) | Err(Fault::TokenRefused(_)) => {}
-            Err(fault) => return Err(Failure(format!("expected the token to be refused, not \"failed to {fault}\""))),
+            Err(fault) => {
+                return Err(Failure(format!(
+                    "expected the token to be refused, not \"failed to {fault}\""
+                )));
+            }
         }
         let target = self.targets.as_slice()[0].to_string();
-        let mut bookmark: Bookmark =
-            serde_json::from_value(json!({ "target": target, "kind": "objects", "token": "nonsense" }))?;
+        let mut bookmark: Bookmark = serde_json::from_value(
+            json!({ "target": target, "kind": "objects", "token": "nonsense" }),
+        )?;
         let (end, tally) = self.erase(&fast(), &mut bookmark, LONG).await;
         assert_eq!((end, tally.gone.objects), (End::Erased, 20), "{tally:?}");
         assert_left(&self.client, BUCKET, kept).await
@@ -150,9 +174,10 @@ impl Store {
             assert!(ends.len() < 20, "still not erased: {ends:?}");
             let time = Duration::from_millis(2_500);
             let hop = Box::pin(self.erase(&pace, &mut bookmark, time));
-            // No clock is read: both times are timers, and that of the hop is looked at first when a slow machine lets
-            // both go off at once.
-            let (end, tally) = timeout(time + LATE, hop).await.expect("the hop ends at its stop time");
+            // No clock is read: both times are timers, and that of the hop is looked at first when
+            // a slow machine lets both go off at once.
+            let (end, tally) =
+                timeout(time + LATE, hop).await.expect("the hop ends at its stop time");
             assert!(matches!(end, End::Erased | End::Unfinished { .. }), "{end:?}");
             counted += tally.gone.objects;
             ends.push(end);

@@ -18,8 +18,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// The message of an invocation's end is deleted a moment after its log line is there.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
-/// The function's time limit where a test sets none, in seconds, and with it that of its queue's visibility (see
-/// `template.yaml`): a message that comes again sooner does so because the function wanted it.
+/// The function's time limit where a test sets none, in seconds, and with it that of its queue's
+/// visibility (see `template.yaml`): a message that comes again sooner does so because the function
+/// wanted it.
 const FUNCTION_TIMEOUT: &str = "10";
 pub(crate) const QUEUE_VISIBILITY: Duration = Duration::from_secs(60);
 
@@ -32,7 +33,10 @@ pub(crate) struct Deployed<'a> {
 
 impl<'a> Deployed<'a> {
     /// Deploys the function's binary with the template.
-    pub(crate) async fn new(cloud: &'a Ministack, parameters: &[(&str, &str)]) -> Result<Self, Failure> {
+    pub(crate) async fn new(
+        cloud: &'a Ministack,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
         let mut all = parameters.to_vec();
         if !all.iter().any(|(name, _)| *name == "FunctionTimeout") {
             all.push(("FunctionTimeout", FUNCTION_TIMEOUT));
@@ -74,7 +78,8 @@ impl<'a> Deployed<'a> {
 
     /// Waits until so many hops have ended with "erased", and nothing is left in the queues.
     pub(crate) async fn erased(&self, times: usize, limit: Duration) -> Result<Vec<Hop>, Failure> {
-        let is_erased = |hops: &[Hop]| hops.iter().filter(|hop| hop.outcome == "erased").count() >= times;
+        let is_erased =
+            |hops: &[Hop]| hops.iter().filter(|hop| hop.outcome == "erased").count() >= times;
         let hops = self.hops_until(&format!("{times} times \"erased\""), limit, is_erased).await?;
         self.depth_becomes(0).await?;
         let dead = self.cloud.queue_depth(&self.stack.dead_letter_queue_url).await?;
@@ -92,7 +97,10 @@ impl<'a> Deployed<'a> {
             }
             if Instant::now() > deadline {
                 return Err(self
-                    .too_late(&format!("{expected} messages in the queue, not {depth}"), SETTLE_LIMIT)
+                    .too_late(
+                        &format!("{expected} messages in the queue, not {depth}"),
+                        SETTLE_LIMIT,
+                    )
                     .await);
             }
             sleep(POLL).await;
@@ -100,15 +108,21 @@ impl<'a> Deployed<'a> {
     }
 
     /// Takes the bodies of so many messages out of the dead-letter queue, sorted.
-    pub(crate) async fn dead_letters(&self, count: usize, limit: Duration) -> Result<Vec<String>, Failure> {
+    pub(crate) async fn dead_letters(
+        &self,
+        count: usize,
+        limit: Duration,
+    ) -> Result<Vec<String>, Failure> {
         let deadline = Instant::now() + limit;
         let mut bodies = Vec::new();
         while bodies.len() < count {
-            let request = self.cloud.sqs().receive_message().queue_url(&self.stack.dead_letter_queue_url);
+            let request =
+                self.cloud.sqs().receive_message().queue_url(&self.stack.dead_letter_queue_url);
             let answer = request.max_number_of_messages(10).visibility_timeout(60).send().await?;
             bodies.extend(answer.messages.into_iter().flatten().filter_map(|message| message.body));
             if Instant::now() > deadline {
-                let what = format!("{count} messages in the dead-letter queue, not {}", bodies.len());
+                let what =
+                    format!("{count} messages in the dead-letter queue, not {}", bodies.len());
                 return Err(self.too_late(&what, limit).await);
             }
             sleep(POLL).await;
@@ -154,11 +168,14 @@ impl<'a> Deployed<'a> {
         let log = self.cloud.function_log_lines(&self.stack).await.unwrap_or_default();
         let log = log[log.len().saturating_sub(40)..].join("\n");
         let words = self.cloud.last_words();
-        Failure(format!("waited {limit:?} in vain for {what}.\nThe function's log:\n{log}\nThe server's log:\n{words}"))
+        Failure(format!(
+            "waited {limit:?} in vain for {what}.\nThe function's log:\n{log}\nThe server's log:\n{words}"
+        ))
     }
 }
 
-/// Checks a whole chain: numbered without gaps, continued until erased, each hop in time, sums that add up.
+/// Checks a whole chain: numbered without gaps, continued until erased, each hop in time, sums that
+/// add up.
 pub(crate) fn assert_is_chain(hops: &[Hop], function_timeout: Duration) {
     let last = hops.len().saturating_sub(1);
     let (mut objects, mut bytes) = (0, 0);
@@ -168,11 +185,20 @@ pub(crate) fn assert_is_chain(hops: &[Hop], function_timeout: Duration) {
         assert_eq!(hop.hop, index as u64, "the number of hop {index} in {hops:#?}");
         objects += hop.objects;
         bytes += hop.bytes;
-        assert_eq!((hop.total_objects, hop.total_bytes), (objects, bytes), "totals of hop {index} in {hops:#?}");
+        assert_eq!(
+            (hop.total_objects, hop.total_bytes),
+            (objects, bytes),
+            "totals of hop {index} in {hops:#?}"
+        );
         let took = Duration::from_millis(hop.duration_ms);
         assert!(took < function_timeout, "hop {index} ended after its deadline: {hops:#?}");
         assert_eq!(hop.reason, "", "hop {index} of {hops:#?}");
     }
-    let names: BTreeSet<(&str, &str)> = hops.iter().map(|hop| (hop.user.as_str(), hop.erasure.as_str())).collect();
-    assert_eq!(names.len(), 1, "one user and one erasure, by the same names in all hops: {names:?}");
+    let names: BTreeSet<(&str, &str)> =
+        hops.iter().map(|hop| (hop.user.as_str(), hop.erasure.as_str())).collect();
+    assert_eq!(
+        names.len(),
+        1,
+        "one user and one erasure, by the same names in all hops: {names:?}"
+    );
 }

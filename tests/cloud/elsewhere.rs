@@ -1,5 +1,5 @@
-//! Any S3 endpoint as a store of the acceptance suite. Its buckets have a prefix of their own and are removed at the
-//! end.
+//! Any S3 endpoint as a store of the acceptance suite. Its buckets have a prefix of their own and
+//! are removed at the end.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,10 +32,12 @@ use crate::shops::{Checked, Served, Shop, Stop, Thing, Times, now};
 /// The bucket in which it tries the odd keys.
 const KEYS: &str = "keys";
 const REQUESTS_AT_A_TIME: usize = 16;
-/// Nobody can delete what is locked in compliance mode: the removal of the buckets has to wait for the end of the locks.
+/// Nobody can delete what is locked in compliance mode: the removal of the buckets has to wait for
+/// the end of the locks.
 const LOCKED_FOR: Duration = Duration::from_secs(120);
-/// Time for a bucket's new versioning to take effect. AWS recommends 15 minutes for the first one of a bucket. Most checks
-/// compare with a listing from before the erasure, and so do not depend on it.
+/// Time for a bucket's new versioning to take effect. AWS recommends 15 minutes for the first one
+/// of a bucket. Most checks compare with a listing from before the erasure, and so do not depend on
+/// it.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/manage-versioning-examples.html>
 const SETTLING: Duration = Duration::from_secs(3);
 const CONFIRMATIONS: usize = 5;
@@ -66,7 +68,9 @@ impl Address {
     fn parse(endpoint: &str, path_style: &str) -> Result<Self, Failure> {
         let endpoint = match endpoint {
             "aws" => None,
-            url if url.starts_with("https://") || url.starts_with("http://") => Some(url.to_owned()),
+            url if url.starts_with("https://") || url.starts_with("http://") => {
+                Some(url.to_owned())
+            }
             other => {
                 return Err(Failure(format!(
                     "expected a URL or aws, not {other:?}: make acceptance ENDPOINT=https://s3.example.org"
@@ -77,7 +81,11 @@ impl Address {
             "" => endpoint.is_some(),
             "true" => true,
             "false" => false,
-            other => return Err(Failure(format!("expected PATH_STYLE=true or PATH_STYLE=false, not {other:?}"))),
+            other => {
+                return Err(Failure(format!(
+                    "expected PATH_STYLE=true or PATH_STYLE=false, not {other:?}"
+                )));
+            }
         };
         Ok(Self { endpoint, path_style })
     }
@@ -132,7 +140,8 @@ impl Intercept for Meter {
     }
 }
 
-/// The odd keys that the store has taken, with the ids of their versions, and those that it has not, with its codes.
+/// The odd keys that the store has taken, with the ids of their versions, and those that it has
+/// not, with its codes.
 type OddKeys = (BTreeMap<String, Option<String>>, BTreeMap<String, String>);
 
 /// A store at an endpoint.
@@ -156,17 +165,21 @@ pub(crate) struct Elsewhere {
 }
 
 impl Elsewhere {
-    /// With the standard variables and files of AWS. Creates the first bucket: without that, nothing else can be tried.
+    /// With the standard variables and files of AWS. Creates the first bucket: without that,
+    /// nothing else can be tried.
     pub(crate) async fn connect(address: Address) -> Result<Self, Failure> {
         let retries = RetryConfig::standard().with_max_attempts(4);
-        let aws = aws_config::defaults(BehaviorVersion::v2026_01_12()).retry_config(retries).load().await;
+        let aws =
+            aws_config::defaults(BehaviorVersion::v2026_01_12()).retry_config(retries).load().await;
         let region = match aws.region() {
             Some(region) => region.clone(),
             None if address.is_aws() => return Err(Failure("AWS_REGION is not set".to_owned())),
             None => Region::from_static("us-east-1"),
         };
         let meter = Meter::default();
-        let config = aws_sdk_s3::config::Builder::from(&aws).region(region.clone()).interceptor(meter.clone());
+        let config = aws_sdk_s3::config::Builder::from(&aws)
+            .region(region.clone())
+            .interceptor(meter.clone());
         let mut config = config.force_path_style(address.path_style);
         // Whatever AWS_ENDPOINT_URL says.
         config.set_endpoint_url(address.endpoint.clone());
@@ -189,7 +202,9 @@ impl Elsewhere {
         };
         store.create_bucket(&store.bucket(KEYS)).await.map_err(|stop| {
             let Failure(reason) = stop.into();
-            Failure(format!("no bucket can be created; are the credentials and the region right? {reason}"))
+            Failure(format!(
+                "no bucket can be created; are the credentials and the region right? {reason}"
+            ))
         })?;
         Ok(store)
     }
@@ -208,7 +223,8 @@ impl Elsewhere {
     /// The end of the report. `left`: what [`Self::clean_up`] returned.
     pub(crate) fn summary(&self, left: &[String]) -> String {
         let traffic = self.meter.traffic();
-        let methods: Vec<String> = traffic.sent.iter().map(|(method, count)| format!("{method} {count}")).collect();
+        let methods: Vec<String> =
+            traffic.sent.iter().map(|(method, count)| format!("{method} {count}")).collect();
         let total: u64 = traffic.sent.values().sum();
         let created = self.created.borrow().len();
         let mut lines = vec![
@@ -221,8 +237,8 @@ impl Elsewhere {
         lines.join("\n")
     }
 
-    /// Finds out which odd keys the store takes and lists as they are, and whether it can say what versioning a bucket
-    /// has.
+    /// Finds out which odd keys the store takes and lists as they are, and whether it can say what
+    /// versioning a bucket has.
     pub(crate) async fn explore(&mut self) -> Checked {
         let bucket = self.bucket(KEYS);
         self.learn_of_versioning(&bucket).await?;
@@ -250,21 +266,32 @@ impl Elsewhere {
             Some(Err(error)) => {
                 self.differences.lists_versions_of_any_key = false;
                 let code = error.code().unwrap_or("no code");
-                remarks.push(format!("where there are versions, those that XML cannot carry: listing fails ({code})"));
+                remarks.push(format!(
+                    "where there are versions, those that XML cannot carry: listing fails ({code})"
+                ));
             }
         }
         self.differences.stores_any_key = self.can_store("u1/a folder/");
-        if remarks.is_empty() { Ok(()) } else { Err(Stop::Lacks(format!("some are left out: {}", remarks.join("; ")))) }
+        if remarks.is_empty() {
+            Ok(())
+        } else {
+            Err(Stop::Lacks(format!("some are left out: {}", remarks.join("; "))))
+        }
     }
 
     async fn learn_of_versioning(&mut self, bucket: &str) -> Checked {
         let answer = self.client.get_bucket_versioning().bucket(bucket).send().await;
-        match answer.map_err(|error| local::Error::sdk("ask for the versioning of a new bucket", error)) {
+        match answer
+            .map_err(|error| local::Error::sdk("ask for the versioning of a new bucket", error))
+        {
             Ok(answer) => {
                 let status = answer.status().map(BucketVersioningStatus::as_str);
-                self.always_versioned = status.map(|status| format!("the versioning of a new bucket is {status}"));
+                self.always_versioned =
+                    status.map(|status| format!("the versioning of a new bucket is {status}"));
             }
-            Err(error) if error.code() == Some("NotImplemented") => self.differences.knows_versioning = false,
+            Err(error) if error.code() == Some("NotImplemented") => {
+                self.differences.knows_versioning = false
+            }
             Err(error) => return Err(error.into()),
         }
         Ok(())
@@ -281,14 +308,19 @@ impl Elsewhere {
         for (key, put) in put {
             match put {
                 Ok(id) => drop(stored.insert(key, id)),
-                Err(error) => drop(rejected.insert(key, error.code().unwrap_or("no code").to_owned())),
+                Err(error) => {
+                    drop(rejected.insert(key, error.code().unwrap_or("no code").to_owned()))
+                }
             }
         }
         (stored, rejected)
     }
 
     /// Enables versioning and lists; `None`: the store has no versioning.
-    async fn list_versions(&self, bucket: &str) -> Checked<Option<Result<Vec<Thing>, local::Error>>> {
+    async fn list_versions(
+        &self,
+        bucket: &str,
+    ) -> Checked<Option<Result<Vec<Thing>, local::Error>>> {
         match self.enable_versioning(bucket).await {
             Ok(()) => Ok(Some(local::list_versions(&self.client, bucket, "").await)),
             Err(Stop::Lacks(_)) => Ok(None),
@@ -310,10 +342,16 @@ impl Elsewhere {
     }
 
     /// Leaves out the keys that a listing does not show, and says so.
-    fn leave_out(&mut self, stored: &BTreeMap<String, Option<String>>, listed: &[String], by: &str) -> Option<String> {
+    fn leave_out(
+        &mut self,
+        stored: &BTreeMap<String, Option<String>>,
+        listed: &[String],
+        by: &str,
+    ) -> Option<String> {
         let changed = |key: &&String| !listed.contains(*key) && !self.left_out.contains(*key);
         let changed: Vec<String> = stored.keys().filter(changed).cloned().collect();
-        let remark = (!changed.is_empty()).then(|| format!("{by} does not show {}", some_of(changed.iter())));
+        let remark = (!changed.is_empty())
+            .then(|| format!("{by} does not show {}", some_of(changed.iter())));
         self.left_out.extend(changed);
         remark
     }
@@ -325,12 +363,16 @@ impl Elsewhere {
             let location = BucketLocationConstraint::from(self.region.as_str());
             CreateBucketConfiguration::builder().location_constraint(location).build()
         });
-        let request = self.client.create_bucket().bucket(bucket).set_create_bucket_configuration(location);
-        let created = request.set_object_lock_enabled_for_bucket(has_lock.then_some(true)).send().await;
+        let request =
+            self.client.create_bucket().bucket(bucket).set_create_bucket_configuration(location);
+        let created =
+            request.set_object_lock_enabled_for_bucket(has_lock.then_some(true)).send().await;
         let is_denied = matches!(created, Err(SdkError::ServiceError(_)));
-        let created = created.map_err(|error| local::Error::sdk(format!("create bucket {bucket}"), error));
+        let created =
+            created.map_err(|error| local::Error::sdk(format!("create bucket {bucket}"), error));
         // The answer to a repeated request, if the first answer was lost.
-        let is_repeated = created.as_ref().is_err_and(|error| error.code() == Some("BucketAlreadyOwnedByYou"));
+        let is_repeated =
+            created.as_ref().is_err_and(|error| error.code() == Some("BucketAlreadyOwnedByYou"));
         if !is_denied || is_repeated {
             self.created.borrow_mut().push(bucket.to_owned());
         }
@@ -346,7 +388,10 @@ impl Elsewhere {
                 return Ok(());
             }
         }
-        Err(Stop::Lacks(format!("it accepts the versioning {}, and the bucket does not get it", expected.as_str())))
+        Err(Stop::Lacks(format!(
+            "it accepts the versioning {}, and the bucket does not get it",
+            expected.as_str()
+        )))
     }
 
     /// Removes every bucket that was created. Returns those that are left, with the reason.
@@ -363,11 +408,16 @@ impl Elsewhere {
                     // It was never created: the answer to its creation was lost.
                     Ok(Err(error)) if error.code() == Some("NoSuchBucket") => {}
                     Ok(Err(error)) => left.push((bucket, error.to_string())),
-                    Err(_elapsed) => left.push((bucket, format!("not removed within {REMOVAL_LIMIT:?}"))),
+                    Err(_elapsed) => {
+                        left.push((bucket, format!("not removed within {REMOVAL_LIMIT:?}")))
+                    }
                 }
             }
             if left.is_empty() || Instant::now() > end {
-                return left.into_iter().map(|(bucket, reason)| format!("{bucket}: {reason}")).collect();
+                return left
+                    .into_iter()
+                    .map(|(bucket, reason)| format!("{bucket}: {reason}"))
+                    .collect();
             }
             buckets = left.into_iter().map(|(bucket, _reason)| bucket).collect();
             sleep(REMOVAL_PAUSE).await;
@@ -377,9 +427,11 @@ impl Elsewhere {
     async fn lift_legal_holds(&self) {
         let buckets = self.with_lock.borrow().clone();
         for bucket in buckets {
-            for version in local::list_versions(&self.client, &bucket, "").await.unwrap_or_default() {
+            for version in local::list_versions(&self.client, &bucket, "").await.unwrap_or_default()
+            {
                 let id = version.id.as_deref().unwrap_or_default();
-                // Delete markers have none. What else fails here, the removal of the bucket reports.
+                // Delete markers have none. What else fails here, the removal of the bucket
+                // reports.
                 drop(local::lift_legal_hold(&self.client, &bucket, &version.key, id).await);
             }
         }
@@ -413,12 +465,16 @@ impl Shop for Elsewhere {
         self.create(bucket, true).await?;
         self.with_lock.borrow_mut().push(bucket.to_owned());
         let answer = self.client.get_object_lock_configuration().bucket(bucket).send().await;
-        let answer = answer.map_err(|error| Stop::of(local::Error::sdk("ask for a bucket's Object Lock", error)))?;
+        let answer = answer.map_err(|error| {
+            Stop::of(local::Error::sdk("ask for a bucket's Object Lock", error))
+        })?;
         let status = answer.object_lock_configuration().and_then(|lock| lock.object_lock_enabled());
         if status == Some(&ObjectLockEnabled::Enabled) {
             return Ok(());
         }
-        Err(Stop::Lacks("it accepts Object Lock for a new bucket, and the bucket does not get it".to_owned()))
+        Err(Stop::Lacks(
+            "it accepts Object Lock for a new bucket, and the bucket does not get it".to_owned(),
+        ))
     }
 
     async fn enable_versioning(&self, bucket: &str) -> Checked {
@@ -453,9 +509,18 @@ impl Shop for Elsewhere {
         sleep(CLOCK_SKEW).await;
         let key = "time";
         let id = local::put_object(&self.client, bucket, key, b"x").await?;
-        let head = self.client.head_object().bucket(bucket).key(key).set_version_id(id.clone()).send().await?;
+        let head = self
+            .client
+            .head_object()
+            .bucket(bucket)
+            .key(key)
+            .set_version_id(id.clone())
+            .send()
+            .await?;
         self.client.delete_object().bucket(bucket).key(key).set_version_id(id).send().await?;
-        let time = head.last_modified().ok_or_else(|| Failure("HeadObject has no LastModified".to_owned()))?;
+        let time = head
+            .last_modified()
+            .ok_or_else(|| Failure("HeadObject has no LastModified".to_owned()))?;
         sleep(CLOCK_SKEW).await;
         Ok(OffsetDateTime::from_unix_timestamp(time.secs())?)
     }
@@ -491,7 +556,9 @@ fn some_of<'a>(keys: impl ExactSizeIterator<Item = &'a String>) -> String {
 
 #[test]
 fn an_endpoint_is_a_url_or_aws() {
-    let parsed = |endpoint, path_style| Address::parse(endpoint, path_style).ok().map(|a| (a.is_aws(), a.path_style));
+    let parsed = |endpoint, path_style| {
+        Address::parse(endpoint, path_style).ok().map(|a| (a.is_aws(), a.path_style))
+    };
     assert_eq!(parsed("aws", ""), Some((true, false)));
     assert_eq!(parsed("aws", "true"), Some((true, true)));
     assert_eq!(parsed("http://127.0.0.1:9000", ""), Some((false, true)));

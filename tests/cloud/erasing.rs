@@ -9,7 +9,9 @@ use local::{Hop, Ministack, list_keys, project_root};
 use serde_json::{Value, json};
 
 use crate::deployed::{Deployed, assert_is_chain};
-use crate::objects::{USER, assert_left, assert_stored, neighbours, objects, odd_keys, plain_keys, size};
+use crate::objects::{
+    USER, assert_left, assert_stored, neighbours, objects, odd_keys, plain_keys, size,
+};
 use crate::{Failure, Outcome, within};
 
 const TEST_LIMIT: Duration = Duration::from_secs(90);
@@ -18,8 +20,11 @@ const ERASURE_LIMIT: Duration = Duration::from_secs(45);
 
 /// Three seconds of work in each, and enough reserve for a local cloud that other tests slow down.
 const SHORT_HOPS: [(&str, &str); 2] = [("FunctionTimeout", "5"), ("HandoffReserveMs", "2000")];
-const TWO_BUCKETS: [(&str, &str); 3] =
-    [("Target1Bucket", "photos"), ("Target2Bucket", "exports"), ("Target2Prefix", "users/{user_id}/")];
+const TWO_BUCKETS: [(&str, &str); 3] = [
+    ("Target1Bucket", "photos"),
+    ("Target2Bucket", "exports"),
+    ("Target2Prefix", "users/{user_id}/"),
+];
 
 /// The body of the one record in an event file.
 fn body_of(event: &str) -> Result<String, Failure> {
@@ -39,13 +44,22 @@ async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Out
         let in_exports = objects(plain_keys("users/u1/", 900));
         let mut kept_photos = neighbours();
         // Each is the user's folder in the other target, not in this one.
-        kept_photos.extend(objects(["users/u1/keep.txt".to_owned(), "users/u10/keep.txt".to_owned()]));
+        kept_photos
+            .extend(objects(["users/u1/keep.txt".to_owned(), "users/u10/keep.txt".to_owned()]));
         let mut kept_exports = neighbours();
         kept_exports.extend(objects(
-            ["u1/keep.txt", "users/u10/keep.txt", "users/u1", "users/U1/keep.txt", "users/u1.bak/keep.txt"]
-                .map(str::to_owned),
+            [
+                "u1/keep.txt",
+                "users/u10/keep.txt",
+                "users/u1",
+                "users/U1/keep.txt",
+                "users/u1.bak/keep.txt",
+            ]
+            .map(str::to_owned),
         ));
-        for (bucket, stored, kept) in [("photos", &in_photos, &kept_photos), ("exports", &in_exports, &kept_exports)] {
+        for (bucket, stored, kept) in
+            [("photos", &in_photos, &kept_photos), ("exports", &in_exports, &kept_exports)]
+        {
             cloud.create_bucket(bucket).await?;
             cloud.put_objects(bucket, stored.iter().chain(kept).cloned(), || {}).await?;
         }
@@ -55,7 +69,8 @@ async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Out
         let deployed = Deployed::new(&cloud, &parameters).await?;
 
         // The caller put the user's id into its own: no log may show it.
-        let message = json!({ "type": "user-withdrawn", "userId": USER, "requestId": "withdrawal-of-u1" });
+        let message =
+            json!({ "type": "user-withdrawn", "userId": USER, "requestId": "withdrawal-of-u1" });
         deployed.send(&message.to_string()).await?;
         let hops = deployed.erased(1, ERASURE_LIMIT).await?;
 
@@ -66,21 +81,39 @@ async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Out
         let last = hops.last().cloned().unwrap_or_default();
         assert_eq!(last.user, HashKey::default().hash(&UserId::parse(USER)?));
         assert_eq!(last.erasure, "withdrawal-of-{user}");
-        // What was in flight at a stop time may be gone and not counted, but nothing is ever counted twice.
+        // What was in flight at a stop time may be gone and not counted, but nothing is ever
+        // counted twice.
         assert!(last.total_objects <= STORED, "more objects counted than stored: {hops:#?}");
-        assert!(last.total_objects > STORED - PACE * hops.len() as u64, "too few objects counted: {hops:#?}");
+        assert!(
+            last.total_objects > STORED - PACE * hops.len() as u64,
+            "too few objects counted: {hops:#?}"
+        );
 
         let metrics = deployed.metrics().await?;
-        assert_eq!(metrics.len(), hops.len(), "one line of metrics for each invocation: {metrics:#?}");
+        assert_eq!(
+            metrics.len(),
+            hops.len(),
+            "one line of metrics for each invocation: {metrics:#?}"
+        );
         let sum = |name: &str| metrics.iter().map(|line| line.metrics[name]).sum::<f64>();
         assert_eq!(sum("ObjectsErased"), last.total_objects as f64);
-        assert_eq!((sum("ErasuresCompleted"), sum("ErasuresContinued")), (1.0, hops.len() as f64 - 1.0));
+        assert_eq!(
+            (sum("ErasuresCompleted"), sum("ErasuresContinued")),
+            (1.0, hops.len() as f64 - 1.0)
+        );
         let name = deployed.stack.function_name.clone();
-        assert!(metrics.iter().all(|line| line.dimensions == [(DIMENSION.to_owned(), name.clone())].into()));
+        assert!(
+            metrics
+                .iter()
+                .all(|line| line.dimensions == [(DIMENSION.to_owned(), name.clone())].into())
+        );
         // One batch, a second's worth, goes at once.
         let is_too_fast = |hop: &Hop| hop.objects * 1_000 > PACE * (1_100 + hop.duration_ms);
         assert!(!hops.iter().any(is_too_fast), "more than {PACE} keys a second: {hops:#?}");
-        assert!(last.total_bytes <= size(&in_photos) + size(&in_exports), "too many bytes counted: {hops:#?}");
+        assert!(
+            last.total_bytes <= size(&in_photos) + size(&in_exports),
+            "too many bytes counted: {hops:#?}"
+        );
         deployed.assert_log_is_discreet().await
     })
     .await
@@ -113,15 +146,20 @@ async fn odd_keys_go_and_neighbours_that_look_like_them_stay() -> Outcome {
     .await
 }
 
-/// Ids may hold signs that mean something else in a URL: in the prefix of a listing, `+` must not become a space.
+/// Ids may hold signs that mean something else in a URL: in the prefix of a listing, `+` must not
+/// become a space.
 #[tokio::test]
 async fn a_user_id_with_signs_is_taken_literally() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let user = "..a+b@example.com:x=y_-.";
         let kept = objects(
-            ["..a b@example.com:x=y_-./1", "..a%2Bb@example.com:x=y_-./1", "..a+b@example.com:x=y_-"]
-                .map(str::to_owned),
+            [
+                "..a b@example.com:x=y_-./1",
+                "..a%2Bb@example.com:x=y_-./1",
+                "..a+b@example.com:x=y_-",
+            ]
+            .map(str::to_owned),
         );
         cloud.create_bucket("photos").await?;
         cloud.put_objects("photos", objects(plain_keys(&format!("{user}/"), 3)), || {}).await?;
@@ -153,7 +191,8 @@ async fn a_user_without_objects_costs_five_requests() -> Outcome {
             assert_eq!(hops.len(), message, "one hop for each message: {hops:#?}");
             let hop = hops.last().cloned().unwrap_or_default();
             assert_eq!((hop.hop, hop.objects, hop.total_objects), (0, 0, 0), "{hop:#?}");
-            // At once its uploads, its objects and whether it has versioning, then its objects and the versioning again.
+            // At once its uploads, its objects and whether it has versioning, then its objects and
+            // the versioning again.
             assert_eq!(hop.requests, 5, "{hop:#?}");
         }
         assert_left(&cloud.s3(), "photos", &neighbours()).await
@@ -166,7 +205,13 @@ async fn a_message_that_comes_twice_does_no_harm() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;
-        cloud.put_objects("photos", objects(plain_keys("u1/", 600)).into_iter().chain(neighbours()), || {}).await?;
+        cloud
+            .put_objects(
+                "photos",
+                objects(plain_keys("u1/", 600)).into_iter().chain(neighbours()),
+                || {},
+            )
+            .await?;
         let mut parameters = vec![("Target1Bucket", "photos"), ("MaxDeletesPerSecond", "120")];
         parameters.extend(SHORT_HOPS);
         let deployed = Deployed::new(&cloud, &parameters).await?;
@@ -176,7 +221,10 @@ async fn a_message_that_comes_twice_does_no_harm() -> Outcome {
         let hops = deployed.erased(2, ERASURE_LIMIT).await?;
 
         assert_left(&cloud.s3(), "photos", &neighbours()).await?;
-        assert!(hops.iter().all(|hop| matches!(hop.outcome.as_str(), "erased" | "continued")), "{hops:#?}");
+        assert!(
+            hops.iter().all(|hop| matches!(hop.outcome.as_str(), "erased" | "continued")),
+            "{hops:#?}"
+        );
         Ok(())
     })
     .await
@@ -194,9 +242,12 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
         let (photos, exports) = ("s3://photos/{user_id}/", "s3://exports/users/{user_id}/");
         let bookmarks = [
             ("the event file, without any", Value::Null),
-            ("a token that no store gave", json!({ "target": photos, "kind": "objects", "token": "nonsense" })),
-            // Ministack takes these for places after all of the user's keys: what is listed from there is nothing, and no
-            // proof.
+            (
+                "a token that no store gave",
+                json!({ "target": photos, "kind": "objects", "token": "nonsense" }),
+            ),
+            // Ministack takes these for places after all of the user's keys: what is listed from
+            // there is nothing, and no proof.
             (
                 "a token behind the first target",
                 json!({ "target": photos, "kind": "objects", "token": "dTEvfn5+fn4=" }),
@@ -205,7 +256,10 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
                 "a token behind everything",
                 json!({ "target": exports, "kind": "objects", "token": "dXNlcnMvdTEvfn5+fn4=" }),
             ),
-            ("the second target", json!({ "target": exports, "kind": "objects", "token": "nonsense" })),
+            (
+                "the second target",
+                json!({ "target": exports, "kind": "objects", "token": "nonsense" }),
+            ),
             (
                 "a target that is gone",
                 json!({ "target": "s3://gone/{user_id}/", "kind": "objects", "token": "nonsense" }),
@@ -229,7 +283,8 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
             }
             let hop = hops.last().cloned().unwrap_or_default();
             let before = if index == 0 { 0 } else { 1_000 };
-            // What a wrong token has left out, and a later round finds, may have been counted by an earlier hop.
+            // What a wrong token has left out, and a later round finds, may have been counted by an
+            // earlier hop.
             let counted = if what.contains("behind") { 0..=40 } else { 40..=40 };
             assert!(hop.hop == 1 && counted.contains(&hop.objects), "{what}: {hop:#?}");
             assert_eq!(hop.total_objects, before + hop.objects, "{what}: {hop:#?}");
@@ -241,7 +296,9 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
 
 #[test]
 fn the_event_files_are_events() -> Outcome {
-    for file in ["user-withdrawn.json", "batch.json", "continuation.json", "malformed.json", "wrapped.json"] {
+    for file in
+        ["user-withdrawn.json", "batch.json", "continuation.json", "malformed.json", "wrapped.json"]
+    {
         let text = std::fs::read(Path::new(&project_root()).join("events").join(file))?;
         let event: aws_lambda_events::event::sqs::SqsEvent =
             serde_json::from_slice(&text).map_err(|error| Failure(format!("{file}: {error}")))?;

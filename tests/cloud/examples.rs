@@ -5,7 +5,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use local::{
-    Lock, Ministack, Package, create_bucket_with_object_lock, install, lock_version, project_root, put_object,
+    Lock, Ministack, Package, create_bucket_with_object_lock, install, lock_version, project_root,
+    put_object,
 };
 
 use crate::{Failure, Outcome, within};
@@ -29,9 +30,16 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     /// Runs a program; returns its exit code with both of its outputs.
-    fn run(&self, name: &str, arguments: &[&str]) -> Result<(Option<i32>, String, String), Failure> {
+    fn run(
+        &self,
+        name: &str,
+        arguments: &[&str],
+    ) -> Result<(Option<i32>, String, String), Failure> {
         let mut command = Command::new(&self.language.program);
-        command.args(&self.language.arguments).arg(format!("{name}.{}", self.language.ending)).args(arguments);
+        command
+            .args(&self.language.arguments)
+            .arg(format!("{name}.{}", self.language.ending))
+            .args(arguments);
         // Nothing of this machine's own AWS configuration.
         command.current_dir(&self.language.folder).env("AWS_CONFIG_FILE", "/dev/null");
         command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null").env_remove("AWS_PROFILE");
@@ -58,7 +66,8 @@ async fn try_all(language: &Language) -> Outcome {
             ("CreateErasedQueue", "true"),
             ("FunctionTimeout", "10"),
         ];
-        let stack = cloud.deploy(Path::new(env!("CARGO_BIN_EXE_erase-user-files")), &parameters).await?;
+        let stack =
+            cloud.deploy(Path::new(env!("CARGO_BIN_EXE_erase-user-files")), &parameters).await?;
         let buckets = s3.list_buckets().send().await?.buckets.unwrap_or_default();
         let receipts = one_of(buckets.into_iter().filter_map(|bucket| bucket.name), "receipts")?;
         let queues = cloud.sqs().list_queues().send().await?.queue_urls.unwrap_or_default();
@@ -80,7 +89,8 @@ async fn try_all(language: &Language) -> Outcome {
         a_proof_is_about_one_user(&desk)?;
         what_is_held_is_told_and_is_no_success(&desk)?;
         what_would_be_refused_is_not_sent(&desk)?;
-        desk.variables.push(("RECEIPT_EVENTS_QUEUE_URL", one_of(queues.into_iter(), "ErasedQueue")?));
+        desk.variables
+            .push(("RECEIPT_EVENTS_QUEUE_URL", one_of(queues.into_iter(), "ErasedQueue")?));
         events_tell_of_receipts(&desk)?;
         desk.variables.push(("QUEUE_URL", format!("{}x", stack.queue_url)));
         what_cannot_be_sent_is_told(&desk)
@@ -89,17 +99,28 @@ async fn try_all(language: &Language) -> Outcome {
 }
 
 fn one_of(mut names: impl Iterator<Item = String>, part: &str) -> Result<String, Failure> {
-    names.find(|name| name.contains(part)).ok_or_else(|| Failure(format!("nothing is called {part}")))
+    names
+        .find(|name| name.contains(part))
+        .ok_or_else(|| Failure(format!("nothing is called {part}")))
 }
 
 fn a_proof_is_about_one_user(desk: &Desk<'_>) -> Outcome {
-    assert_eq!(desk.run("request_erasure", &["u1", "r-1"])?, (Some(0), "r-1".to_owned(), String::new()));
+    assert_eq!(
+        desk.run("request_erasure", &["u1", "r-1"])?,
+        (Some(0), "r-1".to_owned(), String::new())
+    );
     let (code, said, complaint) = desk.run("read_receipt", &["r-1", "u1"])?;
     assert_eq!((code, complaint.as_str()), (Some(0), ""), "{said}");
-    assert!(said.starts_with("erased: 2 objects and versions, 10 bytes, proven empty at 20"), "{said}");
+    assert!(
+        said.starts_with("erased: 2 objects and versions, 10 bytes, proven empty at 20"),
+        "{said}"
+    );
     let (code, said, complaint) = desk.run("read_receipt", &["r-1", "u10"])?;
     assert_eq!((code, said.as_str()), (Some(1), ""));
-    assert!(complaint.contains("not known: ") && complaint.contains("about another user"), "{complaint}");
+    assert!(
+        complaint.contains("not known: ") && complaint.contains("about another user"),
+        "{complaint}"
+    );
     let (code, said, complaint) = desk.run("read_receipt", &["r", "u1", "1"])?;
     assert_eq!((code, said.as_str()), (Some(1), ""));
     assert!(complaint.contains("no proof within 1 s"), "r-1 is another request: {complaint}");
@@ -107,11 +128,17 @@ fn a_proof_is_about_one_user(desk: &Desk<'_>) -> Outcome {
 }
 
 fn what_is_held_is_told_and_is_no_success(desk: &Desk<'_>) -> Outcome {
-    assert_eq!(desk.run("request_erasure", &["u2", "r-2"])?, (Some(0), "r-2".to_owned(), String::new()));
+    assert_eq!(
+        desk.run("request_erasure", &["u2", "r-2"])?,
+        (Some(0), "r-2".to_owned(), String::new())
+    );
     let (code, said, complaint) = desk.run("read_receipt", &["r-2", "u2", "6"])?;
     assert_eq!(code, Some(1), "{said} {complaint}");
     assert!(said.starts_with("incomplete: ") && said.contains("legal-hold: 1"), "{said}");
-    assert!(complaint.contains("no proof within 6 s: look at the dead-letter queue"), "{complaint}");
+    assert!(
+        complaint.contains("no proof within 6 s: look at the dead-letter queue"),
+        "{complaint}"
+    );
     Ok(())
 }
 
@@ -137,7 +164,10 @@ fn events_tell_of_receipts(desk: &Desk<'_>) -> Outcome {
 fn what_cannot_be_sent_is_told(desk: &Desk<'_>) -> Outcome {
     let (code, said, complaint) = desk.run("request_erasure", &["u1", "r-4"])?;
     assert_eq!((code, said.as_str()), (Some(1), ""));
-    assert!(complaint.contains("perhaps not sent: ") && complaint.contains("request id r-4"), "{complaint}");
+    assert!(
+        complaint.contains("perhaps not sent: ") && complaint.contains("request id r-4"),
+        "{complaint}"
+    );
     Ok(())
 }
 
@@ -146,7 +176,8 @@ fn what_cannot_be_sent_is_told(desk: &Desk<'_>) -> Outcome {
 async fn the_examples_in_python_work() -> Outcome {
     let program = install(Package::Ministack).await?.join("python");
     let folder = project_root().join("examples/python");
-    Box::pin(try_all(&Language { program, arguments: vec!["-B".to_owned()], folder, ending: "py" })).await
+    Box::pin(try_all(&Language { program, arguments: vec!["-B".to_owned()], folder, ending: "py" }))
+        .await
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Messages and erasures that do not end well: nothing is lost, nothing else is harmed, and the log says why.
+//! Messages and erasures that do not end well: nothing is lost, nothing else is harmed, and the log
+//! says why.
 
 use std::time::Duration;
 
@@ -16,12 +17,14 @@ const HOP_LIMIT: Duration = Duration::from_secs(25);
 /// The first wait of a message that was given back.
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// The bodies of the malformed messages: those of the event file, and some whose bytes are easily changed on the way.
+/// The bodies of the malformed messages: those of the event file, and some whose bytes are easily
+/// changed on the way.
 fn malformed() -> Result<Vec<String>, Failure> {
     let text = std::fs::read(project_root().join("events/malformed.json"))?;
     let event: Value = serde_json::from_slice(&text)?;
     let records = event["Records"].as_array().into_iter().flatten();
-    let mut bodies: Vec<String> = records.filter_map(|record| record["body"].as_str().map(str::to_owned)).collect();
+    let mut bodies: Vec<String> =
+        records.filter_map(|record| record["body"].as_str().map(str::to_owned)).collect();
     assert!(bodies.len() >= 6, "the event file has lost its bodies");
     bodies.push(
         "  {\"type\":\"user-withdrawn\",\r\n\t\"userId\":\"\u{fc}\u{1f600}\",\"a\":\"&lt;<>&\\ud800\"}\n".to_owned(),
@@ -35,14 +38,21 @@ async fn malformed_messages_reach_the_dead_letter_queue_at_once_and_harm_no_othe
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;
-        cloud.put_objects("photos", objects(plain_keys("u1/", 50)).into_iter().chain(neighbours()), || {}).await?;
+        cloud
+            .put_objects(
+                "photos",
+                objects(plain_keys("u1/", 50)).into_iter().chain(neighbours()),
+                || {},
+            )
+            .await?;
         let deployed = Deployed::new(&cloud, &[("Target1Bucket", "photos")]).await?;
         let mut expected = malformed()?;
         let mut bodies = expected.clone();
         bodies.insert(3, json!({ "type": "user-withdrawn", "userId": USER }).to_string());
         let entry = |(index, body): (usize, &String)| {
             // The delay ends for all at the same moment, so that one invocation gets them all.
-            let entry = SendMessageBatchRequestEntry::builder().id(format!("m{index}")).delay_seconds(1);
+            let entry =
+                SendMessageBatchRequestEntry::builder().id(format!("m{index}")).delay_seconds(1);
             entry.message_body(body).build()
         };
         let entries = bodies.iter().enumerate().map(entry).collect::<Result<Vec<_>, _>>()?;
@@ -50,31 +60,54 @@ async fn malformed_messages_reach_the_dead_letter_queue_at_once_and_harm_no_othe
         let sent = sent.set_entries(Some(entries)).send().await?;
         assert!(sent.failed().is_empty(), "{sent:?}");
 
-        // Five deliveries without a wait between them: with the first backoff alone they would take 75 s.
+        // Five deliveries without a wait between them: with the first backoff alone they would take
+        // 75 s.
         let dead = deployed.dead_letters(expected.len(), HOP_LIMIT).await?;
         expected.sort();
         assert_eq!(dead, expected, "the dead-letter queue holds what was sent, byte for byte");
 
-        let hops = deployed.hops_until("the good message", HOP_LIMIT, |hops| !hops.is_empty()).await?;
-        assert_eq!((hops.len(), hops[0].outcome.as_str(), hops[0].objects), (1, "erased", 50), "{hops:#?}");
+        let hops =
+            deployed.hops_until("the good message", HOP_LIMIT, |hops| !hops.is_empty()).await?;
+        assert_eq!(
+            (hops.len(), hops[0].outcome.as_str(), hops[0].objects),
+            (1, "erased", 50),
+            "{hops:#?}"
+        );
         assert_left(&cloud.s3(), "photos", &neighbours()).await?;
         deployed.depth_becomes(0).await?;
 
         let rejected = deployed.log("message not understood").await?;
-        assert_eq!(rejected.len(), 5 * expected.len(), "each is delivered five times: {rejected:#?}");
+        assert_eq!(
+            rejected.len(),
+            5 * expected.len(),
+            "each is delivered five times: {rejected:#?}"
+        );
         for line in &rejected {
-            assert_eq!((&line["outcome"], &line["level"]), (&json!("rejected"), &json!("ERROR")), "{line}");
-            assert!(line["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "no reason: {line}");
+            assert_eq!(
+                (&line["outcome"], &line["level"]),
+                (&json!("rejected"), &json!("ERROR")),
+                "{line}"
+            );
+            assert!(
+                line["reason"].as_str().is_some_and(|reason| !reason.is_empty()),
+                "no reason: {line}"
+            );
         }
         let good = deployed.log("hop finished").await?;
-        let companions = rejected.iter().filter(|line| line["span"]["requestId"] == good[0]["span"]["requestId"]);
-        assert!(companions.count() > 0, "the good message came with none of the malformed ones: {good:?}");
+        let companions = rejected
+            .iter()
+            .filter(|line| line["span"]["requestId"] == good[0]["span"]["requestId"]);
+        assert!(
+            companions.count() > 0,
+            "the good message came with none of the malformed ones: {good:?}"
+        );
         deployed.assert_log_is_discreet().await
     })
     .await
 }
 
-/// Waits for the first hop, which must have failed, and returns it with the queue checked: the message is still there.
+/// Waits for the first hop, which must have failed, and returns it with the queue checked: the
+/// message is still there.
 async fn failed_hop(deployed: &Deployed<'_>) -> Result<Hop, Failure> {
     let hops = deployed.hops_until("the first hop", HOP_LIMIT, |hops| !hops.is_empty()).await?;
     let hop = hops[0].clone();
@@ -92,12 +125,18 @@ async fn a_hop_that_failed_comes_again_sooner_than_by_the_queues_own_timeout() -
         deployed.withdraw(USER).await?;
         failed_hop(&deployed).await?;
 
-        let hops = deployed.hops_until("the second delivery", HOP_LIMIT, |hops| hops.len() >= 2).await?;
+        let hops =
+            deployed.hops_until("the second delivery", HOP_LIMIT, |hops| hops.len() >= 2).await?;
         assert_eq!(hops[1].outcome, "failed", "{hops:#?}");
         let lines = deployed.log("hop finished").await?;
-        assert_eq!((&lines[0]["receive_count"], &lines[1]["receive_count"]), (&json!(1), &json!(2)), "{lines:#?}");
+        assert_eq!(
+            (&lines[0]["receive_count"], &lines[1]["receive_count"]),
+            (&json!(1), &json!(2)),
+            "{lines:#?}"
+        );
         let waited = seconds_between(&lines[0], &lines[1])?;
-        let (least, most) = (FIRST_BACKOFF.as_secs_f64() - 0.5, QUEUE_VISIBILITY.as_secs_f64() / 2.0);
+        let (least, most) =
+            (FIRST_BACKOFF.as_secs_f64() - 0.5, QUEUE_VISIBILITY.as_secs_f64() / 2.0);
         assert!(waited > least && waited < most, "came again after {waited} s: {lines:#?}");
         deployed.assert_log_is_discreet().await
     })
@@ -108,7 +147,9 @@ async fn a_hop_that_failed_comes_again_sooner_than_by_the_queues_own_timeout() -
 fn seconds_between(first: &Value, second: &Value) -> Result<f64, Failure> {
     use time::OffsetDateTime;
     use time::format_description::well_known::Rfc3339;
-    let time_of = |line: &Value| OffsetDateTime::parse(line["timestamp"].as_str().unwrap_or_default(), &Rfc3339);
+    let time_of = |line: &Value| {
+        OffsetDateTime::parse(line["timestamp"].as_str().unwrap_or_default(), &Rfc3339)
+    };
     Ok((time_of(second)? - time_of(first)?).as_seconds_f64())
 }
 
@@ -117,13 +158,27 @@ async fn a_missing_bucket_fails_by_name_until_it_is_there() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("exports").await?;
-        cloud.put_objects("exports", objects(plain_keys("u1/", 30)).into_iter().chain(neighbours()), || {}).await?;
-        let deployed = Deployed::new(&cloud, &[("Target1Bucket", "missing-one"), ("Target2Bucket", "exports")]).await?;
+        cloud
+            .put_objects(
+                "exports",
+                objects(plain_keys("u1/", 30)).into_iter().chain(neighbours()),
+                || {},
+            )
+            .await?;
+        let deployed = Deployed::new(
+            &cloud,
+            &[("Target1Bucket", "missing-one"), ("Target2Bucket", "exports")],
+        )
+        .await?;
 
         deployed.withdraw(USER).await?;
         let hop = failed_hop(&deployed).await?;
 
-        assert!(hop.reason.contains("s3://missing-one/{user_id}/"), "the target is not named: {}", hop.reason);
+        assert!(
+            hop.reason.contains("s3://missing-one/{user_id}/"),
+            "the target is not named: {}",
+            hop.reason
+        );
         assert!(hop.reason.contains("NoSuchBucket"), "the code is not named: {}", hop.reason);
         assert!(hop.reason.contains("does the bucket exist?"), "there is no hint: {}", hop.reason);
         assert_eq!(hop.objects, 30, "{hop:#?}");
@@ -138,7 +193,11 @@ async fn a_missing_bucket_fails_by_name_until_it_is_there() -> Outcome {
 }
 
 /// Buckets that each lack one permission, and what the function needs it for.
-async fn missing_permissions_fail_by_name(lacks: [(&str, &str); 4], is_versioned: bool, erased: &[&str]) -> Outcome {
+async fn missing_permissions_fail_by_name(
+    lacks: [(&str, &str); 4],
+    is_versioned: bool,
+    erased: &[&str],
+) -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let s3 = cloud.s3();

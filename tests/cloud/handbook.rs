@@ -1,5 +1,5 @@
-//! `docs/runbook.md` against the code: queries that find something in lines that the function really wrote, and a word
-//! about everything that it says.
+//! `docs/runbook.md` against the code: queries that find something in lines that the function
+//! really wrote, and a word about everything that it says.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use erase_user_files::target::OutsidePrefix;
 use local::{
-    Fault, FaultProxy, Hop, Lock, Ministack, Operation, Weather, create_bucket_with_object_lock, lift_legal_hold,
-    lock_version, project_root, put_object,
+    Fault, FaultProxy, Hop, Lock, Ministack, Operation, Weather, create_bucket_with_object_lock,
+    lift_legal_hold, lock_version, project_root, put_object,
 };
 use regex_lite::Regex;
 use tokio::time::sleep;
@@ -26,7 +26,8 @@ const POLL: Duration = Duration::from_millis(20);
 
 const RUNBOOK: &str = "docs/runbook.md";
 
-/// What Lambda writes of invocations that it ended, and of a start that failed. The local cloud writes none.
+/// What Lambda writes of invocations that it ended, and of a start that failed. The local cloud
+/// writes none.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/telemetry-schema-reference.html>
 const OF_LAMBDA: [&str; 4] = [
     r#"{"time":"2026-01-31T12:00:00.550Z","type":"platform.start","record":{"requestId":"6d67e385-053d-4622-a56f-b25bcef23083","version":"$LATEST"}}"#,
@@ -39,11 +40,15 @@ const OF_LAMBDA: [&str; 4] = [
 const COMMANDS: [&str; 3] = ["fields ", "filter ", "stats "];
 
 /// What stands in queries for a value, and the fields that have such values.
-const PLACEHOLDERS: [(&str, &[&str]); 3] =
-    [("ERASURE_ID", &["erasure", "message_id"]), ("USER_HASH", &["user"]), ("REQUEST_ID", &["span.requestId"])];
+const PLACEHOLDERS: [(&str, &[&str]); 3] = [
+    ("ERASURE_ID", &["erasure", "message_id"]),
+    ("USER_HASH", &["user"]),
+    ("REQUEST_ID", &["span.requestId"]),
+];
 
 fn read(path: &str) -> Result<String, Failure> {
-    fs::read_to_string(project_root().join(path)).map_err(|error| Failure(format!("{path}: {error}")))
+    fs::read_to_string(project_root().join(path))
+        .map_err(|error| Failure(format!("{path}: {error}")))
 }
 
 /// The fenced blocks of a document: what they are said to be, and their text.
@@ -62,14 +67,17 @@ fn blocks(document: &str) -> Vec<(&str, String)> {
 /// The queries of a document: of its blocks of plain text, those that begin with a command.
 fn queries(document: &str) -> Vec<String> {
     let mut blocks = blocks(document);
-    blocks.retain(|(kind, text)| *kind == "text" && COMMANDS.iter().any(|command| text.starts_with(command)));
+    blocks.retain(|(kind, text)| {
+        *kind == "text" && COMMANDS.iter().any(|command| text.starts_with(command))
+    });
     blocks.into_iter().map(|(_, text)| text).collect()
 }
 
 /// Those of the dashboard; the console takes the log group from their first command.
 fn queries_of_dashboard(template: &str) -> Vec<String> {
     let starts = template.split("\"query\": \"SOURCE ").skip(1);
-    let texts = starts.filter_map(|rest| Some(rest.split('"').next()?.split_once(" | ")?.1.to_owned()));
+    let texts =
+        starts.filter_map(|rest| Some(rest.split('"').next()?.split_once(" | ")?.1.to_owned()));
     texts.collect()
 }
 
@@ -79,8 +87,14 @@ fn fault_of(text: &str, log: &[Row]) -> Option<String> {
     let texts: Vec<String> = match placeholder {
         None => vec![text.to_owned()],
         Some((placeholder, fields)) => {
-            let values = log.iter().flat_map(|row| fields.iter().filter_map(|field| row.get(*field)?.as_str()));
-            values.collect::<BTreeSet<_>>().into_iter().map(|value| text.replace(placeholder, value)).collect()
+            let values = log
+                .iter()
+                .flat_map(|row| fields.iter().filter_map(|field| row.get(*field)?.as_str()));
+            values
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .map(|value| text.replace(placeholder, value))
+                .collect()
         }
     };
     let (mut rows, mut missing): (usize, Option<BTreeSet<String>>) = (0, None);
@@ -98,7 +112,9 @@ fn fault_of(text: &str, log: &[Row]) -> Option<String> {
     }
     match missing {
         None => Some("nothing in the log has a value for its placeholder".to_owned()),
-        Some(missing) if !missing.is_empty() => Some(format!("no line that it finds has {missing:?}")),
+        Some(missing) if !missing.is_empty() => {
+            Some(format!("no line that it finds has {missing:?}"))
+        }
         Some(_) if rows == 0 => Some("it finds nothing".to_owned()),
         Some(_) => None,
     }
@@ -109,7 +125,11 @@ fn is_enough(hops: &[Hop]) -> bool {
     let has = |outcome: &str| hops.iter().any(|hop| hop.outcome == outcome);
     // Each of the three users is erased, and swept.
     let swept = hops.iter().filter(|hop| hop.outcome == "swept").count();
-    has("continued") && has("incomplete") && has("erased") && swept == 3 && hops.iter().any(|hop| hop.throttles > 0)
+    has("continued")
+        && has("incomplete")
+        && has("erased")
+        && swept == 3
+        && hops.iter().any(|hop| hop.throttles > 0)
 }
 
 /// Lines of a function that had a bad day.
@@ -134,7 +154,9 @@ async fn lines_of_a_bad_day(cloud: &Ministack, proxy: &FaultProxy) -> Result<Vec
         ("LateWriteSweepSeconds", "1"),
     ];
     let deployed = Deployed::new(cloud, &parameters).await?;
-    let is_busy = |operation| if operation == Operation::Delete { 1_000 } else { 0 };
+    let is_busy = |operation| {
+        if operation == Operation::Delete { 1_000 } else { 0 }
+    };
     proxy.set_weather(Weather { faults: &[Fault::Busy], per_mille: is_busy });
     deployed.withdraw(USER).await?;
     while !proxy.counts().contains_key(&(Operation::Delete, Some(Fault::Busy))) {
@@ -153,7 +175,9 @@ async fn lines_of_a_bad_day(cloud: &Ministack, proxy: &FaultProxy) -> Result<Vec
     // Another one, without a key for its hashes, whose bucket is missing.
     let failing = Deployed::new(cloud, &[("Target1Bucket", "missing-one")]).await?;
     failing.withdraw(USER).await?;
-    failing.hops_until("a failure", HOPS_LIMIT, |hops| hops.iter().any(|hop| hop.outcome == "failed")).await?;
+    failing
+        .hops_until("a failure", HOPS_LIMIT, |hops| hops.iter().any(|hop| hop.outcome == "failed"))
+        .await?;
 
     let mut lines = cloud.function_log_lines(&deployed.stack).await?;
     lines.extend(cloud.function_log_lines(&failing.stack).await?);
@@ -166,11 +190,13 @@ async fn lines_of_a_bad_day(cloud: &Ministack, proxy: &FaultProxy) -> Result<Vec
 
 #[tokio::test]
 async fn every_query_finds_something_in_lines_that_the_function_wrote() -> Outcome {
-    let documents = [RUNBOOK, "README.md", "template.yaml"].map(|path| read(path).map(|text| (path, text)));
+    let documents =
+        [RUNBOOK, "README.md", "template.yaml"].map(|path| read(path).map(|text| (path, text)));
     let mut all = Vec::new();
     for document in documents {
         let (path, text) = document?;
-        let of_document = if path == "template.yaml" { queries_of_dashboard(&text) } else { queries(&text) };
+        let of_document =
+            if path == "template.yaml" { queries_of_dashboard(&text) } else { queries(&text) };
         assert!(!of_document.is_empty(), "{path} has no query");
         all.extend(of_document.into_iter().map(|query| (path, query)));
     }
@@ -178,7 +204,9 @@ async fn every_query_finds_something_in_lines_that_the_function_wrote() -> Outco
     let cloud = Ministack::start_behind(&proxy).await?;
     within(TEST_LIMIT, async {
         let log = discover(&lines_of_a_bad_day(&cloud, &proxy).await?).map_err(Failure)?;
-        let check = |(path, query): &(&str, String)| Some(format!("{path}: {}\n{query}", fault_of(query, &log)?));
+        let check = |(path, query): &(&str, String)| {
+            Some(format!("{path}: {}\n{query}", fault_of(query, &log)?))
+        };
         let faults: Vec<String> = all.iter().filter_map(check).collect();
         if faults.is_empty() { Ok(()) } else { Err(Failure(faults.join("\n\n"))) }
     })
@@ -194,7 +222,8 @@ fn every_block_is_a_query_or_a_command() -> Outcome {
     Ok(())
 }
 
-/// What follows `opener` up to the parenthesis that closes it, each time: the texts in it, unescaped.
+/// What follows `opener` up to the parenthesis that closes it, each time: the texts in it,
+/// unescaped.
 fn texts_after(source: &str, opener: &str) -> Vec<Vec<String>> {
     let calls = source.split(opener).skip(1).map(|rest| {
         let (mut texts, mut depth, mut chars) = (Vec::new(), 1, rest.chars());
@@ -230,7 +259,8 @@ fn fixed_part(format: &str) -> Result<String, Failure> {
 
 fn assert_tells_of(texts: &BTreeSet<String>, what: &str) -> Outcome {
     let runbook = read(RUNBOOK)?;
-    let untold: Vec<&String> = texts.iter().filter(|text| !runbook.contains(text.as_str())).collect();
+    let untold: Vec<&String> =
+        texts.iter().filter(|text| !runbook.contains(text.as_str())).collect();
     assert!(untold.is_empty(), "{RUNBOOK} says nothing about {what}: {untold:#?}");
     Ok(())
 }
@@ -239,7 +269,9 @@ fn assert_tells_of(texts: &BTreeSet<String>, what: &str) -> Outcome {
 fn every_log_message_has_a_section() -> Outcome {
     let mut headings = BTreeSet::new();
     for source in sources(&["lambda"])?.into_iter().chain([read("src/main.rs")?]) {
-        for opener in ["info!(", "warn!(", "error!(", "$level!(", "eprintln!(", "log_without_erasure("] {
+        for opener in
+            ["info!(", "warn!(", "error!(", "$level!(", "eprintln!(", "log_without_erasure("]
+        {
             for texts in texts_after(&source, opener) {
                 // The message stands last; fields come before it.
                 let message = fixed_part(texts.last().map_or("", String::as_str))?;
@@ -318,14 +350,21 @@ fn anchor(heading: &str) -> String {
 fn every_link_to_a_heading_leads_there() -> Outcome {
     let runbook = read(RUNBOOK)?;
     let is_code = |line: &&str| line.starts_with('#');
-    let anchors: BTreeSet<String> =
-        runbook.lines().filter(is_code).map(|line| anchor(line.trim_start_matches('#').trim_start())).collect();
-    let links = [(RUNBOOK, "](#"), ("template.yaml", "${RunbookUrl}#"), ("README.md", "runbook.md#")];
+    let anchors: BTreeSet<String> = runbook
+        .lines()
+        .filter(is_code)
+        .map(|line| anchor(line.trim_start_matches('#').trim_start()))
+        .collect();
+    let links =
+        [(RUNBOOK, "](#"), ("template.yaml", "${RunbookUrl}#"), ("README.md", "runbook.md#")];
     for (path, start) in links {
         let text = read(path)?;
         let ends = |c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_';
         for link in text.split(start).skip(1).filter_map(|rest| rest.split(ends).next()) {
-            assert!(anchors.contains(link), "{path} links to #{link}, which is none of {anchors:#?}");
+            assert!(
+                anchors.contains(link),
+                "{path} links to #{link}, which is none of {anchors:#?}"
+            );
         }
     }
     Ok(())
@@ -334,7 +373,9 @@ fn every_link_to_a_heading_leads_there() -> Outcome {
 #[test]
 fn every_parameter_and_output_that_it_names_is_the_templates() -> Outcome {
     let (runbook, template) = (read(RUNBOOK)?, read("template.yaml")?);
-    let name = |rest: &str| rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned();
+    let name = |rest: &str| {
+        rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned()
+    };
     let after = |start: &str| runbook.split(start).skip(1).map(name).collect::<Vec<_>>();
     let has = |chapter: &str, name: &str| {
         let text = template.split(&format!("\n{chapter}:\n")).nth(1).unwrap_or_default();
@@ -344,7 +385,8 @@ fn every_parameter_and_output_that_it_names_is_the_templates() -> Outcome {
     let outputs = after("$(output ");
     let how_to = sections(&runbook, "\n### ")["Change a setting"];
     let in_table = Regex::new("`([A-Z][A-Za-z0-9]+)`")?;
-    let mut parameters: Vec<String> = in_table.captures_iter(how_to).map(|found| found[1].to_owned()).collect();
+    let mut parameters: Vec<String> =
+        in_table.captures_iter(how_to).map(|found| found[1].to_owned()).collect();
     parameters.extend([after("\nset_parameter "), after("--parameter-overrides ")].concat());
     assert!(outputs.len() >= 6 && parameters.len() >= 8, "{outputs:?} {parameters:?}");
     for output in outputs {
@@ -361,7 +403,10 @@ fn reads_the_texts_of_calls() -> Outcome {
     let source = r#"warn!(a = f(x), "one {b} two"); warn!(
         "three: \"four\""
     ); warn!(message)"#;
-    assert_eq!(texts_after(source, "warn!("), [vec!["one {b} two"], vec!["three: \"four\""], vec![]]);
+    assert_eq!(
+        texts_after(source, "warn!("),
+        [vec!["one {b} two"], vec!["three: \"four\""], vec![]]
+    );
     assert_eq!(fixed_part("a {x} longer {y:?} {{\"z\": the longest}}")?, "longer");
     assert_eq!(anchor("Lambda's own lines"), "lambdas-own-lines");
     assert_eq!(blocks("a\n```sh\nb\n\nc\n```\nd"), [("sh", "b\n\nc".to_owned())]);

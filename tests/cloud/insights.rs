@@ -1,8 +1,9 @@
-//! `CloudWatch` Logs Insights, as far as the handbook's queries use it; what is not known here is an error.
+//! `CloudWatch` Logs Insights, as far as the handbook's queries use it; what is not known here is
+//! an error.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html>
 //!
-//! By hand: ministack 1.5.33 and moto 5.2.5 answer queries, but leave out what they do not understand, fields of JSON
-//! lines among it.
+//! By hand: ministack 1.5.33 and moto 5.2.5 answer queries, but leave out what they do not
+//! understand, fields of JSON lines among it.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,7 +30,10 @@ pub(crate) fn discover(lines: &[String]) -> Result<Vec<Row>, String> {
             flatten("", object, &mut row);
         }
         if row.len() > MAX_FIELDS {
-            return Err(format!("{} fields in one line, of which {MAX_FIELDS} are found: {line}", row.len()));
+            return Err(format!(
+                "{} fields in one line, of which {MAX_FIELDS} are found: {line}",
+                row.len()
+            ));
         }
         // Lambda's own lines have a `time`; a line with neither comes with those around it.
         let own_time = ["timestamp", "time"].iter().find_map(|name| row.get(*name)?.as_str());
@@ -42,11 +46,18 @@ pub(crate) fn discover(lines: &[String]) -> Result<Vec<Row>, String> {
 }
 
 fn flatten(name: &str, value: Value, row: &mut Row) {
-    let below = |key: &str| if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") };
+    let below = |key: &str| {
+        if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") }
+    };
     match value {
-        Value::Object(fields) => fields.into_iter().for_each(|(key, value)| flatten(&below(&key), value, row)),
+        Value::Object(fields) => {
+            fields.into_iter().for_each(|(key, value)| flatten(&below(&key), value, row))
+        }
         Value::Array(items) => {
-            items.into_iter().enumerate().for_each(|(index, item)| flatten(&below(&index.to_string()), item, row));
+            items
+                .into_iter()
+                .enumerate()
+                .for_each(|(index, item)| flatten(&below(&index.to_string()), item, row));
         }
         Value::Null => {}
         value @ (Value::Bool(_) | Value::Number(_) | Value::String(_)) => {
@@ -131,7 +142,8 @@ impl Query {
         let filters = of_lines.iter().filter(|stage| matches!(stage, Stage::Filter(_)));
         let passing = filters.fold(log.to_vec(), |rows, filter| filter.apply(rows));
         let renamed = of_lines.iter().flat_map(Stage::new_names);
-        let known: BTreeSet<&str> = passing.iter().flat_map(Row::keys).map(String::as_str).chain(renamed).collect();
+        let known: BTreeSet<&str> =
+            passing.iter().flat_map(Row::keys).map(String::as_str).chain(renamed).collect();
         let named = of_lines.iter().flat_map(Stage::fields);
         Found {
             missing: named.filter(|field| !known.contains(field)).map(str::to_owned).collect(),
@@ -145,13 +157,17 @@ fn check_order(stages: &[Stage]) -> Result<(), String> {
     let mut columns: Option<Vec<&str>> = None;
     for (index, stage) in stages.iter().enumerate() {
         // https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax-Dedup.html
-        if !matches!(stage, Stage::Limit(_)) && stages[..index].iter().any(|stage| matches!(stage, Stage::Dedup(_))) {
+        if !matches!(stage, Stage::Limit(_))
+            && stages[..index].iter().any(|stage| matches!(stage, Stage::Dedup(_)))
+        {
             return Err("only `limit` may follow `dedup`".to_owned());
         }
         if let Some(columns) = &columns
             && let Some(unknown) = stage.fields().into_iter().find(|field| !columns.contains(field))
         {
-            return Err(format!("{unknown:?} is no column of the statistics before it: {columns:?}"));
+            return Err(format!(
+                "{unknown:?} is no column of the statistics before it: {columns:?}"
+            ));
         }
         if let Stage::Stats(aggregates, groups) = stage {
             if columns.is_some() {
@@ -161,7 +177,13 @@ fn check_order(stages: &[Stage]) -> Result<(), String> {
                 Group::Field(field) => field.as_str(),
                 Group::Bin(_) => "bin",
             });
-            columns = Some(aggregates.iter().map(|aggregate| aggregate.name.as_str()).chain(of_groups).collect());
+            columns = Some(
+                aggregates
+                    .iter()
+                    .map(|aggregate| aggregate.name.as_str())
+                    .chain(of_groups)
+                    .collect(),
+            );
         }
     }
     Ok(())
@@ -178,7 +200,11 @@ impl Stage {
                     Group::Field(field) => field.as_str(),
                     Group::Bin(_) => "@timestamp",
                 });
-                aggregates.iter().filter_map(|aggregate| aggregate.field.as_deref()).chain(grouped).collect()
+                aggregates
+                    .iter()
+                    .filter_map(|aggregate| aggregate.field.as_deref())
+                    .chain(grouped)
+                    .collect()
             }
             Self::Sort(field, _) => vec![field],
             Self::Dedup(fields) => fields.iter().map(String::as_str).collect(),
@@ -189,7 +215,11 @@ impl Stage {
     /// The names that it gives to fields.
     fn new_names(&self) -> Vec<&str> {
         if let Self::Show(columns) = self {
-            columns.iter().filter(|(field, name)| field != name).map(|(_, name)| name.as_str()).collect()
+            columns
+                .iter()
+                .filter(|(field, name)| field != name)
+                .map(|(_, name)| name.as_str())
+                .collect()
         } else {
             Vec::new()
         }
@@ -200,8 +230,9 @@ impl Stage {
             Self::Filter(condition) => rows.retain(|row| condition.holds(row)),
             Self::Show(columns) => {
                 for row in &mut rows {
-                    let renamed =
-                        columns.iter().filter_map(|(field, name)| Some((name.clone(), row.get(field)?.clone())));
+                    let renamed = columns
+                        .iter()
+                        .filter_map(|(field, name)| Some((name.clone(), row.get(field)?.clone())));
                     row.extend(renamed.collect::<Row>());
                 }
             }
@@ -214,7 +245,8 @@ impl Stage {
                 let mut seen = BTreeSet::new();
                 // Where a field is missing, nothing is a duplicate.
                 rows.retain(|row| {
-                    let key: Option<Vec<String>> = fields.iter().map(|field| row.get(field).map(text_of)).collect();
+                    let key: Option<Vec<String>> =
+                        fields.iter().map(|field| row.get(field).map(text_of)).collect();
                     key.is_none_or(|key| seen.insert(key))
                 });
             }
@@ -229,7 +261,10 @@ impl Condition {
         match self {
             Self::And(one, other) | Self::Or(one, other) => [one.fields(), other.fields()].concat(),
             Self::Not(inner) => inner.fields(),
-            Self::IsPresent(field) | Self::Compare(field, ..) | Self::IsOneOf(field, _) | Self::Like(field, _) => {
+            Self::IsPresent(field)
+            | Self::Compare(field, ..)
+            | Self::IsOneOf(field, _)
+            | Self::Like(field, _) => {
                 vec![field]
             }
         }
@@ -253,10 +288,12 @@ impl Condition {
                     _ => order.is_ge(),
                 }
             }),
-            Self::IsOneOf(field, values) => {
-                row.get(field).is_some_and(|found| values.iter().any(|value| compare(Some(found), Some(value)).is_eq()))
+            Self::IsOneOf(field, values) => row.get(field).is_some_and(|found| {
+                values.iter().any(|value| compare(Some(found), Some(value)).is_eq())
+            }),
+            Self::Like(field, pattern) => {
+                row.get(field).is_some_and(|found| pattern.is_match(&text_of(found)))
             }
-            Self::Like(field, pattern) => row.get(field).is_some_and(|found| pattern.is_match(&text_of(found))),
         }
     }
 }
@@ -268,7 +305,8 @@ fn statistics(rows: &[Row], aggregates: &[Aggregate], groups: &[Group]) -> Vec<R
             Group::Field(field) => (field.clone(), row.get(field).cloned().unwrap_or_default()),
             Group::Bin(seconds) => {
                 let at = row.get("@timestamp").and_then(Value::as_str).unwrap_or_default();
-                let at = OffsetDateTime::parse(at, &Rfc3339).map_or(0, OffsetDateTime::unix_timestamp);
+                let at =
+                    OffsetDateTime::parse(at, &Rfc3339).map_or(0, OffsetDateTime::unix_timestamp);
                 ("bin".to_owned(), json!(at - at.rem_euclid(*seconds)))
             }
         };
@@ -277,7 +315,8 @@ fn statistics(rows: &[Row], aggregates: &[Aggregate], groups: &[Group]) -> Vec<R
         by_key.entry(key).or_insert_with(|| (group, Vec::new())).1.push(row);
     }
     let in_group = |(group, rows): (Row, Vec<&Row>)| {
-        let aggregated = aggregates.iter().map(|aggregate| (aggregate.name.clone(), aggregate.of(&rows)));
+        let aggregated =
+            aggregates.iter().map(|aggregate| (aggregate.name.clone(), aggregate.of(&rows)));
         group.into_iter().chain(aggregated).collect()
     };
     by_key.into_values().map(in_group).collect()
@@ -285,18 +324,26 @@ fn statistics(rows: &[Row], aggregates: &[Aggregate], groups: &[Group]) -> Vec<R
 
 impl Aggregate {
     fn of(&self, rows: &[&Row]) -> Value {
-        let Some(field) = &self.field else { return json!(rows.len()) };
+        let Some(field) = &self.field else {
+            return json!(rows.len());
+        };
         let mut having: Vec<&&Row> = rows.iter().filter(|row| row.contains_key(field)).collect();
         having.sort_by(|one, other| compare(one.get("@timestamp"), other.get("@timestamp")));
         let values: Vec<&Value> = having.into_iter().filter_map(|row| row.get(field)).collect();
         let sum = || values.iter().filter_map(|value| value.as_f64()).sum::<f64>();
         let found = match self.function.as_str() {
             "count" => Some(json!(values.len())),
-            "count_distinct" => Some(json!(values.iter().map(|value| text_of(value)).collect::<BTreeSet<_>>().len())),
+            "count_distinct" => Some(json!(
+                values.iter().map(|value| text_of(value)).collect::<BTreeSet<_>>().len()
+            )),
             "sum" => Some(json!(sum())),
             "avg" => u32::try_from(values.len()).ok().map(|count| json!(sum() / f64::from(count))),
-            "max" => values.into_iter().max_by(|one, other| compare(Some(one), Some(other))).cloned(),
-            "min" => values.into_iter().min_by(|one, other| compare(Some(one), Some(other))).cloned(),
+            "max" => {
+                values.into_iter().max_by(|one, other| compare(Some(one), Some(other))).cloned()
+            }
+            "min" => {
+                values.into_iter().min_by(|one, other| compare(Some(one), Some(other))).cloned()
+            }
             "earliest" => values.first().copied().cloned(),
             // `latest`: the parser lets nothing else pass.
             _ => values.last().copied().cloned(),
@@ -340,7 +387,8 @@ fn tokens(text: &str) -> Result<Vec<Token>, String> {
             let length = word.len();
             (Token::Word(word), length)
         } else if let '"' | '\'' | '/' = first {
-            let end = rest[1..].find(first).ok_or_else(|| format!("{first} has no end in {rest:?}"))?;
+            let end =
+                rest[1..].find(first).ok_or_else(|| format!("{first} has no end in {rest:?}"))?;
             let inner = rest[1..=end].to_owned();
             if inner.contains('\\') && first != '/' {
                 return Err(format!("escapes are not known here: {inner:?}"));
@@ -376,7 +424,11 @@ impl Parser {
     }
 
     fn expect(&mut self, what: &str) -> Result<(), String> {
-        if self.take_if(what) { Ok(()) } else { Err(format!("expected {what:?}, not {:?}", self.tokens.get(self.at))) }
+        if self.take_if(what) {
+            Ok(())
+        } else {
+            Err(format!("expected {what:?}, not {:?}", self.tokens.get(self.at)))
+        }
     }
 
     fn next(&mut self) -> Result<Token, String> {
@@ -422,12 +474,18 @@ impl Parser {
                 if !is_descending {
                     self.take_if("asc");
                 }
-                Ok(Stage::Sort(field, if is_descending { Order::Descending } else { Order::Ascending }))
+                Ok(Stage::Sort(
+                    field,
+                    if is_descending { Order::Descending } else { Order::Ascending },
+                ))
             }
             "dedup" => Ok(Stage::Dedup(self.list(Self::word)?)),
             "limit" => {
                 let limit = self.word()?;
-                limit.parse().map(Stage::Limit).map_err(|_error| format!("limit {limit:?} is no number"))
+                limit
+                    .parse()
+                    .map(Stage::Limit)
+                    .map_err(|_error| format!("limit {limit:?} is no number"))
             }
             unknown => Err(format!("the command {unknown:?} is not known here")),
         }
@@ -468,7 +526,8 @@ impl Parser {
         if self.take_if("like") {
             return match self.next()? {
                 Token::Regex(pattern) => {
-                    let pattern = Regex::new(&pattern).map_err(|error| format!("/{pattern}/: {error}"))?;
+                    let pattern =
+                        Regex::new(&pattern).map_err(|error| format!("/{pattern}/: {error}"))?;
                     Ok(Condition::Like(field, pattern))
                 }
                 token @ (Token::Word(_) | Token::Text(_) | Token::Sign(_)) => {
@@ -495,12 +554,15 @@ impl Parser {
                 let number = word.parse::<f64>().map(|number| json!(number));
                 number.map_err(|_error| format!("{word:?} is neither a number nor a \"text\""))
             }
-            token @ (Token::Regex(_) | Token::Sign(_)) => Err(format!("expected a value, not {token:?}")),
+            token @ (Token::Regex(_) | Token::Sign(_)) => {
+                Err(format!("expected a value, not {token:?}"))
+            }
         }
     }
 
     fn aggregate(&mut self) -> Result<Aggregate, String> {
-        const FUNCTIONS: [&str; 8] = ["avg", "count", "count_distinct", "earliest", "latest", "max", "min", "sum"];
+        const FUNCTIONS: [&str; 8] =
+            ["avg", "count", "count_distinct", "earliest", "latest", "max", "min", "sum"];
         let function = self.word()?;
         if !FUNCTIONS.contains(&function.as_str()) {
             return Err(format!("the function {function:?} is not known here"));
@@ -520,10 +582,12 @@ impl Parser {
         self.expect("(")?;
         let period = self.word()?;
         self.expect(")")?;
-        let seconds = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)].into_iter().find_map(|(unit, seconds)| {
-            let count: i64 = period.strip_suffix(unit)?.parse().ok()?;
-            (count > 0).then_some(count * seconds)
-        });
+        let seconds = [("s", 1), ("m", 60), ("h", 3_600), ("d", 86_400)].into_iter().find_map(
+            |(unit, seconds)| {
+                let count: i64 = period.strip_suffix(unit)?.parse().ok()?;
+                (count > 0).then_some(count * seconds)
+            },
+        );
         seconds.map(Group::Bin).ok_or_else(|| format!("bin({period}) is not known here"))
     }
 }
@@ -553,7 +617,10 @@ mod tests {
         assert_eq!(column(r#"filter who = "a""#, "n"), ["2", "3"]);
         assert_eq!(column(r#"filter who != "a" or n < 3"#, "n"), ["2", "10"]);
         assert_eq!(column(r#"filter n >= 3 and not (who = "b")"#, "n"), ["3"]);
-        assert_eq!(column("filter @message like /^no JSON$/", "@timestamp"), ["2026-01-31T12:05:00Z"]);
+        assert_eq!(
+            column("filter @message like /^no JSON$/", "@timestamp"),
+            ["2026-01-31T12:05:00Z"]
+        );
         assert_eq!(column("filter ispresent(why) or in.list.0.x = 7", "n"), ["2", "3"]);
         assert_eq!(column("filter who in ['b', 'c'] or n in [3, 4]", "n"), ["10", "3"]);
         assert_eq!(column("filter who like /a|b/ | sort n desc | limit 2", "n"), ["10", "3"]);
@@ -561,13 +628,18 @@ mod tests {
 
     #[test]
     fn adds_up_by_field_and_by_time() {
-        let of = |name| column("filter n > 0 | stats count(*) as c, sum(n) as s, latest(why) as w by who", name);
+        let of = |name| {
+            column("filter n > 0 | stats count(*) as c, sum(n) as s, latest(why) as w by who", name)
+        };
         assert_eq!(
             (of("who"), of("c"), of("s"), of("w")),
             three(["a", "b"], ["2", "1"], ["5.0", "10.0"], ["it is so", "null"])
         );
         assert_eq!(column("filter n > 0 | stats max(n) as most by bin(5m)", "most"), ["10", "3"]);
-        assert_eq!(column("stats count(n) as c, earliest(n) as e | filter c = 3 | sort e asc", "e"), ["2"]);
+        assert_eq!(
+            column("stats count(n) as c, earliest(n) as e | filter c = 3 | sort e asc", "e"),
+            ["2"]
+        );
         assert_eq!(column("filter n > 0 | sort @timestamp desc | dedup who", "n"), ["3", "10"]);
     }
 
@@ -580,7 +652,8 @@ mod tests {
 
     #[test]
     fn names_the_fields_that_no_line_has() {
-        let found = Query::parse(r#"filter who = "b" | fields n, why, nonsense"#).unwrap().run(&log());
+        let found =
+            Query::parse(r#"filter who = "b" | fields n, why, nonsense"#).unwrap().run(&log());
         assert_eq!(found.rows.len(), 1);
         assert_eq!(found.missing.into_iter().collect::<Vec<_>>(), ["nonsense", "why"]);
     }

@@ -1,5 +1,5 @@
-//! The function's binary in a local cloud: deployed by the project's template, driven over SQS, watched by its log.
-//! And the S3 adapter on two stores by different people.
+//! The function's binary in a local cloud: deployed by the project's template, driven over SQS,
+//! watched by its log. And the S3 adapter on two stores by different people.
 //!
 //! | module | one line |
 //! |---|---|
@@ -18,7 +18,8 @@
 //! | `deployed` | a stack, its queues and its log, with bounded waits |
 //! | `objects` | keys that have broken other deletion scripts, and neighbours that tempt |
 //!
-//! Every test has servers of its own, which end with it, failed or not: they take a second to start.
+//! Every test has servers of its own, which end with it, failed or not: they take a second to
+//! start.
 
 #![expect(clippy::future_not_send, reason = "every test has one thread")]
 
@@ -51,7 +52,8 @@ use std::error::Error;
 use std::fmt::{self, Debug, Formatter};
 use std::time::Duration;
 
-/// Whatever went wrong. Shown as it is: what a test returns is printed with `Debug`, which escapes every new line.
+/// Whatever went wrong. Shown as it is: what a test returns is printed with `Debug`, which escapes
+/// every new line.
 struct Failure(String);
 type Outcome = Result<(), Failure>;
 
@@ -73,13 +75,14 @@ impl<E: Error> From<E> for Failure {
     }
 }
 
-/// Ends a test that hangs. Installing and starting servers has limits of its own and does not belong in here.
+/// Ends a test that hangs. Installing and starting servers has limits of its own and does not
+/// belong in here.
 async fn within(limit: Duration, test: impl Future<Output = Outcome>) -> Outcome {
     match tokio::time::timeout(limit, Box::pin(test)).await {
         Ok(outcome) => outcome,
-        Err(_elapsed) => {
-            Err(Failure(format!("the test has not ended within {limit:?}: a server hangs, or a wait has no end")))
-        }
+        Err(_elapsed) => Err(Failure(format!(
+            "the test has not ended within {limit:?}: a server hangs, or a wait has no end"
+        ))),
     }
 }
 
@@ -87,6 +90,9 @@ async fn within(limit: Duration, test: impl Future<Output = Outcome>) -> Outcome
 fn assert_same<T: Debug + PartialEq>(found: &[T], expected: &[T], what: &str) {
     let missing: Vec<&T> = expected.iter().filter(|item| !found.contains(item)).collect();
     let extra: Vec<&T> = found.iter().filter(|item| !expected.contains(item)).collect();
-    assert!(missing.is_empty() && extra.is_empty(), "{what}\n  missing: {missing:?}\n  too many: {extra:?}");
+    assert!(
+        missing.is_empty() && extra.is_empty(),
+        "{what}\n  missing: {missing:?}\n  too many: {extra:?}"
+    );
     assert_eq!(found.len(), expected.len(), "{what}: something is there twice");
 }

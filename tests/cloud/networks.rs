@@ -1,6 +1,7 @@
 //! The binary in a network with an HTTPS proxy, or with a certificate authority of its own.
 //!
-//! Everything that answers is on the loopback interface: `example.invalid` is a name that no server has.
+//! Everything that answers is on the loopback interface: `example.invalid` is a name that no server
+//! has.
 
 use std::fs;
 use std::path::Path;
@@ -40,7 +41,8 @@ const VARIABLES: &[(&str, &str)] = &[
     ("S3_FORCE_PATH_STYLE", "true"),
 ];
 
-/// Runs the binary with these variables in addition to the usual ones, until it has answered a message or has ended.
+/// Runs the binary with these variables in addition to the usual ones, until it has answered a
+/// message or has ended.
 ///
 /// Returns the request line of the answer, if there is one, and what it printed.
 async fn run_with(variables: &[(&str, &str)]) -> Result<(Option<String>, Output), Failure> {
@@ -90,7 +92,10 @@ fn one_message() -> impl Fn(&str) -> Option<String> + Send + Sync + 'static {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "Lambda announces the end of an invocation on the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "Lambda announces the end of an invocation on the wall clock"
+)]
 fn deadline_ms() -> u128 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     (now + INVOCATION).as_millis()
@@ -99,8 +104,13 @@ fn deadline_ms() -> u128 {
 /// What the binary logs while it works on the message.
 async fn log_with(variables: &[(&str, &str)]) -> Result<String, Failure> {
     let (answer, output) = run_with(variables).await?;
-    let is_answered = answer.is_some_and(|line| line.starts_with("POST /2018-06-01/runtime/invocation/1/response "));
-    if is_answered { Ok(String::from_utf8(output.stdout)?) } else { Err(Failure(format!("no answer: {output:?}"))) }
+    let is_answered = answer
+        .is_some_and(|line| line.starts_with("POST /2018-06-01/runtime/invocation/1/response "));
+    if is_answered {
+        Ok(String::from_utf8(output.stdout)?)
+    } else {
+        Err(Failure(format!("no answer: {output:?}")))
+    }
 }
 
 fn forbid(_line: &str) -> Option<String> {
@@ -112,7 +122,8 @@ struct Bundle(String);
 
 impl Bundle {
     fn new(name: &str, text: &str) -> Result<Self, Failure> {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.pem", std::process::id()));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR"))
+            .join(format!("{name}-{}.pem", std::process::id()));
         fs::write(&path, text)?;
         Ok(Self(path.display().to_string()))
     }
@@ -143,13 +154,15 @@ async fn requests_go_through_the_proxy() -> Outcome {
 #[tokio::test]
 async fn hosts_in_no_proxy_are_asked_directly() -> Outcome {
     let proxy = RecordingServer::start(forbid).await?;
-    let log = log_with(&[("HTTPS_PROXY", proxy.endpoint()), ("NO_PROXY", "example.invalid")]).await?;
+    let log =
+        log_with(&[("HTTPS_PROXY", proxy.endpoint()), ("NO_PROXY", "example.invalid")]).await?;
     assert!(proxy.requests().is_empty(), "{:?}: {log}", proxy.requests());
     assert!(log.contains(r#""outcome":"failed""#), "{log}");
     Ok(())
 }
 
-/// `SSL_CERT_FILE` is used as the system's authorities here, so that the test does not depend on those of this machine.
+/// `SSL_CERT_FILE` is used as the system's authorities here, so that the test does not depend on
+/// those of this machine.
 #[tokio::test]
 async fn the_bundle_has_the_authorities_and_without_it_the_system_has_them() -> Outcome {
     let (server, authority) = RecordingServer::start_tls(forbid).await?;
@@ -157,11 +170,19 @@ async fn the_bundle_has_the_authorities_and_without_it_the_system_has_them() -> 
     let (right, wrong) = (Bundle::new("right", &authority)?, Bundle::new("wrong", &unrelated)?);
     let both = Bundle::new("both", &format!("A comment.\n{unrelated}{authority}"))?;
     let (right, wrong, both) = (right.path(), wrong.path(), both.path());
-    for (system, bundle, is_trusted) in
-        [(wrong, right, true), (wrong, both, true), (right, wrong, false), (right, "", true), (wrong, "", false)]
-    {
+    for (system, bundle, is_trusted) in [
+        (wrong, right, true),
+        (wrong, both, true),
+        (right, wrong, false),
+        (right, "", true),
+        (wrong, "", false),
+    ] {
         let asked_before = server.requests().len();
-        let variables = [("AWS_ENDPOINT_URL", server.endpoint()), ("SSL_CERT_FILE", system), ("AWS_CA_BUNDLE", bundle)];
+        let variables = [
+            ("AWS_ENDPOINT_URL", server.endpoint()),
+            ("SSL_CERT_FILE", system),
+            ("AWS_CA_BUNDLE", bundle),
+        ];
         let log = log_with(&variables).await?;
         let requests = server.requests().split_off(asked_before);
         let is_asked = requests.iter().any(|line| line.starts_with("GET /photos"));
@@ -189,13 +210,18 @@ async fn a_bundle_without_certificates_ends_it() -> Outcome {
         assert!(output.stdout.is_empty(), "{output:?}");
         let text = String::from_utf8(output.stderr)?;
         assert_eq!(text.lines().count(), 1, "{text}");
-        let expected = format!("AWS_CA_BUNDLE is {path:?}: expected a file of PEM certificates, {why}");
-        assert!(text.starts_with("erase-user-files cannot start: ") && text.contains(&expected), "{text}");
+        let expected =
+            format!("AWS_CA_BUNDLE is {path:?}: expected a file of PEM certificates, {why}");
+        assert!(
+            text.starts_with("erase-user-files cannot start: ") && text.contains(&expected),
+            "{text}"
+        );
     }
     Ok(())
 }
 
-/// An answer that is an error for the SDK, and then damaged for the function: of the first error, nothing may be shown.
+/// An answer that is an error for the SDK, and then damaged for the function: of the first error,
+/// nothing may be shown.
 #[tokio::test]
 async fn at_no_level_an_error_is_logged_that_another_one_replaces() -> Outcome {
     let body = r#"<Error name="passport-anna">"#;
@@ -203,7 +229,10 @@ async fn at_no_level_an_error_is_logged_that_another_one_replaces() -> Outcome {
     let store = RecordingServer::start(move |_line| Some(answer.clone())).await?;
     for level in ["info", "info,aws_smithy_runtime=trace,aws_smithy_runtime_api::client=error"] {
         let log = log_with(&[("AWS_ENDPOINT_URL", store.endpoint()), ("RUST_LOG", level)]).await?;
-        assert!(log.contains("BrokenAnswer") && log.contains(r#""level":"INFO""#), "{level}: {log}");
+        assert!(
+            log.contains("BrokenAnswer") && log.contains(r#""level":"INFO""#),
+            "{level}: {log}"
+        );
         assert!(!log.contains("previous error") && !log.contains("passport"), "{level}: {log}");
     }
     Ok(())

@@ -20,7 +20,8 @@ pub(crate) const ODD_NAMES: [&str; 86] = [
     "//",
     "double//slash",
     "slashes///",
-    // Path handling folds these away. The last ones would become a neighbour's key, or another of this user.
+    // Path handling folds these away. The last ones would become a neighbour's key, or another of
+    // this user.
     ".",
     "..",
     "./dot",
@@ -31,7 +32,8 @@ pub(crate) const ODD_NAMES: [&str; 86] = [
     "../other/u1/keep.txt",
     "../x",
     "%2e%2e/u10/keep.txt",
-    // XML cannot carry these, so they go by single DeleteObject, where the key is in the URL's path.
+    // XML cannot carry these, so they go by single DeleteObject, where the key is in the URL's
+    // path.
     "\0",
     "\u{1}",
     "\u{8}\u{b}\u{c}\u{e}",
@@ -125,17 +127,32 @@ pub(crate) fn plain_keys(folder: &str, count: usize) -> Vec<String> {
 
 /// Keys of everybody but `u1`. Each would go, too, with a careless prefix, decoding or path.
 pub(crate) fn neighbours() -> Vec<Object> {
-    let folders =
-        ["u10/", "u11/", "u1.bak/", "u1-old/", "u1+/", "u1 /", "u1%2F", " u1/", "u/", "U1/", "other/u1/", "/u1/"];
-    let below =
-        folders.iter().flat_map(|folder| ["keep.txt", "photos/00/00000.jpg"].map(|name| format!("{folder}{name}")));
+    let folders = [
+        "u10/",
+        "u11/",
+        "u1.bak/",
+        "u1-old/",
+        "u1+/",
+        "u1 /",
+        "u1%2F",
+        " u1/",
+        "u/",
+        "U1/",
+        "other/u1/",
+        "/u1/",
+    ];
+    let below = folders.iter().flat_map(|folder| {
+        ["keep.txt", "photos/00/00000.jpg"].map(|name| format!("{folder}{name}"))
+    });
     let alone = ["u1", "u1.", "u10", "x", "y", "keep.txt", "b", "dot"];
     objects(below.chain(alone.map(str::to_owned)))
 }
 
 /// Gives each key a content of its own; folder markers have none.
 pub(crate) fn objects(keys: impl IntoIterator<Item = String>) -> Vec<Object> {
-    let content = |key: &str| if key.ends_with('/') { String::new() } else { format!("what is in {key}") };
+    let content = |key: &str| {
+        if key.ends_with('/') { String::new() } else { format!("what is in {key}") }
+    };
     keys.into_iter().map(|key| (key.clone(), content(&key).into_bytes())).collect()
 }
 
@@ -144,15 +161,32 @@ pub(crate) fn size(objects: &[Object]) -> u64 {
     objects.iter().map(|(_, body)| body.len() as u64).sum()
 }
 
-/// Fails unless the bucket lists exactly these keys: some stores fold or lose odd ones when they are put.
-pub(crate) async fn assert_stored(s3: &aws_sdk_s3::Client, bucket: &str, expected: &[Object]) -> Result<(), Failure> {
+/// Fails unless the bucket lists exactly these keys: some stores fold or lose odd ones when they
+/// are put.
+pub(crate) async fn assert_stored(
+    s3: &aws_sdk_s3::Client,
+    bucket: &str,
+    expected: &[Object],
+) -> Result<(), Failure> {
     let keys: Vec<String> = expected.iter().map(|(key, _)| key.clone()).collect();
-    assert_same(&list_keys(s3, bucket, "").await?, &keys, &format!("{bucket} does not store what was put"));
+    assert_same(
+        &list_keys(s3, bucket, "").await?,
+        &keys,
+        &format!("{bucket} does not store what was put"),
+    );
     Ok(())
 }
 
 /// Fails unless the bucket holds exactly these objects, byte for byte.
-pub(crate) async fn assert_left(s3: &aws_sdk_s3::Client, bucket: &str, expected: &[Object]) -> Result<(), Failure> {
-    assert_same(&read_objects(s3, bucket, "").await?, expected, &format!("{bucket} does not hold what should be left"));
+pub(crate) async fn assert_left(
+    s3: &aws_sdk_s3::Client,
+    bucket: &str,
+    expected: &[Object],
+) -> Result<(), Failure> {
+    assert_same(
+        &read_objects(s3, bucket, "").await?,
+        expected,
+        &format!("{bucket} does not hold what should be left"),
+    );
     Ok(())
 }

@@ -1,9 +1,10 @@
 //! What the deployed role may do: tried with its own credentials, not read.
 //!
-//! Each row of a table is one request. A row that should be refused must be refused for the action that it names, and
-//! the root user must succeed with the very same request afterwards: then it was the policy that refused it, and not
-//! something else. A row that should be allowed is first tried by a role that may do everything but the action that it
-//! names: then ministack does ask its policies about that action, and to be allowed means something.
+//! Each row of a table is one request. A row that should be refused must be refused for the action
+//! that it names, and the root user must succeed with the very same request afterwards: then it was
+//! the policy that refused it, and not something else. A row that should be allowed is first tried
+//! by a role that may do everything but the action that it names: then ministack does ask its
+//! policies about that action, and to be allowed means something.
 //!
 //! | module | one line |
 //! |---|---|
@@ -30,13 +31,14 @@ use crate::{Failure, Outcome, assert_same, within};
 const PAGE: &str = "docs/least-privilege.md";
 const TEST_LIMIT: Duration = Duration::from_secs(120);
 
-/// What no row can show, because ministack decides it in another way: see `ministack_differs_from_aws_as_listed`.
+/// What no row can show, because ministack decides it in another way: see
+/// `ministack_differs_from_aws_as_listed`.
 const NOT_TRIED: [&str; 8] = [
     // It asks about the log group, while AWS asks about the log stream, as the policy does.
     "logs:CreateLogStream",
     "logs:PutLogEvents",
-    // Only Lambda itself uses these, with a request that does not name the function; ministack has no such requests, and
-    // does not name the function in the others.
+    // Only Lambda itself uses these, with a request that does not name the function; ministack has
+    // no such requests, and does not name the function in the others.
     "ec2:AssignPrivateIpAddresses",
     "ec2:CreateNetworkInterface",
     "ec2:DeleteNetworkInterface",
@@ -66,14 +68,21 @@ async fn refusal(world: &World<'_>, role: &Role, row: &Row) -> Result<Option<Str
         Some(action) => row.is_decided_by(action),
         None => row.request.is_head() && answer.status == 403,
     };
-    Ok((!is_refused).then(|| format!("not refused for {}: {row}\n    {} {}", row.action, answer.status, answer.body)))
+    Ok((!is_refused).then(|| {
+        format!("not refused for {}: {row}\n    {} {}", row.action, answer.status, answer.body)
+    }))
 }
 
 /// Whether somebody was allowed; else what happened.
-async fn success(world: &World<'_>, who: Option<&Role>, row: &Row) -> Result<Option<String>, Failure> {
+async fn success(
+    world: &World<'_>,
+    who: Option<&Role>,
+    row: &Row,
+) -> Result<Option<String>, Failure> {
     let answer = world.cloud().ask(who, &row.request).await?;
     let name = who.map_or("root", Role::name);
-    Ok((!answer.is_success()).then(|| format!("{name} did not succeed: {row}\n    {} {}", answer.status, answer.body)))
+    Ok((!answer.is_success())
+        .then(|| format!("{name} did not succeed: {row}\n    {} {}", answer.status, answer.body)))
 }
 
 /// A role that may do nothing yet.
@@ -82,7 +91,11 @@ async fn new_role(cloud: &Ministack) -> Result<Role, Failure> {
         "Version": "2012-10-17",
         "Statement": [{"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}],
     });
-    let fields = [("Action", "CreateRole"), ("RoleName", "tried"), ("AssumeRolePolicyDocument", &trust.to_string())];
+    let fields = [
+        ("Action", "CreateRole"),
+        ("RoleName", "tried"),
+        ("AssumeRolePolicyDocument", &trust.to_string()),
+    ];
     let answer = cloud.ask(None, &Request::iam(&fields)).await?;
     assert!(answer.is_success(), "{answer:?}");
     Ok(cloud.assume_role("arn:aws:iam::000000000000:role/tried").await?)
@@ -91,8 +104,12 @@ async fn new_role(cloud: &Ministack) -> Result<Role, Failure> {
 /// Gives a role one more policy, or another one in the place of the last.
 pub(crate) async fn put_policy(cloud: &Ministack, role: &Role, statements: Value) -> Outcome {
     let policy = json!({ "Version": "2012-10-17", "Statement": statements }).to_string();
-    let fields =
-        [("Action", "PutRolePolicy"), ("RoleName", role.name()), ("PolicyName", "more"), ("PolicyDocument", &policy)];
+    let fields = [
+        ("Action", "PutRolePolicy"),
+        ("RoleName", role.name()),
+        ("PolicyName", "more"),
+        ("PolicyDocument", &policy),
+    ];
     let answer = cloud.ask(None, &Request::iam(&fields)).await?;
     assert!(answer.is_success(), "{answer:?}");
     Ok(())
@@ -104,7 +121,12 @@ pub(crate) fn denial(action: &str) -> Value {
 
 /// Lets a role do everything but one action.
 async fn allow_all_but(cloud: &Ministack, role: &Role, action: &str) -> Outcome {
-    put_policy(cloud, role, json!([{ "Effect": "Allow", "Action": "*", "Resource": "*" }, denial(action)])).await
+    put_policy(
+        cloud,
+        role,
+        json!([{ "Effect": "Allow", "Action": "*", "Resource": "*" }, denial(action)]),
+    )
+    .await
 }
 
 /// Tries every row; says of all of them together what is wrong.
@@ -129,7 +151,13 @@ async fn try_all(world: &World<'_>, allowed: &[Row], refused: &[Row]) -> Outcome
     for row in refused {
         wrong.extend(success(world, None, row).await?);
     }
-    assert!(wrong.is_empty(), "{} of {} rows:\n{}", wrong.len(), allowed.len() + refused.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} rows:\n{}",
+        wrong.len(),
+        allowed.len() + refused.len(),
+        wrong.join("\n")
+    );
     Ok(())
 }
 
@@ -140,19 +168,26 @@ fn all(tables: impl IntoIterator<Item = Vec<Row>>) -> Vec<Row> {
 /// Every statement's name in the template's role, and every word there that looks like an action.
 fn words_of_the_template() -> Result<(BTreeSet<String>, BTreeSet<String>), Failure> {
     let template = std::fs::read_to_string(project_root().join("template.yaml"))?;
-    let role = template.split_once("\n  FunctionRole:\n").and_then(|(_, rest)| rest.split_once("\n  Function:\n"));
-    let (role, _) =
-        role.ok_or_else(|| Failure("FunctionRole and Function do not follow in the template".to_owned()))?;
+    let role = template
+        .split_once("\n  FunctionRole:\n")
+        .and_then(|(_, rest)| rest.split_once("\n  Function:\n"));
+    let (role, _) = role.ok_or_else(|| {
+        Failure("FunctionRole and Function do not follow in the template".to_owned())
+    })?;
     let (mut names, mut actions) = (BTreeSet::new(), BTreeSet::new());
     for line in role.lines().filter(|line| !line.trim_start().starts_with('#')) {
         names.extend(line.split_once("Sid: ").map(|(_, name)| name.trim().to_owned()));
-        let words = line.split(|sign: char| !(sign.is_ascii_alphanumeric() || matches!(sign, ':' | '*' | '-' | '.')));
+        let words = line.split(|sign: char| {
+            !(sign.is_ascii_alphanumeric() || matches!(sign, ':' | '*' | '-' | '.'))
+        });
         let is_action = |(service, action): (&str, &str)| {
             service.starts_with(|sign: char| sign.is_ascii_lowercase())
                 && action.starts_with(|sign: char| sign.is_ascii_uppercase() || sign == '*')
                 && !action.contains(':')
         };
-        actions.extend(words.filter(|word| word.split_once(':').is_some_and(is_action)).map(str::to_owned));
+        actions.extend(
+            words.filter(|word| word.split_once(':').is_some_and(is_action)).map(str::to_owned),
+        );
     }
     Ok((names, actions))
 }
@@ -162,17 +197,29 @@ fn as_list(value: &Value) -> Vec<String> {
     values.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect()
 }
 
-/// Fails unless the role has everything that the template can give, and every permission of it has a row.
+/// Fails unless the role has everything that the template can give, and every permission of it has
+/// a row.
 async fn assert_is_complete(world: &World<'_>, allowed: &[Row]) -> Outcome {
     let statements = world.cloud().statements(&world.role).await?;
-    let names: BTreeSet<String> = statements.iter().flat_map(|statement| as_list(&statement["Sid"])).collect();
-    let actions: BTreeSet<String> = statements.iter().flat_map(|statement| as_list(&statement["Action"])).collect();
+    let names: BTreeSet<String> =
+        statements.iter().flat_map(|statement| as_list(&statement["Sid"])).collect();
+    let actions: BTreeSet<String> =
+        statements.iter().flat_map(|statement| as_list(&statement["Action"])).collect();
     let (expected_names, mut expected_actions) = words_of_the_template()?;
     expected_actions.retain(|action| !NO_PERMISSIONS.contains(&action.as_str()));
-    assert_same(&Vec::from_iter(&names), &Vec::from_iter(&expected_names), "statements of the role and the template");
-    assert_same(&Vec::from_iter(&actions), &Vec::from_iter(&expected_actions), "actions of the role and the template");
+    assert_same(
+        &Vec::from_iter(&names),
+        &Vec::from_iter(&expected_names),
+        "statements of the role and the template",
+    );
+    assert_same(
+        &Vec::from_iter(&actions),
+        &Vec::from_iter(&expected_actions),
+        "actions of the role and the template",
+    );
     let granted = statements.iter().filter(|statement| statement["Effect"] == "Allow");
-    let granted: BTreeSet<String> = granted.flat_map(|statement| as_list(&statement["Action"])).collect();
+    let granted: BTreeSet<String> =
+        granted.flat_map(|statement| as_list(&statement["Action"])).collect();
     let granted = Vec::from_iter(granted);
     let tried = allowed.iter().map(|row| row.action).chain(NOT_TRIED).map(str::to_owned);
     let tried = Vec::from_iter(tried.collect::<BTreeSet<_>>());
@@ -180,9 +227,14 @@ async fn assert_is_complete(world: &World<'_>, allowed: &[Row]) -> Outcome {
     let missed = MISSED.map(|(action, _user, _words)| action);
     let missed = missed.into_iter().chain(NOT_MISSED).chain(NOT_TRIED).map(str::to_owned);
     let missed = Vec::from_iter(missed.collect::<BTreeSet<_>>());
-    assert_same(&missed, &granted, "permissions that the function would miss, and those of the role");
+    assert_same(
+        &missed,
+        &granted,
+        "permissions that the function would miss, and those of the role",
+    );
     let page = std::fs::read_to_string(project_root().join(PAGE))?;
-    let untold: Vec<&String> = granted.iter().filter(|action| !page.contains(&format!("`{action}`"))).collect();
+    let untold: Vec<&String> =
+        granted.iter().filter(|action| !page.contains(&format!("`{action}`"))).collect();
     assert!(untold.is_empty(), "{PAGE} does not say what these are for: {untold:?}");
     Ok(())
 }
@@ -199,7 +251,11 @@ async fn the_role_may_do_what_an_erasure_needs_and_nothing_else() -> Outcome {
             rows::using_the_queue(&world),
             rows::beyond_need(&world),
         ]);
-        let refused = all([rows::bypassing(&world), rows::using_the_key(&world, "key"), rows::forbidden(&world)]);
+        let refused = all([
+            rows::bypassing(&world),
+            rows::using_the_key(&world, "key"),
+            rows::forbidden(&world),
+        ]);
         try_all(&world, &allowed, &refused).await
     })
     .await
@@ -209,10 +265,13 @@ async fn the_role_may_do_what_an_erasure_needs_and_nothing_else() -> Outcome {
 async fn the_role_of_a_dry_run_cannot_take_anything_away() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
-        let parameters = [("DryRun", "true"), ("BypassGovernanceRetention", "true"), ("ReceiptsBucket", "")];
+        let parameters =
+            [("DryRun", "true"), ("BypassGovernanceRetention", "true"), ("ReceiptsBucket", "")];
         let world = World::new(&cloud, &parameters).await?;
-        let allowed = all([rows::looking(), rows::keeping_receipts(&world), rows::using_the_queue(&world)]);
-        let refused = all([rows::erasing(&world), rows::bypassing(&world), rows::forbidden(&world)]);
+        let allowed =
+            all([rows::looking(), rows::keeping_receipts(&world), rows::using_the_queue(&world)]);
+        let refused =
+            all([rows::erasing(&world), rows::bypassing(&world), rows::forbidden(&world)]);
         try_all(&world, &allowed, &refused).await
     })
     .await

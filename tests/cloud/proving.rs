@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use local::{
-    Hop, Lock, Ministack, ReceiptsFolder, StoredKind, count, create_bucket_with_object_lock, delete_plainly,
-    enable_versioning, inventory, lift_legal_hold, lock_version, put_object, start_upload, user_hash,
+    Hop, Lock, Ministack, ReceiptsFolder, StoredKind, count, create_bucket_with_object_lock,
+    delete_plainly, enable_versioning, inventory, lift_legal_hold, lock_version, put_object,
+    start_upload, user_hash,
 };
 use serde_json::{Value, json};
 
@@ -28,7 +29,8 @@ async fn receipts(cloud: &Ministack) -> Result<Vec<(String, Value)>, Failure> {
         assert!(!receipt.text.contains(USER), "the user's id is in it: {}", receipt.text);
         let document: Value = serde_json::from_str(&receipt.text)?;
         assert_is_receipt(&document);
-        receipts.push((receipt.key.trim_start_matches("s3://receipts/receipts/").to_owned(), document));
+        receipts
+            .push((receipt.key.trim_start_matches("s3://receipts/receipts/").to_owned(), document));
     }
     Ok(receipts)
 }
@@ -106,7 +108,9 @@ async fn versions_markers_and_uploads_go_over_many_hops_and_the_receipt_tells() 
 /// Waits for a hop with this outcome.
 async fn hop_with(deployed: &Deployed<'_>, outcome: &str) -> Result<Hop, Failure> {
     let is_it = |hop: &&Hop| hop.outcome == outcome;
-    let hops = deployed.hops_until(outcome, ERASURE_LIMIT, |hops| hops.iter().any(|hop| is_it(&hop))).await?;
+    let hops = deployed
+        .hops_until(outcome, ERASURE_LIMIT, |hops| hops.iter().any(|hop| is_it(&hop)))
+        .await?;
     Ok(hops.iter().find(is_it).cloned().unwrap_or_default())
 }
 
@@ -125,22 +129,35 @@ async fn what_object_lock_holds_is_told_and_goes_when_it_is_free() -> Outcome {
         let parameters = [("Target1Bucket", "vault")];
         let deployed = Deployed::new(&cloud, &[&parameters[..], &RECEIPTS].concat()).await?;
 
-        deployed.send(&json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-2" }).to_string()).await?;
+        deployed
+            .send(
+                &json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-2" })
+                    .to_string(),
+            )
+            .await?;
         let hop = hop_with(&deployed, "incomplete").await?;
         assert_eq!((hop.retained, hop.refused), (1, 0), "{hop:#?}");
         let told = receipts(&cloud).await?;
         let (name, receipt) = told.first().ok_or_else(|| Failure("no receipt".to_owned()))?;
-        assert_eq!((name.as_str(), &receipt["outcome"]), ("r-2/incomplete-1.json", &json!("incomplete")));
+        assert_eq!(
+            (name.as_str(), &receipt["outcome"]),
+            ("r-2/incomplete-1.json", &json!("incomplete"))
+        );
         let target = &receipt["targets"][0];
         assert_eq!(target["retained"], json!([{ "reason": "legal-hold", "count": 1 }]));
-        assert_eq!((&target["markersKept"], &target["versions"]), (&json!(1), &json!(24)), "{receipt:#}");
+        assert_eq!(
+            (&target["markersKept"], &target["versions"]),
+            (&json!(1), &json!(24)),
+            "{receipt:#}"
+        );
         // Without the marker, the object would be back.
         assert_eq!(inventory(&s3, "vault", "").await?.len(), 2);
 
         lift_legal_hold(&s3, "vault", "u1/held", &held).await?;
         deployed.erased(1, ERASURE_LIMIT).await?;
         assert_eq!(inventory(&s3, "vault", "").await?, []);
-        let names: Vec<String> = receipts(&cloud).await?.into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> =
+            receipts(&cloud).await?.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names.last().map(String::as_str), Some("r-2/erased.json"), "{names:?}");
         Ok(())
     })
@@ -153,20 +170,38 @@ async fn a_dry_run_has_not_even_the_permission_to_delete() -> Outcome {
     within(TEST_LIMIT, async {
         let s3 = cloud.s3();
         create_buckets(&cloud).await?;
-        cloud.put_objects("photos", objects(plain_keys("u1/", 1_100)).into_iter().chain(neighbours()), || {}).await?;
+        cloud
+            .put_objects(
+                "photos",
+                objects(plain_keys("u1/", 1_100)).into_iter().chain(neighbours()),
+                || {},
+            )
+            .await?;
         fill(&cloud, "vault", "u1/", 20).await?;
         let before = (inventory(&s3, "photos", "").await?, inventory(&s3, "vault", "").await?);
-        let parameters = [("Target1Bucket", "photos"), ("Target2Bucket", "vault"), ("DryRun", "true")];
+        let parameters =
+            [("Target1Bucket", "photos"), ("Target2Bucket", "vault"), ("DryRun", "true")];
         let deployed = Deployed::new(&cloud, &[&parameters[..], &RECEIPTS].concat()).await?;
 
-        deployed.send(&json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-3" }).to_string()).await?;
+        deployed
+            .send(
+                &json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-3" })
+                    .to_string(),
+            )
+            .await?;
         let hop = hop_with(&deployed, "dry-run").await?;
 
-        assert_eq!((hop.objects, hop.versions, hop.delete_markers, hop.uploads), (1_100, 60, 10, 3), "{hop:#?}");
+        assert_eq!(
+            (hop.objects, hop.versions, hop.delete_markers, hop.uploads),
+            (1_100, 60, 10, 3),
+            "{hop:#?}"
+        );
         assert_same(&inventory(&s3, "photos", "").await?, &before.0, "photos");
         assert_same(&inventory(&s3, "vault", "").await?, &before.1, "vault");
         let told = receipts(&cloud).await?;
-        let [(name, receipt)] = &told[..] else { return Err(Failure(format!("{told:#?}"))) };
+        let [(name, receipt)] = &told[..] else {
+            return Err(Failure(format!("{told:#?}")));
+        };
         assert_eq!((name.as_str(), &receipt["outcome"]), ("r-3/dry-run.json", &json!("dry-run")));
         deployed.depth_becomes(0).await?;
         deployed.assert_log_is_discreet().await
@@ -179,19 +214,38 @@ async fn a_receipt_that_cannot_be_stored_keeps_the_request_alive() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;
-        cloud.put_objects("photos", objects(plain_keys("u1/", 10)).into_iter().chain(neighbours()), || {}).await?;
+        cloud
+            .put_objects(
+                "photos",
+                objects(plain_keys("u1/", 10)).into_iter().chain(neighbours()),
+                || {},
+            )
+            .await?;
         // The receipts' bucket is missing.
-        let deployed = Deployed::new(&cloud, &[&[("Target1Bucket", "photos")][..], &RECEIPTS].concat()).await?;
-        deployed.send(&json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-4" }).to_string()).await?;
+        let deployed =
+            Deployed::new(&cloud, &[&[("Target1Bucket", "photos")][..], &RECEIPTS].concat())
+                .await?;
+        deployed
+            .send(
+                &json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-4" })
+                    .to_string(),
+            )
+            .await?;
         let hop = hop_with(&deployed, "continued").await?;
-        assert!(hop.reason.contains("failed to store the receipt") && hop.reason.contains("NoSuchBucket"), "{hop:#?}");
+        assert!(
+            hop.reason.contains("failed to store the receipt")
+                && hop.reason.contains("NoSuchBucket"),
+            "{hop:#?}"
+        );
         deployed.depth_becomes(1).await?;
 
         cloud.create_bucket("receipts").await?;
         // The continuation comes after 30 s.
         deployed.erased(1, ERASURE_LIMIT).await?;
         let told = receipts(&cloud).await?;
-        let [(name, receipt)] = &told[..] else { return Err(Failure(format!("{told:#?}"))) };
+        let [(name, receipt)] = &told[..] else {
+            return Err(Failure(format!("{told:#?}")));
+        };
         assert_eq!((name.as_str(), &receipt["objects"]), ("r-4/erased.json", &json!(10)));
         assert_left(&cloud.s3(), "photos", &neighbours()).await
     })
@@ -209,7 +263,8 @@ async fn a_missing_hash_key_is_said_once_at_the_start() -> Outcome {
             deployed.erased(message, ERASURE_LIMIT).await?;
         }
         let lines = cloud.function_log_lines(&deployed.stack).await?;
-        let warnings = lines.iter().filter(|line| line.contains("RECEIPT_HASH_KEY is not set")).count();
+        let warnings =
+            lines.iter().filter(|line| line.contains("RECEIPT_HASH_KEY is not set")).count();
         assert_eq!(warnings, 1, "{lines:#?}");
         Ok(())
     })

@@ -60,7 +60,12 @@ pub(crate) struct Results(Vec<Line>);
 
 impl Results {
     /// Runs a check and records how it ended. Whatever happens in it, the next one can run.
-    pub(crate) async fn add(&mut self, claim: String, limit: Duration, check: impl Future<Output = Checked>) -> &Line {
+    pub(crate) async fn add(
+        &mut self,
+        claim: String,
+        limit: Duration,
+        check: impl Future<Output = Checked>,
+    ) -> &Line {
         let begin = Instant::now();
         // A failed assertion ends this check and no other.
         let check = AssertUnwindSafe(Box::pin(check)).catch_unwind();
@@ -87,7 +92,8 @@ impl Results {
 
     fn must_have_none(&self, is_bad: fn(&Verdict) -> bool) -> Outcome {
         let bad = self.0.iter().filter(|line| is_bad(&line.verdict));
-        let bad: Vec<String> = bad.map(|line| format!("{}: {}", line.claim, line.verdict.reason())).collect();
+        let bad: Vec<String> =
+            bad.map(|line| format!("{}: {}", line.claim, line.verdict.reason())).collect();
         if bad.is_empty() { Ok(()) } else { Err(Failure(bad.join("\n"))) }
     }
 }
@@ -97,10 +103,16 @@ impl Display for Results {
         for line in &self.0 {
             writeln!(formatter, "{line}")?;
         }
-        let count = |is_one: fn(&Verdict) -> bool| self.0.iter().filter(|line| is_one(&line.verdict)).count();
+        let count = |is_one: fn(&Verdict) -> bool| {
+            self.0.iter().filter(|line| is_one(&line.verdict)).count()
+        };
         let passed = count(|verdict| matches!(verdict, Verdict::Passed));
         let failed = count(|verdict| matches!(verdict, Verdict::Failed(_)));
-        writeln!(formatter, "{passed} passed, {failed} failed, {} skipped", self.0.len() - passed - failed)
+        writeln!(
+            formatter,
+            "{passed} passed, {failed} failed, {} skipped",
+            self.0.len() - passed - failed
+        )
     }
 }
 
@@ -129,14 +141,22 @@ async fn a_check_that_panics_hangs_or_lacks_something_does_not_keep_others_from_
     };
     results.add("panics".to_owned(), limit, panics).await;
     results.add("hangs".to_owned(), limit, std::future::pending()).await;
-    results.add("lacks".to_owned(), limit, async { Err(Stop::Lacks("no versioning".to_owned())) }).await;
+    results
+        .add("lacks".to_owned(), limit, async { Err(Stop::Lacks("no versioning".to_owned())) })
+        .await;
     results.add("fails".to_owned(), limit, async { Err(Failure("x".repeat(1_000)).into()) }).await;
     results.add("passes".to_owned(), limit, async { Ok(()) }).await;
     let text = results.to_string();
     let lines: Vec<&str> = text.lines().collect();
-    assert!(lines[0].starts_with("failed ") && lines[0].ends_with(" s  panics: two lines"), "{text}");
+    assert!(
+        lines[0].starts_with("failed ") && lines[0].ends_with(" s  panics: two lines"),
+        "{text}"
+    );
     assert!(lines[1].ends_with("s  hangs: it was not completed within 100ms"), "{text}");
-    assert!(lines[2].starts_with("skipped ") && lines[2].ends_with("s  lacks: no versioning"), "{text}");
+    assert!(
+        lines[2].starts_with("skipped ") && lines[2].ends_with("s  lacks: no versioning"),
+        "{text}"
+    );
     assert!(lines[3].ends_with(&format!("s  fails: {}…", "x".repeat(MOST))), "{text}");
     assert!(lines[4].starts_with("passed ") && lines[4].ends_with("s  passes"), "{text}");
     assert_eq!(lines[5..], ["1 passed, 3 failed, 1 skipped"]);

@@ -30,16 +30,23 @@ pub(crate) enum Stop {
 /// The end of a check, or of a step of one.
 pub(crate) type Checked<T = ()> = Result<T, Stop>;
 
-/// The codes with which a store says that it does not have an operation, or a bucket no Object Lock.
-const LACKING: [&str; 4] =
-    ["MethodNotAllowed", "NoSuchObjectLockConfiguration", "NotImplemented", "ObjectLockConfigurationNotFoundError"];
+/// The codes with which a store says that it does not have an operation, or a bucket no Object
+/// Lock.
+const LACKING: [&str; 4] = [
+    "MethodNotAllowed",
+    "NoSuchObjectLockConfiguration",
+    "NotImplemented",
+    "ObjectLockConfigurationNotFoundError",
+];
 
 impl Stop {
     /// Why a request of the test itself failed.
     pub(crate) fn of(error: local::Error) -> Self {
         let code = error.code().filter(|code| LACKING.contains(code)).map(str::to_owned);
         match (code, error) {
-            (Some(code), local::Error::Service { doing, .. }) => Self::Lacks(format!("{doing}: {code}")),
+            (Some(code), local::Error::Service { doing, .. }) => {
+                Self::Lacks(format!("{doing}: {code}"))
+            }
             (_, error) => Self::Failed(error.into()),
         }
     }
@@ -98,8 +105,8 @@ pub(crate) trait Shop {
     async fn start_upload(&self, bucket: &str, key: &str) -> Checked;
     /// Locks the oldest version of a key, and returns it.
     async fn lock_oldest(&self, bucket: &str, key: &str, hold: Hold) -> Checked<Thing>;
-    /// A moment of the store's clock that is after everything that was written, and not after anything that will be. It
-    /// leaves the bucket as it is.
+    /// A moment of the store's clock that is after everything that was written, and not after
+    /// anything that will be. It leaves the bucket as it is.
     async fn a_moment_later(&self, bucket: &str) -> Checked<OffsetDateTime>;
     /// Everything of every kind, sorted.
     async fn contents(&self, bucket: &str, prefix: &str) -> Checked<Vec<Thing>>;
@@ -115,11 +122,16 @@ pub(crate) trait Shop {
     }
 
     fn times(&self) -> Times {
-        Times { long: Duration::from_secs(60), hop: Duration::from_millis(1_200), keys_per_second: 100 }
+        Times {
+            long: Duration::from_secs(60),
+            hop: Duration::from_millis(1_200),
+            keys_per_second: 100,
+        }
     }
 
     fn differences(&self) -> Differences {
-        let (_, differences) = DIFFERENCES.iter().find(|(name, _)| *name == self.name()).expect("a line in the table");
+        let (_, differences) =
+            DIFFERENCES.iter().find(|(name, _)| *name == self.name()).expect("a line in the table");
         *differences
     }
 }
@@ -163,7 +175,11 @@ impl Shop for Fakes {
     }
 
     async fn create_bucket(&self, bucket: &str) -> Checked {
-        assert_eq!(self.0.store().versioning(bucket), Some(Versioning::Never), "{bucket} exists from the start");
+        assert_eq!(
+            self.0.store().versioning(bucket),
+            Some(Versioning::Never),
+            "{bucket} exists from the start"
+        );
         Ok(())
     }
 
@@ -198,7 +214,11 @@ impl Shop for Fakes {
 
     async fn lock_oldest(&self, bucket: &str, key: &str, hold: Hold) -> Checked<Thing> {
         let mut store = self.0.store();
-        let id = store.versions(bucket, key).last().map(|version| version.id.clone()).expect("a version");
+        let id = store
+            .versions(bucket, key)
+            .last()
+            .map(|version| version.id.clone())
+            .expect("a version");
         let until = (hold != Hold::LegalHold).then(|| store.now() + LOCKED_FOR);
         store.lock(bucket, key, &id, Retention { hold, until });
         Ok(Thing { key: key.to_owned(), kind: StoredKind::Version, id: Some(id) })
@@ -220,10 +240,14 @@ impl Shop for Fakes {
             true => thing(StoredKind::Version, key, Some(version.id)),
             false => thing(StoredKind::Object, key, None),
         });
-        let markers =
-            inventory.markers.into_iter().map(|(key, marker)| thing(StoredKind::DeleteMarker, key, Some(marker.id)));
-        let uploads =
-            inventory.uploads.into_iter().map(|(key, upload)| thing(StoredKind::Upload, key, Some(upload.id)));
+        let markers = inventory
+            .markers
+            .into_iter()
+            .map(|(key, marker)| thing(StoredKind::DeleteMarker, key, Some(marker.id)));
+        let uploads = inventory
+            .uploads
+            .into_iter()
+            .map(|(key, upload)| thing(StoredKind::Upload, key, Some(upload.id)));
         let mut all: Vec<Thing> = data.chain(markers).chain(uploads).collect();
         all.sort();
         Ok(all)
@@ -257,7 +281,8 @@ impl Shop for Served {
     }
 
     fn store(&self, bypasses_governance: bool) -> S3 {
-        let without_retries = self.client.config().to_builder().retry_config(RetryConfig::disabled()).build();
+        let without_retries =
+            self.client.config().to_builder().retry_config(RetryConfig::disabled()).build();
         S3::new(&aws_sdk_s3::Client::from_conf(without_retries), None, bypasses_governance)
     }
 
@@ -304,7 +329,8 @@ impl Shop for Served {
     async fn lock_oldest(&self, bucket: &str, key: &str, hold: Hold) -> Checked<Thing> {
         // Newest first, as every store lists them.
         let answer = self.client.list_object_versions().bucket(bucket).prefix(key).send().await?;
-        let id = answer.versions().last().and_then(|version| version.version_id()).unwrap_or_default();
+        let id =
+            answer.versions().last().and_then(|version| version.version_id()).unwrap_or_default();
         let seconds = u32::try_from(self.locked_for.as_secs())?;
         let lock = match hold {
             Hold::Compliance => Lock::Compliance(seconds),
@@ -337,7 +363,8 @@ pub(crate) fn can_be_stored_by_seaweed(key: &str) -> bool {
     // It rejects NUL, `.` and `..` (400 `InvalidRequest`), and long names (400 `KeyTooLongError`).
     segments.all(|segment| !matches!(segment, "." | "..") && segment.len() <= 255)
         && !key.contains('\0')
-        // It folds these: `/u1/x` is stored as `u1/x` and `u1/a//b` as `u1/a/b`; a backslash becomes a slash.
+        // It folds these: `/u1/x` is stored as `u1/x` and `u1/a//b` as `u1/a/b`; a backslash
+        // becomes a slash.
         && !key.starts_with('/')
         && !key.contains("//")
         && !key.contains('\\')

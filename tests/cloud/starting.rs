@@ -30,7 +30,9 @@ async fn start_with(variables: &[(&str, &str)]) -> Result<Output, Failure> {
         if Instant::now() > deadline {
             function.kill()?;
             let output = function.wait_with_output()?;
-            return Err(Failure(format!("the function still runs after {START_LIMIT:?}: {output:?}")));
+            return Err(Failure(format!(
+                "the function still runs after {START_LIMIT:?}: {output:?}"
+            )));
         }
         sleep(Duration::from_millis(10)).await;
     }
@@ -74,7 +76,10 @@ async fn every_wrong_setting_is_listed_in_one_message() -> Outcome {
         assert_eq!(text.lines().count(), 1 + wrong.len(), "{text}");
         assert!(text.contains(&format!("{} settings are wrong", wrong.len())), "{text}");
         for (variable, value) in wrong {
-            assert!(text.contains(&format!("\n  {variable} is {value:?}: ")), "{variable} is not listed: {text}");
+            assert!(
+                text.contains(&format!("\n  {variable} is {value:?}: ")),
+                "{variable} is not listed: {text}"
+            );
         }
     }
     Ok(())

@@ -1,15 +1,17 @@
-//! What the team hears of an erasure that was given up, from the receipt that the function wrote to the queue of somebody
-//! who listens: S3's event, the template's rule, its state machine, its topic.
+//! What the team hears of an erasure that was given up, from the receipt that the function wrote to
+//! the queue of somebody who listens: S3's event, the template's rule, its state machine, its
+//! topic.
 //!
-//! Ministack 1.5.33 has no `s3:getObject` for state machines. So this one step is done here: the machine waits for a
-//! worker in its place, which reads what it is asked for in the name of the machine's role. What AWS makes of an answer
-//! that is too large, and of an error's name, is therefore not tried.
+//! Ministack 1.5.33 has no `s3:getObject` for state machines. So this one step is done here: the
+//! machine waits for a worker in its place, which reads what it is asked for in the name of the
+//! machine's role. What AWS makes of an answer that is too large, and of an error's name, is
+//! therefore not tried.
 
 use std::time::Duration;
 
 use local::{
-    Lock, Ministack, Request, Role, create_bucket_with_object_lock, delete_plainly, lock_version, put_object,
-    read_object, start_upload,
+    Lock, Ministack, Request, Role, create_bucket_with_object_lock, delete_plainly, lock_version,
+    put_object, read_object, start_upload,
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -31,8 +33,7 @@ const PARAMETERS: [(&str, &str); 3] = [
     ("RunbookUrl", "https://wiki.example.org/runbook"),
 ];
 /// What everybody is told, whatever the receipt says.
-const NEXT_STEP: &str =
-    "redrive, delete nothing by hand: https://wiki.example.org/runbook#dead-letter-queue-is-not-empty";
+const NEXT_STEP: &str = "redrive, delete nothing by hand: https://wiki.example.org/runbook#dead-letter-queue-is-not-empty";
 
 /// Who of the listeners a message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,13 +61,15 @@ fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
-/// Takes on a role that lets a service in, for this account alone: ministack's root passes for the service, and not for
-/// the account.
+/// Takes on a role that lets a service in, for this account alone: ministack's root passes for the
+/// service, and not for the account.
 async fn take_on(cloud: &Ministack, arn: &str) -> Result<Role, Failure> {
-    let anybody = json!({ "Effect": "Allow", "Principal": { "AWS": "*" }, "Action": "sts:AssumeRole" });
+    let anybody =
+        json!({ "Effect": "Allow", "Principal": { "AWS": "*" }, "Action": "sts:AssumeRole" });
     let trust = json!({ "Version": "2012-10-17", "Statement": [anybody] }).to_string();
     let name = arn.rsplit('/').next().unwrap_or_default();
-    let fields = [("Action", "UpdateAssumeRolePolicy"), ("RoleName", name), ("PolicyDocument", &trust)];
+    let fields =
+        [("Action", "UpdateAssumeRolePolicy"), ("RoleName", name), ("PolicyDocument", &trust)];
     let answer = cloud.ask(None, &Request::iam(&fields)).await?;
     assert!(answer.is_success(), "{answer:?}");
     Ok(cloud.assume_role(arn).await?)
@@ -79,13 +82,18 @@ fn sns(fields: &[(&str, &str)]) -> Request {
 /// The stack's topic, and a queue that is subscribed to it.
 async fn subscribe(cloud: &Ministack) -> Result<(String, String), Failure> {
     let topics = cloud.ask(None, &sns(&[("Action", "ListTopics")])).await?.body;
-    let topic = topics.split("<TopicArn>").nth(1).and_then(|rest| rest.split('<').next()).unwrap_or_default();
+    let topic = topics
+        .split("<TopicArn>")
+        .nth(1)
+        .and_then(|rest| rest.split('<').next())
+        .unwrap_or_default();
     let statement = json!({ "Effect": "Allow", "Principal": { "Service": "sns.amazonaws.com" }, "Action": "sqs:*", "Resource": "*" });
     let policy = json!({ "Version": "2012-10-17", "Statement": [statement] }).to_string();
     let request = json!({ "QueueName": "listener", "Attributes": { "Policy": policy } });
     let queue = ask_for_json(cloud, &request_of("sqs:CreateQueue", &request)).await?;
     let arn = "arn:aws:sqs:us-east-1:000000000000:listener";
-    let fields = [("Action", "Subscribe"), ("TopicArn", topic), ("Protocol", "sqs"), ("Endpoint", arn)];
+    let fields =
+        [("Action", "Subscribe"), ("TopicArn", topic), ("Protocol", "sqs"), ("Endpoint", arn)];
     let answer = cloud.ask(None, &sns(&fields)).await?;
     assert!(answer.is_success(), "{answer:?}");
     Ok((topic.to_owned(), text(&queue["QueueUrl"]).to_owned()))
@@ -94,10 +102,14 @@ async fn subscribe(cloud: &Ministack) -> Result<(String, String), Failure> {
 impl<'a> Told<'a> {
     /// With a stack that is deployed, to which nothing has happened.
     async fn new(cloud: &'a Ministack) -> Result<Self, Failure> {
-        let machines = ask_for_json(cloud, &request_of("states:ListStateMachines", &json!({}))).await?;
+        let machines =
+            ask_for_json(cloud, &request_of("states:ListStateMachines", &json!({}))).await?;
         let about = json!({ "stateMachineArn": machines["stateMachines"][0]["stateMachineArn"] });
-        let machine = ask_for_json(cloud, &request_of("states:DescribeStateMachine", &about)).await?;
-        let worker = ask_for_json(cloud, &request_of("states:CreateActivity", &json!({ "name": "reader" }))).await?;
+        let machine =
+            ask_for_json(cloud, &request_of("states:DescribeStateMachine", &about)).await?;
+        let worker =
+            ask_for_json(cloud, &request_of("states:CreateActivity", &json!({ "name": "reader" })))
+                .await?;
         let rules = ask_for_json(cloud, &request_of("events:ListRules", &json!({}))).await?;
         let about = json!({ "Rule": rules["Rules"][0]["Name"] });
         let targets = ask_for_json(cloud, &request_of("events:ListTargetsByRule", &about)).await?;
@@ -111,7 +123,9 @@ impl<'a> Told<'a> {
             rule_role: take_on(cloud, text(&targets["Targets"][0]["RoleArn"])).await?,
             machine,
             worker: text(&worker["activityArn"]).to_owned(),
-            receipts: receipts.ok_or_else(|| Failure("no bucket for receipts".to_owned()))?.to_owned(),
+            receipts: receipts
+                .ok_or_else(|| Failure("no bucket for receipts".to_owned()))?
+                .to_owned(),
             topic,
             queue,
         })
@@ -128,7 +142,8 @@ impl<'a> Told<'a> {
         if listener == Listener::Slack {
             replace("'https':", "'sqs':");
         }
-        let update = json!({ "stateMachineArn": self.machine["stateMachineArn"], "definition": definition });
+        let update =
+            json!({ "stateMachineArn": self.machine["stateMachineArn"], "definition": definition });
         ask_for_json(self.cloud, &request_of("states:UpdateStateMachine", &update)).await?;
         Ok(())
     }
@@ -137,16 +152,25 @@ impl<'a> Told<'a> {
     async fn read_for_the_machine(&self) -> Outcome {
         loop {
             let request = json!({ "activityArn": self.worker });
-            let task = ask_for_json(self.cloud, &request_of("states:GetActivityTask", &request)).await?;
-            let Some(token) = task["taskToken"].as_str() else { continue };
+            let task =
+                ask_for_json(self.cloud, &request_of("states:GetActivityTask", &request)).await?;
+            let Some(token) = task["taskToken"].as_str() else {
+                continue;
+            };
             let asked: Value = serde_json::from_str(text(&task["input"]))?;
             let line = format!("GET /{}/{}", text(&asked["Bucket"]), text(&asked["Key"]));
             let request = Request::new("s3", &line).with_header("range", text(&asked["Range"]));
             let answer = self.cloud.ask(Some(&self.machine_role), &request).await?;
             let (action, mut result) = if answer.is_success() {
-                ("states:SendTaskSuccess", json!({ "output": json!({ "Body": answer.body }).to_string() }))
+                (
+                    "states:SendTaskSuccess",
+                    json!({ "output": json!({ "Body": answer.body }).to_string() }),
+                )
             } else {
-                ("states:SendTaskFailure", json!({ "error": "S3.S3Exception", "cause": answer.body }))
+                (
+                    "states:SendTaskFailure",
+                    json!({ "error": "S3.S3Exception", "cause": answer.body }),
+                )
             };
             result["taskToken"] = json!(token);
             ask_for_json(self.cloud, &request_of(action, &result)).await?;
@@ -157,7 +181,8 @@ impl<'a> Told<'a> {
     async fn hear(&self, count: usize) -> Result<Vec<Value>, Failure> {
         let mut heard = Vec::new();
         while heard.len() < count {
-            let request = self.cloud.sqs().receive_message().queue_url(&self.queue).visibility_timeout(600);
+            let request =
+                self.cloud.sqs().receive_message().queue_url(&self.queue).visibility_timeout(600);
             let answer = request.send().await?;
             for message in answer.messages() {
                 heard.push(serde_json::from_str(message.body().unwrap_or_default())?);
@@ -167,8 +192,8 @@ impl<'a> Told<'a> {
         Ok(heard)
     }
 
-    /// Goes through a scene, and reads for the machine meanwhile: from the start to the end, because the cloud would give
-    /// a task to a worker that has gone.
+    /// Goes through a scene, and reads for the machine meanwhile: from the start to the end,
+    /// because the cloud would give a task to a worker that has gone.
     async fn while_reading(&self, scene: impl Future<Output = Outcome>) -> Outcome {
         tokio::select! {
             outcome = scene => outcome,
@@ -184,7 +209,8 @@ impl<'a> Told<'a> {
     }
 }
 
-/// What the function writes of a version that is held, the marker above it, and an upload that S3 refuses to abort.
+/// What the function writes of a version that is held, the marker above it, and an upload that S3
+/// refuses to abort.
 async fn receipt_of_the_function(deployed: &Deployed<'_>, bucket: &str) -> Result<String, Failure> {
     let (cloud, s3) = (deployed.cloud, deployed.cloud.s3());
     let held = put_object(&s3, "vault", "u1/held", b"secret").await?;
@@ -193,10 +219,13 @@ async fn receipt_of_the_function(deployed: &Deployed<'_>, bucket: &str) -> Resul
     start_upload(&s3, "vault", "u1/upload", b"part").await?;
     let role = cloud.function_role(&deployed.stack).await?;
     put_policy(cloud, &role, json!([denial("s3:AbortMultipartUpload")])).await?;
-    deployed.send(&json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-1" }).to_string()).await?;
+    deployed
+        .send(&json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-1" }).to_string())
+        .await?;
     let is_told = |hops: &[local::Hop]| hops.iter().any(|hop| hop.outcome == "incomplete");
     deployed.hops_until("incomplete", ERASURE_LIMIT, is_told).await?;
-    let receipt = String::from_utf8(read_object(&s3, bucket, "receipts/r-1/incomplete-1.json").await?)?;
+    let receipt =
+        String::from_utf8(read_object(&s3, bucket, "receipts/r-1/incomplete-1.json").await?)?;
     assert_is_receipt(&serde_json::from_str(&receipt)?);
     Ok(receipt)
 }
@@ -263,8 +292,11 @@ async fn the_team_hears_of_a_receipt_that_cannot_be_read() -> Outcome {
         told.listen_as(Listener::Anybody).await?;
         let gone = told.give_up("gone", "{}").await?;
         delete_plainly(&cloud.s3(), &told.receipts, &gone).await?;
-        let large = json!({ "outcome": "incomplete", "erasureId": "large", "reason": "x".repeat(40_000) }).to_string();
-        let others = [("no-json", "<html>"), ("no-receipt", r#"{"outcome":"erased"}"#), ("large", &large)];
+        let large =
+            json!({ "outcome": "incomplete", "erasureId": "large", "reason": "x".repeat(40_000) })
+                .to_string();
+        let others =
+            [("no-json", "<html>"), ("no-receipt", r#"{"outcome":"erased"}"#), ("large", &large)];
         Box::pin(told.while_reading(async {
             let mut keys = vec![gone];
             for (erasure, receipt) in others {
@@ -273,9 +305,15 @@ async fn the_team_hears_of_a_receipt_that_cannot_be_read() -> Outcome {
             let heard = told.hear(keys.len()).await?;
             for key in keys {
                 let command = format!("`aws s3 cp s3://{}/{key} -`", told.receipts);
-                let one = heard.iter().map(|message| text(&message["Message"])).find(|said| said.contains(&command));
+                let one = heard
+                    .iter()
+                    .map(|message| text(&message["Message"]))
+                    .find(|said| said.contains(&command));
                 let one = one.ok_or_else(|| Failure(format!("nothing of {key} in {heard:#?}")))?;
-                assert!(one.contains("Its receipt could not be read (S") && one.contains(NEXT_STEP), "{one}");
+                assert!(
+                    one.contains("Its receipt could not be read (S") && one.contains(NEXT_STEP),
+                    "{one}"
+                );
             }
             Ok(())
         }))

@@ -30,11 +30,18 @@ impl Embedded {
         assert!(line.len() <= 1_048_576, "a line of {} bytes", line.len());
         let at = meta["Timestamp"].as_i64().expect("milliseconds since 1970");
         let written = OffsetDateTime::parse(text(&root["timestamp"]), &Rfc3339).expect("RFC 3339");
-        assert_eq!(i128::from(at), written.unix_timestamp_nanos() / 1_000_000, "two times in {line}");
+        assert_eq!(
+            i128::from(at),
+            written.unix_timestamp_nanos() / 1_000_000,
+            "two times in {line}"
+        );
         let directives = meta["CloudWatchMetrics"].as_array().expect("an array of directives");
         let [directive] = &directives[..] else { panic!("{} directives", directives.len()) };
         let namespace = text(&directive["Namespace"]).to_owned();
-        assert!((1..=1_024).contains(&namespace.len()) && !namespace.starts_with("AWS/"), "{namespace:?}");
+        assert!(
+            (1..=1_024).contains(&namespace.len()) && !namespace.starts_with("AWS/"),
+            "{namespace:?}"
+        );
         let sets = directive["Dimensions"].as_array().expect("dimension sets");
         let [set] = &sets[..] else { panic!("{} dimension sets", sets.len()) };
         let dimension = |name: &Value| {
@@ -48,7 +55,10 @@ impl Embedded {
         let metric = |definition: &Value| {
             let (name, unit) = (text(&definition["Name"]), text(&definition["Unit"]));
             assert!(UNITS.contains(&unit), "{name} in {unit}");
-            (name.to_owned(), root[name].as_f64().unwrap_or_else(|| panic!("{name} has no number in {line}")))
+            (
+                name.to_owned(),
+                root[name].as_f64().unwrap_or_else(|| panic!("{name} has no number in {line}")),
+            )
         };
         let metrics: BTreeMap<_, _> = definitions.iter().map(metric).collect();
         assert_eq!(metrics.len(), definitions.len(), "a metric twice in {line}");

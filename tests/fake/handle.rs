@@ -23,7 +23,11 @@ pub(crate) struct Fake {
 
 impl Fake {
     pub(crate) fn new(buckets: &[&str]) -> Self {
-        Self { store: Arc::new(Mutex::new(S3::new(buckets))), page_size: 1_000, bypasses_governance: false }
+        Self {
+            store: Arc::new(Mutex::new(S3::new(buckets))),
+            page_size: 1_000,
+            bypasses_governance: false,
+        }
     }
 
     /// The model: to fill it, and to look into it.
@@ -35,10 +39,18 @@ impl Fake {
 impl Bucket for Fake {
     async fn is_versioned(&self, prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
         let versioning = self.store().versioning(prefix.bucket());
-        versioning.map(|versioning| versioning.has_versions()).ok_or_else(|| Fault::Refused("NoSuchBucket".to_owned()))
+        versioning
+            .map(|versioning| versioning.has_versions())
+            .ok_or_else(|| Fault::Refused("NoSuchBucket".to_owned()))
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        _limit: Duration,
+    ) -> Result<Page, Fault> {
         self.store().list((prefix.bucket(), prefix.as_str()), kind, token, self.page_size)
     }
 
@@ -48,7 +60,12 @@ impl Bucket for Fake {
 }
 
 impl Deletes for Fake {
-    async fn delete(&self, prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        prefix: &Prefix,
+        items: &[Item],
+        _limit: Duration,
+    ) -> Result<Deletion, Fault> {
         let mut failures = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let deleted = self.store().delete(prefix.bucket(), item, self.bypasses_governance);
@@ -59,14 +76,28 @@ impl Deletes for Fake {
         Ok(Deletion { requests, failures })
     }
 
-    async fn retention(&self, prefix: &Prefix, item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
-        Ok(self.store().retention(prefix.bucket(), item.key.as_str(), item.id.as_deref().unwrap_or_default()))
+    async fn retention(
+        &self,
+        prefix: &Prefix,
+        item: &Item,
+        _limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
+        Ok(self.store().retention(
+            prefix.bucket(),
+            item.key.as_str(),
+            item.id.as_deref().unwrap_or_default(),
+        ))
     }
 }
 
 impl S3 {
     /// Deletes one item of a request, or says by which code it stays.
-    pub(crate) fn delete(&mut self, bucket: &str, item: &Item, bypasses_governance: bool) -> Result<(), &'static str> {
+    pub(crate) fn delete(
+        &mut self,
+        bucket: &str,
+        item: &Item,
+        bypasses_governance: bool,
+    ) -> Result<(), &'static str> {
         let key = item.key.as_str();
         match (item.kind, item.id.as_deref()) {
             // The adapter's word for a delete that S3 answers with a delete marker.
@@ -82,8 +113,10 @@ impl S3 {
                 Ok(())
             }
             (Kind::Versions | Kind::DeleteMarkers, Some(_)) => Err("AccessDenied"),
-            // An object with an id, or anything else without one: no request that the adapter would send.
-            (Kind::Objects, Some(_)) | (Kind::Uploads | Kind::Versions | Kind::DeleteMarkers, None) => {
+            // An object with an id, or anything else without one: no request that the adapter would
+            // send.
+            (Kind::Objects, Some(_))
+            | (Kind::Uploads | Kind::Versions | Kind::DeleteMarkers, None) => {
                 Err("InvalidArgument")
             }
         }

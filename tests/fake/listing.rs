@@ -4,7 +4,8 @@ use erase_user_files::ports::store::{Entry, Fault, Kind, Page};
 
 use super::model::{Contents, S3, Upload, Version, Versioning};
 
-/// Where in a listing an entry stands: by key, in UTF-8 byte order, and within a key by rank, from 1.
+/// Where in a listing an entry stands: by key, in UTF-8 byte order, and within a key by rank, from
+/// 1.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
@@ -32,7 +33,8 @@ pub(crate) fn token_after(kind: Kind, key: &str) -> Option<String> {
 }
 
 impl S3 {
-    /// One page of at most so many entries behind a token of the same listing; without a token, the first.
+    /// One page of at most so many entries behind a token of the same listing; without a token, the
+    /// first.
     ///
     /// It is cut anywhere, even before its first entry or between two versions of a key.
     pub(crate) fn list(
@@ -42,7 +44,8 @@ impl S3 {
         token: Option<&str>,
         most: usize,
     ) -> Result<Page, Fault> {
-        let contents = self.contents(bucket).ok_or_else(|| Fault::Refused("NoSuchBucket".to_owned()))?;
+        let contents =
+            self.contents(bucket).ok_or_else(|| Fault::Refused("NoSuchBucket".to_owned()))?;
         let refused = || Fault::TokenRefused("InvalidArgument".to_owned());
         let after = match token {
             Some(token) => Place::parse(token, kind, prefix).ok_or_else(refused)?,
@@ -51,7 +54,9 @@ impl S3 {
         let from = &after.key;
         let mut listed: Vec<(Place, Entry)> = match kind {
             Kind::Objects => behind(&after, prefix, most, objects(contents, from)),
-            Kind::Versions | Kind::DeleteMarkers => behind(&after, prefix, most, versions(contents, from)),
+            Kind::Versions | Kind::DeleteMarkers => {
+                behind(&after, prefix, most, versions(contents, from))
+            }
             Kind::Uploads => behind(&after, prefix, most, uploads(contents, from)),
         };
         let is_cut = listed.len() > most;
@@ -60,7 +65,8 @@ impl S3 {
         let last = listed.last().map_or(&after, |(place, _)| place).clone();
         Ok(Page {
             next: is_cut.then(|| last.token(kind)),
-            cut_at: (is_cut && is_begun && matches!(kind, Kind::Versions | Kind::DeleteMarkers)).then_some(last.key),
+            cut_at: (is_cut && is_begun && matches!(kind, Kind::Versions | Kind::DeleteMarkers))
+                .then_some(last.key),
             entries: listed.into_iter().map(|(_, entry)| entry).collect(),
         })
     }
@@ -74,7 +80,10 @@ fn behind(
     entries: impl Iterator<Item = (Place, Entry)>,
 ) -> Vec<(Place, Entry)> {
     let entries = entries.skip_while(|(place, _)| place <= after);
-    entries.take_while(|(place, _)| place.key.starts_with(prefix)).take(most.saturating_add(1)).collect()
+    entries
+        .take_while(|(place, _)| place.key.starts_with(prefix))
+        .take(most.saturating_add(1))
+        .collect()
 }
 
 /// Keys whose newest version is data.
@@ -119,7 +128,8 @@ fn version_entry(key: &str, version: &Version) -> Entry {
 }
 
 impl Versioning {
-    /// What S3 says about the bucket: a bucket that has suspended versioning has versions all the same.
+    /// What S3 says about the bucket: a bucket that has suspended versioning has versions all the
+    /// same.
     pub(crate) fn has_versions(self) -> bool {
         self != Self::Never
     }

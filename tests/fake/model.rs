@@ -93,9 +93,17 @@ pub(crate) struct S3 {
 impl S3 {
     /// Empty buckets that never had versioning, on the first day of 2027.
     pub(crate) fn new(buckets: &[&str]) -> Self {
-        let empty = Contents { versioning: Versioning::Never, keys: BTreeMap::new(), uploads: BTreeMap::new() };
+        let empty = Contents {
+            versioning: Versioning::Never,
+            keys: BTreeMap::new(),
+            uploads: BTreeMap::new(),
+        };
         let buckets = buckets.iter().map(|name| ((*name).to_owned(), empty.clone())).collect();
-        Self { buckets, now: OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_798_761_600), sequence: 0 }
+        Self {
+            buckets,
+            now: OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_798_761_600),
+            sequence: 0,
+        }
     }
 
     pub(crate) fn now(&self) -> OffsetDateTime {
@@ -104,7 +112,8 @@ impl S3 {
 
     /// Sets the clock. S3 tells times in whole seconds, rounded down.
     pub(crate) fn set_now(&mut self, now: OffsetDateTime) {
-        self.now = OffsetDateTime::from_unix_timestamp(now.unix_timestamp()).expect("the same year");
+        self.now =
+            OffsetDateTime::from_unix_timestamp(now.unix_timestamp()).expect("the same year");
     }
 
     pub(super) fn contents(&self, bucket: &str) -> Option<&Contents> {
@@ -126,7 +135,10 @@ impl S3 {
 
     /// Enables or suspends versioning; there is no way back to never.
     pub(crate) fn set_versioning(&mut self, bucket: &str, versioning: Versioning) {
-        assert!(versioning != Versioning::Never, "a bucket that has had versioning can only suspend it");
+        assert!(
+            versioning != Versioning::Never,
+            "a bucket that has had versioning can only suspend it"
+        );
         self.contents_mut(bucket).versioning = versioning;
     }
 
@@ -135,7 +147,8 @@ impl S3 {
         self.write(bucket, key, Some(bytes), self.now);
     }
 
-    /// Deletes an object as any client does, without a version id. `true`: it is only hidden, or was before.
+    /// Deletes an object as any client does, without a version id. `true`: it is only hidden, or
+    /// was before.
     pub(crate) fn delete_plain(&mut self, bucket: &str, key: &str) -> bool {
         if self.contents_mut(bucket).versioning == Versioning::Never {
             self.contents_mut(bucket).keys.remove(key);
@@ -146,7 +159,13 @@ impl S3 {
     }
 
     /// Puts data or a delete marker on top of a key's versions.
-    fn write(&mut self, bucket: &str, key: &str, bytes: Option<u64>, last_modified: OffsetDateTime) {
+    fn write(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        bytes: Option<u64>,
+        last_modified: OffsetDateTime,
+    ) {
         let sequence = self.next_sequence();
         let contents = self.contents_mut(bucket);
         let versions = contents.keys.entry(key.to_owned()).or_default();
@@ -164,7 +183,9 @@ impl S3 {
     pub(crate) fn start_upload(&mut self, bucket: &str, key: &str) -> String {
         let (sequence, initiated) = (self.next_sequence(), self.now);
         let id = format!("upload-{sequence:08}");
-        self.contents_mut(bucket).uploads.insert((key.to_owned(), sequence), Upload { id: id.clone(), initiated });
+        self.contents_mut(bucket)
+            .uploads
+            .insert((key.to_owned(), sequence), Upload { id: id.clone(), initiated });
         id
     }
 
@@ -177,7 +198,13 @@ impl S3 {
 
     /// Makes an object of an upload, if there still is one. It is as old as the upload.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/UsingMetadata.html>
-    pub(crate) fn complete_upload(&mut self, bucket: &str, key: &str, id: &str, bytes: u64) -> bool {
+    pub(crate) fn complete_upload(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        bytes: u64,
+    ) -> bool {
         let upload = self.take_upload(bucket, key, id);
         if let Some(upload) = &upload {
             self.write(bucket, key, Some(bytes), upload.initiated);
@@ -190,22 +217,34 @@ impl S3 {
         self.take_upload(bucket, key, id);
     }
 
-    /// Locks a data version. Object Lock needs a bucket that keeps versions, and can never be without them again.
+    /// Locks a data version. Object Lock needs a bucket that keeps versions, and can never be
+    /// without them again.
     pub(crate) fn lock(&mut self, bucket: &str, key: &str, id: &str, lock: Retention) {
         let contents = self.contents_mut(bucket);
         assert!(contents.versioning == Versioning::Enabled, "Object Lock needs versioning");
         let versions = contents.keys.get_mut(key).into_iter().flatten();
-        let version = versions.filter(|version| version.bytes.is_some()).find(|version| version.id == id);
+        let version =
+            versions.filter(|version| version.bytes.is_some()).find(|version| version.id == id);
         version.expect("a data version to lock").lock = Some(lock);
     }
 
-    /// Deletes one version or delete marker for good; one that is gone already is as good. `false`: it is locked.
-    pub(crate) fn delete_version(&mut self, bucket: &str, key: &str, id: &str, bypasses_governance: bool) -> bool {
+    /// Deletes one version or delete marker for good; one that is gone already is as good. `false`:
+    /// it is locked.
+    pub(crate) fn delete_version(
+        &mut self,
+        bucket: &str,
+        key: &str,
+        id: &str,
+        bypasses_governance: bool,
+    ) -> bool {
         let now = self.now;
         let contents = self.contents_mut(bucket);
-        let Some(versions) = contents.keys.get_mut(key) else { return true };
+        let Some(versions) = contents.keys.get_mut(key) else {
+            return true;
+        };
         let holds = |version: &Version| {
-            let is_bypassed = bypasses_governance && version.lock.is_some_and(|lock| lock.hold == Hold::Governance);
+            let is_bypassed = bypasses_governance
+                && version.lock.is_some_and(|lock| lock.hold == Hold::Governance);
             version.is_locked(now) && !is_bypassed
         };
         if versions.iter().any(|version| version.id == id && holds(version)) {
@@ -220,7 +259,9 @@ impl S3 {
 
     /// What holds a version now.
     pub(crate) fn retention(&self, bucket: &str, key: &str, id: &str) -> Option<Retention> {
-        self.version(bucket, key, id).filter(|version| version.is_locked(self.now)).and_then(|version| version.lock)
+        self.version(bucket, key, id)
+            .filter(|version| version.is_locked(self.now))
+            .and_then(|version| version.lock)
     }
 
     /// All versions of a key, newest first.
@@ -234,17 +275,30 @@ impl S3 {
     }
 
     /// Data versions and delete markers under a prefix, as S3 lists them.
-    pub(crate) fn versions_under(&self, bucket: &str, prefix: &str) -> impl Iterator<Item = (&str, &Version)> {
-        let keys = self.contents(bucket).into_iter().flat_map(move |contents| contents.keys.range(prefix.to_owned()..));
+    pub(crate) fn versions_under(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> impl Iterator<Item = (&str, &Version)> {
+        let keys = self
+            .contents(bucket)
+            .into_iter()
+            .flat_map(move |contents| contents.keys.range(prefix.to_owned()..));
         keys.take_while(move |(key, _)| key.starts_with(prefix))
             .flat_map(|(key, versions)| versions.iter().map(|version| (key.as_str(), version)))
     }
 
     /// Unfinished uploads under a prefix, as S3 lists them.
-    pub(crate) fn uploads_under(&self, bucket: &str, prefix: &str) -> impl Iterator<Item = (&str, &Upload)> {
+    pub(crate) fn uploads_under(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> impl Iterator<Item = (&str, &Upload)> {
         let from = (prefix.to_owned(), 0);
-        let uploads =
-            self.contents(bucket).into_iter().flat_map(move |contents| contents.uploads.range(from.clone()..));
+        let uploads = self
+            .contents(bucket)
+            .into_iter()
+            .flat_map(move |contents| contents.uploads.range(from.clone()..));
         uploads
             .take_while(move |((key, _), _)| key.starts_with(prefix))
             .map(|((key, _), upload)| (key.as_str(), upload))
@@ -254,7 +308,8 @@ impl S3 {
     pub(crate) fn inventory(&self, bucket: &str, prefix: &str) -> Inventory {
         let mut inventory = Inventory::default();
         for (key, version) in self.versions_under(bucket, prefix) {
-            let kind = if version.bytes.is_some() { &mut inventory.data } else { &mut inventory.markers };
+            let kind =
+                if version.bytes.is_some() { &mut inventory.data } else { &mut inventory.markers };
             kind.push((key.to_owned(), version.clone()));
         }
         let uploads = self.uploads_under(bucket, prefix);

@@ -1,4 +1,5 @@
-//! What S3 lets a partition take: a token bucket in keys. The models of the long runs in `bench` have the same.
+//! What S3 lets a partition take: a token bucket in keys. The models of the long runs in `bench`
+//! have the same.
 
 use tokio::time::Instant;
 
@@ -6,7 +7,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Partition {
     keys_per_second: f64,
-    /// What a refused request costs, as a part of what it asked for. `None`: single keys are refused, not requests.
+    /// What a refused request costs, as a part of what it asked for. `None`: single keys are
+    /// refused, not requests.
     refusal_cost: Option<f64>,
     level: f64,
     filled: Instant,
@@ -25,8 +27,9 @@ impl Partition {
         self.keys_per_second = f64::from(keys_per_second);
     }
 
-    /// How many keys of a request are taken: the first of them, all or none where requests are refused as a whole. A
-    /// request that is larger than all that is ever in store is taken when it is full, and paid for later.
+    /// How many keys of a request are taken: the first of them, all or none where requests are
+    /// refused as a whole. A request that is larger than all that is ever in store is taken when it
+    /// is full, and paid for later.
     pub(crate) fn take(&mut self, keys: usize, now: Instant) -> usize {
         self.fill(now);
         let (taken, cost) = match self.refusal_cost {

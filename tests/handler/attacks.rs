@@ -17,8 +17,16 @@ use crate::scene::{Event, Letters, NOBODY, Scene, Store, locked, record};
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Everybody in the bucket. Whoever is not `u1` must keep everything.
-const USERS: [(&str, u32); 8] =
-    [("u1", 3), ("u10", 3), ("u2", 3), ("U1", 3), ("u1.bak", 3), ("users", 3), ("null", 3), ("", 3)];
+const USERS: [(&str, u32); 8] = [
+    ("u1", 3),
+    ("u10", 3),
+    ("u2", 3),
+    ("U1", 3),
+    ("u1.bak", 3),
+    ("users", 3),
+    ("null", 3),
+    ("", 3),
+];
 
 /// Sends one body to a new world, and returns why it was rejected; `None`: it was erased.
 async fn rejection(body: &str) -> Option<String> {
@@ -33,10 +41,16 @@ async fn rejection(body: &str) -> Option<String> {
     }
     assert_eq!(failed, ["m"]);
     assert_eq!(locked(&scene.letters.visibilities)["m"], 0, "to the dead-letter queue at once");
-    assert!(locked(&scene.store.log).is_empty(), "a rejected message must not even list: {body:.200}");
+    assert!(
+        locked(&scene.store.log).is_empty(),
+        "a rejected message must not even list: {body:.200}"
+    );
     assert!(locked(&scene.shelf.documents).is_empty());
     let line: Value = serde_json::from_str(logs.take().trim()).expect("one line");
-    assert_eq!((&line["outcome"], &line["message"]), (&json!("rejected"), &json!("message not understood")));
+    assert_eq!(
+        (&line["outcome"], &line["message"]),
+        (&json!("rejected"), &json!("message not understood"))
+    );
     Some(line["reason"].as_str().expect("a reason").to_owned())
 }
 
@@ -54,14 +68,18 @@ fn by_eventbridge(detail: &Value) -> String {
 
 /// A forged continuation with this id.
 fn continued(id: &Value) -> String {
-    json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": id, "hop": 1}).to_string()
+    json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": id, "hop": 1})
+        .to_string()
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_attack_by_an_id_has_its_outcome() {
-    let length = |bytes: usize| format!("\"userId\": the user id has {bytes} bytes, expected 1 to 128");
+    let length =
+        |bytes: usize| format!("\"userId\": the user id has {bytes} bytes, expected 1 to 128");
     let character = |byte: usize| {
-        format!("\"userId\": the user id has a character at byte {byte} that is none of A-Z a-z 0-9 - _ . : @ + =")
+        format!(
+            "\"userId\": the user id has a character at byte {byte} that is none of A-Z a-z 0-9 - _ . : @ + ="
+        )
     };
     let dots = || "\"userId\": the user id is \".\" or \"..\"".to_owned();
     let not_a_string = || "\"/userId\" is missing or not a JSON string".to_owned();
@@ -88,7 +106,8 @@ async fn every_attack_by_an_id_has_its_outcome() {
         (json!("u?"), character(1)),
         (json!("{user_id}"), character(0)),
         (json!("u1,s3://photos/{user_id}/"), character(2)),
-        // Right-to-left marks, invisible characters, other slashes and dots, letters that look like ours.
+        // Right-to-left marks, invisible characters, other slashes and dots, letters that look like
+        // ours.
         (json!("\u{202e}1u"), character(0)),
         (json!("u1\u{200f}"), character(2)),
         (json!("u\u{200b}1"), character(1)),
@@ -119,7 +138,8 @@ async fn every_attack_by_an_id_has_its_outcome() {
         }
         let forged = rejection(&continued(&id)).await.expect("refused as a continuation, too");
         assert!(
-            forged == expected || !id.is_string() && forged.starts_with("the continuation cannot be read"),
+            forged == expected
+                || !id.is_string() && forged.starts_with("the continuation cannot be read"),
             "{forged}"
         );
     }
@@ -133,7 +153,9 @@ async fn every_attack_by_an_id_has_its_outcome() {
 /// More than any queue carries.
 #[tokio::test(start_paused = true)]
 async fn ten_megabytes_are_no_message_whatever_they_say() {
-    for body in [with_id(&json!("x".repeat(10_000_000))), with_id(&json!("u1")) + &" ".repeat(10_000_000)] {
+    for body in
+        [with_id(&json!("x".repeat(10_000_000))), with_id(&json!("u1")) + &" ".repeat(10_000_000)]
+    {
         let expected = format!("the body has {} bytes, expected at most 1048576", body.len());
         assert_eq!(rejection(&body).await, Some(expected));
     }
@@ -144,7 +166,10 @@ async fn every_attack_by_a_message_has_its_outcome() {
     let json_fault = "the body is not valid JSON: ";
     let twice = "a field stands in it twice at line 1 column ";
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
-    let no_type = || "\"type\" is not \"user-withdrawn\", nor is it wrapped by SNS or EventBridge as such".to_owned();
+    let no_type = || {
+        "\"type\" is not \"user-withdrawn\", nor is it wrapped by SNS or EventBridge as such"
+            .to_owned()
+    };
     let no_id = || "\"/userId\" is missing or not a JSON string".to_owned();
     let no_message = || "\"Message\" is missing or not a JSON string".to_owned();
     let attacks = [
@@ -166,7 +191,8 @@ async fn every_attack_by_a_message_has_its_outcome() {
             format!("{json_fault}it has more than 10000 values at line 1 column 35030"),
         ),
         (by_sns(r#"{"type":"user-withdrawn","userId":"u1","userId":"u2"}"#), format!("{json_fault}{twice}53")),
-        // One envelope of each kind, SNS's outside; and nobody sends continuations but the function itself.
+        // One envelope of each kind, SNS's outside; and nobody sends continuations but the function
+        // itself.
         (by_sns(&by_sns(&with_id(&json!("u1")))), no_type()),
         (by_eventbridge(&json!({"Type": "Notification", "Message": with_id(&json!("u1"))})), no_id()),
         (by_eventbridge(&json!({"detail-type": "user-withdrawn", "detail": {"userId": "u1"}})), no_id()),
@@ -202,7 +228,8 @@ async fn every_attack_by_a_message_has_its_outcome() {
     }
 }
 
-/// A continuation says where it is, never where to erase: what it names is only ever compared with the settings.
+/// A continuation says where it is, never where to erase: what it names is only ever compared with
+/// the settings.
 #[tokio::test(start_paused = true)]
 async fn a_forged_bookmark_leads_nowhere_else() {
     for bookmark in [
@@ -214,9 +241,16 @@ async fn a_forged_bookmark_leads_nowhere_else() {
         let scene = Scene::new(Store::of(&USERS), Letters::default(), &[]);
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
             "bucket": "other", "prefix": "", "bookmark": bookmark, "tally": {"targets": {"s3://other/x": {"objects": 7}}}});
-        let failed = scene.invoke(TIMEOUT, vec![record("m", &body.to_string())]).await.expect("an answer");
-        let is_listed = |(_, event): &(_, Event)| matches!(event, Event::Listed(prefix) if prefix == "u1/");
-        assert!(locked(&scene.store.log).iter().filter(|(_, event)| matches!(event, Event::Listed(_))).all(is_listed));
+        let failed =
+            scene.invoke(TIMEOUT, vec![record("m", &body.to_string())]).await.expect("an answer");
+        let is_listed =
+            |(_, event): &(_, Event)| matches!(event, Event::Listed(prefix) if prefix == "u1/");
+        assert!(
+            locked(&scene.store.log)
+                .iter()
+                .filter(|(_, event)| matches!(event, Event::Listed(_)))
+                .all(is_listed)
+        );
         for (user, objects) in USERS.into_iter().filter(|(user, _)| *user != "u1") {
             assert_eq!(scene.store.left(user), objects as usize, "{user} after {bookmark}");
         }
@@ -224,16 +258,25 @@ async fn a_forged_bookmark_leads_nowhere_else() {
     }
 }
 
-/// What 100 targets of the longest names leave behind, when the store has a new code of 1 MB for each of a thousand
-/// keys, and when its codes are as long as they may be.
+/// What 100 targets of the longest names leave behind, when the store has a new code of 1 MB for
+/// each of a thousand keys, and when its codes are as long as they may be.
 #[tokio::test]
 async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
     // Quotes, because JSON makes two characters of each.
-    let longest = |number: usize| format!("s3://{number:0>63}/{}/{{user_id}}/", "\"".repeat(896 - "/{user_id}/".len()));
+    let longest = |number: usize| {
+        format!("s3://{number:0>63}/{}/{{user_id}}/", "\"".repeat(896 - "/{user_id}/".len()))
+    };
     let targets: Vec<_> = (0..MAX_TARGETS).map(longest).collect();
-    assert!(Targets::parse(&[&targets[..], &[longest(MAX_TARGETS)]].concat().join(",")).is_err(), "one target more");
-    let most =
-        Counts { kept_newer: u64::MAX, bytes: u64::MAX, uploads: u64::MAX, ..Counts::of(Kind::Objects, u64::MAX, 0) };
+    assert!(
+        Targets::parse(&[&targets[..], &[longest(MAX_TARGETS)]].concat().join(",")).is_err(),
+        "one target more"
+    );
+    let most = Counts {
+        kept_newer: u64::MAX,
+        bytes: u64::MAX,
+        uploads: u64::MAX,
+        ..Counts::of(Kind::Objects, u64::MAX, 0)
+    };
     let most = Counts { versions: u64::MAX, delete_markers: u64::MAX, ..most };
     let mut left = Left { kept_newer: u64::MAX, markers_kept: u64::MAX, ..Left::default() };
     for number in 0..1_000 {
@@ -246,7 +289,8 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
 
     let body = json!({"type": "user-withdrawn", "userId": "u".repeat(128), "requestId": "r".repeat(128),
         "withdrawnAt": "2026-01-31T12:00:00.123456789+23:59", "eraseBefore": "2026-01-31T12:00:00.123456789+23:59"});
-    let scene = Scene::new(Store::default(), Letters::default(), &[("ERASE_TARGETS", &targets.join(","))]);
+    let scene =
+        Scene::new(Store::default(), Letters::default(), &[("ERASE_TARGETS", &targets.join(","))]);
     let config = scene.config();
     let mut erasure = Erasure::parse(&body.to_string(), None, &config).expect("a withdrawal");
     (erasure.requested_at, erasure.started_at, erasure.sweep_at) =
@@ -263,8 +307,13 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
         has_left_some: true,
     };
     let of_targets = targets.iter().map(|target| (target.clone(), most)).collect();
-    erasure.tally =
-        Tally { gone: most, targets: of_targets, requests: u64::MAX, throttles: u64::MAX, retries: u64::MAX };
+    erasure.tally = Tally {
+        gone: most,
+        targets: of_targets,
+        requests: u64::MAX,
+        throttles: u64::MAX,
+        retries: u64::MAX,
+    };
     erasure.has_begun = true;
 
     let continuation = erasure.continuation();
@@ -284,13 +333,16 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
 #[tokio::test(start_paused = true)]
 async fn a_continuation_that_is_none_of_ours_by_its_size_is_rejected() {
     let with_token = |bytes: usize| {
-        let bookmark =
-            json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "token": "t".repeat(bytes)});
+        let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "token": "t".repeat(bytes)});
         json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark})
             .to_string()
     };
     let rest = with_token(0).len();
-    assert_eq!(rejection(&with_token(524_288 - rest)).await, None, "the store refuses the token, and it begins again");
+    assert_eq!(
+        rejection(&with_token(524_288 - rest)).await,
+        None,
+        "the store refuses the token, and it begins again"
+    );
     let too_large = "the body has 524289 bytes, expected at most 524288".to_owned();
     assert_eq!(rejection(&with_token(524_289 - rest)).await, Some(too_large));
 }

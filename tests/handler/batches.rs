@@ -12,7 +12,8 @@ use erase_user_files::erasure::progress::{Counters, Left, Tally};
 use erase_user_files::erasure::report::{End, Job, Report, Stuck, Work};
 use erase_user_files::limiter::Pace;
 use erase_user_files::ports::store::{
-    Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Hold, Item, KeyFailure, Kind, Page, Retention,
+    Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Hold, Item, KeyFailure, Kind, Page,
+    Retention,
 };
 use erase_user_files::target::{Prefix, Targets, UserId};
 use tokio::time::{Instant, sleep};
@@ -29,7 +30,8 @@ const DENIED: Code = ("AccessDenied", FailureKind::Denied);
 const CONFLICT: Code = ("OperationAborted", FailureKind::Transient);
 const SLOW_DOWN: Code = ("SlowDown", FailureKind::Throttled);
 
-/// What the store says to request number `n`, from 0 on, for these keys: the codes of the keys that it keeps.
+/// What the store says to request number `n`, from 0 on, for these keys: the codes of the keys that
+/// it keeps.
 type Says = fn(n: usize, keys: &[&str]) -> Result<Vec<(usize, Code)>, Fault>;
 
 /// One page of things, and answers as they are written down.
@@ -70,7 +72,13 @@ impl Bucket for Shared<Written> {
         Ok(self.is_versioned)
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        _limit: Duration,
+    ) -> Result<Page, Fault> {
         locked(&self.listed).push((Instant::now(), kind));
         if self.denies == Some(kind) {
             return Err(Fault::Refused("AccessDenied".to_owned()));
@@ -89,7 +97,8 @@ impl Bucket for Shared<Written> {
             let key = format!("{}{key}", prefix.as_str());
             Entry { kind, key, other_key: None, id: id.clone(), bytes: 1, last_modified: None }
         };
-        let entries = if is_listed { locked(&self.keys).iter().map(entry).collect() } else { Vec::new() };
+        let entries =
+            if is_listed { locked(&self.keys).iter().map(entry).collect() } else { Vec::new() };
         let next = if is_listed { locked(&self.bad_token).take() } else { None };
         Ok(Page { entries, next, cut_at: None })
     }
@@ -100,22 +109,37 @@ impl Bucket for Shared<Written> {
 }
 
 impl Deletes for Shared<Written> {
-    async fn delete(&self, prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        prefix: &Prefix,
+        items: &[Item],
+        _limit: Duration,
+    ) -> Result<Deletion, Fault> {
         let number = locked(&self.requests).len();
         locked(&self.requests).push((Instant::now(), items.len()));
         sleep(Duration::from_millis(DELETING)).await;
-        let keys: Vec<&str> = items.iter().map(|item| &item.key.as_str()[prefix.as_str().len()..]).collect();
+        let keys: Vec<&str> =
+            items.iter().map(|item| &item.key.as_str()[prefix.as_str().len()..]).collect();
         let kept = (self.says)(number, &keys)?;
         for (index, key) in keys.iter().enumerate() {
             if !kept.iter().any(|(kept, _)| *kept == index) {
                 locked(&self.keys).remove(*key);
             }
         }
-        let failure = |(index, (code, kind)): (usize, Code)| KeyFailure { index, code: code.to_owned(), kind };
+        let failure = |(index, (code, kind)): (usize, Code)| KeyFailure {
+            index,
+            code: code.to_owned(),
+            kind,
+        };
         Ok(Deletion { requests: 1, failures: kept.into_iter().map(failure).collect() })
     }
 
-    async fn retention(&self, prefix: &Prefix, item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        prefix: &Prefix,
+        item: &Item,
+        _limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         let hold = (self.holds)(&item.key.as_str()[prefix.as_str().len()..])?;
         Ok(hold.map(|hold| Retention { hold, until: None }))
     }
@@ -126,7 +150,8 @@ struct Hop {
     report: Report,
     tally: Tally,
     listed: Vec<(Instant, Kind)>,
-    /// The delete requests: how long after the answer to the one before, in milliseconds, and how many keys they had.
+    /// The delete requests: how long after the answer to the one before, in milliseconds, and how
+    /// many keys they had.
     requests: Vec<(u64, usize)>,
     pace: Pace,
 }
@@ -138,21 +163,36 @@ impl Hop {
 
     /// What is left, where nothing of it could be deleted.
     fn left(&self) -> Option<&Left> {
-        if let End::Stuck(Stuck::Refused(left)) = &self.report.end { left.get(TARGET) } else { None }
+        if let End::Stuck(Stuck::Refused(left)) = &self.report.end {
+            left.get(TARGET)
+        } else {
+            None
+        }
     }
 
     /// What stood in the way of a hop that had no time for more.
     fn fault(&self) -> String {
-        let End::Unfinished { faults, .. } = &self.report.end else { return String::new() };
+        let End::Unfinished { faults, .. } = &self.report.end else {
+            return String::new();
+        };
         faults.iter().map(ToString::to_string).collect()
     }
 }
 
 async fn hop(store: Written, milliseconds: u64, max_objects: u64) -> Hop {
     let (start, store) = (Instant::now(), Shared(Arc::new(store)));
-    let (targets, user) = (Targets::parse(TARGET).expect("a target"), UserId::parse("u1").expect("an id"));
-    let (max_objects, stop) = (NonZeroU64::new(max_objects), start + Duration::from_millis(milliseconds));
-    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects, started_at: None, stop };
+    let (targets, user) =
+        (Targets::parse(TARGET).expect("a target"), UserId::parse("u1").expect("an id"));
+    let (max_objects, stop) =
+        (NonZeroU64::new(max_objects), start + Duration::from_millis(milliseconds));
+    let job = Job {
+        targets: &targets,
+        user: &user,
+        erase_before: None,
+        max_objects,
+        started_at: None,
+        stop,
+    };
     let (pace, counters) = (Pace::new(None, NonZeroU32::MIN, 1), Counters::default());
     let report = Eraser(store.clone()).work(&pace, &counters, job, &mut Bookmark::default()).await;
     let mut free = start;
@@ -182,20 +222,31 @@ fn malformed() -> Fault {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
-    let says: Says = |_, keys| if keys.contains(&"005") { Err(malformed()) } else { Ok(Vec::new()) };
+    let says: Says = |_, keys| {
+        if keys.contains(&"005") { Err(malformed()) } else { Ok(Vec::new()) }
+    };
     let hop = erase(Written::new(8, says)).await;
     let expected = [8, 4, 4, 2, 2, 1, 1, 1];
     assert_eq!(hop.sizes(), expected, "the last one is the next round");
-    assert_eq!((hop.left().unwrap().refused.of("InvalidRequest"), hop.left().unwrap().refused.total()), (1, 1));
+    assert_eq!(
+        (hop.left().unwrap().refused.of("InvalidRequest"), hop.left().unwrap().refused.total()),
+        (1, 1)
+    );
     assert_eq!((hop.tally.gone.objects, hop.tally.retries), (7, 6));
     // Also where it is the first one, or the last one.
-    for says in
-        [(|_, keys| if keys.contains(&"000") { Err(malformed()) } else { Ok(Vec::new()) }) as Says, |_, keys| {
+    for says in [
+        (|_, keys| {
+            if keys.contains(&"000") { Err(malformed()) } else { Ok(Vec::new()) }
+        }) as Says,
+        |_, keys| {
             if keys.contains(&"007") { Err(malformed()) } else { Ok(Vec::new()) }
-        }]
-    {
+        },
+    ] {
         let hop = erase(Written::new(8, says)).await;
-        assert_eq!((hop.tally.gone.objects, hop.left().unwrap().refused.of("InvalidRequest")), (7, 1));
+        assert_eq!(
+            (hop.tally.gone.objects, hop.left().unwrap().refused.of("InvalidRequest")),
+            (7, 1)
+        );
     }
 }
 
@@ -204,8 +255,14 @@ async fn where_single_keys_are_rejected_alike_the_request_is_at_fault_after_a_fe
     for count in [2, 3, 8, 1_000] {
         let hop = erase(Written::new(count, |_, _| Err(malformed()))).await;
         let End::Failed(faults) = &hop.report.end else { panic!("{count}: {:?}", hop.report.end) };
-        let expected = format!("{TARGET}: the bucket cannot be used: DeleteObjects: InvalidRequest (HTTP 400)");
-        assert_eq!(faults.iter().map(ToString::to_string).collect::<Vec<_>>(), [expected], "{count}");
+        let expected = format!(
+            "{TARGET}: the bucket cannot be used: DeleteObjects: InvalidRequest (HTTP 400)"
+        );
+        assert_eq!(
+            faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            [expected],
+            "{count}"
+        );
         assert!(hop.sizes().len() <= 20, "{count}: {:?}", hop.sizes());
     }
     let one = erase(Written::new(1, |_, _| Err(malformed()))).await;
@@ -218,7 +275,9 @@ fn unavailable() -> Fault {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_fails_for_the_moment_is_sent_again_after_waits_and_then_in_halves() {
-    let says: Says = |n, _| if n < 3 { Err(unavailable()) } else { Ok(Vec::new()) };
+    let says: Says = |n, _| {
+        if n < 3 { Err(unavailable()) } else { Ok(Vec::new()) }
+    };
     let hop = erase(Written::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8, 8, 4, 4, 2, 2]));
     assert_eq!((hop.tally.gone.objects, hop.tally.throttles), (8, 0));
@@ -229,11 +288,16 @@ async fn a_request_that_fails_for_the_moment_is_sent_again_after_waits_and_then_
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_makes_every_request_fail_is_found_by_halves_and_the_others_are_deleted() {
-    let says: Says = |_, keys| if keys.contains(&"123") { Err(unavailable()) } else { Ok(Vec::new()) };
+    let says: Says = |_, keys| {
+        if keys.contains(&"123") { Err(unavailable()) } else { Ok(Vec::new()) }
+    };
     let hop = erase(Written::new(300, says)).await;
     assert_eq!(hop.tally.gone.objects, 299);
     let End::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
-    assert!(faults[0].to_string().ends_with("which were left for later: InternalError: 1"), "{faults:?}");
+    assert!(
+        faults[0].to_string().ends_with("which were left for later: InternalError: 1"),
+        "{faults:?}"
+    );
     assert!(hop.sizes().len() < 60, "{:?}", hop.sizes());
 }
 
@@ -241,10 +305,22 @@ async fn a_key_that_makes_every_request_fail_is_found_by_halves_and_the_others_a
 async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_by_its_code() {
     for code in [SLOW_DOWN, CONFLICT] {
         let says: Says = match code.0 {
-            "SlowDown" => {
-                |_, keys| Ok(keys.iter().position(|key| *key == "007").map(|i| (i, SLOW_DOWN)).into_iter().collect())
-            }
-            _ => |_, keys| Ok(keys.iter().position(|key| *key == "007").map(|i| (i, CONFLICT)).into_iter().collect()),
+            "SlowDown" => |_, keys| {
+                Ok(keys
+                    .iter()
+                    .position(|key| *key == "007")
+                    .map(|i| (i, SLOW_DOWN))
+                    .into_iter()
+                    .collect())
+            },
+            _ => |_, keys| {
+                Ok(keys
+                    .iter()
+                    .position(|key| *key == "007")
+                    .map(|i| (i, CONFLICT))
+                    .into_iter()
+                    .collect())
+            },
         };
         let start = Instant::now();
         let hop = erase(Written::new(20, says)).await;
@@ -257,21 +333,35 @@ async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_throttles_everything_is_left_to_the_limiter_and_then_for_this_round() {
-    let says: Says = |n, _| if n < 6 { Err(Fault::Throttled("SlowDown".to_owned())) } else { Ok(Vec::new()) };
+    let says: Says = |n, _| {
+        if n < 6 { Err(Fault::Throttled("SlowDown".to_owned())) } else { Ok(Vec::new()) }
+    };
     let hop = erase(Written::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8; 7]));
     assert_eq!((hop.tally.retries, hop.tally.throttles), (6, 6));
     let waits: Vec<u64> = hop.requests[1..].iter().map(|(waited, _)| *waited).collect();
     assert!(waits[..2].iter().all(|waited| *waited < 50), "{waits:?}");
     let start = Instant::now();
-    let hop = erase(Written::new(8, |_, _| Err(Fault::Throttled("DeleteObjects: SlowDown".to_owned())))).await;
-    assert!(matches!(&hop.report.end, End::Failed(faults) if faults.len() == 1), "{:?}", hop.report.end);
-    assert!(start.elapsed() < Duration::from_secs(45), "the time of the hop is not used up: {:?}", start.elapsed());
+    let hop =
+        erase(Written::new(8, |_, _| Err(Fault::Throttled("DeleteObjects: SlowDown".to_owned()))))
+            .await;
+    assert!(
+        matches!(&hop.report.end, End::Failed(faults) if faults.len() == 1),
+        "{:?}",
+        hop.report.end
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(45),
+        "the time of the hop is not used up: {:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_the_keys_that_failed_are_sent_again_and_slow_ones_count_as_throttles() {
-    let says: Says = |n, _| Ok(if n == 0 { vec![(1, SLOW_DOWN), (4, CONFLICT), (6, CONFLICT)] } else { Vec::new() });
+    let says: Says = |n, _| {
+        Ok(if n == 0 { vec![(1, SLOW_DOWN), (4, CONFLICT), (6, CONFLICT)] } else { Vec::new() })
+    };
     let hop = erase(Written::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8, 2, 1]));
     assert_eq!((hop.tally.gone.objects, hop.tally.retries, hop.tally.throttles), (8, 2, 1));
@@ -279,7 +369,8 @@ async fn only_the_keys_that_failed_are_sent_again_and_slow_ones_count_as_throttl
 
 #[tokio::test(start_paused = true)]
 async fn one_key_of_many_that_is_throttled_again_and_again_does_not_slow_the_others_down() {
-    let says: Says = |n, keys| Ok(if n < 12 && keys[0] == "000" { vec![(0, SLOW_DOWN)] } else { Vec::new() });
+    let says: Says =
+        |n, keys| Ok(if n < 12 && keys[0] == "000" { vec![(0, SLOW_DOWN)] } else { Vec::new() });
     let hop = erase(Written::new(1_000, says)).await;
     assert_eq!(hop.report.end, End::Erased);
     assert!(hop.tally.throttles > 2, "{}", hop.tally.throttles);
@@ -292,7 +383,9 @@ async fn one_key_of_many_that_is_throttled_again_and_again_does_not_slow_the_oth
 
 #[tokio::test(start_paused = true)]
 async fn a_hop_of_no_use_says_which_code_how_many_items_wait_for() {
-    let both: Says = |_, _| Ok(vec![(0, SLOW_DOWN), (1, SLOW_DOWN), (2, CONFLICT), (3, CONFLICT), (4, CONFLICT)]);
+    let both: Says = |_, _| {
+        Ok(vec![(0, SLOW_DOWN), (1, SLOW_DOWN), (2, CONFLICT), (3, CONFLICT), (4, CONFLICT)])
+    };
     let waiting = hop(Written::new(5, both), 400, 0).await.fault();
     assert!(waiting.contains("DeleteObjects: OperationAborted for 5 of its items"), "{waiting}");
     let waiting = hop(Written::new(1, |_, _| Ok(vec![(0, CONFLICT)])), 400, 0).await.fault();
@@ -310,18 +403,26 @@ async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
     let versions = erase(Written { is_versioned: true, holds, ..Written::new(3, denied) }).await;
     let left = versions.left().unwrap();
     assert_eq!(left.retained.keys().collect::<Vec<_>>(), [&Hold::Compliance]);
-    assert_eq!(left.refused.iter().collect::<Vec<_>>(), [("AccessDenied", 1), ("LockNotReadable", 1)]);
+    assert_eq!(
+        left.refused.iter().collect::<Vec<_>>(),
+        [("AccessDenied", 1), ("LockNotReadable", 1)]
+    );
     let objects = erase(Written { holds, ..Written::new(3, denied) }).await;
     assert_eq!(objects.left().unwrap().refused.iter().collect::<Vec<_>>(), [("AccessDenied", 3)]);
-    let other: Says =
-        |_, keys| Ok((0..keys.len()).map(|index| (index, ("InvalidRequest", FailureKind::Other))).collect());
+    let other: Says = |_, keys| {
+        Ok((0..keys.len()).map(|index| (index, ("InvalidRequest", FailureKind::Other))).collect())
+    };
     let versions = erase(Written { is_versioned: true, holds, ..Written::new(3, other) }).await;
-    assert_eq!(versions.left().unwrap().refused.iter().collect::<Vec<_>>(), [("InvalidRequest", 3)]);
+    assert_eq!(
+        versions.left().unwrap().refused.iter().collect::<Vec<_>>(),
+        [("InvalidRequest", 3)]
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_no_delete_marker_was_seen_none_is_looked_for() {
-    let versions = erase(Written { is_versioned: true, ..Written::new(3, |_, _| Ok(Vec::new())) }).await;
+    let versions =
+        erase(Written { is_versioned: true, ..Written::new(3, |_, _| Ok(Vec::new())) }).await;
     assert_eq!(versions.report.end, End::Erased);
     let kinds: Vec<Kind> = versions.listed.iter().map(|(_, kind)| *kind).collect();
     assert_eq!(kinds, [Kind::Uploads, Kind::Versions, Kind::Uploads, Kind::Versions]);
@@ -329,7 +430,8 @@ async fn where_no_delete_marker_was_seen_none_is_looked_for() {
 
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
-    let hop = erase(Written { broken: Mutex::new(6), ..Written::new(0, |_, _| Ok(Vec::new())) }).await;
+    let hop =
+        erase(Written { broken: Mutex::new(6), ..Written::new(0, |_, _| Ok(Vec::new())) }).await;
     assert_eq!((hop.report.end.clone(), hop.tally.retries), (End::Erased, 6));
     let listed: Vec<Instant> =
         hop.listed.iter().filter(|(_, kind)| *kind == Kind::Objects).map(|(at, _)| *at).collect();
@@ -337,24 +439,40 @@ async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
     for (waited, ceiling) in waits.zip([100, 200, 400, 800, 1_600, 3_200]) {
         assert!((ceiling / 2..=ceiling + 5).contains(&waited), "{waited} ms, at most {ceiling}");
     }
-    assert_eq!(listed.len(), 8, "six that failed, one that found nothing ahead of its turn, and one in its turn");
+    assert_eq!(
+        listed.len(),
+        8,
+        "six that failed, one that found nothing ahead of its turn, and one in its turn"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_for_good_ends_the_work_on_a_target_at_once() {
     let hop = erase(Written::new(3, |_, _| Err(Fault::Refused("NoSuchBucket".to_owned())))).await;
-    assert!(matches!(&hop.report.end, End::Failed(faults) if faults.len() == 1), "{:?}", hop.report.end);
+    assert!(
+        matches!(&hop.report.end, End::Failed(faults) if faults.len() == 1),
+        "{:?}",
+        hop.report.end
+    );
     assert_eq!(hop.sizes(), [3]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn where_one_listing_is_denied_nothing_is_said_of_the_whole() {
-    let empty = || Written { denies: Some(Kind::Uploads), ..Written::new(0, |_, _| Ok(Vec::new())) };
+    let empty =
+        || Written { denies: Some(Kind::Uploads), ..Written::new(0, |_, _| Ok(Vec::new())) };
     let end = erase(empty()).await.report.end;
     assert!(matches!(&end, End::Failed(faults) if faults.len() == 1), "{end:?}");
     let (targets, user) = (Targets::parse(TARGET).unwrap(), UserId::parse("u1").unwrap());
     let stop = Instant::now() + Duration::from_secs(60);
-    let job = Job { targets: &targets, user: &user, erase_before: None, max_objects: None, started_at: None, stop };
+    let job = Job {
+        targets: &targets,
+        user: &user,
+        erase_before: None,
+        max_objects: None,
+        started_at: None,
+        stop,
+    };
     let (pace, counters) = (Pace::new(None, NonZeroU32::MIN, 1), Counters::default());
     let survey = Survey(Shared(Arc::new(empty())));
     let end = survey.work(&pace, &counters, job, &mut Bookmark::default()).await.end;
@@ -364,7 +482,8 @@ async fn where_one_listing_is_denied_nothing_is_said_of_the_whole() {
 #[tokio::test(start_paused = true)]
 async fn the_fuse_counts_nothing_twice_that_is_listed_anew() {
     let denied: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, DENIED)).collect());
-    let with_token = || Written { bad_token: Mutex::new(Some("t".to_owned())), ..Written::new(10, denied) };
+    let with_token =
+        || Written { bad_token: Mutex::new(Some("t".to_owned())), ..Written::new(10, denied) };
     assert_eq!(hop(with_token(), 60_000, 10).await.left().unwrap().refused.total(), 10);
     let end = hop(with_token(), 60_000, 9).await.report.end;
     assert!(matches!(end, End::Stuck(Stuck::Fuse(_))), "{end:?}");

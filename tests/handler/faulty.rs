@@ -21,7 +21,8 @@ use crate::schema::assert_is_receipt;
 pub(crate) const BUCKETS: [&str; 3] = ["photos", "exports", "backups"];
 
 /// The targets in these buckets, as the setting names them.
-pub(crate) const TARGETS: [&str; 3] = ["s3://photos/{user_id}/", "s3://exports/{user_id}/", "s3://backups/{user_id}/"];
+pub(crate) const TARGETS: [&str; 3] =
+    ["s3://photos/{user_id}/", "s3://exports/{user_id}/", "s3://backups/{user_id}/"];
 
 /// The number of uploads in each bucket that has objects.
 pub(crate) const UPLOADS: usize = 2;
@@ -32,7 +33,8 @@ pub(crate) const BYTES: usize = 7;
 /// The request to erase u1.
 pub(crate) const REQUEST: &str = r#"{"type":"user-withdrawn","userId":"u1","requestId":"r"}"#;
 
-/// The deliveries of one message before it goes to the dead-letter queue, as `template.yaml` sets it.
+/// The deliveries of one message before it goes to the dead-letter queue, as `template.yaml` sets
+/// it.
 const MOST_DELIVERIES: u32 = 5;
 
 /// What a request asks for.
@@ -68,9 +70,11 @@ pub(crate) enum Failing {
     Keys { code: &'static str, end: &'static str },
     /// `DeleteObjects` takes this time for each key.
     Slow(Duration),
-    /// The store confirms the deletion of all things of this kind, and this number of listings still shows them.
+    /// The store confirms the deletion of all things of this kind, and this number of listings
+    /// still shows them.
     Ghosts { kind: Kind, listings: usize },
-    /// Somebody else deletes things of these kinds whose keys end with `end`, between their listing and their deletion.
+    /// Somebody else deletes things of these kinds whose keys end with `end`, between their listing
+    /// and their deletion.
     Missing { kinds: &'static [Kind], end: &'static str },
 }
 
@@ -130,7 +134,9 @@ impl Faulty {
                 locked(&self.ghosts).0.push(item.clone());
                 return None;
             }
-            Some(Failing::Missing { kinds, end }) if kinds.contains(&item.kind) && ends_with(end) => {
+            Some(Failing::Missing { kinds, end })
+                if kinds.contains(&item.kind) && ends_with(end) =>
+            {
                 self.remove(prefix, item);
                 let code = if item.kind == Kind::Uploads { "NoSuchUpload" } else { "NoSuchKey" };
                 return Some((code, FailureKind::NotFound));
@@ -142,12 +148,17 @@ impl Faulty {
     }
 
     fn remove(&self, prefix: &Prefix, item: &Item) {
-        self.fake.store().delete(prefix.bucket(), item, false).expect("a bucket without versions deletes everything");
+        self.fake
+            .store()
+            .delete(prefix.bucket(), item, false)
+            .expect("a bucket without versions deletes everything");
     }
 
     /// Notes a listing of one kind. After the last one that shows deleted things, they are gone.
     fn note_listing(&self, prefix: &Prefix, kind: Kind) {
-        let Some(Failing::Ghosts { kind: ghost, listings }) = self.failing(prefix) else { return };
+        let Some(Failing::Ghosts { kind: ghost, listings }) = self.failing(prefix) else {
+            return;
+        };
         let mut ghosts = locked(&self.ghosts);
         let (items, shown) = &mut *ghosts;
         if ghost != kind || items.is_empty() {
@@ -166,7 +177,13 @@ impl Bucket for Shared<Faulty> {
         self.fake.is_versioned(prefix, limit).await
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
         self.answer(prefix, Asks::Listing, limit).await?;
         let page = self.fake.list(prefix, kind, token, limit).await;
         self.note_listing(prefix, kind);
@@ -179,8 +196,14 @@ impl Bucket for Shared<Faulty> {
 }
 
 impl Deletes for Shared<Faulty> {
-    /// Deletes key by key. A slow bucket has deleted the first ones when the caller waits no longer.
-    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
+    /// Deletes key by key. A slow bucket has deleted the first ones when the caller waits no
+    /// longer.
+    async fn delete(
+        &self,
+        prefix: &Prefix,
+        items: &[Item],
+        limit: Duration,
+    ) -> Result<Deletion, Fault> {
         let end = Instant::now() + limit;
         let is_of_uploads = items.iter().any(|item| item.kind == Kind::Uploads);
         let asks = if is_of_uploads { Asks::Aborting } else { Asks::Deleting };
@@ -197,13 +220,22 @@ impl Deletes for Shared<Faulty> {
                 sleep(time).await;
             }
             let failure = self.delete_item(prefix, item);
-            failures.extend(failure.map(|(code, kind)| KeyFailure { index, code: code.to_owned(), kind }));
+            failures.extend(failure.map(|(code, kind)| KeyFailure {
+                index,
+                code: code.to_owned(),
+                kind,
+            }));
         }
         let requests = if is_of_uploads { items.len() as u64 } else { 1 };
         Ok(Deletion { requests, failures })
     }
 
-    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        _prefix: &Prefix,
+        _item: &Item,
+        _limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         Ok(None)
     }
 }
@@ -236,13 +268,17 @@ impl Function {
         let fake = Fake::new(&BUCKETS);
         for (bucket, objects) in BUCKETS.into_iter().zip(objects) {
             let mut store = fake.store();
-            (0..objects).for_each(|number| store.put(bucket, &format!("u1/{number:05}"), BYTES as u64));
+            (0..objects)
+                .for_each(|number| store.put(bucket, &format!("u1/{number:05}"), BYTES as u64));
             let uploads = if objects > 0 { UPLOADS } else { 0 };
-            (0..uploads).for_each(|number| _ = store.start_upload(bucket, &format!("u1/upload-{number}")));
+            (0..uploads)
+                .for_each(|number| _ = store.start_upload(bucket, &format!("u1/upload-{number}")));
         }
-        let store = Shared(Arc::new(Faulty { fake, failing: Mutex::default(), ghosts: Mutex::default() }));
+        let store =
+            Shared(Arc::new(Faulty { fake, failing: Mutex::default(), ghosts: Mutex::default() }));
         let targets = TARGETS.join(",");
-        let settings: Vec<(&str, &str)> = settings.iter().copied().chain([("ERASE_TARGETS", &*targets)]).collect();
+        let settings: Vec<(&str, &str)> =
+            settings.iter().copied().chain([("ERASE_TARGETS", &*targets)]).collect();
         let scene = Scene::new(Store::default(), Letters::default(), &settings);
         let (queue, shelf) = (scene.letters.clone(), Some(scene.shelf.clone()));
         let handler = Handler::new(scene.config(), Eraser(store.clone()), queue, shelf, 1);
@@ -259,20 +295,34 @@ impl Function {
         let (start, timeout) = (Instant::now(), Duration::from_secs(seconds));
         let response = {
             let _listening = self.logs.listen();
-            self.handler.handle_until(event, self.scene.announced(timeout)).await.expect("an answer")
+            self.handler
+                .handle_until(event, self.scene.announced(timeout))
+                .await
+                .expect("an answer")
         };
-        assert!(start.elapsed() < timeout, "the answer came after {:?} of {timeout:?}", start.elapsed());
+        assert!(
+            start.elapsed() < timeout,
+            "the answer came after {:?} of {timeout:?}",
+            start.elapsed()
+        );
         let log = self.logs.take();
         let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-        let line = lines.find(|line| line["message"] == "hop finished").expect("a line for the hop");
+        let line =
+            lines.find(|line| line["message"] == "hop finished").expect("a line for the hop");
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
         let sent = locked(&self.scene.letters.sent).pop();
         let comes_again = !response.batch_item_failures.is_empty();
-        Hop { outcome: text("outcome"), reason: text("reason"), comes_again, sent, left: self.left() }
+        Hop {
+            outcome: text("outcome"),
+            reason: text("reason"),
+            comes_again,
+            sent,
+            left: self.left(),
+        }
     }
 
-    /// Delivers a message and every continuation until nothing follows, and a message that is given back once more, but
-    /// no message more often than SQS does.
+    /// Delivers a message and every continuation until nothing follows, and a message that is given
+    /// back once more, but no message more often than SQS does.
     pub(crate) async fn follow(&self, body: &str, seconds: u64) -> Vec<Hop> {
         let (mut body, mut delivery, mut hops) = (body.to_owned(), 1, Vec::<Hop>::new());
         loop {

@@ -11,17 +11,24 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::scene::{
-    Event, Letters, Logs, NOBODY, STORING, Scene, Shelf, Store, bookmarked, locked, record, withdrawal,
+    Event, Letters, Logs, NOBODY, STORING, Scene, Shelf, Store, bookmarked, locked, record,
+    withdrawal,
 };
 
 /// From the first request to the last answer, as a share of the invocation.
 async fn time_spent_deleting(timeout: Duration, rate: &str, objects: u32) -> f64 {
-    let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[("MAX_DELETES_PER_SECOND", rate)]);
+    let scene = Scene::new(
+        Store::of(&[("u1", objects)]),
+        Letters::default(),
+        &[("MAX_DELETES_PER_SECOND", rate)],
+    );
     assert_eq!(scene.invoke(timeout, vec![withdrawal("u1")]).await, Ok(NOBODY));
     assert!(scene.store.left("u1") > 0, "the test needs more objects");
     let log = locked(&scene.store.log);
-    let (first, _) = log.iter().find(|(_, event)| matches!(event, Event::Deleting(_))).expect("deletions");
-    let (last, _) = log.iter().rfind(|(_, event)| matches!(event, Event::Deleted(_))).expect("deletions");
+    let (first, _) =
+        log.iter().find(|(_, event)| matches!(event, Event::Deleting(_))).expect("deletions");
+    let (last, _) =
+        log.iter().rfind(|(_, event)| matches!(event, Event::Deleted(_))).expect("deletions");
     last.duration_since(*first).as_secs_f64() / timeout.as_secs_f64()
 }
 
@@ -36,7 +43,8 @@ async fn a_hop_deletes_for_most_of_its_time() {
 
 #[tokio::test(start_paused = true)]
 async fn the_tally_is_exact_over_many_hops_though_no_two_deletes_take_as_long() {
-    let store = Store { is_uneven: true, has_no_order: true, ..Store::of(&[("u1", 400_000), ("u2", 3)]) };
+    let store =
+        Store { is_uneven: true, has_no_order: true, ..Store::of(&[("u1", 400_000), ("u2", 3)]) };
     let scene = Scene::new(store, Letters::default(), &[("MAX_DELETES_PER_SECOND", "0")]);
     let mut messages = vec![withdrawal("u1")];
     let mut hops = 0;
@@ -46,7 +54,9 @@ async fn the_tally_is_exact_over_many_hops_though_no_two_deletes_take_as_long() 
         assert_eq!(scene.invoke(Duration::from_secs(3), messages).await, Ok(NOBODY));
         locked(&scene.store.objects).insert("u2/".to_owned(), (0..3).collect());
         hops += 1;
-        let Some(next) = locked(&scene.letters.sent).pop() else { break };
+        let Some(next) = locked(&scene.letters.sent).pop() else {
+            break;
+        };
         messages = vec![record("m", &next.body)];
     }
     assert!(hops > 10, "{hops}");
@@ -62,7 +72,8 @@ async fn the_next_page_is_listed_while_this_one_is_deleted_but_not_many_pages_ah
     let scene = Scene::new(store, Letters::default(), &settings);
     scene.invoke(Duration::from_secs(900), vec![withdrawal("u1")]).await.unwrap();
     assert_eq!(scene.store.left("u1"), 0);
-    let (mut ahead, mut most_ahead, mut in_flight, mut most_in_flight, mut overlaps) = (0_i32, 0, 0, 0, 0);
+    let (mut ahead, mut most_ahead, mut in_flight, mut most_in_flight, mut overlaps) =
+        (0_i32, 0, 0, 0, 0);
     for (_, event) in locked(&scene.store.log).iter() {
         match event {
             Event::Listed(_) => {
@@ -99,7 +110,8 @@ async fn a_huge_user_does_not_starve_nine_small_ones() {
     assert!(continuation["tally"]["objects"].as_u64() > Some(50_000), "{continuation}");
 }
 
-/// Lanes that nobody goes on with, because batches of the others are on their way, must not hold what these batches need.
+/// Lanes that nobody goes on with, because batches of the others are on their way, must not hold
+/// what these batches need.
 #[tokio::test(start_paused = true)]
 async fn lanes_that_stand_still_keep_nobody_from_asking_what_holds_a_version() {
     let huge = ["a", "b", "c", "d", "e", "f"].map(|user| (user, 20_000));
@@ -111,7 +123,8 @@ async fn lanes_that_stand_still_keep_nobody_from_asking_what_holds_a_version() {
     assert_eq!(failed, Ok(users.iter().map(|(user, _)| (*user).to_owned()).collect()));
     for (user, versions) in users {
         let receipts = locked(&scene.shelf.documents);
-        let receipt = receipts.get(&format!("{user}/incomplete-1.json")).expect("a receipt of what is left");
+        let receipt =
+            receipts.get(&format!("{user}/incomplete-1.json")).expect("a receipt of what is left");
         let receipt: Value = serde_json::from_str(receipt).expect("a receipt is JSON");
         let refused = json!([{"code": "AccessDenied", "count": versions}]);
         assert_eq!(receipt["targets"][0]["refused"], refused, "{user}");
@@ -122,12 +135,16 @@ async fn lanes_that_stand_still_keep_nobody_from_asking_what_holds_a_version() {
 async fn a_small_user_does_not_wait_for_the_lanes_of_nine_huge_ones() {
     let huge = ["a", "b", "c", "d", "e", "f", "g", "h", "i"].map(|user| (user, 100_000));
     let users: Vec<(&str, u32)> = huge.into_iter().chain([("small", 3)]).collect();
-    let scene = Scene::new(Store::of(&users), Letters::default(), &[("MAX_DELETES_PER_SECOND", "0")]);
+    let scene =
+        Scene::new(Store::of(&users), Letters::default(), &[("MAX_DELETES_PER_SECOND", "0")]);
     let messages = users.iter().map(|(user, _)| withdrawal(user)).collect();
     assert_eq!(scene.invoke(Duration::from_secs(60), messages).await, Ok(NOBODY));
     let receipts = locked(&scene.shelf.documents);
-    let receipt: Value = serde_json::from_str(&receipts["small/erased.json"]).expect("a receipt is JSON");
-    let took = |name: &str| OffsetDateTime::parse(receipt[name].as_str().expect("a time"), &Rfc3339).expect("a time");
+    let receipt: Value =
+        serde_json::from_str(&receipts["small/erased.json"]).expect("a receipt is JSON");
+    let took = |name: &str| {
+        OffsetDateTime::parse(receipt[name].as_str().expect("a time"), &Rfc3339).expect("a time")
+    };
     let took = took("finishedAt") - took("startedAt");
     assert!(took < Duration::from_millis(800), "{took}, of which alone it needs 460 ms");
 }
@@ -141,16 +158,24 @@ async fn the_pace_counts_the_keys_of_all_messages_together() {
     let log = locked(&scene.store.log);
     let starts: Vec<(Instant, usize)> = log
         .iter()
-        .filter_map(|(at, event)| if let Event::Deleting(keys) = event { Some((*at, *keys)) } else { None })
+        .filter_map(
+            |(at, event)| {
+                if let Event::Deleting(keys) = event { Some((*at, *keys)) } else { None }
+            },
+        )
         .collect();
     assert_eq!(starts.iter().map(|(_, keys)| keys).sum::<usize>(), 6_000);
-    // Between any two batches, no more keys than the rate allows for the time between them, and for the credit of 250 ms.
+    // Between any two batches, no more keys than the rate allows for the time between them, and for
+    // the credit of 250 ms.
     for (first, (from, _)) in starts.iter().enumerate() {
         let mut keys = 0;
         for window in starts[first..].windows(2) {
             keys += window[0].1;
             let allowed = 700.0 * (window[1].0.duration_since(*from).as_secs_f64() + 0.251);
-            assert!(f64::from(u32::try_from(keys).unwrap()) <= allowed, "{keys} keys where {allowed} are allowed");
+            assert!(
+                f64::from(u32::try_from(keys).unwrap()) <= allowed,
+                "{keys} keys where {allowed} are allowed"
+            );
         }
     }
 }
@@ -174,9 +199,15 @@ async fn hops_hand_on_until_the_user_is_erased() {
     let mut message = withdrawal("u1");
     for hop in 1.. {
         assert_eq!(scene.invoke(Duration::from_secs(4), vec![message]).await, Ok(NOBODY));
-        let Some(next) = locked(&scene.letters.sent).pop() else { break };
+        let Some(next) = locked(&scene.letters.sent).pop() else {
+            break;
+        };
         assert_eq!(next.group, "u1");
-        assert!(next.deduplication_id.starts_with(&format!("u1:{hop}:")), "{}", next.deduplication_id);
+        assert!(
+            next.deduplication_id.starts_with(&format!("u1:{hop}:")),
+            "{}",
+            next.deduplication_id
+        );
         message = record("m", &next.body);
         assert!(hop < 10, "30,000 objects at 3,500 a second and 3 s a hop");
     }
@@ -189,8 +220,14 @@ async fn an_erasure_of_which_every_second_request_is_throttled_ends_and_rests_be
     let scene = Scene::new(store, Letters::default(), &[]);
     let (mut message, mut rests) = (withdrawal("u1"), 0);
     for hop in 1.. {
-        assert_eq!(scene.invoke(Duration::from_secs(60), vec![message]).await, Ok(NOBODY), "hop {hop}");
-        let Some(next) = locked(&scene.letters.sent).pop() else { break };
+        assert_eq!(
+            scene.invoke(Duration::from_secs(60), vec![message]).await,
+            Ok(NOBODY),
+            "hop {hop}"
+        );
+        let Some(next) = locked(&scene.letters.sent).pop() else {
+            break;
+        };
         assert!((1..=16).contains(&next.delay.as_secs()), "hop {hop}: {:?}", next.delay);
         rests += 1;
         message = record("m", &next.body);
@@ -201,7 +238,8 @@ async fn an_erasure_of_which_every_second_request_is_throttled_ends_and_rests_be
 }
 
 /// Without a ceiling, only the number of requests at once holds it back.
-const NO_CEILING: [(&str, &str); 2] = [("MAX_DELETES_PER_SECOND", "0"), ("MAX_IN_FLIGHT_BATCHES", "64")];
+const NO_CEILING: [(&str, &str); 2] =
+    [("MAX_DELETES_PER_SECOND", "0"), ("MAX_IN_FLIGHT_BATCHES", "64")];
 
 #[tokio::test(start_paused = true)]
 async fn without_a_ceiling_a_long_listing_is_split_into_lanes() {
@@ -218,7 +256,8 @@ async fn without_a_ceiling_a_long_listing_is_split_into_lanes() {
     assert!(took[1] > 12.0, "200 pages of 60 ms, one after the other: {took:?}");
     assert!(took[0] < 4.0, "{took:?}");
     // A dry run does nothing but list.
-    let scene = Scene::new(Store::of(&[("u1", 200_000)]), Letters::default(), &[("DRY_RUN", "true")]);
+    let scene =
+        Scene::new(Store::of(&[("u1", 200_000)]), Letters::default(), &[("DRY_RUN", "true")]);
     let start = Instant::now();
     assert_eq!(scene.invoke(Duration::from_secs(60), vec![withdrawal("u1")]).await, Ok(NOBODY));
     assert_eq!(scene.shelf.receipt().1["objects"], 200_000);
@@ -233,8 +272,14 @@ async fn lanes_go_on_in_the_next_hop_where_each_of_them_was() {
         let scene = Scene::new(store, Letters::default(), &settings);
         let (mut message, mut parts, mut hops) = (withdrawal("u1"), 0, 0);
         loop {
-            assert_eq!(scene.invoke(Duration::from_millis(2_200), vec![message]).await, Ok(NOBODY), "hop {hops}");
-            let Some(next) = locked(&scene.letters.sent).pop() else { break };
+            assert_eq!(
+                scene.invoke(Duration::from_millis(2_200), vec![message]).await,
+                Ok(NOBODY),
+                "hop {hops}"
+            );
+            let Some(next) = locked(&scene.letters.sent).pop() else {
+                break;
+            };
             let fields: Value = serde_json::from_str(&next.body).expect("a continuation is JSON");
             parts = parts.max(fields["bookmark"]["lanes"].as_array().map_or(0, Vec::len));
             message = record("m", &next.body);
@@ -253,14 +298,23 @@ async fn lanes_go_on_in_the_next_hop_where_each_of_them_was() {
 async fn lanes_whose_tokens_no_continuation_could_carry_begin_again() {
     let store = || Store { zeros: 60_000, ..Store::of(&[("u1", 250_000)]) };
     let scene = Scene::new(store(), Letters::default(), &NO_CEILING);
-    assert_eq!(scene.invoke(Duration::from_millis(2_200), vec![withdrawal("u1")]).await, Ok(NOBODY));
+    assert_eq!(
+        scene.invoke(Duration::from_millis(2_200), vec![withdrawal("u1")]).await,
+        Ok(NOBODY)
+    );
     let next = locked(&scene.letters.sent).pop().expect("a continuation");
     assert!(next.body.len() < 20_000, "{} bytes", next.body.len());
-    assert_eq!(scene.invoke(Duration::from_secs(60), vec![record("m", &next.body)]).await, Ok(NOBODY));
+    assert_eq!(
+        scene.invoke(Duration::from_secs(60), vec![record("m", &next.body)]).await,
+        Ok(NOBODY)
+    );
     assert_eq!(scene.shelf.receipt().1["objects"], 250_000);
     // A dry run would count everything twice. It is given back, and a longer hop counts it.
     let scene = Scene::new(store(), Letters::default(), &[("DRY_RUN", "true")]);
-    assert_eq!(scene.invoke(Duration::from_millis(2_200), vec![withdrawal("u1")]).await, Ok(vec!["u1".to_owned()]));
+    assert_eq!(
+        scene.invoke(Duration::from_millis(2_200), vec![withdrawal("u1")]).await,
+        Ok(vec!["u1".to_owned()])
+    );
     assert_eq!(scene.invoke(Duration::from_secs(60), vec![withdrawal("u1")]).await, Ok(NOBODY));
     assert_eq!(scene.shelf.receipt().1["objects"], 250_000);
 }
@@ -269,10 +323,17 @@ async fn lanes_whose_tokens_no_continuation_could_carry_begin_again() {
 async fn lanes_of_long_tokens_are_carried_as_long_as_they_fit_into_a_message() {
     let store = Store { zeros: 4_000, ..Store::of(&[("u1", 250_000)]) };
     let scene = Scene::new(store, Letters::default(), &NO_CEILING);
-    assert_eq!(scene.invoke(Duration::from_millis(2_200), vec![withdrawal("u1")]).await, Ok(NOBODY));
+    assert_eq!(
+        scene.invoke(Duration::from_millis(2_200), vec![withdrawal("u1")]).await,
+        Ok(NOBODY)
+    );
     let next = scene.letters.continuation();
     let lanes = next["bookmark"]["lanes"].as_array().map_or(0, Vec::len);
-    assert!(lanes > 4 && next.to_string().len() > 20_000, "{lanes} lanes in {} bytes", next.to_string().len());
+    assert!(
+        lanes > 4 && next.to_string().len() > 20_000,
+        "{lanes} lanes in {} bytes",
+        next.to_string().len()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -283,17 +344,25 @@ async fn as_many_lanes_as_there_can_be_are_gone_on_with_and_more_are_no_place() 
         let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "lanes": lanes});
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
             "bookmark": bookmark});
-        assert_eq!(scene.invoke(Duration::from_secs(30), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+        assert_eq!(
+            scene.invoke(Duration::from_secs(30), vec![record("m", &body.to_string())]).await,
+            Ok(NOBODY)
+        );
         assert_eq!(locked(&scene.store.log).len(), listings);
     }
 }
 
-/// A store that does not list in the order of keys, as it should, must not be able to hide anything from a proof.
+/// A store that does not list in the order of keys, as it should, must not be able to hide anything
+/// from a proof.
 #[tokio::test(start_paused = true)]
 async fn a_proof_is_listed_as_a_whole_however_much_is_kept() {
     let scene = Scene::new(Store::of(&[("u1", 20_000)]), Letters::default(), &NO_CEILING);
-    let body = json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:00:00Z"});
-    assert_eq!(scene.invoke(Duration::from_secs(60), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+    let body =
+        json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:00:00Z"});
+    assert_eq!(
+        scene.invoke(Duration::from_secs(60), vec![record("m", &body.to_string())]).await,
+        Ok(NOBODY)
+    );
     let receipt = scene.shelf.receipt().1;
     assert_eq!((&receipt["outcome"], &receipt["keptNewer"]), (&json!("erased"), &json!(20_000)));
     assert_eq!(receipt["requests"], 20 + 3, "20 pages, uploads, and versioning twice");
@@ -302,10 +371,11 @@ async fn a_proof_is_listed_as_a_whole_however_much_is_kept() {
 /// So that nobody adds a round trip unseen.
 #[tokio::test(start_paused = true)]
 async fn an_erasure_takes_so_many_requests_and_round_trips_and_no_more() {
-    // A proof: versioning and uploads, objects, versioning. The fake takes no time for versioning, 60 ms for a listing,
-    // 250 ms for a deletion.
+    // A proof: versioning and uploads, objects, versioning. The fake takes no time for versioning,
+    // 60 ms for a listing, 250 ms for a deletion.
     const PROOF: (u64, u64) = (4, 120);
-    // The first round asks for objects beside versioning and uploads, and once more if there are none.
+    // The first round asks for objects beside versioning and uploads, and once more if there are
+    // none.
     const EARLY: u64 = 60;
     for (ceiling, in_flight, objects, requests, milliseconds) in [
         ("3500", "8", 0, 1 + PROOF.0, PROOF.1),
@@ -359,7 +429,9 @@ async fn the_last_try_of_a_chain_goes_on_at_first_and_begins_with_a_proof_when_i
     ] {
         let scene = Scene::new(Store::default(), Letters::default(), &[]);
         let mut message = bookmarked("s3://photos/{user_id}/", "7", round);
-        message.body = message.body.map(|body| body.replacen('{', &format!("{{\"idleHops\": {idle_hops},"), 1));
+        message.body = message
+            .body
+            .map(|body| body.replacen('{', &format!("{{\"idleHops\": {idle_hops},"), 1));
         message.attributes.insert("ApproximateReceiveCount".to_owned(), delivery.to_owned());
         assert_eq!(scene.invoke(Duration::from_secs(60), vec![message]).await, Ok(NOBODY));
         let listed = locked(&scene.store.log).len();
@@ -383,7 +455,10 @@ async fn a_chain_that_a_lost_answer_doubled_ends_erased_both_times() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_whose_continuation_cannot_be_sent_is_given_back() {
-    for letters in [Letters { fails: true, ..Letters::default() }, Letters { hangs: true, ..Letters::default() }] {
+    for letters in [
+        Letters { fails: true, ..Letters::default() },
+        Letters { hangs: true, ..Letters::default() },
+    ] {
         let scene = Scene::new(Store::of(&[("u1", 100_000)]), letters, &[]);
         let failed = scene.invoke(Duration::from_secs(5), vec![withdrawal("u1")]).await;
         assert_eq!(failed, Ok(vec!["u1".to_owned()]));
@@ -402,7 +477,8 @@ async fn the_answer_is_in_time_although_s3_hangs_and_the_message_comes_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_hop_that_could_do_nothing_is_not_handed_on_but_given_back() {
-    let scene = Scene::new(Store { hangs: true, ..Store::of(&[("u1", 1)]) }, Letters::default(), &[]);
+    let scene =
+        Scene::new(Store { hangs: true, ..Store::of(&[("u1", 1)]) }, Letters::default(), &[]);
     let failed = scene.invoke(Duration::from_secs(10), vec![withdrawal("u1")]).await;
     assert_eq!(failed, Ok(vec!["u1".to_owned()]));
     assert!(locked(&scene.letters.sent).is_empty());
@@ -413,7 +489,12 @@ async fn a_hop_that_could_do_nothing_is_not_handed_on_but_given_back() {
 async fn a_token_that_the_store_refuses_means_begin_again_at_the_prefix() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
     assert_eq!(
-        scene.invoke(Duration::from_secs(30), vec![bookmarked("s3://photos/{user_id}/", "nonsense", 1)]).await,
+        scene
+            .invoke(
+                Duration::from_secs(30),
+                vec![bookmarked("s3://photos/{user_id}/", "nonsense", 1)]
+            )
+            .await,
         Ok(NOBODY)
     );
     assert_eq!(scene.store.left("u1"), 0);
@@ -450,11 +531,25 @@ async fn each_hop_has_one_line_at_the_level_that_its_outcome_deserves() {
     for (store, shelf, message, level, outcome, reason) in [
         (user(10), shelf(0), withdrawal("user-7"), "INFO", "erased", ""),
         (user(90_000), shelf(0), withdrawal("user-7"), "INFO", "continued", ""),
-        (user(10), shelf(0), record("m", &sweep.to_string()), "INFO", "continued", "the sweep is due in 60 s"),
+        (
+            user(10),
+            shelf(0),
+            record("m", &sweep.to_string()),
+            "INFO",
+            "continued",
+            "the sweep is due in 60 s",
+        ),
         (user(10), shelf(100), withdrawal("user-7"), "WARN", "continued", "simulated"),
         (without(90_000), shelf(0), withdrawal("user-7"), "WARN", "continued", denied),
         (without(10), shelf(0), withdrawal("user-7"), "ERROR", "failed", denied),
-        (Store { refuses: true, ..user(10) }, shelf(0), withdrawal("user-7"), "WARN", "incomplete", "AccessDenied"),
+        (
+            Store { refuses: true, ..user(10) },
+            shelf(0),
+            withdrawal("user-7"),
+            "WARN",
+            "incomplete",
+            "AccessDenied",
+        ),
         (
             Store { hangs: true, ..user(10) },
             shelf(0),
@@ -467,8 +562,11 @@ async fn each_hop_has_one_line_at_the_level_that_its_outcome_deserves() {
         let scene = Scene::new(store, Letters::default(), &[sweeping]).with_shelf(shelf);
         scene.invoke(Duration::from_secs(10), vec![message]).await.unwrap();
         let log = logs.take();
-        let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-        let [line] = &lines.iter().filter(|line| line["message"] == "hop finished").collect::<Vec<_>>()[..] else {
+        let lines: Vec<Value> =
+            log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        let [line] =
+            &lines.iter().filter(|line| line["message"] == "hop finished").collect::<Vec<_>>()[..]
+        else {
             panic!("not one line: {log}")
         };
         assert_eq!((&line["level"], &line["outcome"]), (&json!(level), &json!(outcome)), "{log}");
@@ -479,7 +577,8 @@ async fn each_hop_has_one_line_at_the_level_that_its_outcome_deserves() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn uploads_that_may_not_be_listed_keep_no_object_but_uploads_of_somebody_else_stop_everything() {
+async fn uploads_that_may_not_be_listed_keep_no_object_but_uploads_of_somebody_else_stop_everything()
+ {
     let denied = |objects| Store { denies_uploads: true, ..Store::of(&[("u1", objects)]) };
     let strays = |objects| Store { lists_a_stray: true, ..Store::of(&[("u1", objects)]) };
     for (store, left) in [(denied(10), 0), (strays(10), 10)] {
@@ -495,7 +594,8 @@ async fn a_round_for_the_proof_is_carried_on_once_it_is_the_last_no_more() {
         let scene = Scene::new(Store::of(&[("u1", 90_000)]), Letters::default(), &[]);
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
             "bookmark": {"round": round}});
-        let failed = scene.invoke(Duration::from_secs(10), vec![record("m", &body.to_string())]).await;
+        let failed =
+            scene.invoke(Duration::from_secs(10), vec![record("m", &body.to_string())]).await;
         assert_eq!(failed.unwrap().is_empty(), is_handed_on, "round {round}");
         assert_eq!(!locked(&scene.letters.sent).is_empty(), is_handed_on, "round {round}");
     }
@@ -516,7 +616,9 @@ async fn a_redriven_dead_letter_of_too_many_rounds_comes_to_its_proof() {
 async fn a_bookmark_of_a_target_that_is_gone_begins_at_the_first() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
     assert_eq!(
-        scene.invoke(Duration::from_secs(30), vec![bookmarked("s3://gone/{user_id}/", "2000", 1)]).await,
+        scene
+            .invoke(Duration::from_secs(30), vec![bookmarked("s3://gone/{user_id}/", "2000", 1)])
+            .await,
         Ok(NOBODY)
     );
     assert_eq!(scene.store.left("u1"), 0);
@@ -524,7 +626,11 @@ async fn a_bookmark_of_a_target_that_is_gone_begins_at_the_first() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reserve_as_long_as_the_invocation_still_leaves_time_to_work() {
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[("HANDOFF_RESERVE_MS", "900000")]);
+    let scene = Scene::new(
+        Store::of(&[("u1", 10)]),
+        Letters::default(),
+        &[("HANDOFF_RESERVE_MS", "900000")],
+    );
     assert_eq!(scene.invoke(Duration::from_secs(10), vec![withdrawal("u1")]).await, Ok(NOBODY));
     assert_eq!(scene.store.left("u1"), 0);
 }
@@ -535,7 +641,10 @@ async fn refused_keys_end_incomplete_and_never_loop() {
     let scene = Scene::new(store, Letters::default(), &[]);
     let failed = scene.invoke(Duration::from_secs(900), vec![withdrawal("u1")]).await;
     assert_eq!(failed, Ok(vec!["u1".to_owned()]));
-    let pages = locked(&scene.store.log).iter().filter(|(_, event)| matches!(event, Event::Listed(_))).count();
+    let pages = locked(&scene.store.log)
+        .iter()
+        .filter(|(_, event)| matches!(event, Event::Listed(_)))
+        .count();
     assert_eq!(pages, 3, "one round, no more");
     assert!(locked(&scene.letters.sent).is_empty());
 }
@@ -599,7 +708,9 @@ async fn bad_messages_go_to_the_dead_letter_queue_at_once_and_harm_no_other() {
 async fn a_message_that_failed_waits_longer_each_time() {
     let store = Store { refuses: true, ..Store::of(&[("u1", 1)]) };
     let scene = Scene::new(store, Letters::default(), &[]);
-    for (count, seconds) in [("1", 5), ("2", 10), ("3", 20), ("8", 640), ("9", 900), ("4000000000", 900), ("?", 5)] {
+    for (count, seconds) in
+        [("1", 5), ("2", 10), ("3", 20), ("8", 640), ("9", 900), ("4000000000", 900), ("?", 5)]
+    {
         let mut message = withdrawal("u1");
         message.attributes.insert("ApproximateReceiveCount".to_owned(), count.to_owned());
         scene.invoke(Duration::from_secs(10), vec![message]).await.unwrap();
@@ -611,9 +722,9 @@ async fn a_message_that_failed_waits_longer_each_time() {
 async fn a_continuation_of_a_later_release_waits_for_it() {
     for version in [2, 1_u64 << 32] {
         let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
-        let body =
-            json!({"type": "erasure-continuation", "version": version, "erasureId": "e", "userId": "u1", "hop": 1});
-        let failed = scene.invoke(Duration::from_secs(10), vec![record("later", &body.to_string())]).await;
+        let body = json!({"type": "erasure-continuation", "version": version, "erasureId": "e", "userId": "u1", "hop": 1});
+        let failed =
+            scene.invoke(Duration::from_secs(10), vec![record("later", &body.to_string())]).await;
         assert_eq!(failed, Ok(vec!["later".to_owned()]));
         assert_eq!(locked(&scene.letters.visibilities)["later"], 5);
         assert_eq!(scene.store.left("u1"), 10);
@@ -626,9 +737,17 @@ async fn a_time_of_sending_that_cannot_be_is_not_believed() {
         let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
         let mut message = withdrawal("u1");
         message.attributes.insert("SentTimestamp".to_owned(), sent.to_owned());
-        assert_eq!(scene.invoke(Duration::from_secs(10), vec![message]).await, Ok(NOBODY), "{sent}");
+        assert_eq!(
+            scene.invoke(Duration::from_secs(10), vec![message]).await,
+            Ok(NOBODY),
+            "{sent}"
+        );
         let receipt = scene.shelf.receipt().1;
-        assert_eq!((&receipt["outcome"], &receipt["requestedAt"]), (&json!("erased"), &receipt["startedAt"]), "{sent}");
+        assert_eq!(
+            (&receipt["outcome"], &receipt["requestedAt"]),
+            (&json!("erased"), &receipt["startedAt"]),
+            "{sent}"
+        );
     }
 }
 
@@ -641,17 +760,28 @@ async fn a_record_without_a_message_id_is_worked_on_and_comes_again_if_it_fails(
     assert_eq!(scene.invoke(Duration::from_secs(10), vec![unnamed.clone()]).await, Ok(NOBODY));
     assert_eq!(scene.store.left("u1"), 0);
     unnamed.body = Some("nonsense".to_owned());
-    // An empty identifier would be taken for success of all the others by nobody: the whole batch is safer.
-    assert_eq!(scene.invoke(Duration::from_secs(10), vec![unnamed]).await, Err(EventError::UnnamedRecord));
+    // An empty identifier would be taken for success of all the others by nobody: the whole batch
+    // is safer.
+    assert_eq!(
+        scene.invoke(Duration::from_secs(10), vec![unnamed]).await,
+        Err(EventError::UnnamedRecord)
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_event_that_is_not_from_sqs_fails_as_a_whole() {
     let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
-    for event in
-        [json!({}), json!([]), json!({"Records": [{"body": 7}]}), json!({"type": "user-withdrawn", "userId": "u1"})]
-    {
-        assert_eq!(scene.handle(event.clone(), u64::MAX).await, Err(EventError::NotFromSqs), "{event}");
+    for event in [
+        json!({}),
+        json!([]),
+        json!({"Records": [{"body": 7}]}),
+        json!({"type": "user-withdrawn", "userId": "u1"}),
+    ] {
+        assert_eq!(
+            scene.handle(event.clone(), u64::MAX).await,
+            Err(EventError::NotFromSqs),
+            "{event}"
+        );
     }
     assert_eq!(scene.store.left("u1"), 10);
 }
@@ -676,8 +806,13 @@ async fn a_record_that_is_none_of_sqs_is_rejected_and_harms_no_other() {
     ] {
         let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
         let event = json!({"Records": [odd, good]});
-        let failed = scene.handle(event.clone(), u64::MAX).await.expect("an answer").batch_item_failures;
-        assert_eq!(failed.iter().map(|item| item.item_identifier.as_str()).collect::<Vec<_>>(), ["odd"], "{event}");
+        let failed =
+            scene.handle(event.clone(), u64::MAX).await.expect("an answer").batch_item_failures;
+        assert_eq!(
+            failed.iter().map(|item| item.item_identifier.as_str()).collect::<Vec<_>>(),
+            ["odd"],
+            "{event}"
+        );
         assert_eq!(locked(&scene.letters.visibilities)["odd"], 0);
         assert_eq!(scene.store.left("u1"), 0);
     }
@@ -712,8 +847,12 @@ async fn a_deadline_that_has_passed_is_not_believed() {
 async fn objects_newer_than_the_limit_are_kept_and_do_not_stand_in_the_way() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
     // The store's objects are written one a second from 1970 on.
-    let body = json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:20:00Z"});
-    assert_eq!(scene.invoke(Duration::from_secs(60), vec![record("m", &body.to_string())]).await, Ok(NOBODY));
+    let body =
+        json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:20:00Z"});
+    assert_eq!(
+        scene.invoke(Duration::from_secs(60), vec![record("m", &body.to_string())]).await,
+        Ok(NOBODY)
+    );
     let objects = locked(&scene.store.objects);
     let left = &objects["u1/"];
     assert_eq!((left.len(), left.first()), (1_300, Some(&1_200)));

@@ -6,12 +6,15 @@ use erase_user_files::ports::store::Fault;
 use serde_json::Value;
 use tokio::time::sleep;
 
-use crate::faulty::{Asks, BUCKETS, BYTES, Failing, Function, Hop, REQUEST, TARGETS, UPLOADS, counts};
+use crate::faulty::{
+    Asks, BUCKETS, BYTES, Failing, Function, Hop, REQUEST, TARGETS, UPLOADS, counts,
+};
 
 /// Each of the three buckets fails in each of these ways, with invocations of each length.
 ///
-/// One invocation erases the two other targets, fails with the target and the code, and gives the message back. When the
-/// bucket is healthy again, the next delivery erases the rest. Names every case that ends in another way.
+/// One invocation erases the two other targets, fails with the target and the code, and gives the
+/// message back. When the bucket is healthy again, the next delivery erases the rest. Names every
+/// case that ends in another way.
 async fn assert_isolated(ways: &[(Failing, &str)]) {
     let mut wrong = Vec::new();
     for seconds in [10, 20, 60, 300] {
@@ -20,11 +23,16 @@ async fn assert_isolated(ways: &[(Failing, &str)]) {
                 let function = Function::new([30; 3], &[]);
                 function.store.fail(bucket, *failing);
                 let hop = function.deliver(REQUEST, 1, seconds).await;
-                let are_others_empty = hop.left.iter().enumerate().all(|(other, left)| other == index || *left == 0);
-                let names_target =
-                    TARGETS.iter().enumerate().all(|(at, target)| hop.reason.contains(target) == (at == index));
-                let is_given_back = hop.outcome == "failed" && hop.comes_again && hop.sent.is_none();
-                if !(are_others_empty && is_given_back && names_target && hop.reason.contains(code)) {
+                let are_others_empty =
+                    hop.left.iter().enumerate().all(|(other, left)| other == index || *left == 0);
+                let names_target = TARGETS
+                    .iter()
+                    .enumerate()
+                    .all(|(at, target)| hop.reason.contains(target) == (at == index));
+                let is_given_back =
+                    hop.outcome == "failed" && hop.comes_again && hop.sent.is_none();
+                if !(are_others_empty && is_given_back && names_target && hop.reason.contains(code))
+                {
                     wrong.push(format!("{failing:?} in {bucket}, {seconds} s: {hop:?}"));
                 }
                 function.store.heal();
@@ -80,15 +88,21 @@ async fn one_key_that_always_fails_keeps_no_other_key_from_being_deleted_in_one_
             let function = Function::new([1_100; 3], &[]);
             function.store.fail(BUCKETS[0], Failing::Keys { code, end: "/00000" });
             let hop = function.deliver(REQUEST, 1, seconds).await;
-            let names_one = hop.reason.split(|c: char| !c.is_ascii_digit()).any(|number| number == "1");
-            let is_named = hop.reason.contains(TARGETS[0]) && hop.reason.contains(code) && names_one;
+            let names_one =
+                hop.reason.split(|c: char| !c.is_ascii_digit()).any(|number| number == "1");
+            let is_named =
+                hop.reason.contains(TARGETS[0]) && hop.reason.contains(code) && names_one;
             if !(hop.left == [1, 0, 0] && hop.outcome == "failed" && hop.comes_again && is_named) {
                 wrong.push(format!("{code}, {seconds} s: {hop:?}"));
             }
             function.store.heal();
             sleep(Duration::from_secs(5)).await;
             let hop = function.deliver(REQUEST, 2, seconds).await;
-            assert_eq!((&*hop.outcome, hop.left), ("erased", [0; 3]), "{code}, {seconds} s: {hop:?}");
+            assert_eq!(
+                (&*hop.outcome, hop.left),
+                ("erased", [0; 3]),
+                "{code}, {seconds} s: {hop:?}"
+            );
         }
     }
     assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));
@@ -99,9 +113,13 @@ const SLOWLY: [(&str, &str); 1] = [("MAX_DELETES_PER_SECOND", "100")];
 
 const EVERY_REQUEST: Failing = Failing::Requests(Fault::Unavailable, "InternalError");
 
-/// The first target fails in the first hop, and the second one has too many objects for it; then all hops are healthy.
-/// Returns the first hop and those after it, which end with the receipt.
-async fn left_in_the_first_hop(function: &Function, failing: Failing, objects: [usize; 3]) -> (Hop, Vec<Hop>) {
+/// The first target fails in the first hop, and the second one has too many objects for it; then
+/// all hops are healthy. Returns the first hop and those after it, which end with the receipt.
+async fn left_in_the_first_hop(
+    function: &Function,
+    failing: Failing,
+    objects: [usize; 3],
+) -> (Hop, Vec<Hop>) {
     function.store.fail(BUCKETS[0], failing);
     let first = function.deliver(REQUEST, 1, 10).await;
     assert_eq!((&*first.outcome, first.comes_again), ("continued", false), "{first:?}");
@@ -109,7 +127,11 @@ async fn left_in_the_first_hop(function: &Function, failing: Failing, objects: [
     function.store.heal();
     let next = first.sent.as_ref().expect("a continuation").body.clone();
     let hops = function.follow(&next, 10).await;
-    assert_eq!(hops.last().map(|hop| (&*hop.outcome, hop.left)), Some(("erased", [0; 3])), "{hops:#?}");
+    assert_eq!(
+        hops.last().map(|hop| (&*hop.outcome, hop.left)),
+        Some(("erased", [0; 3])),
+        "{hops:#?}"
+    );
     (first, hops)
 }
 
@@ -118,7 +140,8 @@ async fn assert_exact(failing: Failing, objects: [usize; 3]) {
     let function = Function::new(objects, &SLOWLY);
     left_in_the_first_hop(&function, failing, objects).await;
     let receipt = function.receipt("erased");
-    let counted = receipt["targets"].as_array().expect("targets").iter().map(counts).collect::<Vec<_>>();
+    let counted =
+        receipt["targets"].as_array().expect("targets").iter().map(counts).collect::<Vec<_>>();
     assert_eq!(counted, objects.map(|objects| [objects, UPLOADS, objects * BYTES]));
     let objects = objects.iter().sum::<usize>();
     assert_eq!(counts(&receipt), [objects, 3 * UPLOADS, objects * BYTES]);
@@ -156,5 +179,8 @@ async fn hops_that_delete_something_are_never_reported_as_hops_that_deleted_noth
         }
         left = hop.left;
     }
-    assert!(at_first_target > 3, "the first target was to take more hops than MAX_IDLE_HOPS: {hops:#?}");
+    assert!(
+        at_first_target > 3,
+        "the first target was to take more hops than MAX_IDLE_HOPS: {hops:#?}"
+    );
 }

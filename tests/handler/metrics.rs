@@ -50,7 +50,13 @@ async fn every_line_has_every_metric_and_names_the_function_but_no_user() {
 #[tokio::test(start_paused = true)]
 async fn an_invocation_counts_all_its_messages_by_their_outcome() {
     let scene = Scene::new(Store::of(&[("u1", 1_000), ("u2", 500)]), Letters::default(), &[]);
-    let records = vec![withdrawal("u1"), withdrawal("u2"), record("m", "?"), record("n", "{}"), withdrawal("panic")];
+    let records = vec![
+        withdrawal("u1"),
+        withdrawal("u2"),
+        record("m", "?"),
+        record("n", "{}"),
+        withdrawal("panic"),
+    ];
     scene.invoke(TIMEOUT, records).await.unwrap();
     let mut counted = last(&scene);
     let pace = counted.remove("KeysPerSecond").unwrap();
@@ -68,7 +74,11 @@ async fn an_invocation_counts_all_its_messages_by_their_outcome() {
 #[tokio::test(start_paused = true)]
 async fn the_age_of_what_is_not_finished_is_carried_through_the_hops() {
     // The scene begins at 2027-01-15T08:00:00Z.
-    let scene = Scene::new(Store::of(&[("u1", 10_000), ("u2", 10_000), ("u3", 1)]), Letters::default(), &[]);
+    let scene = Scene::new(
+        Store::of(&[("u1", 10_000), ("u2", 10_000), ("u3", 1)]),
+        Letters::default(),
+        &[],
+    );
     let mut records = vec![
         record("a", &withdrawn_at("u1", "2027-01-05T08:00:00Z")),
         withdrawal("u2"),
@@ -79,7 +89,10 @@ async fn the_age_of_what_is_not_finished_is_carried_through_the_hops() {
     scene.invoke(Duration::from_secs(3), records).await.unwrap();
     let counted = last(&scene);
     let ten_days = 10.0 * 86_400.0;
-    assert!((ten_days..ten_days + 3.0).contains(&counted["OldestErasureAgeSeconds"]), "{counted:?}");
+    assert!(
+        (ten_days..ten_days + 3.0).contains(&counted["OldestErasureAgeSeconds"]),
+        "{counted:?}"
+    );
     assert_eq!((counted["ErasuresContinued"], counted["ErasuresCompleted"]), (2.0, 1.0));
 
     sleep(Duration::from_secs(60)).await;
@@ -92,18 +105,30 @@ async fn the_age_of_what_is_not_finished_is_carried_through_the_hops() {
 
 #[tokio::test(start_paused = true)]
 async fn a_user_who_withdraws_tomorrow_is_not_old() {
-    let scene = Scene::new(Store { refuses: true, ..Store::of(&[("u1", 3)]) }, Letters::default(), &[]);
-    scene.invoke(TIMEOUT, vec![record("a", &withdrawn_at("u1", "2027-01-16T08:00:00Z"))]).await.unwrap();
-    assert_eq!(last(&scene), numbers(&[("ErasuresIncomplete", 1.0), ("IdleHops", 1.0), ("KeysRefused", 3.0)]));
+    let scene =
+        Scene::new(Store { refuses: true, ..Store::of(&[("u1", 3)]) }, Letters::default(), &[]);
+    scene
+        .invoke(TIMEOUT, vec![record("a", &withdrawn_at("u1", "2027-01-16T08:00:00Z"))])
+        .await
+        .unwrap();
+    assert_eq!(
+        last(&scene),
+        numbers(&[("ErasuresIncomplete", 1.0), ("IdleHops", 1.0), ("KeysRefused", 3.0)])
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn throttles_and_hops_that_were_of_no_use_are_counted() {
-    let scene = Scene::new(Store { throttles_half: true, ..Store::of(&[("u1", 5_000)]) }, Letters::default(), &[]);
+    let scene = Scene::new(
+        Store { throttles_half: true, ..Store::of(&[("u1", 5_000)]) },
+        Letters::default(),
+        &[],
+    );
     scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await.unwrap();
     let counted = last(&scene);
     assert!(counted["Throttled"] >= 2.0 && !counted.contains_key("IdleHops"), "{counted:?}");
-    let scene = Scene::new(Store { hangs: true, ..Store::of(&[("u1", 5)]) }, Letters::default(), &[]);
+    let scene =
+        Scene::new(Store { hangs: true, ..Store::of(&[("u1", 5)]) }, Letters::default(), &[]);
     scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await.unwrap();
     let counted = last(&scene);
     assert_eq!((counted["ErasuresFailed"], counted["IdleHops"]), (1.0, 1.0));
@@ -118,8 +143,15 @@ async fn a_dry_run_erases_nothing_and_counts_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sweep_counts_what_came_late_and_is_no_unfinished_erasure_while_it_waits() {
-    let scene = Scene::new(Store::of(&[("u1", 0)]), Letters::default(), &[("LATE_WRITE_SWEEP_SECONDS", "1000")]);
-    scene.invoke(TIMEOUT, vec![record("a", &withdrawn_at("u1", "2027-01-05T08:00:00Z"))]).await.unwrap();
+    let scene = Scene::new(
+        Store::of(&[("u1", 0)]),
+        Letters::default(),
+        &[("LATE_WRITE_SWEEP_SECONDS", "1000")],
+    );
+    scene
+        .invoke(TIMEOUT, vec![record("a", &withdrawn_at("u1", "2027-01-05T08:00:00Z"))])
+        .await
+        .unwrap();
     assert_eq!(last(&scene), numbers(&[("ErasuresCompleted", 1.0), ("ErasuresFoundNothing", 1.0)]));
     locked(&scene.store.objects).insert("u1/".to_owned(), [7, 8].into());
     let next = locked(&scene.letters.sent).pop().unwrap();
@@ -131,5 +163,8 @@ async fn a_sweep_counts_what_came_late_and_is_no_unfinished_erasure_while_it_wai
     scene.invoke(TIMEOUT, vec![record("m", &next.body)]).await.unwrap();
     let mut counted = last(&scene);
     counted.remove("KeysPerSecond");
-    assert_eq!(counted, numbers(&[("BytesErased", 2.0), ("LateWritesFound", 2.0), ("ObjectsErased", 2.0)]));
+    assert_eq!(
+        counted,
+        numbers(&[("BytesErased", 2.0), ("LateWritesFound", 2.0), ("ObjectsErased", 2.0)])
+    );
 }

@@ -11,7 +11,9 @@ use erase_user_files::erasure::dry_run::Survey;
 use erase_user_files::erasure::progress::Counters;
 use erase_user_files::erasure::report::{End, Job, Work};
 use erase_user_files::limiter::Pace;
-use erase_user_files::ports::store::{Bucket, Deletes, Deletion, Entry, Fault, Item, Kind, Page, Retention};
+use erase_user_files::ports::store::{
+    Bucket, Deletes, Deletion, Entry, Fault, Item, Kind, Page, Retention,
+};
 use erase_user_files::target::{Prefix, Targets, UserId};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
@@ -30,13 +32,20 @@ async fn hop(work: &impl Work, erase_before: Option<OffsetDateTime>) -> End {
     let targets = Targets::parse("s3://photos/{user_id}/").expect("a target is a target");
     let user = UserId::parse("u1").expect("a user id is a user id");
     let stop = Instant::now() + Duration::from_secs(30);
-    let job = Job { targets: &targets, user: &user, erase_before, max_objects: None, started_at: None, stop };
+    let job = Job {
+        targets: &targets,
+        user: &user,
+        erase_before,
+        max_objects: None,
+        started_at: None,
+        stop,
+    };
     let pace = Pace::new(None, NonZeroU32::MIN, 1);
     work.work(&pace, &Counters::default(), job, &mut Bookmark::default()).await.end
 }
 
-/// A bucket whose versioning is switched on just after the function has asked, and whose only object is then deleted by
-/// somebody: a listing of objects shows nothing any more.
+/// A bucket whose versioning is switched on just after the function has asked, and whose only
+/// object is then deleted by somebody: a listing of objects shows nothing any more.
 #[derive(Debug, Default)]
 struct Switching {
     asked: AtomicU32,
@@ -48,12 +57,28 @@ impl Bucket for Shared<Switching> {
         Ok(self.asked.fetch_add(1, Ordering::Relaxed) > 0)
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, _token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        _token: Option<&str>,
+        _limit: Duration,
+    ) -> Result<Page, Fault> {
         let is_left = self.erased.load(Ordering::Relaxed) == 0 && kind == Kind::Versions;
         let id = Some("v1".to_owned());
-        let version =
-            Entry { kind, key: format!("{}a", prefix.as_str()), other_key: None, id, bytes: 1, last_modified: None };
-        Ok(Page { entries: is_left.then_some(version).into_iter().collect(), next: None, cut_at: None })
+        let version = Entry {
+            kind,
+            key: format!("{}a", prefix.as_str()),
+            other_key: None,
+            id,
+            bytes: 1,
+            last_modified: None,
+        };
+        Ok(Page {
+            entries: is_left.then_some(version).into_iter().collect(),
+            next: None,
+            cut_at: None,
+        })
     }
 
     fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
@@ -62,13 +87,23 @@ impl Bucket for Shared<Switching> {
 }
 
 impl Deletes for Shared<Switching> {
-    async fn delete(&self, _prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        _prefix: &Prefix,
+        items: &[Item],
+        _limit: Duration,
+    ) -> Result<Deletion, Fault> {
         assert_eq!((items[0].kind, items.len()), (Kind::Versions, 1));
         self.erased.fetch_add(1, Ordering::Relaxed);
         Ok(Deletion { requests: 1, failures: Vec::new() })
     }
 
-    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        _prefix: &Prefix,
+        _item: &Item,
+        _limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         Ok(None)
     }
 }
@@ -79,8 +114,9 @@ async fn versioning_that_is_switched_on_in_the_middle_hides_nothing_from_the_pro
     assert_eq!((erase(&store, None).await, store.erased.load(Ordering::Relaxed)), (End::Erased, 1));
 }
 
-/// A bucket with one upload, which is completed 70 ms after the first request. Objects and versions are listed as they
-/// were 60 ms before the answer, uploads as they are when the answer comes, after 100 ms.
+/// A bucket with one upload, which is completed 70 ms after the first request. Objects and versions
+/// are listed as they were 60 ms before the answer, uploads as they are when the answer comes,
+/// after 100 ms.
 struct Completing {
     start: Instant,
     is_versioned: bool,
@@ -111,15 +147,32 @@ impl Bucket for Shared<Completing> {
         Ok(self.is_versioned)
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, _token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        _token: Option<&str>,
+        _limit: Duration,
+    ) -> Result<Page, Fault> {
         locked(&self.listed).push((self.start.elapsed(), kind));
         let before = self.lists(kind);
         sleep(Duration::from_millis(if kind == Kind::Uploads { 100 } else { 60 })).await;
         let is_there = if kind == Kind::Uploads { self.lists(kind) } else { before };
         let id = (kind != Kind::Objects).then(|| "1".to_owned());
         let last_modified = Some(OffsetDateTime::UNIX_EPOCH);
-        let entry = Entry { kind, key: format!("{}a", prefix.as_str()), other_key: None, id, bytes: 1, last_modified };
-        Ok(Page { entries: is_there.then_some(entry).into_iter().collect(), next: None, cut_at: None })
+        let entry = Entry {
+            kind,
+            key: format!("{}a", prefix.as_str()),
+            other_key: None,
+            id,
+            bytes: 1,
+            last_modified,
+        };
+        Ok(Page {
+            entries: is_there.then_some(entry).into_iter().collect(),
+            next: None,
+            cut_at: None,
+        })
     }
 
     fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
@@ -128,13 +181,23 @@ impl Bucket for Shared<Completing> {
 }
 
 impl Deletes for Shared<Completing> {
-    async fn delete(&self, _prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        _prefix: &Prefix,
+        items: &[Item],
+        _limit: Duration,
+    ) -> Result<Deletion, Fault> {
         assert_eq!((items[0].kind == Kind::Versions, items.len()), (self.is_versioned, 1));
         self.erased.fetch_add(1, Ordering::Relaxed);
         Ok(Deletion { requests: 1, failures: Vec::new() })
     }
 
-    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        _prefix: &Prefix,
+        _item: &Item,
+        _limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         Ok(None)
     }
 }
@@ -143,7 +206,10 @@ impl Deletes for Shared<Completing> {
 async fn an_upload_that_is_completed_between_two_listings_at_the_same_time_is_found() {
     for is_versioned in [false, true] {
         let store = Completing::new(is_versioned);
-        assert_eq!((erase(&store, None).await, store.erased.load(Ordering::Relaxed)), (End::Erased, 1));
+        assert_eq!(
+            (erase(&store, None).await, store.erased.load(Ordering::Relaxed)),
+            (End::Erased, 1)
+        );
     }
 }
 
@@ -155,18 +221,26 @@ async fn an_object_that_was_listed_ahead_is_not_taken_for_a_version() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_erasure_that_keeps_none() {
-    let erases_all = vec![(0, Kind::Objects), (0, Kind::Uploads), (100, Kind::Uploads), (200, Kind::Objects)];
+async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_erasure_that_keeps_none()
+ {
+    let erases_all =
+        vec![(0, Kind::Objects), (0, Kind::Uploads), (100, Kind::Uploads), (200, Kind::Objects)];
     // What may be kept is listed as late as can be: meanwhile it may be written anew.
     let keeps_newer = vec![(0, Kind::Uploads), (100, Kind::Objects)];
     // The one round of a dry run sees what is completed meanwhile.
     let counts = keeps_newer.clone();
-    for (is_dry_run, erase_before, expected) in
-        [(false, None, erases_all), (false, Some(OffsetDateTime::UNIX_EPOCH), keeps_newer), (true, None, counts)]
-    {
+    for (is_dry_run, erase_before, expected) in [
+        (false, None, erases_all),
+        (false, Some(OffsetDateTime::UNIX_EPOCH), keeps_newer),
+        (true, None, counts),
+    ] {
         let store = Completing::new(false);
         sleep(Duration::from_millis(70)).await;
-        let end = if is_dry_run { hop(&Survey(store.clone()), None).await } else { erase(&store, erase_before).await };
+        let end = if is_dry_run {
+            hop(&Survey(store.clone()), None).await
+        } else {
+            erase(&store, erase_before).await
+        };
         assert_eq!(end, if is_dry_run { End::Surveyed } else { End::Erased });
         let listed: Vec<(u128, Kind)> =
             locked(&store.listed).iter().map(|(at, kind)| (at.as_millis() - 70, *kind)).collect();
@@ -174,7 +248,8 @@ async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_era
     }
 }
 
-/// A bucket with versions, whose objects take longer to list than anybody waits, as behind many delete markers.
+/// A bucket with versions, whose objects take longer to list than anybody waits, as behind many
+/// delete markers.
 #[derive(Debug)]
 struct Buried;
 
@@ -184,7 +259,13 @@ impl Bucket for Buried {
         Ok(true)
     }
 
-    async fn list(&self, _prefix: &Prefix, kind: Kind, _token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        _prefix: &Prefix,
+        kind: Kind,
+        _token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
         sleep(if kind == Kind::Objects { limit } else { Duration::from_millis(60) }).await;
         match kind {
             Kind::Objects => Err(Fault::Unavailable("no answer in time".to_owned())),
@@ -200,11 +281,21 @@ impl Bucket for Buried {
 }
 
 impl Deletes for Buried {
-    async fn delete(&self, _prefix: &Prefix, _items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        _prefix: &Prefix,
+        _items: &[Item],
+        _limit: Duration,
+    ) -> Result<Deletion, Fault> {
         unreachable!("there is nothing to delete")
     }
 
-    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        _prefix: &Prefix,
+        _item: &Item,
+        _limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         unreachable!("there is nothing to ask about")
     }
 }
@@ -213,5 +304,9 @@ impl Deletes for Buried {
 async fn a_bucket_with_versions_does_not_wait_for_a_listing_of_objects() {
     let start = Instant::now();
     assert_eq!(hop(&Eraser(Buried), None).await, End::Erased);
-    assert_eq!(start.elapsed(), Duration::from_millis(60 + 60), "uploads beside the question, and versions");
+    assert_eq!(
+        start.elapsed(),
+        Duration::from_millis(60 + 60),
+        "uploads beside the question, and versions"
+    );
 }

@@ -47,7 +47,9 @@ async fn an_erasure_ends_with_a_receipt_of_all_its_hops() {
     loop {
         assert_eq!(scene.invoke(Duration::from_secs(4), vec![message]).await, Ok(NOBODY));
         hops += 1;
-        let Some(next) = locked(&scene.letters.sent).pop() else { break };
+        let Some(next) = locked(&scene.letters.sent).pop() else {
+            break;
+        };
         assert!(locked(&scene.shelf.documents).is_empty(), "a receipt before the proof");
         message = record("m", &next.body);
     }
@@ -120,13 +122,16 @@ async fn what_cannot_be_stored_is_proven_and_stored_by_a_later_hop() {
     assert!(locked(&scene.shelf.documents).is_empty());
     let next = locked(&scene.letters.sent).pop().expect("a continuation");
     assert_eq!(next.delay, Duration::from_secs(30));
-    // Meanwhile, somebody writes: what was proven then is no proof now. By their times, the objects are older than the
-    // erasure, and may have been counted before: they are not counted.
+    // Meanwhile, somebody writes: what was proven then is no proof now. By their times, the objects
+    // are older than the erasure, and may have been counted before: they are not counted.
     locked(&scene.store.objects).insert("u1/".to_owned(), [1, 2].into());
     assert_eq!(scene.invoke(TIMEOUT, vec![record("m", &next.body)]).await, Ok(NOBODY));
     assert_eq!(scene.store.left("u1"), 0);
     let (name, receipt) = scene.shelf.receipt();
-    assert_eq!((name.as_str(), &receipt["objects"], &receipt["hops"]), ("r-1/erased.json", &json!(10), &json!(2)));
+    assert_eq!(
+        (name.as_str(), &receipt["objects"], &receipt["hops"]),
+        ("r-1/erased.json", &json!(10), &json!(2))
+    );
     assert_eq!(receipt["requestedAt"], "2027-01-15T07:59:00Z");
 }
 
@@ -135,7 +140,10 @@ async fn a_place_for_receipts_that_hangs_leaves_time_to_hand_on() {
     for seconds in [2, 6, 300] {
         let shelf = Shelf { hangs: true, ..Shelf::default() };
         let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]).with_shelf(shelf);
-        assert_eq!(scene.invoke(Duration::from_secs(seconds), vec![withdrawal("u1")]).await, Ok(NOBODY));
+        assert_eq!(
+            scene.invoke(Duration::from_secs(seconds), vec![withdrawal("u1")]).await,
+            Ok(NOBODY)
+        );
         assert_eq!((scene.store.left("u1"), &scene.letters.continuation()["hop"]), (0, &json!(1)));
     }
 }
@@ -164,11 +172,17 @@ async fn what_is_left_is_told_once_for_each_delivery() {
         assert_eq!(scene.invoke(TIMEOUT, vec![message]).await, Ok(vec!["m".to_owned()]));
     }
     let documents = locked(&scene.shelf.documents);
-    assert_eq!(documents.keys().collect::<Vec<_>>(), ["r-1/incomplete-1.json", "r-1/incomplete-2.json"]);
+    assert_eq!(
+        documents.keys().collect::<Vec<_>>(),
+        ["r-1/incomplete-1.json", "r-1/incomplete-2.json"]
+    );
     for text in documents.values() {
         let receipt: Value = serde_json::from_str(text).unwrap();
         assert_is_receipt(&receipt);
-        assert_eq!(receipt["targets"][0]["refused"], json!([{"code": "AccessDenied", "count": 1_200}]));
+        assert_eq!(
+            receipt["targets"][0]["refused"],
+            json!([{"code": "AccessDenied", "count": 1_200}])
+        );
         let reason = "what is left cannot be deleted: s3://photos/{user_id}/ (AccessDenied: 1200; \
                       are s3:DeleteObject, s3:DeleteObjectVersion for versions, and s3:AbortMultipartUpload for uploads, \
                       granted?)";
@@ -180,10 +194,17 @@ async fn what_is_left_is_told_once_for_each_delivery() {
 async fn hops_of_no_use_tell_what_stood_in_the_way() {
     let store = Store { refuses: true, ..Store::of(&[("u1", 300_000)]) };
     let scene = Scene::new(store, Letters::default(), &[("MAX_IDLE_HOPS", "1")]);
-    assert_eq!(scene.invoke(Duration::from_secs(5), vec![request(&json!({}))]).await, Ok(vec!["m".to_owned()]));
+    assert_eq!(
+        scene.invoke(Duration::from_secs(5), vec![request(&json!({}))]).await,
+        Ok(vec!["m".to_owned()])
+    );
     let (_, receipt) = scene.shelf.receipt();
     let reason = receipt["reason"].as_str().unwrap_or_default();
-    assert!(reason.starts_with("1 hops in a row deleted nothing: s3://photos/{user_id}/ (AccessDenied: "), "{reason}");
+    assert!(
+        reason
+            .starts_with("1 hops in a row deleted nothing: s3://photos/{user_id}/ (AccessDenied: "),
+        "{reason}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,7 +220,10 @@ async fn what_erase_before_keeps_is_told() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
     // The store's objects are written one a second from 1970 on.
     let limit = "1970-01-01T00:20:00Z";
-    assert_eq!(scene.invoke(TIMEOUT, vec![request(&json!({"eraseBefore": limit}))]).await, Ok(NOBODY));
+    assert_eq!(
+        scene.invoke(TIMEOUT, vec![request(&json!({"eraseBefore": limit}))]).await,
+        Ok(NOBODY)
+    );
     let (name, receipt) = scene.shelf.receipt();
     assert_is_receipt(&receipt);
     assert_eq!((name.as_str(), &receipt["eraseBefore"]), ("r-1/erased.json", &json!(limit)));
@@ -246,7 +270,11 @@ fn settings_of_the_receipts_are_checked_at_the_start_and_errors_name_the_variabl
     let good: [(Settings, Option<&str>, Option<Encryption>); 5] = [
         (&[], None, None),
         (&[(SSE, ""), (KEY, ""), (OWNER, "")], None, None),
-        (&[(SSE, "AES256"), (OWNER, "000000000000")], Some("000000000000"), Some(Encryption::Aes256)),
+        (
+            &[(SSE, "AES256"), (OWNER, "000000000000")],
+            Some("000000000000"),
+            Some(Encryption::Aes256),
+        ),
         (&[(SSE, "aws:kms")], None, kms(None)),
         (
             &[(SSE, "aws:kms"), (KEY, "arn:aws:kms:eu-central-1:1:key/k")],
@@ -256,6 +284,10 @@ fn settings_of_the_receipts_are_checked_at_the_start_and_errors_name_the_variabl
     ];
     for (settings, owner, encryption) in good {
         let receipts = read(settings).expect("right settings");
-        assert_eq!((receipts.expected_owner.as_deref(), receipts.encryption), (owner, encryption), "{settings:?}");
+        assert_eq!(
+            (receipts.expected_owner.as_deref(), receipts.encryption),
+            (owner, encryption),
+            "{settings:?}"
+        );
     }
 }

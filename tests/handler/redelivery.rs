@@ -63,11 +63,16 @@ async fn a_delivery_after_the_receipt_deletes_nothing_and_another_request_delete
         assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &json!(DONE)));
         assert_untouched(&scene, 2);
     }
-    // The same user and the same request id, sent at another time: the first receipt is not its own.
+    // The same user and the same request id, sent at another time: the first receipt is not its
+    // own.
     for delivery in [1, 2] {
         write(&scene, &[7, 8]);
         let line = hop(&scene, request(SENT + 1_000, delivery)).await;
-        assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &Value::Null), "delivery {delivery}");
+        assert_eq!(
+            (&line["outcome"], &line["reason"]),
+            (&json!("erased"), &Value::Null),
+            "delivery {delivery}"
+        );
         assert_eq!(scene.store.left("u1"), 0, "delivery {delivery}");
     }
     assert_eq!(scene.shelf.receipt().1["objects"], 10, "the first receipt stays");
@@ -75,14 +80,19 @@ async fn a_delivery_after_the_receipt_deletes_nothing_and_another_request_delete
 
 #[tokio::test(start_paused = true)]
 async fn a_delivery_after_the_receipt_sends_the_sweep_until_the_sweep_has_its_receipt() {
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[("LATE_WRITE_SWEEP_SECONDS", "60")]);
+    let scene = Scene::new(
+        Store::of(&[("u1", 10)]),
+        Letters::default(),
+        &[("LATE_WRITE_SWEEP_SECONDS", "60")],
+    );
     let next = || locked(&scene.letters.sent).pop();
     hop(&scene, request(SENT, 1)).await;
     let sweep = next().expect("a sweep");
     // Nobody knows whether the first delivery has sent it.
     let line = hop(&scene, request(SENT, 2)).await;
     assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &json!(DONE)));
-    let second: Value = serde_json::from_str(&next().expect("the sweep again").body).expect("a continuation is JSON");
+    let second: Value = serde_json::from_str(&next().expect("the sweep again").body)
+        .expect("a continuation is JSON");
     assert!(second["sweepAt"].is_string(), "{second}");
 
     sleep(sweep.delay).await;
@@ -102,7 +112,8 @@ async fn a_delivery_after_the_receipt_sends_the_sweep_until_the_sweep_has_its_re
 #[tokio::test(start_paused = true)]
 async fn nothing_was_found_only_where_the_first_delivery_of_the_request_says_so() {
     let later = json!({"type": "erasure-continuation", "version": 1, "erasureId": "r", "userId": "u1", "hop": 1});
-    let keeping = json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:00:00Z"});
+    let keeping =
+        json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:00:00Z"});
     for (objects, message, finds_nothing) in [
         (0, request(SENT, 1), true),
         (0, request(SENT, 2), false),
@@ -131,9 +142,13 @@ async fn nothing_was_found_only_where_the_first_delivery_of_the_request_says_so(
 async fn a_hop_has_a_deduplication_id_of_its_own_and_the_same_one_in_each_delivery() {
     // Each hop but the first finds nothing, cannot store its receipt, and sends what it got.
     let shelf = Shelf { refuses: true, ..Shelf::default() };
-    let queue = ("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase.fifo");
+    let queue = (
+        "CONTINUATION_QUEUE_URL",
+        "https://sqs.eu-central-1.amazonaws.com/123456789012/erase.fifo",
+    );
     let settings = [queue, ("MAX_IDLE_HOPS", "100")];
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &settings).with_shelf(shelf);
+    let scene =
+        Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &settings).with_shelf(shelf);
     let mut body = request(SENT, 1).body.expect("a body");
     let mut ids = BTreeSet::new();
     for number in 0..4 {
@@ -143,7 +158,10 @@ async fn a_hop_has_a_deduplication_id_of_its_own_and_the_same_one_in_each_delive
             sent.extend(locked(&scene.letters.sent).pop());
         }
         assert_eq!(sent.len(), 3, "hop {number}");
-        assert!(sent.iter().all(|next| next.deduplication_id == sent[0].deduplication_id), "hop {number}: {sent:?}");
+        assert!(
+            sent.iter().all(|next| next.deduplication_id == sent[0].deduplication_id),
+            "hop {number}: {sent:?}"
+        );
         assert!(ids.insert(sent[0].deduplication_id.clone()), "hop {number}: {sent:?}");
         body.clone_from(&sent[0].body);
     }

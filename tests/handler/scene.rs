@@ -41,7 +41,8 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-/// S3 as far as these tests need it: 60 ms a page of 1,000, 250 ms a delete, and what the test wishes.
+/// S3 as far as these tests need it: 60 ms a page of 1,000, 250 ms a delete, and what the test
+/// wishes.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
     /// How many objects each user has; their keys are numbers. Deleted ones are gone from the set.
@@ -79,7 +80,8 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Store {
     pub(crate) fn of(users: &[(&str, u32)]) -> Self {
-        let objects = users.iter().map(|(user, count)| (format!("{user}/"), (0..*count).collect())).collect();
+        let objects =
+            users.iter().map(|(user, count)| (format!("{user}/"), (0..*count).collect())).collect();
         Self { objects: Mutex::new(objects), ..Self::default() }
     }
 
@@ -103,7 +105,13 @@ impl Bucket for Shared<Store> {
         Ok(self.is_versioned)
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
         if self.hangs {
             sleep(limit).await;
             return Err(Fault::NoAnswer("ListObjects: NoAnswerInTime".to_owned()));
@@ -136,32 +144,50 @@ impl Bucket for Shared<Store> {
             other_key: None,
             id: self.is_versioned.then(|| "v1".to_owned()),
             bytes: 1,
-            last_modified: UNIX_EPOCH.checked_add(Duration::from_secs((*number).into())).map(Into::into),
+            last_modified: UNIX_EPOCH
+                .checked_add(Duration::from_secs((*number).into()))
+                .map(Into::into),
         };
         Ok(Page { entries: page.iter().map(listed).collect(), next, cut_at: None })
     }
 
     /// The number of the first key behind this one.
     fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
-        let (_, name) = key.split_once('/').filter(|_| kind != Kind::Uploads && !self.has_no_order)?;
+        let (_, name) =
+            key.split_once('/').filter(|_| kind != Kind::Uploads && !self.has_no_order)?;
         let (mut low, mut high) = (0, 1_000_000_000_u32);
         while low < high {
             let middle = low.midpoint(high);
-            (low, high) = if format!("{middle:09}").as_str() > name { (low, middle) } else { (middle + 1, high) };
+            (low, high) = if format!("{middle:09}").as_str() > name {
+                (low, middle)
+            } else {
+                (middle + 1, high)
+            };
         }
         Some(low.to_string())
     }
 }
 
 impl Deletes for Shared<Store> {
-    async fn delete(&self, prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        prefix: &Prefix,
+        items: &[Item],
+        _limit: Duration,
+    ) -> Result<Deletion, Fault> {
         self.note(Event::Deleting(items.len()));
-        let number = |item: &Item| item.key.as_str()[prefix.as_str().len()..].parse::<u32>().expect("a number");
+        let number = |item: &Item| {
+            item.key.as_str()[prefix.as_str().len()..].parse::<u32>().expect("a number")
+        };
         if self.stuck_from == items.first().map(number) {
             std::future::pending::<()>().await;
         }
-        let is_even =
-            locked(&self.log).iter().filter(|(_, event)| matches!(event, Event::Deleting(_))).count() % 2 == 0;
+        let is_even = locked(&self.log)
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::Deleting(_)))
+            .count()
+            % 2
+            == 0;
         if self.throttles_half && is_even {
             sleep(Duration::from_millis(20)).await;
             return Err(Fault::Throttled("SlowDown".to_owned()));
@@ -170,7 +196,11 @@ impl Deletes for Shared<Store> {
             sleep(Duration::from_millis(250)).await;
         }
         if self.refuses {
-            let failure = |index| KeyFailure { index, code: "AccessDenied".to_owned(), kind: FailureKind::Denied };
+            let failure = |index| KeyFailure {
+                index,
+                code: "AccessDenied".to_owned(),
+                kind: FailureKind::Denied,
+            };
             return Ok(Deletion { requests: 1, failures: (0..items.len()).map(failure).collect() });
         }
         self.remove(prefix.as_str(), items.iter().map(number));
@@ -182,7 +212,12 @@ impl Deletes for Shared<Store> {
         Ok(Deletion { requests: 1, failures: Vec::new() })
     }
 
-    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        _prefix: &Prefix,
+        _item: &Item,
+        _limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         sleep(Duration::from_millis(2)).await;
         Ok(None)
     }
@@ -200,7 +235,11 @@ pub(crate) struct Letters {
 impl Letters {
     async fn answer(&self, limit: Duration) -> Result<(), QueueFault> {
         sleep(if self.hangs { limit } else { Duration::from_millis(20) }).await;
-        if self.fails || self.hangs { Err(QueueFault::Unavailable("simulated".to_owned())) } else { Ok(()) }
+        if self.fails || self.hangs {
+            Err(QueueFault::Unavailable("simulated".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     /// The only continuation, as JSON.
@@ -218,7 +257,12 @@ impl Queue for Shared<Letters> {
         Ok(())
     }
 
-    async fn set_visibility(&self, to: &Received, visibility: Duration, limit: Duration) -> Result<(), QueueFault> {
+    async fn set_visibility(
+        &self,
+        to: &Received,
+        visibility: Duration,
+        limit: Duration,
+    ) -> Result<(), QueueFault> {
         self.answer(limit).await?;
         locked(&self.visibilities).insert(to.receipt_handle.clone(), visibility.as_secs());
         Ok(())
@@ -254,7 +298,12 @@ fn take(from: &AtomicU32) -> bool {
 }
 
 impl Receipts for Shared<Shelf> {
-    async fn store(&self, name: &str, document: &str, limit: Duration) -> Result<Stored, ReceiptFault> {
+    async fn store(
+        &self,
+        name: &str,
+        document: &str,
+        limit: Duration,
+    ) -> Result<Stored, ReceiptFault> {
         sleep(if self.hangs { limit } else { STORING }).await;
         if self.hangs {
             return Err(ReceiptFault::Unavailable("no answer in time".to_owned()));
@@ -306,7 +355,10 @@ impl Scene {
             ("RECEIPTS_URI", "s3://receipts/erasures/"),
             ("RECEIPT_HASH_KEY", "a key"),
         ];
-        let settings = settings.iter().chain(&required).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let settings = settings
+            .iter()
+            .chain(&required)
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Self {
             store: Shared(Arc::new(store)),
             letters: Shared(Arc::new(letters)),
@@ -344,7 +396,9 @@ impl Scene {
         let (config, store) = (self.config(), self.store.clone());
         let shelf = config.receipts.is_some().then(|| self.shelf.clone());
         let lines = self.metrics.clone();
-        let metrics = Metrics::new("erase".to_owned(), Some("warn"), move |line| locked(&lines).push(line.to_owned()));
+        let metrics = Metrics::new("erase".to_owned(), Some("warn"), move |line| {
+            locked(&lines).push(line.to_owned())
+        });
         if config.dry_run {
             let handler = Handler::new(config, Survey(store), self.letters.clone(), shelf, 1);
             handler.with_metrics(metrics).handle_until(event, announced).await
@@ -356,7 +410,8 @@ impl Scene {
 
     pub(crate) async fn handle(&self, event: Value, deadline_epoch_ms: u64) -> Answer {
         let shelf = Some(self.shelf.clone());
-        let handler = Handler::new(self.config(), Eraser(self.store.clone()), self.letters.clone(), shelf, 1);
+        let handler =
+            Handler::new(self.config(), Eraser(self.store.clone()), self.letters.clone(), shelf, 1);
         handler.handle(event, deadline_epoch_ms).await
     }
 
@@ -364,18 +419,31 @@ impl Scene {
     pub(crate) fn announced(&self, timeout: Duration) -> Announced {
         let now = self.now();
         let end = now.duration_since(UNIX_EPOCH).expect("after 1970") + timeout;
-        let deadline_epoch_ms = u64::try_from(end.as_millis()).expect("before the year 584 million");
+        let deadline_epoch_ms =
+            u64::try_from(end.as_millis()).expect("before the year 584 million");
         Announced { deadline_epoch_ms, now, fallback: Duration::from_secs(60) }
     }
 
-    pub(crate) async fn invoke(&self, timeout: Duration, records: Vec<SqsMessage>) -> Result<Vec<String>, EventError> {
+    pub(crate) async fn invoke(
+        &self,
+        timeout: Duration,
+        records: Vec<SqsMessage>,
+    ) -> Result<Vec<String>, EventError> {
         let announced = self.announced(timeout);
         let mut event = SqsEvent::default();
         event.records = records;
         let start = Instant::now();
         let response = self.handle_until(event, announced).await;
-        assert!(start.elapsed() < timeout, "the answer came after {:?} of {timeout:?}", start.elapsed());
-        Ok(response?.batch_item_failures.into_iter().map(|failure| failure.item_identifier).collect())
+        assert!(
+            start.elapsed() < timeout,
+            "the answer came after {:?} of {timeout:?}",
+            start.elapsed()
+        );
+        Ok(response?
+            .batch_item_failures
+            .into_iter()
+            .map(|failure| failure.item_identifier)
+            .collect())
     }
 }
 
@@ -406,7 +474,11 @@ pub(crate) struct Logs(Arc<Mutex<Vec<u8>>>);
 
 impl Logs {
     pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let subscriber = tracing_subscriber::fmt().json().flatten_event(true).without_time().with_writer(self.clone());
+        let subscriber = tracing_subscriber::fmt()
+            .json()
+            .flatten_event(true)
+            .without_time()
+            .with_writer(self.clone());
         tracing::subscriber::set_default(subscriber.finish())
     }
 

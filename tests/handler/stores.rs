@@ -23,9 +23,16 @@ async fn a_store_that_is_slow_for_each_key_is_erased_within_the_deliveries_of_a_
             function.store.fail(bucket, Failing::Slow(Duration::from_millis(milliseconds)));
             let hops = function.follow(REQUEST, seconds).await;
             let last = hops.last().map(|hop| (&*hop.outcome, hop.left));
-            assert_eq!(last, Some(("erased", [0; 3])), "{bucket}, {milliseconds} ms a key, {seconds} s: {hops:#?}");
+            assert_eq!(
+                last,
+                Some(("erased", [0; 3])),
+                "{bucket}, {milliseconds} ms a key, {seconds} s: {hops:#?}"
+            );
             let [objects, uploads, bytes] = counts(&function.receipt("erased"));
-            assert!(objects <= 3_000 && uploads <= UPLOADS && bytes <= 3_000 * BYTES, "{objects}, {uploads}, {bytes}");
+            assert!(
+                objects <= 3_000 && uploads <= UPLOADS && bytes <= 3_000 * BYTES,
+                "{objects}, {uploads}, {bytes}"
+            );
         }
     }
 }
@@ -40,11 +47,17 @@ async fn what_is_listed_for_ever_after_its_deletion_is_never_reported_as_erased(
                 let hop = function.deliver(REQUEST, delivery, seconds).await;
                 assert_eq!((&*hop.outcome, hop.comes_again), ("incomplete", true), "{hop:?}");
                 assert!(hop.reason.contains(&format!("{} ({told})", TARGETS[0])), "{hop:?}");
-                assert!(!hop.reason.contains(TARGETS[1]) && !hop.reason.contains(TARGETS[2]), "{hop:?}");
+                assert!(
+                    !hop.reason.contains(TARGETS[1]) && !hop.reason.contains(TARGETS[2]),
+                    "{hop:?}"
+                );
                 assert_eq!(hop.left[1..], [0, 0], "{hop:?}");
                 let receipt = function.receipt(&format!("incomplete-{delivery}"));
                 for [objects, uploads, bytes] in of_targets(&receipt) {
-                    assert!(objects <= OBJECTS && uploads <= UPLOADS && bytes <= OBJECTS * BYTES, "{receipt:#}");
+                    assert!(
+                        objects <= OBJECTS && uploads <= UPLOADS && bytes <= OBJECTS * BYTES,
+                        "{receipt:#}"
+                    );
                 }
                 let [objects, uploads, bytes] = counts(&receipt);
                 assert!(objects <= 3 * OBJECTS && uploads <= 3 * UPLOADS, "{receipt:#}");
@@ -60,7 +73,11 @@ async fn what_three_listings_show_after_its_deletion_is_waited_for_and_counted_o
         let function = Function::new([OBJECTS; 3], &[]);
         function.store.fail(BUCKETS[0], Failing::Ghosts { kind, listings: 3 });
         let hops = function.follow(REQUEST, 60).await;
-        assert_eq!(hops.last().map(|hop| (&*hop.outcome, hop.left)), Some(("erased", [0; 3])), "{hops:#?}");
+        assert_eq!(
+            hops.last().map(|hop| (&*hop.outcome, hop.left)),
+            Some(("erased", [0; 3])),
+            "{hops:#?}"
+        );
         let receipt = function.receipt("erased");
         assert_eq!(of_targets(&receipt), [[OBJECTS, UPLOADS, OBJECTS * BYTES]; 3], "{kind:?}");
         assert_eq!(counts(&receipt), [3 * OBJECTS, 3 * UPLOADS, 3 * OBJECTS * BYTES], "{kind:?}");
@@ -81,10 +98,18 @@ async fn what_is_listed_and_not_found_is_not_counted_and_the_erasure_ends() {
             let function = Function::new([OBJECTS, others, others], &[]);
             function.store.fail(BUCKETS[0], Failing::Missing { kinds, end });
             let hop = function.deliver(REQUEST, 1, 10).await;
-            assert_eq!((&*hop.outcome, hop.comes_again, hop.left), ("erased", false, [0; 3]), "{kinds:?}: {hop:?}");
+            assert_eq!(
+                (&*hop.outcome, hop.comes_again, hop.left),
+                ("erased", false, [0; 3]),
+                "{kinds:?}: {hop:?}"
+            );
             let receipt = function.receipt("erased");
             let of_others = [others, if others > 0 { UPLOADS } else { 0 }, others * BYTES];
-            assert_eq!(of_targets(&receipt), [[objects, uploads, objects * BYTES], of_others, of_others], "{kinds:?}");
+            assert_eq!(
+                of_targets(&receipt),
+                [[objects, uploads, objects * BYTES], of_others, of_others],
+                "{kinds:?}"
+            );
             assert!(receipt.get("foundNothing").is_none(), "{receipt:#}");
         }
     }

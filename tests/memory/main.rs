@@ -1,4 +1,5 @@
-//! How much memory an invocation takes at most, whatever a user has stored: bytes are counted by the allocator.
+//! How much memory an invocation takes at most, whatever a user has stored: bytes are counted by
+//! the allocator.
 
 #[path = "../fake/mod.rs"]
 #[expect(dead_code, reason = "other tests use more of it")]
@@ -16,7 +17,9 @@ use erase_user_files::erasure::delete::Eraser;
 use erase_user_files::lambda::handler::Handler;
 use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
 use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
-use erase_user_files::ports::store::{Bucket, Deletes, Deletion, Entry, Fault, Hold, Item, Kind, Page, Retention};
+use erase_user_files::ports::store::{
+    Bucket, Deletes, Deletion, Entry, Fault, Hold, Item, Kind, Page, Retention,
+};
 use erase_user_files::target::Prefix;
 use fake::handle::Fake;
 use fake::model::Versioning;
@@ -24,7 +27,8 @@ use tokio::time::sleep;
 
 const MIB: u64 = 1_048_576;
 
-/// One key with delete markers and nothing else, the newest with the lowest number. The model of S3 would take too long.
+/// One key with delete markers and nothing else, the newest with the lowest number. The model of S3
+/// would take too long.
 #[derive(Debug)]
 struct OneKey {
     key: String,
@@ -36,7 +40,13 @@ impl Bucket for OneKey {
         Ok(true)
     }
 
-    async fn list(&self, _prefix: &Prefix, kind: Kind, token: Option<&str>, _limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        _prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        _limit: Duration,
+    ) -> Result<Page, Fault> {
         sleep(Duration::from_millis(60)).await;
         let markers = self.markers.lock().expect("no panic");
         let from = token.and_then(|token| token.parse().ok()).unwrap_or(0);
@@ -61,7 +71,12 @@ impl Bucket for OneKey {
 }
 
 impl Deletes for OneKey {
-    async fn delete(&self, _prefix: &Prefix, items: &[Item], _limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        _prefix: &Prefix,
+        items: &[Item],
+        _limit: Duration,
+    ) -> Result<Deletion, Fault> {
         sleep(Duration::from_millis(250)).await;
         let mut markers = self.markers.lock().expect("no panic");
         for id in items.iter().filter_map(|item| item.id.as_ref()) {
@@ -70,7 +85,12 @@ impl Deletes for OneKey {
         Ok(Deletion { requests: 1, failures: Vec::new() })
     }
 
-    async fn retention(&self, _prefix: &Prefix, _item: &Item, _limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        _prefix: &Prefix,
+        _item: &Item,
+        _limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         Ok(None)
     }
 }
@@ -84,7 +104,13 @@ impl Bucket for Slow {
         self.0.is_versioned(prefix, limit).await
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
         sleep(Duration::from_millis(60)).await;
         self.0.list(prefix, kind, token, limit).await
     }
@@ -95,12 +121,22 @@ impl Bucket for Slow {
 }
 
 impl Deletes for Slow {
-    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        prefix: &Prefix,
+        items: &[Item],
+        limit: Duration,
+    ) -> Result<Deletion, Fault> {
         sleep(Duration::from_millis(250)).await;
         self.0.delete(prefix, items, limit).await
     }
 
-    async fn retention(&self, prefix: &Prefix, item: &Item, limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        prefix: &Prefix,
+        item: &Item,
+        limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         sleep(Duration::from_millis(40)).await;
         self.0.retention(prefix, item, limit).await
     }
@@ -115,13 +151,23 @@ impl Queue for Sink {
         Ok(())
     }
 
-    async fn set_visibility(&self, _to: &Received, _time: Duration, _limit: Duration) -> Result<(), QueueFault> {
+    async fn set_visibility(
+        &self,
+        _to: &Received,
+        _time: Duration,
+        _limit: Duration,
+    ) -> Result<(), QueueFault> {
         Ok(())
     }
 }
 
 impl Receipts for Sink {
-    async fn store(&self, _name: &str, _document: &str, _limit: Duration) -> Result<Stored, ReceiptFault> {
+    async fn store(
+        &self,
+        _name: &str,
+        _document: &str,
+        _limit: Duration,
+    ) -> Result<Stored, ReceiptFault> {
         Ok(Stored::Now)
     }
 
@@ -134,17 +180,21 @@ impl Receipts for Sink {
 fn peak(store: impl Deletes, users: &[String]) -> u64 {
     let lookup = |name: &str| match name {
         "ERASE_TARGETS" => Some("s3://photos/{user_id}/".to_owned()),
-        "CONTINUATION_QUEUE_URL" => Some("https://sqs.eu-central-1.amazonaws.com/123456789012/erase".to_owned()),
+        "CONTINUATION_QUEUE_URL" => {
+            Some("https://sqs.eu-central-1.amazonaws.com/123456789012/erase".to_owned())
+        }
         "RECEIPTS_URI" => Some("s3://receipts/".to_owned()),
         _ => None,
     };
     let config = Config::from_vars(lookup).expect("right settings");
     let mut event = SqsEvent::default();
     event.records = users.iter().map(|user| withdrawal(user)).collect();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let announced = Announced { deadline_epoch_ms: 1_800_000_300_000, now, fallback: Duration::from_secs(60) };
+    let announced =
+        Announced { deadline_epoch_ms: 1_800_000_300_000, now, fallback: Duration::from_secs(60) };
     let counted = allocation_counter::measure(|| {
         runtime.block_on(async {
             let handler = Handler::new(config, Eraser(store), Sink, Some(Sink), 1);
@@ -184,11 +234,18 @@ fn locked_versions_of_ten_users_take_bounded_memory_whatever_the_length_of_their
         let fake = Fake::new(&["photos"]);
         fake.store().set_versioning("photos", Versioning::Enabled);
         let users: Vec<String> = (0..10).map(|number| format!("user-{number}")).collect();
-        for (user, number) in users.iter().flat_map(|user| (0..12_000).map(move |number| (user, number))) {
+        for (user, number) in
+            users.iter().flat_map(|user| (0..12_000).map(move |number| (user, number)))
+        {
             let key = key(user, number, bytes);
             fake.store().put("photos", &key, 1);
             let id = fake.store().versions("photos", &key)[0].id.clone();
-            fake.store().lock("photos", &key, &id, Retention { hold: Hold::LegalHold, until: None });
+            fake.store().lock(
+                "photos",
+                &key,
+                &id,
+                Retention { hold: Hold::LegalHold, until: None },
+            );
         }
         let peak = peak(Slow(fake), &users);
         assert!(peak < 40 * MIB, "{} MiB with keys of {bytes} bytes", peak / MIB);
@@ -200,7 +257,9 @@ fn many_objects_of_ten_users_take_bounded_memory_whatever_the_length_of_their_ke
     for bytes in [60, 1_024] {
         let fake = Fake::new(&["photos"]);
         let users: Vec<String> = (0..10).map(|number| format!("user-{number}")).collect();
-        for (user, number) in users.iter().flat_map(|user| (0..10_000).map(move |number| (user, number))) {
+        for (user, number) in
+            users.iter().flat_map(|user| (0..10_000).map(move |number| (user, number)))
+        {
             fake.store().put("photos", &key(user, number, bytes), 1);
         }
         let store = fake.clone();

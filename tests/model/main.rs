@@ -1,10 +1,11 @@
 //! The hand-off protocol, exhaustively: queue, crashes, duplicates, rounds, bookmark, receipt.
 //!
-//! Every order of events in a small world is tried: a prefix of three pages, two execution environments, messages that
-//! come twice, environments that die at any moment, answers that are lost, somebody who writes late, keys that cannot
-//! be deleted. What the function decides is decided here by the function's own code: [`Erasure::place`], [`Round::judge`],
-//! [`is_of_no_use`], [`Erasure::next_hop`], [`LowWaterMark`] and [`Bookmark`]. What is modelled is only what happens around
-//! it.
+//! Every order of events in a small world is tried: a prefix of three pages, two execution
+//! environments, messages that come twice, environments that die at any moment, answers that are
+//! lost, somebody who writes late, keys that cannot be deleted. What the function decides is
+//! decided here by the function's own code: [`Erasure::place`], [`Round::judge`], [`is_of_no_use`],
+//! [`Erasure::next_hop`], [`LowWaterMark`] and [`Bookmark`]. What is modelled is only what happens
+//! around it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -48,9 +49,10 @@ struct World {
     refused: u8,
     budget: Budget,
     max_idle_hops: NonZeroU32,
-    /// Whether the queue is a FIFO queue: it delivers no message while another one of the same user is being worked on,
-    /// and drops one with the deduplication id of another. SQS forgets ids after five minutes, the model never: that is
-    /// the worst case, and forgetting all of them is the standard queue.
+    /// Whether the queue is a FIFO queue: it delivers no message while another one of the same user
+    /// is being worked on, and drops one with the deduplication id of another. SQS forgets ids
+    /// after five minutes, the model never: that is the worst case, and forgetting all of them is
+    /// the standard queue.
     is_fifo: bool,
 }
 
@@ -81,8 +83,9 @@ struct Message {
     id: u8,
 }
 
-/// What a message carries of an [`Erasure`], as far as it decides anything in so small a world: not the numbers of hops
-/// and rounds, whose limits are far away. But in a FIFO queue, the number of the hop is in the deduplication id.
+/// What a message carries of an [`Erasure`], as far as it decides anything in so small a world: not
+/// the numbers of hops and rounds, whose limits are far away. But in a FIFO queue, the number of
+/// the hop is in the deduplication id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Chain {
     idle_hops: u32,
@@ -162,7 +165,9 @@ fn config() -> &'static Config {
     CONFIG.get_or_init(|| {
         let lookup = |name: &str| match name {
             "ERASE_TARGETS" => Some(TARGET.to_owned()),
-            "CONTINUATION_QUEUE_URL" => Some("https://sqs.eu-central-1.amazonaws.com/123456789012/erase".to_owned()),
+            "CONTINUATION_QUEUE_URL" => {
+                Some("https://sqs.eu-central-1.amazonaws.com/123456789012/erase".to_owned())
+            }
             _ => None,
         };
         Config::from_vars(lookup).expect("right settings")
@@ -199,7 +204,12 @@ impl Chain {
     }
 
     /// What the function would send.
-    fn next(self, bookmark: Bookmark, was_idle: bool, max_idle_hops: NonZeroU32) -> Result<Self, ChainEnd> {
+    fn next(
+        self,
+        bookmark: Bookmark,
+        was_idle: bool,
+        max_idle_hops: NonZeroU32,
+    ) -> Result<Self, ChainEnd> {
         self.erasure(bookmark).next_hop(was_idle, max_idle_hops).map(|next| Self::of(&next))
     }
 }
@@ -227,7 +237,8 @@ impl Pass {
     fn settle(&mut self, page: u8, left: Left) {
         let is_last = page + 1 == PAGES;
         let resume = (!is_last).then(|| (page + 1).to_string());
-        let mark = PageMark { number: (page - self.first_page).into(), batches: 1, resume, is_last };
+        let mark =
+            PageMark { number: (page - self.first_page).into(), batches: 1, resume, is_last };
         for left in self.mark.batch_done(mark, left) {
             self.round.left.entry(TARGET.to_owned()).or_default().merge(&left);
         }
@@ -238,7 +249,13 @@ impl Pass {
         let token = self.mark.token().map(str::to_owned);
         let is_at_start = token.is_none();
         let target = (!is_at_start).then(|| TARGET.to_owned());
-        Bookmark { round: 1, target, kind: (!is_at_start).then_some(Kind::Objects), token, ..Bookmark::default() }
+        Bookmark {
+            round: 1,
+            target,
+            kind: (!is_at_start).then_some(Kind::Objects),
+            token,
+            ..Bookmark::default()
+        }
     }
 }
 
@@ -296,7 +313,8 @@ impl State {
         Some(())
     }
 
-    /// Sends the erasure on from a bookmark, or gives the message back where the chain has come to its end.
+    /// Sends the erasure on from a bookmark, or gives the message back where the chain has come to
+    /// its end.
     fn hand_on(&mut self, worker: usize, bookmark: Bookmark, max_idle_hops: NonZeroU32) {
         let hop = self.worker(worker);
         match hop.chain.next(bookmark, !hop.was_of_use, max_idle_hops) {
@@ -336,9 +354,13 @@ impl World {
         }
     }
 
-    /// The store lists a key that is not the user's. What may be deleted has to become a key of the prefix first.
+    /// The store lists a key that is not the user's. What may be deleted has to become a key of the
+    /// prefix first.
     fn list_foreign_key(state: &mut State, worker: usize) {
-        let is_refused = config().targets.as_slice()[0].prefix(&template().user).own("u10/secret".to_owned()).is_err();
+        let is_refused = config().targets.as_slice()[0]
+            .prefix(&template().user)
+            .own("u10/secret".to_owned())
+            .is_err();
         state.has_neighbour &= is_refused;
         // The whole erasure stops.
         state.give_back(worker);
@@ -372,7 +394,9 @@ impl World {
     fn end_round(&self, state: &mut State, worker: usize) {
         let stored = state.stored;
         let hop = state.worker(worker);
-        let Doing::Round(pass) = &hop.doing else { return };
+        let Doing::Round(pass) = &hop.doing else {
+            return;
+        };
         match pass.round.judge(pass.is_fresh, 1) {
             Judgement::Erased => hop.doing = Doing::Proven(pass.clone()),
             Judgement::Stuck(_) | Judgement::Failed(_) | Judgement::Wait => state.give_back(worker),
@@ -385,7 +409,9 @@ impl World {
     /// The stop time has come: nothing more is listed, and what is on its way is dropped.
     fn stop(&self, state: &mut State, worker: usize) {
         let hop = state.worker(worker);
-        let Doing::Round(pass) = &hop.doing else { return };
+        let Doing::Round(pass) = &hop.doing else {
+            return;
+        };
         let bookmark = pass.bookmark();
         if is_of_no_use(!hop.was_of_use, bookmark != hop.start) {
             state.give_back(worker);
@@ -409,7 +435,9 @@ impl World {
     }
 
     fn send(&self, state: &mut State, worker: usize, fault: Fault) {
-        let Doing::Sending(next) = state.worker(worker).doing else { return };
+        let Doing::Sending(next) = state.worker(worker).doing else {
+            return;
+        };
         if fault != Fault::NoEffect {
             state.put(next, self.is_fifo);
         }
@@ -469,7 +497,8 @@ impl Model for World {
             if state.budget.crashes > 0 {
                 events.push(Event::Crash { worker });
             }
-            let faults = FAULTS.into_iter().filter(|fault| *fault == Fault::None || state.budget.faults > 0);
+            let faults =
+                FAULTS.into_iter().filter(|fault| *fault == Fault::None || state.budget.faults > 0);
             match &hop.doing {
                 Doing::Round(pass) if pass.is_over() => events.push(Event::EndRound { worker }),
                 Doing::Round(pass) => {
@@ -479,11 +508,17 @@ impl Model for World {
                             events.push(Event::ListForeignKey { worker });
                         }
                     }
-                    events.extend(pass.in_flight.iter().map(|page| Event::Delete { worker, page: *page }));
+                    events.extend(
+                        pass.in_flight.iter().map(|page| Event::Delete { worker, page: *page }),
+                    );
                     events.push(Event::Stop { worker });
                 }
-                Doing::Proven(_) => events.extend(faults.map(|fault| Event::StoreReceipt { worker, fault })),
-                Doing::Sending(_) => events.extend(faults.map(|fault| Event::Send { worker, fault })),
+                Doing::Proven(_) => {
+                    events.extend(faults.map(|fault| Event::StoreReceipt { worker, fault }))
+                }
+                Doing::Sending(_) => {
+                    events.extend(faults.map(|fault| Event::Send { worker, fault }))
+                }
                 Doing::Answering => events.push(Event::Acknowledge { worker }),
             }
         }
@@ -499,7 +534,11 @@ impl Model for World {
             Event::Receive { worker, message } => self.receive(&mut state, worker, message)?,
             Event::ComesAgain { message } => {
                 state.budget.duplicates -= 1;
-                state.queue.iter_mut().filter(|other| other.id == message).for_each(|other| other.is_hidden = false);
+                state
+                    .queue
+                    .iter_mut()
+                    .filter(|other| other.id == message)
+                    .for_each(|other| other.is_hidden = false);
             }
             Event::List { worker } => self.list(&mut state, worker),
             Event::ListForeignKey { worker } => {
@@ -537,12 +576,18 @@ impl Model for World {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("a receipt is true", |_, state: &State| !state.has_lied),
-            Property::always("the request is in a queue, or there is a receipt", |_, state: &State| {
-                !state.queue.is_empty() || state.has_dead_letters || state.has_receipt
-            }),
-            Property::always("what cannot be deleted is never called erased", |world: &Self, state: &State| {
-                world.stored & world.refused == 0 || !state.has_receipt
-            }),
+            Property::always(
+                "the request is in a queue, or there is a receipt",
+                |_, state: &State| {
+                    !state.queue.is_empty() || state.has_dead_letters || state.has_receipt
+                },
+            ),
+            Property::always(
+                "what cannot be deleted is never called erased",
+                |world: &Self, state: &State| {
+                    world.stored & world.refused == 0 || !state.has_receipt
+                },
+            ),
             Property::always("nothing outside is touched", |_, state: &State| state.has_neighbour),
             Property::eventually("every message comes to its end", |_, state: &State| {
                 state.queue.is_empty() && state.workers.iter().all(Option::is_none)
@@ -553,8 +598,8 @@ impl Model for World {
     }
 }
 
-/// What stateright says of `eventually` holds for paths that end. One that comes back to where it was never would: there
-/// must be none.
+/// What stateright says of `eventually` holds for paths that end. One that comes back to where it
+/// was never would: there must be none.
 fn assert_every_path_ends(world: &World) {
     let hash = |state: &State| {
         let mut hasher = DefaultHasher::new();
@@ -564,7 +609,8 @@ fn assert_every_path_ends(world: &World) {
     let next = |state: &State| {
         let mut events = Vec::new();
         world.actions(state, &mut events);
-        let states: Vec<State> = events.into_iter().filter_map(|event| world.next_state(state, event)).collect();
+        let states: Vec<State> =
+            events.into_iter().filter_map(|event| world.next_state(state, event)).collect();
         (hash(state), states)
     };
     // Whether a state that was reached is on the path that leads to the present one.
@@ -595,12 +641,17 @@ fn check(world: World) -> usize {
         let is_example = ["erased", "dead letter"].contains(property);
         assert!(is_example, "{property} does not hold:\n{path}");
     }
-    assert_eq!(discoveries.contains_key("erased"), !has_refused, "the world is too small to show it");
+    assert_eq!(
+        discoveries.contains_key("erased"),
+        !has_refused,
+        "the world is too small to show it"
+    );
     assert!(discoveries.contains_key("dead letter"), "the world is too small to show it");
     checker.unique_state_count()
 }
 
-const CALM: Budget = Budget { crashes: 0, duplicates: 0, faults: 0, late_writes: 0, foreign_keys: 0 };
+const CALM: Budget =
+    Budget { crashes: 0, duplicates: 0, faults: 0, late_writes: 0, foreign_keys: 0 };
 
 /// Checks a world to its end, and tells how many states it has.
 fn states_of(budget: Budget, refused: u8) -> String {
@@ -620,7 +671,8 @@ fn a_fault_in_a_fifo_queue() {
 }
 
 fn states_of_fifo(budget: Budget) -> String {
-    let world = World { stored: 0b111, refused: 0, budget, max_idle_hops: NonZeroU32::MIN, is_fifo: true };
+    let world =
+        World { stored: 0b111, refused: 0, budget, max_idle_hops: NonZeroU32::MIN, is_fifo: true };
     format!("{} states: {budget:?} in a FIFO queue", check(world))
 }
 
@@ -667,6 +719,12 @@ fn two_crashes_and_two_duplicates() {
 #[ignore = "takes minutes, and wants an optimised build"]
 fn a_little_of_everything() {
     println!("{}", states_of_fifo(Budget { crashes: 1, duplicates: 1, faults: 1, ..CALM }));
-    println!("{}", states_of(Budget { crashes: 1, duplicates: 1, faults: 1, late_writes: 1, foreign_keys: 0 }, 0));
+    println!(
+        "{}",
+        states_of(
+            Budget { crashes: 1, duplicates: 1, faults: 1, late_writes: 1, foreign_keys: 0 },
+            0
+        )
+    );
     println!("{}", states_of(Budget { crashes: 1, duplicates: 1, faults: 1, ..CALM }, 0b010));
 }

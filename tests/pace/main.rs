@@ -1,4 +1,5 @@
-//! The pace against a model of an S3 partition, in virtual time: what it makes of a limit that it does not know.
+//! The pace against a model of an S3 partition, in virtual time: what it makes of a limit that it
+//! does not know.
 
 #![expect(clippy::future_not_send, reason = "a test has one thread")]
 
@@ -46,14 +47,21 @@ async fn at_the_limit_that_is_documented_nothing_is_refused_and_no_time_is_lost(
 
 #[tokio::test(start_paused = true)]
 async fn a_lower_limit_is_found_by_few_refusals() {
-    for (limit, most_time, most_refused) in [(1_200, 1.05, 6.0), (300, 1.10, 16.0), (3_000, 1.10, 8.0)] {
+    for (limit, most_time, most_refused) in
+        [(1_200, 1.05, 6.0), (300, 1.10, 16.0), (3_000, 1.10, 8.0)]
+    {
         for no in [REQUEST, COSTLY_REQUEST, KEYS] {
             let keys = usize::try_from(limit).unwrap() * 80;
             let run = partition(limit, no).erase(&pace(3_500), keys).await;
-            // Where single keys are throttled, a request of which one key is throttled is not a refused one.
-            let refused = if no == KEYS { run.throttled_keys_percent() } else { run.refused_percent() };
+            // Where single keys are throttled, a request of which one key is throttled is not a
+            // refused one.
+            let refused =
+                if no == KEYS { run.throttled_keys_percent() } else { run.refused_percent() };
             let time = run.over_the_bound(limit);
-            assert!(time < most_time && refused < most_refused, "{limit} {no:?}: {run:?}, {time:.3}, {refused:.1} %");
+            assert!(
+                time < most_time && refused < most_refused,
+                "{limit} {no:?}: {run:?}, {time:.3}, {refused:.1} %"
+            );
         }
     }
 }
@@ -63,7 +71,11 @@ async fn a_higher_limit_is_used_where_there_is_no_ceiling() {
     for (limit, most_time) in [(3_500, 1.10), (7_000, 1.17), (20_000, 1.25)] {
         let keys = usize::try_from(limit).unwrap() * 60;
         let run = partition(limit, REQUEST).erase(&pace(0), keys).await;
-        assert!(run.over_the_bound(limit) < most_time, "{limit}: {run:?}, {:.3}", run.over_the_bound(limit));
+        assert!(
+            run.over_the_bound(limit) < most_time,
+            "{limit}: {run:?}, {:.3}",
+            run.over_the_bound(limit)
+        );
         assert!(run.refused_percent() < 6.0, "{limit}: {run:?}");
     }
     // Only the number of requests at once is a limit here: eight full ones take 250 ms.
@@ -88,7 +100,10 @@ async fn a_limit_that_changes_is_followed() {
         let late = run.seconds - half.as_secs_f64();
         let area = f64::from(before) * (half.as_secs_f64() + 1.0) + f64::from(after) * late;
         let used = keys as f64 / area;
-        assert!(used > 0.90, "from {before} to {after}: {used:.3} of what would have passed, {run:?}");
+        assert!(
+            used > 0.90,
+            "from {before} to {after}: {used:.3} of what would have passed, {run:?}"
+        );
     }
 }
 
@@ -99,7 +114,10 @@ async fn other(partition: &Shared, keys_per_second: u32, until: Instant) -> f64 
     while Instant::now() < until {
         taken += partition.takes(100);
         sent += 100;
-        sleep_until(begin + Duration::from_secs(1).mul_f64(f64::from(sent) / f64::from(keys_per_second))).await;
+        sleep_until(
+            begin + Duration::from_secs(1).mul_f64(f64::from(sent) / f64::from(keys_per_second)),
+        )
+        .await;
     }
     taken as f64 / f64::from(sent)
 }
@@ -140,7 +158,10 @@ async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_
         let pass = pace.admit("photos", 1_000).await;
         let keys = pass.keys();
         sleep(LEAST).await;
-        pass.answered(if number % 2 == 0 { 0 } else { keys }, if number % 2 == 0 { keys } else { 0 });
+        pass.answered(
+            if number % 2 == 0 { 0 } else { keys },
+            if number % 2 == 0 { keys } else { 0 },
+        );
         passed += if number % 2 == 0 { 0 } else { keys };
     }
     let rate = passed as f64 / start.elapsed().as_secs_f64();
@@ -212,7 +233,10 @@ async fn where_nothing_passes_at_all_it_asks_on_now_and_then() {
         pass.answered(0, pass.keys());
     }
     let each = start.elapsed() / 300;
-    assert!((Duration::from_millis(300)..Duration::from_millis(700)).contains(&each), "{each:?} between two requests");
+    assert!(
+        (Duration::from_millis(300)..Duration::from_millis(700)).contains(&each),
+        "{each:?} between two requests"
+    );
     assert_eq!(batch_keys(&pace, "photos").await, 17, "half a second of the lowest rate");
 }
 
@@ -240,7 +264,10 @@ async fn listings_wait_less_again_when_some_have_passed() {
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_is_refused_makes_all_listings_wait() {
     let pace = pace(3_500);
-    let (first, second) = (pace.admit_read("photos", Read::Other).await, pace.admit_read("photos", Read::Other).await);
+    let (first, second) = (
+        pace.admit_read("photos", Read::Other).await,
+        pace.admit_read("photos", Read::Other).await,
+    );
     first.answered(true);
     // It was on its way: one event.
     second.answered(true);

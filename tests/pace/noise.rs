@@ -1,4 +1,5 @@
-//! Keys and requests that are throttled at random, at any rate: no limit is the reason, and slowing down does not help.
+//! Keys and requests that are throttled at random, at any rate: no limit is the reason, and slowing
+//! down does not help.
 
 use crate::pace;
 use crate::world::{KEYS, Shared};
@@ -49,7 +50,10 @@ async fn keys_that_are_throttled_at_random_cost_less_than_four_times_their_share
         let probability = f64::from(per_mille) / 1_000.0;
         for seed in 0..8 {
             let share = share(Noise::Keys(probability), seed).await;
-            assert!(share > 0.99 * (1.0 - 4.0 * probability), "{per_mille} of 1,000 keys, seed {seed}: {share:.3}");
+            assert!(
+                share > 0.99 * (1.0 - 4.0 * probability),
+                "{per_mille} of 1,000 keys, seed {seed}: {share:.3}"
+            );
         }
     }
 }
@@ -60,7 +64,10 @@ async fn requests_that_are_throttled_at_random_cost_less_than_eight_times_their_
         let probability = f64::from(per_mille) / 1_000.0;
         for seed in 0..8 {
             let share = share(Noise::Requests(probability), seed).await;
-            assert!(share > 0.99 * (1.0 - 8.0 * probability), "{per_mille} of 1,000 requests, seed {seed}: {share:.3}");
+            assert!(
+                share > 0.99 * (1.0 - 8.0 * probability),
+                "{per_mille} of 1,000 requests, seed {seed}: {share:.3}"
+            );
         }
     }
 }
@@ -71,6 +78,10 @@ async fn a_limit_is_found_among_keys_that_are_throttled_at_random() {
         let partition = Shared::new(limit, KEYS).with_noise(Noise::Keys(0.02), seed);
         let run = partition.erase(&pace(3_500), usize::try_from(limit).unwrap() * 180).await;
         assert!(run.over_the_bound(limit) < 1.2, "{limit}: {:.1} s", run.seconds);
-        assert!(run.throttled_keys_percent() < 10.0, "{limit}: {:.1} %", run.throttled_keys_percent());
+        assert!(
+            run.throttled_keys_percent() < 10.0,
+            "{limit}: {:.1} %",
+            run.throttled_keys_percent()
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Other ways to keep a pace, as the field knows them: what ours is measured against in `docs/pace.md`.
+//! Other ways to keep a pace, as the field knows them: what ours is measured against in
+//! `docs/pace.md`.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -29,8 +30,8 @@ impl Controller for Fixed {
     fn answered(&mut self, _sent: Instant, _now: Instant, _keys: usize, _is_refused: bool) {}
 }
 
-/// Additive increase, multiplicative decrease, as TCP Reno: half at each event, and a tenth of the start's rate more in
-/// each second. RFC 5681.
+/// Additive increase, multiplicative decrease, as TCP Reno: half at each event, and a tenth of the
+/// start's rate more in each second. RFC 5681.
 pub(crate) struct Aimd {
     rate: f64,
     halved: Option<Instant>,
@@ -57,8 +58,9 @@ impl Controller for Aimd {
     }
 }
 
-/// CUBIC: after an event at once most of the way back to the rate that was refused, then for long near it, then beyond.
-/// RFC 9438, with its time scale stretched so that it is back after about 4 s.
+/// CUBIC: after an event at once most of the way back to the rate that was refused, then for long
+/// near it, then beyond. RFC 9438, with its time scale stretched so that it is back after about 4
+/// s.
 pub(crate) struct Cubic {
     /// The rate that was refused.
     highest: f64,
@@ -89,8 +91,8 @@ impl Controller for Cubic {
     }
 }
 
-/// The adaptive mode of the AWS SDKs: CUBIC over what is sent, in requests, not in keys; at each refused answer it keeps
-/// 70 %, and what it grows to is at most twice what is sent.
+/// The adaptive mode of the AWS SDKs: CUBIC over what is sent, in requests, not in keys; at each
+/// refused answer it keeps 70 %, and what it grows to is at most twice what is sent.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
 pub(crate) struct Adaptive {
     /// Requests per second; nothing is limited before the first refusal.
@@ -160,7 +162,11 @@ impl<C: Controller> Kept<C> {
     /// A ceiling of 0 is none.
     pub(crate) fn new(controller: C, ceiling: u32) -> Self {
         let ceiling = if ceiling == 0 { f64::INFINITY } else { f64::from(ceiling) };
-        Self { controller: RefCell::new(controller), ceiling, next_start: tokio::sync::Mutex::new(Instant::now()) }
+        Self {
+            controller: RefCell::new(controller),
+            ceiling,
+            next_start: tokio::sync::Mutex::new(Instant::now()),
+        }
     }
 }
 
@@ -192,6 +198,11 @@ impl<C: Controller> Sent for KeptPass<'_, C> {
     }
 
     fn answered(&self, refused: usize) {
-        self.kept.controller.borrow_mut().answered(self.sent, Instant::now(), self.keys, refused > 0);
+        self.kept.controller.borrow_mut().answered(
+            self.sent,
+            Instant::now(),
+            self.keys,
+            refused > 0,
+        );
     }
 }

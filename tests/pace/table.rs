@@ -29,7 +29,10 @@ const LIMITS: [Scene; 5] = [
     limited("1,200/s, a throttled request costs a tenth", 1_200, COSTLY_REQUEST, 100_000),
     limited("1,200/s, single keys are throttled", 1_200, KEYS, 100_000),
     limited("300/s, a throttled request costs a tenth", 300, COSTLY_REQUEST, 30_000),
-    Scene { change: Some((95, 7_000)), ..limited("3,500/s, then 7,000/s", 3_500, REQUEST, 1_000_000) },
+    Scene {
+        change: Some((95, 7_000)),
+        ..limited("3,500/s, then 7,000/s", 3_500, REQUEST, 1_000_000)
+    },
 ];
 
 const NOISES: [Scene; 5] = [
@@ -73,7 +76,9 @@ impl Scene {
     fn bound(&self) -> f64 {
         let (keys, limit) = (self.keys as f64, f64::from(self.limit));
         match self.change {
-            Some((after, then)) => after as f64 + (keys - limit - limit * after as f64) / f64::from(then),
+            Some((after, then)) => {
+                after as f64 + (keys - limit - limit * after as f64) / f64::from(then)
+            }
             None => (keys - limit) / limit,
         }
     }
@@ -111,7 +116,10 @@ async fn the_page_says_what_ours_comes_to() {
         }
         let row = row("ours", &cells);
         let (_, written, _) = around(&page, table);
-        assert!(written.contains(&row), "run make pace: the table {table:?} has another row, not {row}");
+        assert!(
+            written.contains(&row),
+            "run make pace: the table {table:?} has another row, not {row}"
+        );
     }
 }
 
@@ -150,7 +158,8 @@ fn write(name: &str, text: &str) {
     fs::write(docs().join(name), text).expect("docs can be written");
 }
 
-/// What is before a table of the page, the table, and what is after it. The marks around the table belong to the outside.
+/// What is before a table of the page, the table, and what is after it. The marks around the table
+/// belong to the outside.
 fn around<'p>(page: &'p str, table: &str) -> (&'p str, &'p str, &'p str) {
     let place = |mark: &str| page.find(mark).expect("the page has marks around each table");
     let begin = format!("<!-- {table}: make pace writes this table -->\n");
@@ -173,13 +182,14 @@ fn row(name: &str, cells: &[String]) -> String {
     format!("|{name} | {} |\n", cells.join(" | "))
 }
 
-/// The keys per second of three of the runs, over time, and the limit. What is throttled at random is drawn for as long as
-/// ours takes: others take many times as long.
+/// The keys per second of three of the runs, over time, and the limit. What is throttled at random
+/// is drawn for as long as ours takes: others take many times as long.
 fn plot(scene: &Scene, runs: &[(&str, Run)]) -> String {
     const SHOWN: [&str; 3] = ["ours", "AIMD", "the SDKs' adaptive mode"];
     let end = if scene.noise.is_some() { runs[0].1.seconds } else { f64::INFINITY };
     let line = |(name, run): &(&str, Run)| -> Line {
-        let passed = run.passed.iter().filter(|(at, _)| *at <= end).map(|(at, keys)| (*at, *keys as u64));
+        let passed =
+            run.passed.iter().filter(|(at, _)| *at <= end).map(|(at, keys)| (*at, *keys as u64));
         ((*name).to_owned(), run.seconds.min(end), passed.collect())
     };
     let lines = runs.iter().filter(|(name, _)| SHOWN.contains(name)).map(line).collect();

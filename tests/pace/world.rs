@@ -19,7 +19,8 @@ pub(crate) const FULL: Duration = Duration::from_millis(230);
 /// Requests at once, as the function's default.
 pub(crate) const SLOTS: NonZeroU32 = NonZeroU32::new(8).unwrap();
 
-/// How a partition says no: to requests, for nothing or for a tenth of what they would have cost; or to keys.
+/// How a partition says no: to requests, for nothing or for a tenth of what they would have cost;
+/// or to keys.
 pub(crate) const REQUEST: Option<f64> = Some(0.0);
 pub(crate) const COSTLY_REQUEST: Option<f64> = Some(0.1);
 pub(crate) const KEYS: Option<f64> = None;
@@ -79,7 +80,8 @@ impl Run {
         self.keys as f64 / self.seconds
     }
 
-    /// How much longer than if every key had passed at the limit, with what the partition had in store at the start.
+    /// How much longer than if every key had passed at the limit, with what the partition had in
+    /// store at the start.
     pub(crate) fn over_the_bound(&self, keys_per_second: u32) -> f64 {
         let limit = f64::from(keys_per_second);
         self.seconds / ((self.keys as f64 - limit) / limit)
@@ -115,7 +117,8 @@ impl Shared {
         if keys == 0 { 0 } else { self.0.borrow_mut().take(keys, Instant::now()) }
     }
 
-    /// Deletes so many keys at this pace, as many requests at once as there are slots, for at most an hour.
+    /// Deletes so many keys at this pace, as many requests at once as there are slots, for at most
+    /// an hour.
     pub(crate) async fn erase(&self, keeper: &impl Keeper, keys: usize) -> Run {
         let (start, left, run) = (Instant::now(), Cell::new(keys), RefCell::new(Run::default()));
         // As in the function, one at a time waits at the pace.
@@ -135,7 +138,11 @@ impl Shared {
                     keeper.admit(open).await
                 };
                 let taken = self.takes(pass.keys());
-                let full = if taken > 0 { FULL.mul_f64(pass.keys() as f64 / 1_000.0) } else { Duration::ZERO };
+                let full = if taken > 0 {
+                    FULL.mul_f64(pass.keys() as f64 / 1_000.0)
+                } else {
+                    Duration::ZERO
+                };
                 sleep(LEAST + full).await;
                 pass.answered(pass.keys() - taken);
                 open -= taken;

@@ -32,14 +32,23 @@ impl Archive {
         let mut world = locked(&self.world);
         if world.happens(fails, "receipt failed") {
             let is_refused = world.dice.u32(0..4) == 0;
-            return Err(if is_refused { ReceiptFault::Refused("simulated".to_owned()) } else { unavailable() });
+            return Err(if is_refused {
+                ReceiptFault::Refused("simulated".to_owned())
+            } else {
+                unavailable()
+            });
         }
         Ok(())
     }
 }
 
 impl Receipts for Archive {
-    async fn store(&self, name: &str, document: &str, limit: Duration) -> Result<Stored, ReceiptFault> {
+    async fn store(
+        &self,
+        name: &str,
+        document: &str,
+        limit: Duration,
+    ) -> Result<Stored, ReceiptFault> {
         // What it says must be true, whether it comes to be stored or not.
         {
             let mut world = locked(&self.world);

@@ -1,4 +1,5 @@
-//! What must be true at every delete, every continuation, every acknowledgement and every line of the log.
+//! What must be true at every delete, every continuation, every acknowledgement and every line of
+//! the log.
 
 use std::time::Duration;
 
@@ -14,7 +15,8 @@ use crate::mail::{Message, Step};
 use crate::people::{PERSONAL, WITHDRAWN, owner};
 use crate::world::{MOST_DOUBLINGS, World};
 
-/// A delete request: only what was asked to be erased, as what it is, and none that makes data current again.
+/// A delete request: only what was asked to be erased, as what it is, and none that makes data
+/// current again.
 pub(crate) fn check_delete(world: &mut World, prefix: &Prefix, items: &[Item]) {
     if items.is_empty() || items.len() > 1_000 {
         world.broken(format!("a delete request has {} items", items.len()));
@@ -44,13 +46,18 @@ fn wrong_with(world: &World, bucket: &str, item: &Item, items: &[Item]) -> Optio
         let newest = versions.first().filter(|newest| newest.bytes.is_some() && world.writes == 0);
         let is_newer = newest.is_some_and(|newest| world.is_newer(newest.last_modified));
         return match kind {
-            Kind::Objects if is_newer => Some("an object newer than eraseBefore is deleted".to_owned()),
+            Kind::Objects if is_newer => {
+                Some("an object newer than eraseBefore is deleted".to_owned())
+            }
             Kind::Objects => None,
-            Kind::Uploads | Kind::Versions | Kind::DeleteMarkers => Some(format!("{kind:?} are deleted without an id")),
+            Kind::Uploads | Kind::Versions | Kind::DeleteMarkers => {
+                Some(format!("{kind:?} are deleted without an id"))
+            }
         };
     };
     if kind == Kind::Uploads {
-        let mut uploads = world.s3.uploads_under(bucket, key).filter(|(k, upload)| *k == key && upload.id == id);
+        let mut uploads =
+            world.s3.uploads_under(bucket, key).filter(|(k, upload)| *k == key && upload.id == id);
         let is_newer = uploads.any(|(_, upload)| world.is_newer(upload.initiated));
         return is_newer.then(|| "an upload newer than eraseBefore is aborted".to_owned());
     }
@@ -65,14 +72,19 @@ fn wrong_with(world: &World, bucket: &str, item: &Item, items: &[Item]) -> Optio
     if world.is_newer(version.last_modified) {
         return Some(format!("{kind:?} newer than eraseBefore are deleted"));
     }
-    // S3 may carry out one request in any order: all that is newer than the data below may be deleted before it.
+    // S3 may carry out one request in any order: all that is newer than the data below may be
+    // deleted before it.
     let is_requested = |other: &&Version| {
-        let is_it = |item: &Item| item.key.as_str() == key && item.id.as_deref() == Some(&*other.id);
+        let is_it =
+            |item: &Item| item.key.as_str() == key && item.id.as_deref() == Some(&*other.id);
         items.iter().any(is_it)
     };
-    let newest_that_stays = versions.iter().find(|other| !is_requested(other) || other.sequence < version.sequence);
+    let newest_that_stays =
+        versions.iter().find(|other| !is_requested(other) || other.sequence < version.sequence);
     let becomes_current = newest_that_stays.is_some_and(|other| {
-        other.bytes.is_some() && other.sequence < version.sequence && !world.is_newer(other.last_modified)
+        other.bytes.is_some()
+            && other.sequence < version.sequence
+            && !world.is_newer(other.last_modified)
     });
     // Who believes a store that only says "deleted" cannot know what is left.
     let is_uncovered = kind == Kind::DeleteMarkers && becomes_current && !world.weather.is_liar;
@@ -86,36 +98,52 @@ pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) 
         return;
     }
     world.reach("sweep arranged");
-    let latest = OffsetDateTime::from(world.clock_of_the_function()) + Duration::from_secs(world.scene.sweep_seconds);
+    let latest = OffsetDateTime::from(world.clock_of_the_function())
+        + Duration::from_secs(world.scene.sweep_seconds);
     // A sweep that was a dead letter is due by the clock of then.
     let latest = if world.is_mended { latest + world.weather_at_first.skew() } else { latest };
     if sweep_at.is_none_or(|due| due > latest) || world.scene.sweep_seconds == 0 {
-        world.broken(format!("a sweep is due at another time than the setting says: {}", message.body));
+        world.broken(format!(
+            "a sweep is due at another time than the setting says: {}",
+            message.body
+        ));
     }
     if world.scene.has_receipts && !has_receipt(world, &erasure, &user, "erased") {
-        world.broken("a sweep was arranged before the receipt of the erasure was stored".to_owned());
+        world
+            .broken("a sweep was arranged before the receipt of the erasure was stored".to_owned());
     }
     // The first hop of an erasure asks for no sweep.
-    let is_first = !world.continued.contains(&(erasure.clone(), user.clone(), hop.saturating_sub(1), true));
+    let is_first =
+        !world.continued.contains(&(erasure.clone(), user.clone(), hop.saturating_sub(1), true));
     // A delivery that finds the receipt of an earlier one arranges the sweep that may be missing.
-    if is_first && !world.was_empty_since(&user, since) && !has_receipt(world, &erasure, &user, "erased") {
-        world.broken(format!("a sweep was arranged for {user}, who was not empty at any moment of the invocation"));
+    if is_first
+        && !world.was_empty_since(&user, since)
+        && !has_receipt(world, &erasure, &user, "erased")
+    {
+        world.broken(format!(
+            "a sweep was arranged for {user}, who was not empty at any moment of the invocation"
+        ));
     }
     if !is_first {
         world.reach("sweep passed on");
     }
 }
 
-/// The function says that this message is done: it must be proven done, or its continuation in the queue.
+/// The function says that this message is done: it must be proven done, or its continuation in the
+/// queue.
 pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) {
     let Step { erasure, user: id, hop, is_sweep, sweep_at, .. } = message.step.clone();
     let user = WITHDRAWN.into_iter().find(|user| message.is_about(user));
     let Some(user) = user.filter(|_| !message.is_garbage) else {
-        world.broken(format!("a message that nobody may understand was acknowledged: {}", message.body));
+        world.broken(format!(
+            "a message that nobody may understand was acknowledged: {}",
+            message.body
+        ));
         world.mail.delete(message.id);
         return;
     };
-    let is_continued = |is_sweep| world.continued.contains(&(erasure.clone(), id.clone(), hop + 1, is_sweep));
+    let is_continued =
+        |is_sweep| world.continued.contains(&(erasure.clone(), id.clone(), hop + 1, is_sweep));
     if is_continued(true) || is_continued(false) {
         world.mail.delete(message.id);
         return;
@@ -127,7 +155,9 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
     };
     if outcome != "dry-run" && has_own_receipt(world, message, outcome) {
         world.reach("done by an earlier delivery");
-        let is_swept = is_sweep || world.scene.sweep_seconds == 0 || has_receipt(world, &erasure, user, "swept");
+        let is_swept = is_sweep
+            || world.scene.sweep_seconds == 0
+            || has_receipt(world, &erasure, user, "swept");
         if !is_swept {
             world.broken(format!("{user} was called erased without a sweep to follow"));
         }
@@ -138,7 +168,9 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
     let is_due = !is_sweep || sweep_at.is_some_and(|due| due <= world.clock_of_the_function());
     let needs_sweep = outcome == "erased" && world.scene.sweep_seconds > 0;
     if !world.scene.is_dry_run && !world.was_empty_since(user, start) {
-        world.broken(format!("{user} was called {outcome}, but was not empty at any moment of the invocation"));
+        world.broken(format!(
+            "{user} was called {outcome}, but was not empty at any moment of the invocation"
+        ));
     } else if world.scene.has_receipts && !has_receipt(world, &erasure, user, outcome) {
         world.broken(format!("{user} was called {outcome} without a receipt"));
     } else if !is_due {
@@ -154,14 +186,17 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
     world.mail.delete(message.id);
 }
 
-/// A line of the log, of an invocation that began then or later: it is true, and nothing personal is in it.
+/// A line of the log, of an invocation that began then or later: it is true, and nothing personal
+/// is in it.
 pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
     world.event(format_args!("log: {line}"));
     let fields: Value = serde_json::from_str(line).unwrap_or_default();
-    let (outcome, reason) = (fields["outcome"].as_str(), fields["reason"].as_str().unwrap_or_default());
+    let (outcome, reason) =
+        (fields["outcome"].as_str(), fields["reason"].as_str().unwrap_or_default());
     let count = |name: &str| fields[name].as_u64().unwrap_or(0);
     let user = WITHDRAWN.into_iter().find(|user| fields["user"] == hash(user));
-    let is_claim = matches!(outcome, Some("erased" | "swept")) && !reason.contains("an earlier delivery has stored");
+    let is_claim = matches!(outcome, Some("erased" | "swept"))
+        && !reason.contains("an earlier delivery has stored");
     if is_claim && !user.is_some_and(|user| world.was_empty_since(user, since)) {
         world.broken(format!("the log says what is not true of {user:?}: {line}"));
     }
@@ -190,17 +225,24 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
     for (_, what) in phrases.into_iter().filter(|(phrase, _)| reason.contains(phrase)) {
         world.reach(what);
     }
-    if outcome == Some("continued") && !world.scene.is_dry_run && ["objects", "versions"].map(count) == [0; 2] {
+    if outcome == Some("continued")
+        && !world.scene.is_dry_run
+        && ["objects", "versions"].map(count) == [0; 2]
+    {
         world.reach("hop without a deletion continued");
     }
     if fields["foundNothing"] == true {
         world.reach("nothing found");
-        // The second of two requests finds what the first has left, and the second of two deliveries of one message, too.
-        // Whoever writes late may delete as well.
-        let is_alone = !world.is_mended && world.doublings_left == MOST_DOUBLINGS && world.weather.late_writes == 0;
+        // The second of two requests finds what the first has left, and the second of two
+        // deliveries of one message, too. Whoever writes late may delete as well.
+        let is_alone = !world.is_mended
+            && world.doublings_left == MOST_DOUBLINGS
+            && world.weather.late_writes == 0;
         let is_first = |user| is_alone && world.requests.get(user) == Some(&1);
         if user.is_some_and(|user| is_first(user) && world.had_something_at_first(user)) {
-            world.broken(format!("the log says that nothing was found, and there was something: {line}"));
+            world.broken(format!(
+                "the log says that nothing was found, and there was something: {line}"
+            ));
         }
     }
     if count("retained") > 0 {

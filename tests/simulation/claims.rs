@@ -20,7 +20,9 @@ use crate::world::World;
 
 /// What receipts call each user.
 static HASHES: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
-    let hash = |user| HashKey::new(HASH_KEY.to_owned()).hash(&UserId::parse(user).expect("an id of this world"));
+    let hash = |user| {
+        HashKey::new(HASH_KEY.to_owned()).hash(&UserId::parse(user).expect("an id of this world"))
+    };
     WITHDRAWN.into_iter().map(|user| (user, hash(user))).collect()
 });
 
@@ -31,17 +33,26 @@ pub(crate) fn hash(user: &str) -> &'static str {
 /// Whether the receipt of this outcome stands, for this user.
 pub(crate) fn has_receipt(world: &World, erasure: &str, user: &str, outcome: &str) -> bool {
     let document = world.receipts.get(&format!("{erasure}/{outcome}.json"));
-    let receipt = document.and_then(|document| serde_json::from_str::<Value>(document).ok()).unwrap_or_default();
+    let receipt = document
+        .and_then(|document| serde_json::from_str::<Value>(document).ok())
+        .unwrap_or_default();
     receipt["outcome"] == outcome && receipt["user"] == hash(user)
 }
 
-/// Whether the receipt of this outcome stands for this very message: then an earlier delivery of it has done all of it.
+/// Whether the receipt of this outcome stands for this very message: then an earlier delivery of it
+/// has done all of it.
 pub(crate) fn has_own_receipt(world: &World, message: &Message, outcome: &str) -> bool {
     let (erasure, user) = (&message.step.erasure, &message.step.user);
     let document = world.receipts.get(&format!("{erasure}/{outcome}.json"));
-    let receipt = document.and_then(|document| serde_json::from_str::<Value>(document).ok()).unwrap_or_default();
-    let at = receipt["requestedAt"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
-    message.receives > 1 && receipt["user"] == hash(user) && at.is_some() && at == message.requested_at()
+    let receipt = document
+        .and_then(|document| serde_json::from_str::<Value>(document).ok())
+        .unwrap_or_default();
+    let at =
+        receipt["requestedAt"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+    message.receives > 1
+        && receipt["user"] == hash(user)
+        && at.is_some()
+        && at == message.requested_at()
 }
 
 /// How much there is of each kind in each folder, by the names that receipts have for it.
@@ -73,12 +84,20 @@ impl World {
     }
 
     /// Versions that Object Lock holds against this function at a moment, by the hold.
-    fn retained(&self, s3: &S3, (bucket, prefix): (&str, &str), now: OffsetDateTime) -> BTreeMap<&'static str, u64> {
+    fn retained(
+        &self,
+        s3: &S3,
+        (bucket, prefix): (&str, &str),
+        now: OffsetDateTime,
+    ) -> BTreeMap<&'static str, u64> {
         let mut retained = BTreeMap::new();
         for (key, version) in s3.versions_under(bucket, prefix) {
             let place = (bucket.to_owned(), key.to_owned());
-            let is_asked_for = !self.is_newer(version.last_modified) && !self.poison_keys.contains(&place);
-            if let Some(lock) = version.lock.filter(|_| is_asked_for && self.holds(version, now, &place)) {
+            let is_asked_for =
+                !self.is_newer(version.last_modified) && !self.poison_keys.contains(&place);
+            if let Some(lock) =
+                version.lock.filter(|_| is_asked_for && self.holds(version, now, &place))
+            {
                 *retained.entry(lock.hold.name()).or_default() += 1;
             }
         }
@@ -88,19 +107,24 @@ impl World {
     /// Whether a lock stands in the way of this function, with what it is allowed.
     fn holds(&self, version: &Version, now: OffsetDateTime, place: &(String, String)) -> bool {
         let is_governance = version.lock.is_some_and(|lock| lock.hold == Hold::Governance);
-        let is_bypassed = self.scene.bypasses_governance && is_governance && !self.refused_keys.contains(place);
+        let is_bypassed =
+            self.scene.bypasses_governance && is_governance && !self.refused_keys.contains(place);
         version.is_locked(now) && !is_bypassed
     }
 
     /// Whether the user has something that no erasure can delete, however often it is tried.
     pub(crate) fn is_held_for_good(&self, user: &str) -> bool {
         let far = self.s3.now() + Duration::from_secs(86_400);
-        folders(user).iter().any(|(bucket, prefix)| !self.retained(&self.s3, (bucket, prefix), far).is_empty())
+        folders(user)
+            .iter()
+            .any(|(bucket, prefix)| !self.retained(&self.s3, (bucket, prefix), far).is_empty())
     }
 
-    /// Whether a message may come again although nothing goes wrong, and forget what its delivery before has counted.
+    /// Whether a message may come again although nothing goes wrong, and forget what its delivery
+    /// before has counted.
     pub(crate) fn may_be_given_back(&self) -> bool {
-        let has_shared_receipts = self.scene.request_ids == RequestIds::Shared && self.scene.has_receipts;
+        let has_shared_receipts =
+            self.scene.request_ids == RequestIds::Shared && self.scene.has_receipts;
         has_shared_receipts || self.scene.has_locks || self.scene.max_objects.is_some()
     }
 }
@@ -126,11 +150,16 @@ pub(crate) fn check_receipt(world: &mut World, name: &str, document: &str, since
     }
     check_times(world, &receipt, since);
     if (outcome == "dry-run") != world.scene.is_dry_run && outcome != "incomplete" {
-        world.broken(format!("{outcome} was said in a world with DRY_RUN {}", world.scene.is_dry_run));
+        world.broken(format!(
+            "{outcome} was said in a world with DRY_RUN {}",
+            world.scene.is_dry_run
+        ));
     }
     let is_proof = ["erased", "swept"].contains(&outcome.as_str());
     if is_proof && !world.was_empty_since(user, since) {
-        world.broken(format!("a receipt calls {user} {outcome}, who was not empty at any moment of the invocation"));
+        world.broken(format!(
+            "a receipt calls {user} {outcome}, who was not empty at any moment of the invocation"
+        ));
     }
     if receipt["targets"].as_array().is_none_or(|targets| targets.len() != BUCKETS.len()) {
         world.broken(format!("a receipt does not name all targets: {document}"));
@@ -150,17 +179,22 @@ pub(crate) fn check_receipt(world: &mut World, name: &str, document: &str, since
     }
 }
 
-/// The request, the start, the proof and the end come one after the other, and the proof in this invocation.
+/// The request, the start, the proof and the end come one after the other, and the proof in this
+/// invocation.
 fn check_times(world: &mut World, receipt: &Value, since: Instant) {
-    let time = |name: &str| receipt[name].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok());
+    let time = |name: &str| {
+        receipt[name].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok())
+    };
     // SQS has told when it was requested, the function's clock the rest.
     let now = OffsetDateTime::from(world.clock_of_the_function());
     let begun = now - since.elapsed();
-    let (requested, started, finished) = (time("requestedAt"), time("startedAt"), time("finishedAt"));
+    let (requested, started, finished) =
+        (time("requestedAt"), time("startedAt"), time("finishedAt"));
     // Between two hops the clock may have been mended.
     let longest = world.weather_at_first.skew();
     let is_after_request = requested <= started.map(|started| started + longest);
-    let is_in_order = is_after_request && started <= finished.map(|at| at + longest) && finished <= Some(now);
+    let is_in_order =
+        is_after_request && started <= finished.map(|at| at + longest) && finished <= Some(now);
     let is_complete = requested.is_some() && receipt["withdrawnAt"] == "2027-01-01T00:00:00Z";
     let has_limit = time("eraseBefore") == world.scene.erase_before;
     let proven = time("provenEmptyAt");
@@ -175,8 +209,11 @@ fn check_sums(world: &mut World, receipt: &Value) {
     for name in ["objects", "versions", "deleteMarkers", "uploads", "bytes", "keptNewer"] {
         let targets = receipt["targets"].as_array().map_or(&[][..], Vec::as_slice);
         let sum: Option<u64> = targets.iter().map(|target| target[name].as_u64()).sum();
-        let is_right =
-            if world.knew_first_release() { sum <= receipt[name].as_u64() } else { sum == receipt[name].as_u64() };
+        let is_right = if world.knew_first_release() {
+            sum <= receipt[name].as_u64()
+        } else {
+            sum == receipt[name].as_u64()
+        };
         if sum.is_none() || !is_right {
             world.broken(format!("the {name} of a receipt do not add up: {receipt}"));
         }
@@ -196,7 +233,13 @@ fn check_survey(world: &mut World, (bucket, prefix): (&str, &str), target: &Valu
 }
 
 /// An erasure leaves nothing, keeps what is newer, and counts no more than there was.
-fn check_erased(world: &mut World, (bucket, prefix): (&str, &str), user: &str, target: &Value, receipt: &Value) {
+fn check_erased(
+    world: &mut World,
+    (bucket, prefix): (&str, &str),
+    user: &str,
+    target: &Value,
+    receipt: &Value,
+) {
     if target["retained"] != Value::Array(vec![])
         || target["refused"] != Value::Array(vec![])
         || target["markersKept"] != 0
@@ -209,7 +252,9 @@ fn check_erased(world: &mut World, (bucket, prefix): (&str, &str), user: &str, t
     }
     let at_first = world.census(&world.s3_at_first, bucket, prefix);
     // What one request deletes in one hop, undisturbed, is all counted, and by nobody else.
-    let is_undisturbed = world.weather_at_first.is_calm() && !world.is_mended && world.requests.get(user) == Some(&1);
+    let is_undisturbed = world.weather_at_first.is_calm()
+        && !world.is_mended
+        && world.requests.get(user) == Some(&1);
     let is_exact = is_undisturbed && receipt["hops"] == 1 && !world.may_be_given_back();
     for (name, count) in at_first {
         let counted = target[name].as_u64().unwrap_or(u64::MAX);
@@ -222,13 +267,21 @@ fn check_erased(world: &mut World, (bucket, prefix): (&str, &str), user: &str, t
             _ => counted <= count,
         };
         if !is_right {
-            world.broken(format!("a receipt of {user} counts {counted} {name} in {bucket}, there were {count}"));
+            world.broken(format!(
+                "a receipt of {user} counts {counted} {name} in {bucket}, there were {count}"
+            ));
         }
     }
 }
 
 /// What an incomplete erasure says to be retained is what is locked.
-fn check_retained(world: &mut World, (bucket, prefix): (&str, &str), target: &Value, receipt: &Value, since: Instant) {
+fn check_retained(
+    world: &mut World,
+    (bucket, prefix): (&str, &str),
+    target: &Value,
+    receipt: &Value,
+    since: Instant,
+) {
     let mut said: BTreeMap<String, u64> = BTreeMap::new();
     for retained in target["retained"].as_array().into_iter().flatten() {
         let reason = retained["reason"].as_str().unwrap_or_default().to_owned();
@@ -238,9 +291,14 @@ fn check_retained(world: &mut World, (bucket, prefix): (&str, &str), target: &Va
         world.reach("marker kept");
     }
     // Only a whole round has seen everything, and only the store knows of what it does not tell.
-    let is_whole =
-        receipt["reason"].as_str().is_some_and(|reason| reason.starts_with("what is left cannot be deleted"));
-    if !is_whole || !world.is_quiet() || world.weather.is_retention_secret || world.weather.retention_fails > 0 {
+    let is_whole = receipt["reason"]
+        .as_str()
+        .is_some_and(|reason| reason.starts_with("what is left cannot be deleted"));
+    if !is_whole
+        || !world.is_quiet()
+        || world.weather.is_retention_secret
+        || world.weather.retention_fails > 0
+    {
         return;
     }
     let now = world.s3.now();
@@ -249,9 +307,15 @@ fn check_retained(world: &mut World, (bucket, prefix): (&str, &str), target: &Va
     let least = world.retained(&world.s3, (bucket, prefix), now);
     // Where S3 fails for the moment, what holds a version may stay open.
     let is_told = world.weather.is_calm();
-    let is_right = said.iter().all(|(hold, count)| most.get(hold.as_str()).is_some_and(|most| count <= most))
-        && (!is_told || least.iter().all(|(hold, least)| said.get(*hold).is_some_and(|count| count >= least)));
+    let is_right =
+        said.iter().all(|(hold, count)| most.get(hold.as_str()).is_some_and(|most| count <= most))
+            && (!is_told
+                || least
+                    .iter()
+                    .all(|(hold, least)| said.get(*hold).is_some_and(|count| count >= least)));
     if !is_right {
-        world.broken(format!("a receipt says that {said:?} are retained, there were {most:?}, there are {least:?}"));
+        world.broken(format!(
+            "a receipt says that {said:?} are retained, there were {most:?}, there are {least:?}"
+        ));
     }
 }

@@ -22,64 +22,91 @@ pub(crate) fn check_the_end(world: &mut World) {
         check_outage(world, user);
     }
     if !world.mail.queue().is_empty() && !world.is_given_up {
-        world.broken(format!("the world is wedged: messages are still on their way after {LONGEST_WORLD:?}"));
+        world.broken(format!(
+            "the world is wedged: messages are still on their way after {LONGEST_WORLD:?}"
+        ));
     }
 }
 
-/// Where one bucket alone has an outage, a user whose message has failed has nothing left in the others.
+/// Where one bucket alone has an outage, a user whose message has failed has nothing left in the
+/// others.
 fn check_outage(world: &mut World, user: &str) {
-    let Some((bucket, outage)) = world.weather_at_first.outage.filter(|_| !world.is_mended) else { return };
-    let has_more_to_hold = world.scene.has_locks || world.scene.max_objects.is_some() || world.scene.is_dry_run;
+    let Some((bucket, outage)) = world.weather_at_first.outage.filter(|_| !world.is_mended) else {
+        return;
+    };
+    let has_more_to_hold =
+        world.scene.has_locks || world.scene.max_objects.is_some() || world.scene.is_dry_run;
     let has_shared_receipts = world.scene.request_ids == RequestIds::Shared;
     let is_dead = world.mail.dead_letters().iter().any(|message| message.is_about(user));
     if has_more_to_hold || has_shared_receipts || world.scene.deployment.is_some() || !is_dead {
         return;
     }
-    for (index, (name, prefix)) in folders(user).iter().enumerate().filter(|(index, _)| *index != bucket) {
+    for (index, (name, prefix)) in
+        folders(user).iter().enumerate().filter(|(index, _)| *index != bucket)
+    {
         let census = world.census(&world.s3, name, prefix);
         let left = ["objects", "versions", "deleteMarkers", "uploads"].map(|kind| census[kind]);
         if left.iter().sum::<u64>() > 0 {
-            world.broken(format!("{outage:?} of target {bucket} has kept {left:?} of target {index} for {user}"));
+            world.broken(format!(
+                "{outage:?} of target {bucket} has kept {left:?} of target {index} for {user}"
+            ));
         }
     }
 }
 
-/// Where nothing goes wrong, or everything was mended, everybody is erased whom Object Lock and the fuse let go.
+/// Where nothing goes wrong, or everything was mended, everybody is erased whom Object Lock and the
+/// fuse let go.
 fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
-    let has_shared_receipts = world.scene.request_ids == RequestIds::Shared && world.scene.has_receipts;
-    let is_rolled_back = world.scene.deployment.is_some_and(|it| it.from == Release::Later) && !world.is_mended;
+    let has_shared_receipts =
+        world.scene.request_ids == RequestIds::Shared && world.scene.has_receipts;
+    let is_rolled_back =
+        world.scene.deployment.is_some_and(|it| it.from == Release::Later) && !world.is_mended;
     if !world.weather.is_calm() || has_shared_receipts || is_rolled_back {
         return;
     }
     let is_held = world.is_held_for_good(user) && !world.scene.is_dry_run;
-    let count = |s3: &S3| folders(user).each_ref().map(|(bucket, prefix)| world.census(s3, bucket, prefix));
+    let count =
+        |s3: &S3| folders(user).each_ref().map(|(bucket, prefix)| world.census(s3, bucket, prefix));
     let (censuses, at_the_end) = (count(&world.s3_at_first), count(&world.s3));
     let data: u64 = censuses.iter().map(|census| census["objects"] + census["versions"]).sum();
-    let is_undisturbed = world.weather_at_first.is_calm() && world.is_quiet() && world.requests.get(user) == Some(&1);
-    let has_too_much = world.scene.max_objects.is_some_and(|max| data > max) && !world.scene.is_dry_run;
+    let is_undisturbed = world.weather_at_first.is_calm()
+        && world.is_quiet()
+        && world.requests.get(user) == Some(&1);
+    let has_too_much =
+        world.scene.max_objects.is_some_and(|max| data > max) && !world.scene.is_dry_run;
     if is_undisturbed && has_too_much && world.is_done(user) {
-        world.broken(format!("{user} was erased, who had {data} objects and versions, more than MAX_OBJECTS"));
+        world.broken(format!(
+            "{user} was erased, who had {data} objects and versions, more than MAX_OBJECTS"
+        ));
     }
     let is_blown = |max| data > max || !world.is_quiet() || world.weather_at_first.is_liar;
-    let has_fuse_in_the_way = world.scene.max_objects.is_some_and(is_blown) && !world.scene.is_dry_run;
+    let has_fuse_in_the_way =
+        world.scene.max_objects.is_some_and(is_blown) && !world.scene.is_dry_run;
     let is_done = world.is_done(user);
-    // A proof has to list all that is kept within one invocation; what is hidden in the middle is kept, too.
+    // A proof has to list all that is kept within one invocation; what is hidden in the middle is
+    // kept, too.
     let kept = |censuses: &[Census]| censuses.iter().map(|census| census["keptNewer"]).sum::<u64>();
     let has_much_to_keep = kept(&censuses).max(kept(&at_the_end)) > world.page_size as u64;
-    // A pass over data deletes none of the delete markers. A hop has time for ten pages of them, and may be the only one.
+    // A pass over data deletes none of the delete markers. A hop has time for ten pages of them,
+    // and may be the only one.
     let markers: u64 = at_the_end.iter().map(|census| census["deleteMarkers"]).sum();
     let has_many_markers = markers > 10 * world.page_size as u64;
     // A dry run that has to count anew has no hop to lose, if it has only one.
     let is_another = world.weather_at_first.switches_versioning;
     let is_another = is_another || world.scene.deployment.is_some_and(|it| it.turns_targets);
     let counts_anew = world.scene.is_dry_run && is_another;
-    // A lock that ends may have ended in time, and a second request may find little enough for the fuse.
+    // A lock that ends may have ended in time, and a second request may find little enough for the
+    // fuse.
     let is_undecided = has_fuse_in_the_way || has_much_to_keep || has_many_markers || counts_anew;
     let is_undecided = is_undecided || world.scene.locks_end;
     if !is_undecided && is_done == is_held {
-        world.broken(format!("{user} is done: {is_done}, is held: {is_held}, in a world where nothing goes wrong"));
+        world.broken(format!(
+            "{user} is done: {is_done}, is held: {is_held}, in a world where nothing goes wrong"
+        ));
     }
     if !is_undecided && is_told_of != is_held {
-        world.broken(format!("{user} is in the dead-letter queue: {is_told_of}, is held: {is_held}"));
+        world.broken(format!(
+            "{user} is in the dead-letter queue: {is_told_of}, is held: {is_held}"
+        ));
     }
 }

@@ -32,21 +32,30 @@ pub(crate) fn check(world: &mut World) {
 fn nobody_else_is_touched(world: &mut World) {
     let is_same = BUCKETS.into_iter().all(|bucket| {
         versions_of_others(&world.s3, bucket).eq(versions_of_others(&world.s3_at_first, bucket))
-            && uploads_of_others(&world.s3, bucket).eq(uploads_of_others(&world.s3_at_first, bucket))
+            && uploads_of_others(&world.s3, bucket)
+                .eq(uploads_of_others(&world.s3_at_first, bucket))
     });
     if !is_same {
         world.broken("something of a neighbour is gone or changed".to_owned());
     }
 }
 
-fn versions_of_others<'a>(s3: &'a S3, bucket: &'a str) -> impl Iterator<Item = (&'a str, &'a Version)> {
+fn versions_of_others<'a>(
+    s3: &'a S3,
+    bucket: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a Version)> {
     let withdrawn = withdrawn_prefixes(bucket);
-    s3.versions_under(bucket, "").filter(move |(key, _)| !withdrawn.iter().any(|prefix| key.starts_with(prefix)))
+    s3.versions_under(bucket, "")
+        .filter(move |(key, _)| !withdrawn.iter().any(|prefix| key.starts_with(prefix)))
 }
 
-fn uploads_of_others<'a>(s3: &'a S3, bucket: &'a str) -> impl Iterator<Item = (&'a str, &'a Upload)> {
+fn uploads_of_others<'a>(
+    s3: &'a S3,
+    bucket: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a Upload)> {
     let withdrawn = withdrawn_prefixes(bucket);
-    s3.uploads_under(bucket, "").filter(move |(key, _)| !withdrawn.iter().any(|prefix| key.starts_with(prefix)))
+    s3.uploads_under(bucket, "")
+        .filter(move |(key, _)| !withdrawn.iter().any(|prefix| key.starts_with(prefix)))
 }
 
 /// Versions that are locked until now are there, with their locks as they were.
@@ -54,8 +63,13 @@ fn what_is_locked_stays(world: &mut World) {
     let now = world.s3.now();
     let is_kept = |bucket, key, version: &Version| {
         let is_governance = version.lock.is_some_and(|lock| lock.hold == Hold::Governance);
-        let may_be_gone = world.scene.bypasses_governance && is_governance || !version.is_locked(now);
-        may_be_gone || world.s3.version(bucket, key, &version.id).is_some_and(|kept| kept.lock == version.lock)
+        let may_be_gone =
+            world.scene.bypasses_governance && is_governance || !version.is_locked(now);
+        may_be_gone
+            || world
+                .s3
+                .version(bucket, key, &version.id)
+                .is_some_and(|kept| kept.lock == version.lock)
     };
     let mut locked = world.locked_at_first.iter();
     if !locked.all(|(bucket, key, version)| is_kept(bucket, key, version)) {
@@ -76,7 +90,11 @@ fn no_request_is_lost(world: &mut World) {
         messages.any(|message| message.step.erasure == erasure && message.step.user == user)
     };
     let mut open = world.asked.difference(&world.proven);
-    if let Some((erasure, user)) = open.find(|(erasure, user)| !is_in_the_mail(erasure, user)).cloned() {
-        world.broken(format!("the erasure {erasure} of {user} was never done, and no message tells of it"));
+    if let Some((erasure, user)) =
+        open.find(|(erasure, user)| !is_in_the_mail(erasure, user)).cloned()
+    {
+        world.broken(format!(
+            "the erasure {erasure} of {user} was never done, and no message tells of it"
+        ));
     }
 }

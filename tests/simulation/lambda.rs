@@ -1,4 +1,5 @@
-//! The simulated Lambda: execution environments, cold starts, kills, frozen environments, deployments.
+//! The simulated Lambda: execution environments, cold starts, kills, frozen environments,
+//! deployments.
 
 use std::collections::BTreeSet;
 use std::future::poll_fn;
@@ -27,13 +28,15 @@ use crate::store::{ReadOnly, Store};
 use crate::weather::{START, Weather};
 use crate::world::{LONGEST_WORLD, Logs, Shared, World, locked};
 
-/// What the function takes instead of a deadline that it cannot believe. Longer than any timeout here.
+/// What the function takes instead of a deadline that it cannot believe. Longer than any timeout
+/// here.
 const FALLBACK: Duration = Duration::from_secs(60);
 
 /// Longer than the function remembers anything that could have changed.
 const LONG_REST: Duration = Duration::from_secs(3_601);
 
-/// Plays the world: requests arrive, environments work, and perhaps somebody mends what was wrong and redrives.
+/// Plays the world: requests arrive, environments work, and perhaps somebody mends what was wrong
+/// and redrives.
 pub(crate) async fn live(world: &Shared, logs: &Logs) {
     let (lambda, environments) = {
         let mut world = locked(world);
@@ -44,23 +47,29 @@ pub(crate) async fn live(world: &Shared, logs: &Logs) {
     let mut environments: Vec<Environment> =
         (0..environments).map(|number| lambda.environment(world, number)).collect();
     loop {
-        join_all(environments.iter_mut().map(|environment| lambda.live_in(environment, world, logs))).await;
+        join_all(
+            environments.iter_mut().map(|environment| lambda.live_in(environment, world, logs)),
+        )
+        .await;
         if !is_redriven(world).await {
             return;
         }
     }
 }
 
-/// Some time later somebody has mended everything, and sends the dead letters back. `false`: nobody does.
+/// Some time later somebody has mended everything, and sends the dead letters back. `false`: nobody
+/// does.
 async fn is_redriven(world: &Shared) -> bool {
     let later = {
         let mut world = locked(world);
         let mut letters = world.mail.dead_letters().iter();
         let is_wanted = world.scene.is_redriven && letters.any(|letter| !letter.is_garbage);
-        // What a store that lied has kept for 20 rounds may be more than five hops can delete: whoever sees the letters
-        // come back with less left sends them once more. In all other worlds once has to be enough.
+        // What a store that lied has kept for 20 rounds may be more than five hops can delete:
+        // whoever sees the letters come back with less left sends them once more. In all other
+        // worlds once has to be enough.
         let left = world.left();
-        let was_enough = world.is_mended && !(world.weather_at_first.is_liar && left < world.left_at_redrive);
+        let was_enough =
+            world.is_mended && !(world.weather_at_first.is_liar && left < world.left_at_redrive);
         if was_enough || world.is_given_up || !is_wanted {
             return false;
         }
@@ -101,7 +110,11 @@ enum Function {
 }
 
 impl Function {
-    async fn handle(&self, event: SqsEvent, announced: Announced) -> Result<SqsBatchResponse, EventError> {
+    async fn handle(
+        &self,
+        event: SqsEvent,
+        announced: Announced,
+    ) -> Result<SqsBatchResponse, EventError> {
         match self {
             Self::Erases(handler) => handler.handle_until(event, announced).await,
             Self::Surveys(handler) => handler.handle_until(event, announced).await,
@@ -136,7 +149,11 @@ impl Death {
         }
         let is_frozen = world.dice.bool();
         if world.dice.bool() {
-            return Self { at: Some(Instant::now() + timeout.mul_f64(world.dice.f64())), at_poll: None, is_frozen };
+            return Self {
+                at: Some(Instant::now() + timeout.mul_f64(world.dice.f64())),
+                at_poll: None,
+                is_frozen,
+            };
         }
         // Early ones as often as late ones.
         let poll = 2_u32.pow(world.dice.u32(0..9));
@@ -152,8 +169,11 @@ impl Lambda {
     fn new(world: &mut World) -> Self {
         let (scene, dice) = (&world.scene, &mut world.dice);
         let mut pick = |from: &[u32]| dice.choice(from).map_or(0, |choice| *choice).to_string();
-        let queue =
-            if scene.is_fifo { "https://sqs/123456789012/erase.fifo" } else { "https://sqs/123456789012/erase" };
+        let queue = if scene.is_fifo {
+            "https://sqs/123456789012/erase.fifo"
+        } else {
+            "https://sqs/123456789012/erase"
+        };
         let mut settings = vec![
             ("CONTINUATION_QUEUE_URL", queue.to_owned()),
             ("MAX_DELETES_PER_SECOND", pick(&[0, 100, 1_000, 3_500])),
@@ -165,11 +185,18 @@ impl Lambda {
             ("RECEIPT_HASH_KEY", HASH_KEY.to_owned()),
         ];
         settings.extend(scene.max_objects.map(|max| ("MAX_OBJECTS", max.to_string())));
-        settings.extend(scene.has_receipts.then(|| ("RECEIPTS_URI", "s3://receipts/erasures/".to_owned())));
+        settings.extend(
+            scene.has_receipts.then(|| ("RECEIPTS_URI", "s3://receipts/erasures/".to_owned())),
+        );
         Self { timeout: Duration::from_secs(dice.u64(4..20)), settings }
     }
 
-    fn cold_start(&self, world: &Shared, environment: usize, (release, is_new): (Release, bool)) -> Function {
+    fn cold_start(
+        &self,
+        world: &Shared,
+        environment: usize,
+        (release, is_new): (Release, bool),
+    ) -> Function {
         let (seed, scene) = {
             let mut world = locked(world);
             (world.dice.u64(..), world.scene.clone())
@@ -181,14 +208,24 @@ impl Lambda {
         }
         let lookup = |name: &str| match name {
             "ERASE_TARGETS" => Some(targets.join(",")),
-            _ => self.settings.iter().find(|(setting, _)| *setting == name).map(|(_, value)| value.clone()),
+            _ => self
+                .settings
+                .iter()
+                .find(|(setting, _)| *setting == name)
+                .map(|(_, value)| value.clone()),
         };
         let config = Config::from_vars(lookup).expect("the simulated settings are right");
         let shared = || Arc::clone(world);
         let queue = Sqs { world: shared(), environment, release };
         let receipts = scene.has_receipts.then(|| Archive { world: shared(), environment });
         if config.dry_run {
-            Function::Surveys(Handler::new(config, Survey(ReadOnly(Store(shared()))), queue, receipts, seed))
+            Function::Surveys(Handler::new(
+                config,
+                Survey(ReadOnly(Store(shared()))),
+                queue,
+                receipts,
+                seed,
+            ))
         } else {
             Function::Erases(Handler::new(config, Eraser(Store(shared())), queue, receipts, seed))
         }
@@ -196,7 +233,12 @@ impl Lambda {
 
     fn environment(&self, world: &Shared, number: usize) -> Environment {
         let release = locked(world).release_of(number);
-        Environment { number, release, function: self.cold_start(world, number, release), last_answer: None }
+        Environment {
+            number,
+            release,
+            function: self.cold_start(world, number, release),
+            last_answer: None,
+        }
     }
 
     /// Receives and works until the queue is empty and nobody else is working.
@@ -212,7 +254,9 @@ impl Lambda {
             if messages.is_empty() {
                 let next = {
                     let world = locked(world);
-                    if world.mail.queue().is_empty() && world.invocations.iter().all(Option::is_none) {
+                    if world.mail.queue().is_empty()
+                        && world.invocations.iter().all(Option::is_none)
+                    {
                         return;
                     }
                     world.mail.queue().iter().map(|message| message.visible_at).min()
@@ -229,8 +273,15 @@ impl Lambda {
             if environment.last_answer.is_some_and(|last| last.elapsed() > LONG_REST) {
                 locked(world).reach("thawed after more than an hour");
             }
-            // Lines of other environments may be among them: they are held against what these began with.
-            let since = locked(world).invocations.iter().flatten().min().copied().unwrap_or_else(Instant::now);
+            // Lines of other environments may be among them: they are held against what these began
+            // with.
+            let since = locked(world)
+                .invocations
+                .iter()
+                .flatten()
+                .min()
+                .copied()
+                .unwrap_or_else(Instant::now);
             let is_alive = self.invoke(environment, world, &messages).await;
             for line in logs.take().lines() {
                 check_log(&mut locked(world), line, since);
@@ -243,7 +294,12 @@ impl Lambda {
     }
 
     /// One invocation. `false`: the environment did not survive it.
-    async fn invoke(&self, environment: &Environment, world: &Shared, messages: &[Message]) -> bool {
+    async fn invoke(
+        &self,
+        environment: &Environment,
+        world: &Shared,
+        messages: &[Message],
+    ) -> bool {
         let Environment { number, release: (release, _), ref function, .. } = *environment;
         let start = Instant::now();
         let end = start + self.timeout;
@@ -278,20 +334,30 @@ impl Lambda {
             return false;
         };
         let failed: BTreeSet<String> = match answer {
-            Ok(response) => response.batch_item_failures.into_iter().map(|item| item.item_identifier).collect(),
+            Ok(response) => {
+                response.batch_item_failures.into_iter().map(|item| item.item_identifier).collect()
+            }
             Err(error) => {
                 world.broken(format!("an invocation failed as a whole: {error}"));
                 return true;
             }
         };
-        for message in messages.iter().filter(|message| !failed.contains(&format!("m{}", message.id))) {
+        for message in
+            messages.iter().filter(|message| !failed.contains(&format!("m{}", message.id)))
+        {
             acknowledge(&mut world, message, start);
         }
         true
     }
 
-    /// What the function is told of its deadline, on a clock that may be wrong; and whether it is killed.
-    fn announce(&self, world: &mut World, messages: &[Message], number: usize) -> (Announced, Death) {
+    /// What the function is told of its deadline, on a clock that may be wrong; and whether it is
+    /// killed.
+    fn announce(
+        &self,
+        world: &mut World,
+        messages: &[Message],
+        number: usize,
+    ) -> (Announced, Death) {
         world.invocations[number] = Some(Instant::now());
         match world.invocations.iter().flatten().count() {
             0 | 1 => {}
@@ -322,7 +388,9 @@ fn event(messages: &[Message], release: Release) -> SqsEvent {
         record.message_id = Some(format!("m{}", message.id));
         record.receipt_handle = Some(format!("m{}", message.id));
         record.body = Some(release.reads(&message.body));
-        record.attributes.insert("ApproximateReceiveCount".to_owned(), message.receives.to_string());
+        record
+            .attributes
+            .insert("ApproximateReceiveCount".to_owned(), message.receives.to_string());
         let sent_at = (Duration::from_secs(START) + message.sent_at).as_millis();
         record.attributes.insert("SentTimestamp".to_owned(), sent_at.to_string());
         record

@@ -34,7 +34,9 @@ impl Step {
         let fields: Value = serde_json::from_str(body).unwrap_or_default();
         let text = |name: &str| fields[name].as_str().map(str::to_owned);
         Self {
-            erasure: text("erasureId").or_else(|| text("requestId")).unwrap_or_else(|| format!("m{id}")),
+            erasure: text("erasureId")
+                .or_else(|| text("requestId"))
+                .unwrap_or_else(|| format!("m{id}")),
             user: text("userId").unwrap_or_default(),
             hop: fields["hop"].as_u64().unwrap_or(0),
             is_sweep: fields.get("sweepAt").is_some(),
@@ -61,7 +63,8 @@ impl Message {
     /// When the request was sent that this message is, or goes on with.
     pub(crate) fn requested_at(&self) -> Option<OffsetDateTime> {
         let fields: Value = serde_json::from_str(&self.body).unwrap_or_default();
-        let said = fields["requestedAt"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
+        let said =
+            fields["requestedAt"].as_str().and_then(|at| OffsetDateTime::parse(at, &Rfc3339).ok());
         let sent = Duration::from_millis(u64::try_from(self.sent_at.as_millis()).ok()?);
         said.or(Some(OffsetDateTime::UNIX_EPOCH + Duration::from_secs(START) + sent))
     }
@@ -83,8 +86,8 @@ pub(crate) struct Mail {
 }
 
 impl Mail {
-    /// Whether a FIFO queue has taken a message with this id in the last five minutes, so that it drops this one. If not,
-    /// it takes it.
+    /// Whether a FIFO queue has taken a message with this id in the last five minutes, so that it
+    /// drops this one. If not, it takes it.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html>
     pub(crate) fn is_duplicate(&mut self, id: &str) -> bool {
         let now = Instant::now();
@@ -112,11 +115,25 @@ impl Mail {
         self.queue.iter().chain(&self.dead_letters)
     }
 
-    pub(crate) fn add(&mut self, body: String, sent_at: Duration, delay: Duration, is_garbage: bool) -> Message {
+    pub(crate) fn add(
+        &mut self,
+        body: String,
+        sent_at: Duration,
+        delay: Duration,
+        is_garbage: bool,
+    ) -> Message {
         let (id, visible_at) = (self.ids, Instant::now() + delay);
         self.ids += 1;
         self.changes += 1;
-        let message = Message { id, step: Step::of(&body, id), body, sent_at, visible_at, receives: 0, is_garbage };
+        let message = Message {
+            id,
+            step: Step::of(&body, id),
+            body,
+            sent_at,
+            visible_at,
+            receives: 0,
+            is_garbage,
+        };
         self.queue.push(message.clone());
         message
     }
@@ -127,9 +144,13 @@ impl Mail {
         // A FIFO queue delivers no message of a group while an earlier one is being worked on.
         let is_blocked = |index: usize| {
             let user = &self.queue[index].step.user;
-            is_fifo && self.queue[..index].iter().any(|earlier| earlier.step.user == *user && earlier.visible_at > now)
+            is_fifo
+                && self.queue[..index]
+                    .iter()
+                    .any(|earlier| earlier.step.user == *user && earlier.visible_at > now)
         };
-        let is_visible = |index: &usize| self.queue[*index].visible_at <= now && !is_blocked(*index);
+        let is_visible =
+            |index: &usize| self.queue[*index].visible_at <= now && !is_blocked(*index);
         (0..self.queue.len()).filter(is_visible).collect()
     }
 
@@ -155,9 +176,10 @@ impl Mail {
     /// Moves what came too often to the dead-letter queue. `true`: there was something.
     pub(crate) fn bury(&mut self) -> bool {
         let now = Instant::now();
-        let (dead, alive): (Vec<_>, _) = std::mem::take(&mut self.queue)
-            .into_iter()
-            .partition(|message| message.visible_at <= now && message.receives >= MAX_RECEIVE_COUNT);
+        let (dead, alive): (Vec<_>, _) =
+            std::mem::take(&mut self.queue).into_iter().partition(|message| {
+                message.visible_at <= now && message.receives >= MAX_RECEIVE_COUNT
+            });
         self.queue = alive;
         let is_any = !dead.is_empty();
         self.changes += u64::from(is_any);
@@ -165,14 +187,17 @@ impl Mail {
         is_any
     }
 
-    /// Moves everything back from the dead-letter queue, but what nobody would send. Tells what each message asked for
-    /// before, and asks for now: to SQS it is a new one, with a new id.
+    /// Moves everything back from the dead-letter queue, but what nobody would send. Tells what
+    /// each message asked for before, and asks for now: to SQS it is a new one, with a new id.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html>
     pub(crate) fn redrive(&mut self, sent_at: Duration) -> Vec<(Step, Step)> {
-        let (dead, alive): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.dead_letters).into_iter().partition(|message| message.is_garbage);
+        let (dead, alive): (Vec<_>, Vec<_>) = std::mem::take(&mut self.dead_letters)
+            .into_iter()
+            .partition(|message| message.is_garbage);
         self.dead_letters = dead;
-        let redrive = |letter: Message| (letter.step, self.add(letter.body, sent_at, Duration::ZERO, false).step);
+        let redrive = |letter: Message| {
+            (letter.step, self.add(letter.body, sent_at, Duration::ZERO, false).step)
+        };
         alive.into_iter().map(redrive).collect()
     }
 }

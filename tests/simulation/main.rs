@@ -1,8 +1,8 @@
 //! A deterministic simulation of the whole function over a world that misbehaves.
 //!
-//! Real code: the handler and all below it down to the traits. Simulated: S3, SQS, the place for receipts, Lambda's
-//! event source mapping, time. A seed decides everything, so `make sim SEED=42` shows the same world again, event by
-//! event.
+//! Real code: the handler and all below it down to the traits. Simulated: S3, SQS, the place for
+//! receipts, Lambda's event source mapping, time. A seed decides everything, so `make sim SEED=42`
+//! shows the same world again, event by event.
 
 mod archive;
 mod checks;
@@ -147,15 +147,19 @@ const EVERYTHING: [&str; 98] = [
     "visibility's answer lost",
 ];
 
-/// The most memory that a world may take on top of what it begins with: its store, and what the function holds of it.
+/// The most memory that a world may take on top of what it begins with: its store, and what the
+/// function holds of it.
 const MOST_BYTES: u64 = 8 * 1_048_576;
 
 /// One world, and which of its invariants are broken: all that is needed to replay it.
 fn play(seed: u64, is_told: bool) -> (Report, Option<String>) {
     let mut report = Report::default();
-    let counted = allocation_counter::measure(|| report = run(seed, Weather::of_seed(seed), is_told));
+    let counted =
+        allocation_counter::measure(|| report = run(seed, Weather::of_seed(seed), is_told));
     if counted.bytes_max > MOST_BYTES && !is_told {
-        report.broken_invariants.push(format!("the world takes {} bytes of memory", counted.bytes_max));
+        report
+            .broken_invariants
+            .push(format!("the world takes {} bytes of memory", counted.bytes_max));
     }
     let broken = &report.broken_invariants;
     let first = broken.iter().take(5).map(String::as_str).collect::<Vec<_>>().join("\n    ");
@@ -183,7 +187,10 @@ impl Album {
             let mut album = Self::default();
             for seed in seeds.clone().skip(first).step_by(threads) {
                 let (report, broken) = play(seed, false);
-                report.reached.into_iter().for_each(|event| *album.reached.entry(event).or_default() += 1);
+                report
+                    .reached
+                    .into_iter()
+                    .for_each(|event| *album.reached.entry(event).or_default() += 1);
                 album.broken_worlds += u64::from(broken.is_some());
                 album.broken.extend(broken);
                 album.broken.truncate(10);
@@ -192,8 +199,11 @@ impl Album {
             album
         };
         std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..threads).map(|first| scope.spawn(move || share(first))).collect();
-            let albums = workers.into_iter().map(|worker| worker.join().expect("a world panicked, see above"));
+            let workers: Vec<_> =
+                (0..threads).map(|first| scope.spawn(move || share(first))).collect();
+            let albums = workers
+                .into_iter()
+                .map(|worker| worker.join().expect("a world panicked, see above"));
             albums.fold(Self::default(), Self::with)
         })
     }
@@ -209,16 +219,25 @@ impl Album {
 
     /// The table of outcomes and faults, each reached by how many worlds.
     fn table(&self, worlds: u64) -> String {
-        let lines = self.reached.iter().map(|(event, reached)| format!("{reached:>8} of {worlds} worlds: {event}"));
+        let lines = self
+            .reached
+            .iter()
+            .map(|(event, reached)| format!("{reached:>8} of {worlds} worlds: {event}"));
         lines.collect::<Vec<_>>().join("\n")
     }
 
     fn assert_whole(&self) {
-        assert!(self.broken.is_empty(), "{} worlds broke, such as\n{}", self.broken_worlds, self.broken.join("\n"));
+        assert!(
+            self.broken.is_empty(),
+            "{} worlds broke, such as\n{}",
+            self.broken_worlds,
+            self.broken.join("\n")
+        );
     }
 
     fn assert_reaches_everything(&self) {
-        let missed: Vec<&str> = EVERYTHING.into_iter().filter(|event| !self.reached.contains_key(event)).collect();
+        let missed: Vec<&str> =
+            EVERYTHING.into_iter().filter(|event| !self.reached.contains_key(event)).collect();
         assert!(missed.is_empty(), "no world reached {missed:?}");
     }
 }
@@ -238,8 +257,11 @@ fn no_world_breaks_an_invariant_and_the_worlds_reach_every_outcome() {
 #[test]
 fn worlds_that_once_broke_stay_whole() {
     let lines = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
-    let seeds: Vec<u64> =
-        lines.map(|line| line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a seed")).collect();
+    let seeds: Vec<u64> = lines
+        .map(|line| {
+            line.split_whitespace().next().and_then(|seed| seed.parse().ok()).expect("a seed")
+        })
+        .collect();
     assert!(!seeds.is_empty());
     for seed in seeds {
         let broken = play(seed, false).1;
@@ -281,7 +303,8 @@ fn a_calm_world_erases_everybody_whom_the_locks_let_go() {
         assert!(report.broken_invariants.is_empty(), "seed {seed}: {:?}", report.broken_invariants);
         let has = |what: &str| report.reached.contains(what);
         assert!(!has("killed") && !has("outcome rejected"), "seed {seed}");
-        let excuses = ["outcome incomplete", "receipt of another user", "format of a later release"];
+        let excuses =
+            ["outcome incomplete", "receipt of another user", "format of a later release"];
         assert!(!has("dead letter") || excuses.iter().any(|it| has(it)), "seed {seed}");
     }
 }

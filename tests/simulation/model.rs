@@ -49,7 +49,11 @@ async fn pages_of_every_size_list_everything_once_and_in_order() {
             assert!(whole.iter().all(|entry| entry.key.starts_with("u1/")));
             for page_size in [1, 2, 7] {
                 fake.page_size = page_size;
-                assert_eq!(all(&fake, &target, kind).await, whole, "seed {seed}, pages of {page_size}");
+                assert_eq!(
+                    all(&fake, &target, kind).await,
+                    whole,
+                    "seed {seed}, pages of {page_size}"
+                );
             }
         }
         let inventory = fake.store().inventory("photos", "u1/");
@@ -67,7 +71,9 @@ fn a_plain_delete_is_what_the_buckets_versioning_makes_of_it() {
     let mut s3 = S3::new(&["b"]);
     let ids = |s3: &S3| {
         let mark = |bytes: Option<u64>| if bytes.is_some() { "data" } else { "marker" };
-        let of = |v: &Version| format!("{} {}", if v.id == "null" { "null" } else { "own" }, mark(v.bytes));
+        let of = |v: &Version| {
+            format!("{} {}", if v.id == "null" { "null" } else { "own" }, mark(v.bytes))
+        };
         s3.versions("b", "k").iter().map(of).collect::<Vec<_>>()
     };
     s3.put("b", "k", 1);
@@ -95,7 +101,8 @@ fn an_object_reappears_without_the_marker_above_it() {
     s3.set_versioning("b", Versioning::Enabled);
     s3.put("b", "k", 1);
     s3.delete_plain("b", "k");
-    let objects = |s3: &S3| s3.list(("b", ""), Kind::Objects, None, 9).expect("a page").entries.len();
+    let objects =
+        |s3: &S3| s3.list(("b", ""), Kind::Objects, None, 9).expect("a page").entries.len();
     assert_eq!(objects(&s3), 0);
     let marker = s3.versions("b", "k")[0].id.clone();
     assert!(s3.delete_version("b", "k", &marker, false));
@@ -119,7 +126,8 @@ fn an_upload_becomes_an_object_as_old_as_itself_or_nothing() {
 async fn a_lock_holds_until_its_end_and_a_legal_hold_has_none() {
     let mut fake = Fake::new(&["photos"]);
     let later = fake.store().now() + Duration::from_secs(60);
-    let locks = [(Hold::Compliance, Some(later)), (Hold::Governance, Some(later)), (Hold::LegalHold, None)];
+    let locks =
+        [(Hold::Compliance, Some(later)), (Hold::Governance, Some(later)), (Hold::LegalHold, None)];
     fake.store().set_versioning("photos", Versioning::Enabled);
     let mut items = Vec::new();
     for (hold, until) in locks {

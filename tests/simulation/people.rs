@@ -29,7 +29,11 @@ pub(crate) type Folder = (&'static str, String);
 static FOLDERS: LazyLock<BTreeMap<&'static str, [Folder; 3]>> = LazyLock::new(|| {
     let users = WITHDRAWN.into_iter().chain(NEIGHBOURS);
     let folders = |user| {
-        [("photos", format!("{user}/")), ("exports", format!("users/{user}/")), ("mails", format!("{user}/inbox/"))]
+        [
+            ("photos", format!("{user}/")),
+            ("exports", format!("users/{user}/")),
+            ("mails", format!("{user}/inbox/")),
+        ]
     };
     users.map(|user| (user, folders(user))).collect()
 });
@@ -41,7 +45,9 @@ pub(crate) fn folders(user: &str) -> &'static [Folder; 3] {
 
 /// Whose folder this is.
 pub(crate) fn owner(bucket: &str, prefix: &str) -> Option<&'static str> {
-    WITHDRAWN.into_iter().find(|user| folders(user).iter().any(|(b, p)| *b == bucket && p == prefix))
+    WITHDRAWN
+        .into_iter()
+        .find(|user| folders(user).iter().any(|(b, p)| *b == bucket && p == prefix))
 }
 
 /// Whose folders in a bucket are to be erased: looked up once for all of its keys.
@@ -56,8 +62,9 @@ const MOST_OF_NEIGHBOURS: u32 = 5;
 /// The time that all these things were stored in.
 const PAST: Duration = Duration::from_secs(7_200);
 
-/// Fills the store as its users would: with writes, overwrites, deletes and uploads, before versioning was enabled,
-/// while it is, and after it was suspended. `most`: what a user does at most at each of these times, in each bucket.
+/// Fills the store as its users would: with writes, overwrites, deletes and uploads, before
+/// versioning was enabled, while it is, and after it was suspended. `most`: what a user does at
+/// most at each of these times, in each bucket.
 pub(crate) fn populate(scene: &Scene, most: u32, dice: &mut fastrand::Rng) -> S3 {
     let start = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(START);
     let mut s3 = S3::new(&BUCKETS);
@@ -71,14 +78,23 @@ pub(crate) fn populate(scene: &Scene, most: u32, dice: &mut fastrand::Rng) -> S3
         let ages = u32::try_from(history.len()).unwrap_or(0) + 1;
         let mut keys: Vec<Vec<String>> = users().map(|_| Vec::new()).collect();
         for age in 0..ages {
-            if let Some(versioning) = age.checked_sub(1).and_then(|index| history.get(index as usize)) {
+            if let Some(versioning) =
+                age.checked_sub(1).and_then(|index| history.get(index as usize))
+            {
                 s3.set_versioning(bucket, *versioning);
             }
             for (user, keys) in users().zip(&mut keys) {
                 // Neighbours only have to be there: most of the time goes to who is erased.
-                let writes = dice.u32(0..=if NEIGHBOURS.contains(&user) { most.min(MOST_OF_NEIGHBOURS) } else { most });
+                let writes = dice.u32(
+                    0..=if NEIGHBOURS.contains(&user) {
+                        most.min(MOST_OF_NEIGHBOURS)
+                    } else {
+                        most
+                    },
+                );
                 for write in 0..writes {
-                    let passed = (f64::from(age) + f64::from(write) / f64::from(writes)) / f64::from(ages);
+                    let passed =
+                        (f64::from(age) + f64::from(write) / f64::from(writes)) / f64::from(ages);
                     s3.set_now(start - PAST + PAST.mul_f64(passed));
                     write_once(&mut s3, (bucket, &folders(user)[index].1), keys, dice);
                 }
@@ -86,7 +102,9 @@ pub(crate) fn populate(scene: &Scene, most: u32, dice: &mut fastrand::Rng) -> S3
         }
     }
     // Keys that are no folder but look like one.
-    for (bucket, key) in [("photos", "u1-zebra"), ("exports", "users/u1-zebra"), ("mails", "u1-zebra/inbox")] {
+    for (bucket, key) in
+        [("photos", "u1-zebra"), ("exports", "users/u1-zebra"), ("mails", "u1-zebra/inbox")]
+    {
         s3.put(bucket, key, 1);
         s3.start_upload(bucket, key);
         s3.delete_plain(bucket, key);
@@ -101,7 +119,12 @@ pub(crate) fn populate(scene: &Scene, most: u32, dice: &mut fastrand::Rng) -> S3
 }
 
 /// One thing that a user does. `keys` are those that the user has written to.
-fn write_once(s3: &mut S3, (bucket, prefix): (&str, &str), keys: &mut Vec<String>, dice: &mut fastrand::Rng) {
+fn write_once(
+    s3: &mut S3,
+    (bucket, prefix): (&str, &str),
+    keys: &mut Vec<String>,
+    dice: &mut fastrand::Rng,
+) {
     let number = keys.len();
     let fresh = match dice.u32(0..20) {
         // As the S3 console makes a folder: an empty object that is called like the prefix.
@@ -109,7 +132,8 @@ fn write_once(s3: &mut S3, (bucket, prefix): (&str, &str), keys: &mut Vec<String
         1 => format!("{prefix}secret-{number:04}/"),
         _ => format!("{prefix}secret-{number:04}"),
     };
-    let known = if keys.is_empty() { fresh.clone() } else { keys[dice.usize(0..keys.len())].clone() };
+    let known =
+        if keys.is_empty() { fresh.clone() } else { keys[dice.usize(0..keys.len())].clone() };
     let bytes = dice.u64(0..1_000);
     match dice.u32(0..10) {
         0 | 1 => s3.put(bucket, &known, bytes),
@@ -132,7 +156,8 @@ fn lock_some(s3: &mut S3, user: &str, locks_end: bool, dice: &mut fastrand::Rng)
             continue;
         }
         for (key, version) in s3.inventory(bucket, prefix).data {
-            let holds_for = if locks_end { dice.u64(1..120) } else { 315_360_000 + dice.u64(0..100) };
+            let holds_for =
+                if locks_end { dice.u64(1..120) } else { 315_360_000 + dice.u64(0..100) };
             let until = Some(start + Duration::from_secs(holds_for));
             let lock = match dice.u32(0..20) {
                 0 => Retention { hold: Hold::Compliance, until },

@@ -30,7 +30,10 @@ impl Release {
                     }
                 };
                 remove(&mut fields["bookmark"], &["kind", "lanes"]);
-                remove(&mut fields["tally"], &["versions", "deleteMarkers", "uploads", "keptNewer", "targets"]);
+                remove(
+                    &mut fields["tally"],
+                    &["versions", "deleteMarkers", "uploads", "keptNewer", "targets"],
+                );
             }
             Self::Later => {
                 fields["version"] = 2.into();
@@ -73,7 +76,10 @@ impl Deployment {
             8..12 => (Release::Current, Release::Current),
             _ => return None,
         };
-        let (at, gap) = (Duration::from_millis(dice.u64(0..30_000)), Duration::from_millis(dice.u64(0..10_000)));
+        let (at, gap) = (
+            Duration::from_millis(dice.u64(0..30_000)),
+            Duration::from_millis(dice.u64(0..10_000)),
+        );
         Some(Self { from, to, at, gap, turns_targets: dice.bool() })
     }
 }
@@ -81,7 +87,9 @@ impl Deployment {
 impl World {
     /// What this environment would run if it began now, and whether that is the new setting.
     pub(crate) fn release_of(&self, environment: usize) -> (Release, bool) {
-        let Some(deployment) = self.scene.deployment else { return (Release::Current, false) };
+        let Some(deployment) = self.scene.deployment else {
+            return (Release::Current, false);
+        };
         let place = u32::try_from(environment).unwrap_or(u32::MAX);
         let is_new = self.age() >= deployment.at + deployment.gap * place;
         // Who mends a world also brings the release that can read everything.

@@ -9,7 +9,8 @@ use crate::people::WITHDRAWN;
 use crate::weather::RequestIds;
 use crate::world::World;
 
-/// What must not be worked on: the last two are a dry run's in an erasing world, and the other way round.
+/// What must not be worked on: the last two are a dry run's in an erasing world, and the other way
+/// round.
 const GARBAGE: [&str; 8] = [
     "",
     "not JSON",
@@ -47,7 +48,8 @@ pub(crate) fn send_all(world: &mut World) {
 
 /// What the user service sends.
 fn request(world: &World, user: &str) -> String {
-    let mut request = json!({"type": "user-withdrawn", "userId": user, "withdrawnAt": "2027-01-01T00:00:00Z"});
+    let mut request =
+        json!({"type": "user-withdrawn", "userId": user, "withdrawnAt": "2027-01-01T00:00:00Z"});
     match world.scene.request_ids {
         RequestIds::None => {}
         RequestIds::OfUser => request["requestId"] = format!("withdrawal-of-{user}").into(),

@@ -20,19 +20,25 @@ impl World {
     pub(crate) fn put(&mut self, body: String, delay: Duration, is_garbage: bool) -> Message {
         let message = self.mail.add(body, self.age(), delay, is_garbage);
         if self.mail.queue().len() == MAX_MESSAGES {
-            self.broken(format!("{MAX_MESSAGES} messages are in the queue: a storm of continuations"));
+            self.broken(format!(
+                "{MAX_MESSAGES} messages are in the queue: a storm of continuations"
+            ));
         }
         message
     }
 
-    /// Up to ten messages whose time has come; those that came too often go to the dead-letter queue.
+    /// Up to ten messages whose time has come; those that came too often go to the dead-letter
+    /// queue.
     pub(crate) fn receive(&mut self, hidden_for: Duration) -> Vec<Message> {
         if self.mail.bury() {
             self.reach("dead letter");
         }
         let is_fifo = self.scene.is_fifo;
         let mut visible = self.mail.visible(is_fifo);
-        if visible.len() > 1 && !is_fifo && self.happens(self.weather.reorders, "messages in another order") {
+        if visible.len() > 1
+            && !is_fifo
+            && self.happens(self.weather.reorders, "messages in another order")
+        {
             self.dice.shuffle(&mut visible);
         }
         visible.truncate(self.dice.usize(1..=10));
@@ -42,7 +48,8 @@ impl World {
             let duplicates = if may_double { self.weather.duplicates } else { 0 };
             let is_twice = self.happens(duplicates, "message twice");
             self.doublings_left -= u32::from(is_twice);
-            let hidden_for = if is_twice { Duration::from_millis(self.dice.u64(0..3_000)) } else { hidden_for };
+            let hidden_for =
+                if is_twice { Duration::from_millis(self.dice.u64(0..3_000)) } else { hidden_for };
             received.push(self.mail.deliver(index, hidden_for));
         }
         if received.len() > 1 {
@@ -76,7 +83,11 @@ impl Sqs {
         let (fails, loses) = (world.weather.queue_fails, world.weather.queue_answer_lost);
         if world.happens(fails, lost) {
             let is_refused = world.dice.u32(0..4) == 0;
-            return Err(if is_refused { QueueFault::Refused("simulated".to_owned()) } else { unavailable() });
+            return Err(if is_refused {
+                QueueFault::Refused("simulated".to_owned())
+            } else {
+                unavailable()
+            });
         }
         if world.doublings_left > 0 && world.happens(loses, answer_lost) {
             world.doublings_left -= 1;
@@ -91,7 +102,10 @@ impl Queue for Sqs {
         let answer = self.request(limit, "continuation lost", "continuation's answer lost").await?;
         let mut world = locked(&self.world);
         let Outgoing { body, deduplication_id, delay, .. } = continuation;
-        if body.len() > 1_048_576 || deduplication_id.len() > 128 || *delay > Duration::from_secs(900) {
+        if body.len() > 1_048_576
+            || deduplication_id.len() > 128
+            || *delay > Duration::from_secs(900)
+        {
             world.broken("a continuation is larger or later than SQS takes".to_owned());
         }
         let damaged = world.weather.queue_damaged;
@@ -108,7 +122,9 @@ impl Queue for Sqs {
         }
         let answer = if world.happens(damaged, "continuation's answer damaged") {
             // HTTP 200 without a MessageId: the queue has nothing.
-            return Err(QueueFault::Unavailable("SendMessage: the answer has no MessageId".to_owned()));
+            return Err(QueueFault::Unavailable(
+                "SendMessage: the answer has no MessageId".to_owned(),
+            ));
         } else {
             answer
         };

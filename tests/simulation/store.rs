@@ -31,7 +31,12 @@ fn unavailable() -> Fault {
 
 impl Store {
     /// Takes a request's time, and sometimes more than there is.
-    async fn latency(&self, limit: Duration, hangs_percent: u32, what: &'static str) -> Result<(), Fault> {
+    async fn latency(
+        &self,
+        limit: Duration,
+        hangs_percent: u32,
+        what: &'static str,
+    ) -> Result<(), Fault> {
         let hangs = locked(&self.0).happens(hangs_percent, what);
         let took = locked(&self.0).latency(5..300);
         let took = if hangs { Duration::MAX } else { took };
@@ -40,9 +45,19 @@ impl Store {
     }
 
     /// Fails as the bucket's outage does, if it concerns this request.
-    async fn outage(&self, prefix: &Prefix, limit: Duration, is_hit: impl Fn(Outage) -> bool) -> Result<(), Fault> {
-        let outage = locked(&self.0).weather.outage.filter(|(bucket, _)| BUCKETS[*bucket] == prefix.bucket());
-        let Some((_, outage)) = outage.filter(|(_, outage)| is_hit(*outage)) else { return Ok(()) };
+    async fn outage(
+        &self,
+        prefix: &Prefix,
+        limit: Duration,
+        is_hit: impl Fn(Outage) -> bool,
+    ) -> Result<(), Fault> {
+        let outage = locked(&self.0)
+            .weather
+            .outage
+            .filter(|(bucket, _)| BUCKETS[*bucket] == prefix.bucket());
+        let Some((_, outage)) = outage.filter(|(_, outage)| is_hit(*outage)) else {
+            return Ok(());
+        };
         locked(&self.0).reach("outage of a bucket");
         sleep(if outage == Outage::Hanging { limit } else { Duration::from_millis(20) }).await;
         Err(match outage {
@@ -62,9 +77,13 @@ impl Store {
 impl Bucket for Store {
     async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
         let bucket = prefix.bucket();
-        self.outage(prefix, limit, |outage| outage != Outage::NoUploads && outage != Outage::NoDeletions).await?;
+        self.outage(prefix, limit, |outage| {
+            outage != Outage::NoUploads && outage != Outage::NoDeletions
+        })
+        .await?;
         if !BUCKETS.contains(&bucket) {
-            locked(&self.0).broken(format!("a bucket was asked for that no target names: {bucket}"));
+            locked(&self.0)
+                .broken(format!("a bucket was asked for that no target names: {bucket}"));
         }
         let weather = self.weather();
         self.latency(limit, weather.list_hangs, "question for versioning hung").await?;
@@ -76,7 +95,13 @@ impl Bucket for Store {
         Ok(world.s3.versioning(bucket).is_some_and(Versioning::has_versions))
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
         self.outage(prefix, limit, |outage| match outage {
             Outage::NoUploads => kind == Kind::Uploads,
             Outage::NoDeletions => false,
@@ -109,7 +134,12 @@ impl Bucket for Store {
 }
 
 /// One page, whose token is never used twice, and whose entries have no order.
-fn list_now(world: &mut World, prefix: &Prefix, kind: Kind, token: Option<&str>) -> Result<Page, Fault> {
+fn list_now(
+    world: &mut World,
+    prefix: &Prefix,
+    kind: Kind,
+    token: Option<&str>,
+) -> Result<Page, Fault> {
     let (bucket, prefix) = (prefix.bucket(), prefix.as_str());
     if owner(bucket, prefix).is_none() {
         world.broken("a folder was listed that nobody asked to erase".to_owned());
@@ -129,7 +159,9 @@ fn list_now(world: &mut World, prefix: &Prefix, kind: Kind, token: Option<&str>)
     if page.entries.is_empty() && page.next.is_some() {
         world.reach("empty page");
     }
-    let is_open = |entry: &&Entry| Some(&entry.key) == page.cut_at.as_ref() && entry.kind == Kind::DeleteMarkers;
+    let is_open = |entry: &&Entry| {
+        Some(&entry.key) == page.cut_at.as_ref() && entry.kind == Kind::DeleteMarkers
+    };
     if kind == Kind::Versions && page.entries.iter().any(|entry| is_open(&entry)) {
         world.reach("page cut behind a marker");
     }
@@ -140,7 +172,11 @@ fn list_now(world: &mut World, prefix: &Prefix, kind: Kind, token: Option<&str>)
         page.entries.push(foreign);
     }
     shuffle_keys(&mut world.dice, &mut page.entries);
-    world.event(format_args!("listed {} {kind:?} of {bucket}, more: {}", page.entries.len(), page.next.is_some()));
+    world.event(format_args!(
+        "listed {} {kind:?} of {bucket}, more: {}",
+        page.entries.len(),
+        page.next.is_some()
+    ));
     Ok(page)
 }
 
@@ -153,7 +189,12 @@ fn shuffle_keys(dice: &mut fastrand::Rng, entries: &mut [Entry]) {
 }
 
 impl Deletes for Store {
-    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        prefix: &Prefix,
+        items: &[Item],
+        limit: Duration,
+    ) -> Result<Deletion, Fault> {
         let start = Instant::now();
         self.outage(prefix, limit, |outage| outage != Outage::NoUploads).await?;
         let weather = self.weather();
@@ -177,7 +218,12 @@ impl Deletes for Store {
         Ok(Deletion { requests, failures })
     }
 
-    async fn retention(&self, prefix: &Prefix, item: &Item, limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        prefix: &Prefix,
+        item: &Item,
+        limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         let weather = self.weather();
         self.latency(limit, weather.list_hangs / 2, "question for a lock hung").await?;
         let mut world = locked(&self.0);
@@ -188,7 +234,11 @@ impl Deletes for Store {
             world.reach("retention secret");
             return Err(Fault::Refused("simulated".to_owned()));
         }
-        Ok(world.s3.retention(prefix.bucket(), item.key.as_str(), item.id.as_deref().unwrap_or_default()))
+        Ok(world.s3.retention(
+            prefix.bucket(),
+            item.key.as_str(),
+            item.id.as_deref().unwrap_or_default(),
+        ))
     }
 }
 
@@ -197,7 +247,13 @@ impl Bucket for ReadOnly {
         self.0.is_versioned(prefix, limit).await
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
         self.0.list(prefix, kind, token, limit).await
     }
 
@@ -212,13 +268,16 @@ fn slow_down(index: usize) -> KeyFailure {
 }
 
 impl World {
-    /// How many of these keys the bucket's partition takes now; `None`: it refuses the whole request.
+    /// How many of these keys the bucket's partition takes now; `None`: it refuses the whole
+    /// request.
     fn keys_taken(&mut self, bucket: &str, keys: usize) -> Option<usize> {
         /// A partition that has rested takes one page at once.
         const BURST: u32 = 25;
         let limit = self.weather.partition_limit;
         let bucket = BUCKETS.into_iter().find(|name| limit > 0 && *name == bucket);
-        let Some(bucket) = bucket else { return Some(keys) };
+        let Some(bucket) = bucket else {
+            return Some(keys);
+        };
         let (now, most) = (Instant::now(), f64::from(limit.max(BURST)));
         let (left, since) = self.partitions.get(bucket).copied().unwrap_or((most, now));
         let left = (left + (now - since).as_secs_f64() * f64::from(limit)).min(most);
@@ -227,15 +286,19 @@ impl World {
         let spent = if is_refused { 0.0 } else { taken as f64 };
         self.partitions.insert(bucket, (left - spent, now));
         if taken < keys {
-            self.reach(if is_refused { "partition refuses a request" } else { "partition refuses keys" });
+            self.reach(if is_refused {
+                "partition refuses a request"
+            } else {
+                "partition refuses keys"
+            });
         }
         (!is_refused).then_some(taken)
     }
 
     fn is_malformed(&mut self, prefix: &Prefix, items: &[Item]) -> bool {
         let key = |item: &Item| (prefix.bucket().to_owned(), item.key.as_str().to_owned());
-        let is_malformed =
-            !self.poison_keys.is_empty() && items.iter().any(|item| self.poison_keys.contains(&key(item)));
+        let is_malformed = !self.poison_keys.is_empty()
+            && items.iter().any(|item| self.poison_keys.contains(&key(item)));
         if is_malformed {
             self.reach("key not understood");
         }
@@ -243,8 +306,8 @@ impl World {
     }
 }
 
-/// A plain delete that a slow invocation of a doubled message sent before the versioning was switched on, and that comes
-/// after the proof, leaves a marker: a late write, of our own.
+/// A plain delete that a slow invocation of a doubled message sent before the versioning was
+/// switched on, and that comes after the proof, leaves a marker: a late write, of our own.
 fn note_a_late_marker(world: &mut World, prefix: &Prefix, code: &str) {
     let user = owner(prefix.bucket(), prefix.as_str()).filter(|_| code != "AccessDenied");
     if let Some(user) = user.filter(|user| world.is_done(user)) {
@@ -253,7 +316,11 @@ fn note_a_late_marker(world: &mut World, prefix: &Prefix, code: &str) {
 }
 
 /// What becomes of a delete request, and which of its keys stay.
-fn delete_or_refuse(world: &mut World, prefix: &Prefix, items: &[Item]) -> Result<Vec<KeyFailure>, Fault> {
+fn delete_or_refuse(
+    world: &mut World,
+    prefix: &Prefix,
+    items: &[Item],
+) -> Result<Vec<KeyFailure>, Fault> {
     if world.happens(world.weather.throttled, "throttled") {
         return Err(Fault::Throttled("simulated".to_owned()));
     }
@@ -287,7 +354,8 @@ fn delete_now(world: &mut World, prefix: &Prefix, items: &[Item]) -> Vec<KeyFail
             failures.push(slow_down(index));
         } else if world.weather.is_liar {
             world.reach_silently("deletion only said");
-        } else if item.kind != Kind::Uploads || !world.happens(outlive, "upload outlived its abort") {
+        } else if item.kind != Kind::Uploads || !world.happens(outlive, "upload outlived its abort")
+        {
             let bypasses_governance = world.scene.bypasses_governance;
             match world.s3.delete(bucket, item, bypasses_governance) {
                 Ok(()) => world.reach_silently(match item.kind {
@@ -297,7 +365,11 @@ fn delete_now(world: &mut World, prefix: &Prefix, items: &[Item]) -> Vec<KeyFail
                     Kind::DeleteMarkers => "marker deleted",
                 }),
                 Err(code) => {
-                    world.reach_silently(if code == "AccessDenied" { "version locked" } else { "object only hidden" });
+                    world.reach_silently(if code == "AccessDenied" {
+                        "version locked"
+                    } else {
+                        "object only hidden"
+                    });
                     note_a_late_marker(world, prefix, code);
                     failures.push(refusal(index, code));
                 }

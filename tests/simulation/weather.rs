@@ -34,8 +34,8 @@ pub(crate) struct Scene {
     pub(crate) deployment: Option<Deployment>,
     /// In the end somebody mends what was wrong, and redrives the dead letters.
     pub(crate) is_redriven: bool,
-    /// What is to be deleted goes when the request arrives, whether anybody waits for the answer or not; else shortly
-    /// before the answer.
+    /// What is to be deleted goes when the request arrives, whether anybody waits for the answer or
+    /// not; else shortly before the answer.
     pub(crate) deletes_at_once: bool,
 }
 
@@ -64,7 +64,8 @@ impl Scene {
         let has_locks = seldom(30);
         let (locks_end, bypasses_governance) = (seldom(30), seldom(15));
         let is_dry_run = seldom(12);
-        let (has_no_receipts, has_sweep, has_limit, has_fuse) = (seldom(20), seldom(20), seldom(20), seldom(12));
+        let (has_no_receipts, has_sweep, has_limit, has_fuse) =
+            (seldom(20), seldom(20), seldom(20), seldom(12));
         let is_fifo = seldom(25);
         // A sweep needs a queue that can delay a single message.
         let has_sweep = has_sweep && !is_fifo;
@@ -80,7 +81,8 @@ impl Scene {
         } else {
             start + Duration::from_millis(dice.u64(0..20_000))
         };
-        let is_plain = versioning == [Versioning::Never; 3] && !is_dry_run && !has_sweep && !has_fuse;
+        let is_plain =
+            versioning == [Versioning::Never; 3] && !is_dry_run && !has_sweep && !has_fuse;
         Self {
             versioning,
             has_locks,
@@ -88,7 +90,11 @@ impl Scene {
             bypasses_governance,
             is_dry_run,
             has_receipts: !has_no_receipts,
-            sweep_seconds: if has_sweep { *dice.choice(&[20, 300, 2_000]).unwrap_or(&20) } else { 0 },
+            sweep_seconds: if has_sweep {
+                *dice.choice(&[20, 300, 2_000]).unwrap_or(&20)
+            } else {
+                0
+            },
             erase_before: has_limit.then_some(limit),
             max_objects: has_fuse.then(|| dice.u64(1..100)),
             request_ids,
@@ -180,17 +186,25 @@ impl Weather {
         if seed.is_multiple_of(10) {
             return Self::calm();
         }
-        // A store that says "deleted" and keeps is found out after 20 rounds: enough to wait for without other faults.
+        // A store that says "deleted" and keeps is found out after 20 rounds: enough to wait for
+        // without other faults.
         if seed % 50 == 1 {
             return Self { is_liar: true, ..Self::calm() };
         }
-        const OUTAGES: [Outage; 5] =
-            [Outage::Busy, Outage::Failing, Outage::Hanging, Outage::NoUploads, Outage::NoDeletions];
+        const OUTAGES: [Outage; 5] = [
+            Outage::Busy,
+            Outage::Failing,
+            Outage::Hanging,
+            Outage::NoUploads,
+            Outage::NoDeletions,
+        ];
         if seed % 50 < 7 {
             let outage = dice.choice(&OUTAGES).copied().map(|outage| (dice.usize(0..3), outage));
             return Self { outage, ..Self::calm() };
         }
-        let mut sometimes = |most: u32| if dice.u32(0..100) < 25 { dice.u32(1..=most) } else { 0 };
+        let mut sometimes = |most: u32| {
+            if dice.u32(0..100) < 25 { dice.u32(1..=most) } else { 0 }
+        };
         Self {
             list_fails: sometimes(40),
             list_hangs: sometimes(10),

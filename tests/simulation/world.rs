@@ -63,14 +63,17 @@ pub(crate) struct World {
     pub(crate) is_given_up: bool,
     /// Somebody has mended all that was wrong, and redriven the dead letters.
     pub(crate) is_mended: bool,
-    /// What was left of all who asked when their dead letters were last sent back: objects, versions, markers, uploads.
+    /// What was left of all who asked when their dead letters were last sent back: objects,
+    /// versions, markers, uploads.
     pub(crate) left_at_redrive: usize,
     pub(crate) tokens: u64,
     /// How many keys each bucket's partition takes now, and since when.
     pub(crate) partitions: BTreeMap<&'static str, (f64, Instant)>,
-    /// Each second delivery and each lost answer doubles a chain: without an end to them, chains outgrow any queue.
+    /// Each second delivery and each lost answer doubles a chain: without an end to them, chains
+    /// outgrow any queue.
     pub(crate) doublings_left: u32,
-    /// Continuations that are or were in the queue: the erasure, its user, its hop, and whether it asks for a sweep.
+    /// Continuations that are or were in the queue: the erasure, its user, its hop, and whether it
+    /// asks for a sweep.
     pub(crate) continued: BTreeSet<(String, String, u64, bool)>,
     /// When the invocation that each environment is at began.
     pub(crate) invocations: Vec<Option<Instant>>,
@@ -269,7 +272,10 @@ impl World {
     /// Whether nothing of this part is left that is to be erased.
     fn is_empty(&self, bucket: &str, prefix: &str, part: Kind) -> bool {
         if part == Kind::Uploads {
-            return self.s3.uploads_under(bucket, prefix).all(|(_, upload)| self.is_newer(upload.initiated));
+            return self
+                .s3
+                .uploads_under(bucket, prefix)
+                .all(|(_, upload)| self.is_newer(upload.initiated));
         }
         let mut versions = self.s3.versions_under(bucket, prefix).map(|(_, version)| version);
         versions.all(|version| version.kind() != part || self.is_newer(version.last_modified))
@@ -277,19 +283,24 @@ impl World {
 
     /// Whether anything of this user is left that is to be erased.
     pub(crate) fn has_something(&self, user: &str) -> bool {
-        !folders(user).iter().all(|(bucket, prefix)| PARTS.into_iter().all(|part| self.is_empty(bucket, prefix, part)))
+        !folders(user).iter().all(|(bucket, prefix)| {
+            PARTS.into_iter().all(|part| self.is_empty(bucket, prefix, part))
+        })
     }
 
     /// Whether this user had something to be erased when the world began.
     pub(crate) fn had_something_at_first(&self, user: &str) -> bool {
         let has_any = |census: &crate::claims::Census| census.values().any(|count| *count > 0);
-        folders(user).iter().any(|(bucket, prefix)| has_any(&self.census(&self.s3_at_first, bucket, prefix)))
+        folders(user)
+            .iter()
+            .any(|(bucket, prefix)| has_any(&self.census(&self.s3_at_first, bucket, prefix)))
     }
 
     /// How much is left of all who asked, whether it is to be erased or not.
     pub(crate) fn left(&self) -> usize {
         let left = |(bucket, prefix): &(&'static str, String)| {
-            self.s3.versions_under(bucket, prefix).count() + self.s3.uploads_under(bucket, prefix).count()
+            self.s3.versions_under(bucket, prefix).count()
+                + self.s3.uploads_under(bucket, prefix).count()
         };
         WITHDRAWN.iter().flat_map(|user| folders(user)).map(left).sum()
     }
@@ -303,12 +314,15 @@ impl World {
         }
     }
 
-    /// Whether each part of each of the user's folders was empty at some moment since then. A listing is no moment,
-    /// and there are several: this is all that listings can prove.
+    /// Whether each part of each of the user's folders was empty at some moment since then. A
+    /// listing is no moment, and there are several: this is all that listings can prove.
     pub(crate) fn was_empty_since(&self, user: &str, since: Instant) -> bool {
         folders(user).iter().all(|(bucket, prefix)| {
             PARTS.into_iter().all(|part| {
-                let was_empty = self.last_empty.get(&(*bucket, prefix.clone(), part)).is_some_and(|at| *at >= since);
+                let was_empty = self
+                    .last_empty
+                    .get(&(*bucket, prefix.clone(), part))
+                    .is_some_and(|at| *at >= since);
                 was_empty || self.is_empty(bucket, prefix, part)
             })
         })
@@ -316,7 +330,11 @@ impl World {
 }
 
 /// Keys that are refused for ever, and keys that make any request malformed.
-fn difficult_keys(s3: &S3, weather: &Weather, dice: &mut fastrand::Rng) -> [BTreeSet<(String, String)>; 2] {
+fn difficult_keys(
+    s3: &S3,
+    weather: &Weather,
+    dice: &mut fastrand::Rng,
+) -> [BTreeSet<(String, String)>; 2] {
     let [mut refused, mut poison] = [BTreeSet::new(), BTreeSet::new()];
     if weather.keys_refused == 0 && weather.poison_keys == 0 {
         return [refused, poison];
@@ -324,7 +342,8 @@ fn difficult_keys(s3: &S3, weather: &Weather, dice: &mut fastrand::Rng) -> [BTre
     for bucket in BUCKETS {
         let things = s3.inventory(bucket, "");
         let versions = things.data.iter().chain(&things.markers).map(|(key, _)| key);
-        let keys: BTreeSet<&String> = versions.chain(things.uploads.iter().map(|(key, _)| key)).collect();
+        let keys: BTreeSet<&String> =
+            versions.chain(things.uploads.iter().map(|(key, _)| key)).collect();
         for key in keys {
             if dice.u32(0..100) < weather.keys_refused {
                 refused.insert((bucket.to_owned(), key.clone()));
@@ -337,16 +356,23 @@ fn difficult_keys(s3: &S3, weather: &Weather, dice: &mut fastrand::Rng) -> [BTre
 }
 
 fn locked_versions(s3: &S3) -> Vec<(&'static str, String, Version)> {
-    let versions = |bucket| s3.versions_under(bucket, "").map(move |(key, version)| (bucket, key, version));
-    let locked = BUCKETS.into_iter().flat_map(versions).filter(|(.., version)| version.lock.is_some());
+    let versions =
+        |bucket| s3.versions_under(bucket, "").map(move |(key, version)| (bucket, key, version));
+    let locked =
+        BUCKETS.into_iter().flat_map(versions).filter(|(.., version)| version.lock.is_some());
     locked.map(|(bucket, key, version)| (bucket, key.to_owned(), version.clone())).collect()
 }
 
 /// Runs one world to its end. `is_told`: its report has the events.
 pub(crate) fn run(seed: u64, weather: Weather, is_told: bool) -> Report {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let logs = Logs::default();
-    let subscriber = tracing_subscriber::fmt().json().flatten_event(true).without_time().with_writer(logs.clone());
+    let subscriber = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .without_time()
+        .with_writer(logs.clone());
     let _logging = tracing::subscriber::set_default(subscriber.finish());
     runtime.expect("a runtime can be built").block_on(async {
         let world = Arc::new(Mutex::new(World::new(seed, weather, is_told)));

@@ -19,10 +19,12 @@ pub(crate) fn late_write(world: &mut World) {
     world.rewritten.insert(user);
     world.note_if_empty(bucket, prefix);
     let fresh = format!("{prefix}secret-late-{}", world.writes);
-    let known = world.s3.versions_under(bucket, prefix).map(|(key, _)| key.to_owned()).collect::<Vec<_>>();
+    let known =
+        world.s3.versions_under(bucket, prefix).map(|(key, _)| key.to_owned()).collect::<Vec<_>>();
     let known = world.dice.choice(&known).cloned();
     let uploads = world.s3.uploads_under(bucket, prefix);
-    let uploads = uploads.map(|(key, upload)| (key.to_owned(), upload.id.clone())).collect::<Vec<_>>();
+    let uploads =
+        uploads.map(|(key, upload)| (key.to_owned(), upload.id.clone())).collect::<Vec<_>>();
     let upload = world.dice.choice(&uploads).cloned();
     let keeps_versions = world.s3.versioning(bucket).is_some_and(Versioning::has_versions);
     let what = match (world.dice.u32(0..6), known, upload) {
@@ -67,11 +69,14 @@ fn enable_versioning(world: &mut World, bucket: &str) {
     world.reach("versioning switched on");
 }
 
-/// The same, just before a listing of objects is answered; and the user deletes everything there, which only hides it.
+/// The same, just before a listing of objects is answered; and the user deletes everything there,
+/// which only hides it.
 pub(crate) fn switch_versioning_and_hide(world: &mut World, bucket: &str, prefix: &str) {
     let is_never = world.s3.versioning(bucket) == Some(Versioning::Never);
     let may_switch = world.weather.switches_versioning && !world.has_switched && is_never;
-    let (Some(user), Some(bucket)) = (owner(bucket, prefix), BUCKETS.into_iter().find(|name| *name == bucket)) else {
+    let (Some(user), Some(bucket)) =
+        (owner(bucket, prefix), BUCKETS.into_iter().find(|name| *name == bucket))
+    else {
         return;
     };
     if !may_switch || world.dice.u32(0..4) > 0 {
@@ -81,7 +86,8 @@ pub(crate) fn switch_versioning_and_hide(world: &mut World, bucket: &str, prefix
     world.writes += 1;
     world.rewritten.insert(user);
     world.note_if_empty(bucket, prefix);
-    let keys: Vec<String> = world.s3.versions_under(bucket, prefix).map(|(key, _)| key.to_owned()).collect();
+    let keys: Vec<String> =
+        world.s3.versions_under(bucket, prefix).map(|(key, _)| key.to_owned()).collect();
     for key in keys {
         world.s3.delete_plain(bucket, &key);
         world.reach_silently("everything hidden in the middle");

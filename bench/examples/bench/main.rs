@@ -1,6 +1,10 @@
 //! `bench`: long runs of the function's real binary against models of S3, SQS and Lambda.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this program is for")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what this program is for"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -56,7 +60,9 @@ fn usage() -> String {
         let lines: Vec<String> = names.chunks(7).map(|line| line.join(", ")).collect();
         lines.join(&format!(",\n{}", " ".repeat(23)))
     };
-    USAGE.replace("SCENARIOS", &list(race::scenario_names())).replace("TOOLS", &list(race::tool_names()))
+    USAGE
+        .replace("SCENARIOS", &list(race::scenario_names()))
+        .replace("TOOLS", &list(race::tool_names()))
 }
 
 /// The command line, as it can be given again.
@@ -103,7 +109,9 @@ async fn obey(command: &str, words: &[String]) -> Result<bool, Error> {
             keep(&report, &settings, command)
         }
         "race" => Box::pin(compare(&mut values)).await,
-        other => Err(Error::Setting(format!("{other:?}: expected whale, crowd or race\n\n{}", usage()))),
+        other => {
+            Err(Error::Setting(format!("{other:?}: expected whale, crowd or race\n\n{}", usage())))
+        }
     }
 }
 
@@ -111,7 +119,11 @@ fn keep(report: &Report, settings: &Settings, command: &str) -> Result<bool, Err
     let text = format!("{report}\n`{}`\n", call());
     println!("{text}");
     let path = settings.folder.join(format!("{command}-{}.md", std::process::id()));
-    fs::write(&path, text).map_err(|source| Error::File { doing: "write", path: path.clone(), source })?;
+    fs::write(&path, text).map_err(|source| Error::File {
+        doing: "write",
+        path: path.clone(),
+        source,
+    })?;
     println!("Kept in {}", path.display());
     Ok(report.is_good())
 }
@@ -136,7 +148,10 @@ async fn compare(values: &mut Values) -> Result<bool, Error> {
     };
     values.end()?;
     if !(0.0..=1.0).contains(&race.sizes.noise_share) {
-        return Err(Error::Setting(format!("noise is {}: expected 0 to 1", race.sizes.noise_share)));
+        return Err(Error::Setting(format!(
+            "noise is {}: expected 0 to 1",
+            race.sizes.noise_share
+        )));
     }
     let standing = Box::pin(race::run(&settings, &race)).await?;
     println!("{}\nThe report: {}", standing.summary, standing.path.display());
@@ -158,7 +173,8 @@ fn settings(values: &mut Values) -> Result<Settings, Error> {
 
 /// What every run is told.
 fn common(values: &mut Values) -> Result<Settings, Error> {
-    let milliseconds = |values: &mut Values, name, default| values.take(name, default).map(Duration::from_millis);
+    let milliseconds =
+        |values: &mut Values, name, default| values.take(name, default).map(Duration::from_millis);
     let latency = Latency {
         listing: milliseconds(values, "listing_ms", 60)?,
         deletion: milliseconds(values, "deletion_ms", 250)?,
@@ -196,15 +212,21 @@ struct Values(BTreeMap<String, String>);
 impl Values {
     fn read(words: &[String]) -> Result<Self, Error> {
         let pair = |word: &String| {
-            let pair = word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-            pair.ok_or_else(|| Error::Setting(format!("{word:?}: expected NAME=VALUE\n\n{}", usage())))
+            let pair =
+                word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+            pair.ok_or_else(|| {
+                Error::Setting(format!("{word:?}: expected NAME=VALUE\n\n{}", usage()))
+            })
         };
         words.iter().map(pair).collect::<Result<_, _>>().map(Self)
     }
 
     fn take<T: FromStr>(&mut self, name: &str, default: T) -> Result<T, Error> {
-        let Some(text) = self.0.remove(name).filter(|text| !text.is_empty()) else { return Ok(default) };
-        text.parse().map_err(|_unreadable| Error::Setting(format!("{name} is {text:?}\n\n{}", usage())))
+        let Some(text) = self.0.remove(name).filter(|text| !text.is_empty()) else {
+            return Ok(default);
+        };
+        text.parse()
+            .map_err(|_unreadable| Error::Setting(format!("{name} is {text:?}\n\n{}", usage())))
     }
 
     fn end(&self) -> Result<(), Error> {

@@ -99,7 +99,11 @@ pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Lap, Error> 
 
 /// Who withdraws: the first of them is everybody's user.
 fn users(scenario: &Scenario) -> impl Iterator<Item = String> {
-    (1..=scenario.users).map(|number| if number == 1 { USER.to_owned() } else { format!("{USER}-{number}") })
+    (1..=scenario.users).map(
+        |number| {
+            if number == 1 { USER.to_owned() } else { format!("{USER}-{number}") }
+        },
+    )
 }
 
 /// The request of one of them. Nothing of a user's id is in it: logs would hide it.
@@ -107,19 +111,27 @@ fn request(number: usize) -> String {
     format!("request-{number}")
 }
 
-fn see(world: &World, users: &[String], course: Course, (begin, rival): (Instant, Option<&Rival>)) -> Lap {
+fn see(
+    world: &World,
+    users: &[String],
+    course: Course,
+    (begin, rival): (Instant, Option<&Rival>),
+) -> Lap {
     let Course { seconds, cpu, peak_kib, cold_start, invocations, fault } = course;
     let requests = world.trace.requests();
     let after = |at: Instant| at.saturating_duration_since(begin).as_secs_f64();
     let of = |operation| requests.iter().filter(move |request| request.operation == operation);
     let kinds = (of(Operation::List).count(), of(Operation::Delete).count());
-    let went =
-        of(Operation::Delete).filter(|request| request.keys > 0).map(|request| (after(request.begin), request.keys));
+    let went = of(Operation::Delete)
+        .filter(|request| request.keys > 0)
+        .map(|request| (after(request.begin), request.keys));
     let left = users.iter().map(|user| world.store.count(PHOTOS, &format!("{user}/")) as u64).sum();
     let others = world.store.count(PHOTOS, "") as u64 - left;
     let rival = rival.map(|rival| {
-        let asked: Vec<(f64, u64)> = rival.asked().into_iter().map(|(at, keys)| (after(at), keys as u64)).collect();
-        let meanwhile: Vec<(f64, u64)> = asked.into_iter().filter(|(at, _)| *at <= seconds).collect();
+        let asked: Vec<(f64, u64)> =
+            rival.asked().into_iter().map(|(at, keys)| (after(at), keys as u64)).collect();
+        let meanwhile: Vec<(f64, u64)> =
+            asked.into_iter().filter(|(at, _)| *at <= seconds).collect();
         (meanwhile.len() as u64 * RIVAL_KEYS as u64, meanwhile)
     });
     Lap {
@@ -140,7 +152,12 @@ fn see(world: &World, users: &[String], course: Course, (begin, rival): (Instant
 }
 
 /// Starts the function with all messages in the queue, and waits for the last answer.
-async fn erase(world: &mut World, users: &[String], settings: &Settings, longest: Duration) -> Result<Course, Error> {
+async fn erase(
+    world: &mut World,
+    users: &[String],
+    settings: &Settings,
+    longest: Duration,
+) -> Result<Course, Error> {
     for (number, user) in users.iter().enumerate() {
         world.withdraw(user, &request(number));
     }
@@ -148,14 +165,21 @@ async fn erase(world: &mut World, users: &[String], settings: &Settings, longest
     world.start_environments(settings).await?;
     let run = timeout(longest, world.run()).await;
     let usage = world.usage();
-    let mut course = Course { cpu: usage.cpu.as_secs_f64(), peak_kib: usage.peak_kib, ..Course::default() };
+    let mut course =
+        Course { cpu: usage.cpu.as_secs_f64(), peak_kib: usage.peak_kib, ..Course::default() };
     match run {
         Ok(Ok(outcome)) => {
-            let last = outcome.invocations.iter().map(|invocation| invocation.end).max().unwrap_or(outcome.end);
+            let last = outcome
+                .invocations
+                .iter()
+                .map(|invocation| invocation.end)
+                .max()
+                .unwrap_or(outcome.end);
             course.seconds = (last - begin).as_secs_f64();
             course.invocations = outcome.invocations.len();
             course.cold_start = world.cold_start().map(|time| time.as_secs_f64());
-            let is_proven = (0..users.len()).all(|number| world.receipt(&request(number)).is_some());
+            let is_proven =
+                (0..users.len()).all(|number| world.receipt(&request(number)).is_some());
             course.fault = (!is_proven).then(|| "a receipt is missing".to_owned());
         }
         Ok(Err(error)) => {
@@ -212,8 +236,9 @@ async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, 
         .await
         .map_err(Error::file("start", start.peers.python()))?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let measured: Measured = serde_json::from_str(&text)
-        .map_err(|error| Error::Peer(format!("{}: its measure is {text:?}: {error}", start.tool.name())))?;
+    let measured: Measured = serde_json::from_str(&text).map_err(|error| {
+        Error::Peer(format!("{}: its measure is {text:?}: {error}", start.tool.name()))
+    })?;
     let Measured { seconds, cpu, peak_kib, code, is_stopped } = measured;
     let fault = match code {
         _ if is_stopped => Some(stopped(start.longest)),

@@ -1,4 +1,5 @@
-//! Keys per second over time, as a picture: SVG that is readable in light and in dark, and by whoever sees few colours.
+//! Keys per second over time, as a picture: SVG that is readable in light and in dark, and by
+//! whoever sees few colours.
 
 use crate::digits::grouped;
 
@@ -57,7 +58,8 @@ impl Plot {
     pub(crate) fn svg(&self) -> String {
         let seconds = self.lines.iter().map(|(_, seconds, _)| *seconds).fold(0.1, f64::max);
         let window = window(seconds);
-        let curves: Vec<Vec<(f64, f64)>> = self.lines.iter().map(|(_, end, went)| rates(went, *end, window)).collect();
+        let curves: Vec<Vec<(f64, f64)>> =
+            self.lines.iter().map(|(_, end, went)| rates(went, *end, window)).collect();
         let most = |points: &[(f64, f64)]| points.iter().map(|(_, keys)| *keys).fold(1.0, f64::max);
         // A peak at the start must not make everything else small.
         let top = if self.limit.is_empty() { f64::INFINITY } else { most(&self.limit) * 2.0 };
@@ -117,18 +119,27 @@ fn rates(went: &[(f64, u64)], end: f64, window: f64) -> Vec<(f64, f64)> {
         let keys: f64 = went.iter().map(|(then, keys)| *keys as f64 * weight(*then)).sum();
         keys / (side(at) + side(end - at))
     };
-    (0..=POINTS).map(|point| end * f64::from(point) / f64::from(POINTS)).map(|at| (at, rate(at))).collect()
+    (0..=POINTS)
+        .map(|point| end * f64::from(point) / f64::from(POINTS))
+        .map(|at| (at, rate(at)))
+        .collect()
 }
 
 /// Steps, as the corners of a line.
 fn stairs(steps: &[(f64, f64)], end: f64) -> Vec<(f64, f64)> {
     let until = |at: usize| steps.get(at + 1).map_or(end, |(next, _)| *next);
-    steps.iter().enumerate().flat_map(|(at, (from, keys))| [(*from, *keys), (until(at), *keys)]).collect()
+    steps
+        .iter()
+        .enumerate()
+        .flat_map(|(at, (from, keys))| [(*from, *keys), (until(at), *keys)])
+        .collect()
 }
 
 fn line(svg: &mut String, class: &str, points: &[(f64, f64)], scale: Scale) {
-    let places: Vec<String> =
-        points.iter().map(|(seconds, keys)| format!("{:.1} {:.1}", scale.x(*seconds), scale.y(*keys))).collect();
+    let places: Vec<String> = points
+        .iter()
+        .map(|(seconds, keys)| format!("{:.1} {:.1}", scale.x(*seconds), scale.y(*keys)))
+        .collect();
     svg.push_str(&format!("<path class=\"{class}\" d=\"M{}\"/>", places.join("L")));
 }
 
@@ -139,20 +150,31 @@ fn axes(svg: &mut String, scale: Scale, window: f64) {
         let y = scale.y(keys);
         svg.push_str(&format!("<path class=\"grid\" d=\"M{left} {y:.1}H{right}\"/>"));
         let number = grouped(&format!("{keys:.0}"));
-        svg.push_str(&format!("<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{number}</text>", left - 8.0, y + 4.0));
+        svg.push_str(&format!(
+            "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{number}</text>",
+            left - 8.0,
+            y + 4.0
+        ));
     }
     let seconds = marks(scale.most_seconds);
     let decimals = usize::from(scale.most_seconds < MARKS);
     for mark in seconds {
         let (x, y) = (scale.x(mark), bottom + 20.0);
-        svg.push_str(&format!("<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{mark:.decimals$}</text>"));
+        svg.push_str(&format!(
+            "<text x=\"{x:.1}\" y=\"{y}\" text-anchor=\"middle\">{mark:.decimals$}</text>"
+        ));
     }
     svg.push_str(&format!("<path class=\"axis\" d=\"M{left} {top}V{bottom}H{right}\"/>"));
     let middle = f64::midpoint(left, right);
     let name = format!("seconds (each rate is a mean over {window:.1} s)");
-    svg.push_str(&format!("<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{name}</text>", HEIGHT - 10.0));
+    svg.push_str(&format!(
+        "<text x=\"{middle}\" y=\"{}\" text-anchor=\"middle\">{name}</text>",
+        HEIGHT - 10.0
+    ));
     let middle = f64::midpoint(top, bottom);
-    svg.push_str(&format!("<text transform=\"translate(16 {middle}) rotate(-90)\" text-anchor=\"middle\">"));
+    svg.push_str(&format!(
+        "<text transform=\"translate(16 {middle}) rotate(-90)\" text-anchor=\"middle\">"
+    ));
     svg.push_str("keys per second</text>");
 }
 
@@ -160,7 +182,8 @@ fn axes(svg: &mut String, scale: Scale, window: f64) {
 fn marks(most: f64) -> Vec<f64> {
     let rough = most / MARKS;
     let ten = 10_f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 5.0, 10.0].map(|times| times * ten).into_iter().find(|step| *step >= rough);
+    let step =
+        [1.0, 2.0, 5.0, 10.0].map(|times| times * ten).into_iter().find(|step| *step >= rough);
     let step = step.unwrap_or(ten);
     (0_u32..).map(|number| f64::from(number) * step).take_while(|mark| *mark <= most).collect()
 }
@@ -176,9 +199,13 @@ mod tests {
     #[test]
     fn shows_every_line_and_the_limit() {
         let steady: Vec<(f64, u64)> = (0..100_u32).map(|at| (f64::from(at) * 0.1, 100)).collect();
-        let lines = vec![("ours".to_owned(), 10.0, steady.clone()), ("a & b".to_owned(), 5.0, steady)];
-        let svg = Plot { title: "T".to_owned(), lines, limit: vec![(0.0, 800.0), (5.0, 1_600.0)] }.svg();
-        for part in ["s0", "s1", "limit", "ours", "a &amp; b", "keys per second", "seconds", ">T<", "1,000"] {
+        let lines =
+            vec![("ours".to_owned(), 10.0, steady.clone()), ("a & b".to_owned(), 5.0, steady)];
+        let svg =
+            Plot { title: "T".to_owned(), lines, limit: vec![(0.0, 800.0), (5.0, 1_600.0)] }.svg();
+        for part in
+            ["s0", "s1", "limit", "ours", "a &amp; b", "keys per second", "seconds", ">T<", "1,000"]
+        {
             assert!(svg.contains(part), "{part}");
         }
         assert!(svg.contains("prefers-color-scheme:dark") && !svg.contains("<script"));
@@ -196,6 +223,9 @@ mod tests {
     fn marks_axes_with_round_numbers() {
         assert_eq!(marks(28.0), [0.0, 5.0, 10.0, 15.0, 20.0, 25.0]);
         assert_eq!(marks(3_800.0), [0.0, 1_000.0, 2_000.0, 3_000.0]);
-        assert_eq!(stairs(&[(0.0, 1.0), (2.0, 3.0)], 5.0), [(0.0, 1.0), (2.0, 1.0), (2.0, 3.0), (5.0, 3.0)]);
+        assert_eq!(
+            stairs(&[(0.0, 1.0), (2.0, 3.0)], 5.0),
+            [(0.0, 1.0), (2.0, 1.0), (2.0, 3.0), (5.0, 3.0)]
+        );
     }
 }

@@ -59,7 +59,8 @@ impl Entry {
             let passed: u64 = went.iter().map(|(_, keys)| *keys).sum();
             100.0 * passed as f64 / (*asked).max(1) as f64
         };
-        let percents: Vec<f64> = self.laps.iter().filter_map(|lap| lap.rival.as_ref()).map(passed).collect();
+        let percents: Vec<f64> =
+            self.laps.iter().filter_map(|lap| lap.rival.as_ref()).map(passed).collect();
         (!percents.is_empty()).then(|| median(percents))
     }
 }
@@ -72,7 +73,8 @@ impl Heat {
     /// The best time of another tool with as many keys, which found out by itself what it may do.
     pub(crate) fn best_peer(&self) -> Option<f64> {
         let is_peer = |entry: &&Entry| !matches!(entry.tool, Tool::Ours | Tool::S3rmTold);
-        let peers = self.entries.iter().filter(is_peer).filter(|entry| entry.keys == self.scenario.keys);
+        let peers =
+            self.entries.iter().filter(is_peer).filter(|entry| entry.keys == self.scenario.keys);
         peers.filter_map(Entry::seconds).min_by(f64::total_cmp)
     }
 
@@ -100,18 +102,32 @@ impl Heat {
             (Some(seconds), Some(whole)) if is_all => format!("{:.3}", seconds / whole),
             _ => "–".to_owned(),
         };
-        let name = if is_all { String::new() } else { format!(" ({} keys)", thousands(entry.keys)) };
+        let name =
+            if is_all { String::new() } else { format!(" ({} keys)", thousands(entry.keys)) };
         let cells = [
             format!("{}{name}", entry.tool.name()),
-            entry.seconds().map_or_else(|| format!("**fails** ({})", timed(entry.middle(|lap| lap.seconds))), timed),
+            entry.seconds().map_or_else(
+                || format!("**fails** ({})", timed(entry.middle(|lap| lap.seconds))),
+                timed,
+            ),
             ratio(self.scenario.bound(entry.keys)),
             ratio(self.best_peer()),
             count(entry.middle(|lap| (entry.keys - lap.left) as f64 / lap.seconds.max(1e-3))),
             count(entry.middle(|lap| lap.requests as f64)),
-            [entry.middle(|lap| lap.kinds.0 as f64), entry.middle(|lap| lap.kinds.1 as f64)].map(count).join(" + "),
-            format!("{:.0} ({:.1} %)", entry.middle(|lap| lap.refused as f64), entry.refused_percent()),
+            [entry.middle(|lap| lap.kinds.0 as f64), entry.middle(|lap| lap.kinds.1 as f64)]
+                .map(count)
+                .join(" + "),
+            format!(
+                "{:.0} ({:.1} %)",
+                entry.middle(|lap| lap.refused as f64),
+                entry.refused_percent()
+            ),
             format!("{:.2}", entry.middle(|lap| lap.cpu)),
-            if entry.keys < 1_000 { "–".to_owned() } else { format!("{:.1}", entry.cpu_per_million()) },
+            if entry.keys < 1_000 {
+                "–".to_owned()
+            } else {
+                format!("{:.1}", entry.cpu_per_million())
+            },
             format!("{:.1}", entry.peak_mib()),
             left(entry),
             notes(entry),
@@ -209,7 +225,10 @@ pub(crate) mod tests {
 
     #[test]
     fn finds_the_middle() {
-        assert_eq!([median(vec![]), median(vec![3.0, 1.0, 2.0]), median(vec![4.0, 1.0, 2.0, 3.0])], [0.0, 2.0, 2.5]);
+        assert_eq!(
+            [median(vec![]), median(vec![3.0, 1.0, 2.0]), median(vec![4.0, 1.0, 2.0, 3.0])],
+            [0.0, 2.0, 2.5]
+        );
     }
 
     #[test]

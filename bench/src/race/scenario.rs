@@ -23,10 +23,18 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 /// Beside ours, the tools that delete many keys at once.
 const FAST: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm];
 /// Where there is the limit that the documentation names.
-const LIMITED: &[Tool] =
-    &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::S3rmTold, Tool::Boto3, Tool::ListAll, Tool::AwsCli];
+const LIMITED: &[Tool] = &[
+    Tool::Ours,
+    Tool::S5cmd,
+    Tool::S3rm,
+    Tool::S3rmTold,
+    Tool::Boto3,
+    Tool::ListAll,
+    Tool::AwsCli,
+];
 const FAST_OR_TOLD: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::S3rmTold];
-const ALL: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3, Tool::ListAll, Tool::AwsCli];
+const ALL: &[Tool] =
+    &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3, Tool::ListAll, Tool::AwsCli];
 
 /// How many keys there are, and how many of them fail.
 #[derive(Debug, Clone, Copy)]
@@ -88,7 +96,8 @@ pub(crate) fn all(sizes: &Sizes) -> Vec<Scenario> {
     let limited = [limit(sizes), hops(sizes), costly(sizes), unknown(sizes)];
     let versions = [versions(sizes), versions_unlimited(sizes)];
     let rest = [growing(sizes), shared(sizes), folders(sizes), flat(sizes), small(), small_flat()];
-    let users = [("user-0", 0), ("user-1", 1), ("user-10", 10), ("user-300", 300)].map(|(name, keys)| user(name, keys));
+    let users = [("user-0", 0), ("user-1", 1), ("user-10", 10), ("user-300", 300)]
+        .map(|(name, keys)| user(name, keys));
     let rest = rest.into_iter().chain(versions).chain(users).chain([users_10(), cpu(sizes)]);
     limited.into_iter().chain(per_key(sizes)).chain(rest).chain(noise(sizes)).collect()
 }
@@ -117,12 +126,22 @@ fn per_second(keys: u32) -> String {
 
 fn limit(sizes: &Sizes) -> Scenario {
     let what = per_second(DOCUMENTED);
-    Scenario { limit: Some(Limit::of(DOCUMENTED)), tools: LIMITED, ..base("limit", what, sizes.keys) }
+    Scenario {
+        limit: Some(Limit::of(DOCUMENTED)),
+        tools: LIMITED,
+        ..base("limit", what, sizes.keys)
+    }
 }
 
 fn hops(sizes: &Sizes) -> Scenario {
     let what = format!("{}, in hops of 10 s", per_second(DOCUMENTED));
-    Scenario { name: "hops", what, timeout: Duration::from_secs(10), tools: &[Tool::Ours], ..limit(sizes) }
+    Scenario {
+        name: "hops",
+        what,
+        timeout: Duration::from_secs(10),
+        tools: &[Tool::Ours],
+        ..limit(sizes)
+    }
 }
 
 fn costly(sizes: &Sizes) -> Scenario {
@@ -139,18 +158,21 @@ fn unknown(sizes: &Sizes) -> Scenario {
 
 fn per_key(sizes: &Sizes) -> [Scenario; 2] {
     const TOOLS: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3];
-    [("perkey", UNKNOWN, sizes.unknown), ("perkey-documented", DOCUMENTED, sizes.keys)].map(|(name, rate, keys)| {
-        let what = format!("{}, refused key by key in a 200", per_second(rate));
-        let limit = Limit { refusal: Refusal::Keys, ..Limit::of(rate) };
-        Scenario { limit: Some(limit), tools: TOOLS, ..base(name, what, keys) }
-    })
+    [("perkey", UNKNOWN, sizes.unknown), ("perkey-documented", DOCUMENTED, sizes.keys)].map(
+        |(name, rate, keys)| {
+            let what = format!("{}, refused key by key in a 200", per_second(rate));
+            let limit = Limit { refusal: Refusal::Keys, ..Limit::of(rate) };
+            Scenario { limit: Some(limit), tools: TOOLS, ..base(name, what, keys) }
+        },
+    )
 }
 
 fn growing(sizes: &Sizes) -> Scenario {
     let (low, high) = (DOCUMENTED, 2 * DOCUMENTED);
     // So that there is as much time at the one as at the other.
     let half = Duration::from_secs(1).mul_f64(sizes.growing as f64 / f64::from(low + high));
-    let what = format!("{} for {:.0} s, then {}", per_second(low), half.as_secs_f64(), per_second(high));
+    let what =
+        format!("{} for {:.0} s, then {}", per_second(low), half.as_secs_f64(), per_second(high));
     let limit = Limit { steps: vec![(Duration::ZERO, low), (half, high)], ..Limit::of(low) };
     Scenario {
         limit: Some(limit),
@@ -186,7 +208,8 @@ fn user(name: &'static str, keys: u64) -> Scenario {
     Scenario { folders: 0, tools: &[Tool::Ours], ..base(name, "no limit, defaults", keys) }
 }
 
-/// Few enough keys for the pace to let them pass at once: this is about everything else that ten users could wait for.
+/// Few enough keys for the pace to let them pass at once: this is about everything else that ten
+/// users could wait for.
 fn users_10() -> Scenario {
     let what = "no limit, defaults, ten users of 10 in one batch";
     Scenario { users: 10, folders: 0, tools: &[Tool::Ours], ..base("users-10", what, 100) }
@@ -207,10 +230,12 @@ fn cpu(sizes: &Sizes) -> Scenario {
     Scenario { has_latency: false, ceilings: Ceilings::Lifted, ..base("cpu", what, sizes.cpu) }
 }
 
-/// One user, the function's ceiling, and a part of what is asked for that fails at any rate. The clean run comes first.
+/// One user, the function's ceiling, and a part of what is asked for that fails at any rate. The
+/// clean run comes first.
 fn noise(sizes: &Sizes) -> [Scenario; 5] {
     let percent = (1e4 * sizes.noise_share).round() / 1e2;
-    let keys = |code| (Some(Noisy::Keys { code }), format!("{percent} % of the keys say {code} once"));
+    let keys =
+        |code| (Some(Noisy::Keys { code }), format!("{percent} % of the keys say {code} once"));
     let requests = format!("503 SlowDown for {percent} % of the delete requests");
     let errors = format!("500 InternalError for {percent} % of all requests");
     [
@@ -249,7 +274,12 @@ impl Scenario {
             Ceilings::NoRate => (Some(0), None),
             Ceilings::Lifted => (Some(0), Some(64)),
         };
-        let none = Latency { listing: Duration::ZERO, deletion: Duration::ZERO, least: Duration::ZERO, spread: 0.0 };
+        let none = Latency {
+            listing: Duration::ZERO,
+            deletion: Duration::ZERO,
+            least: Duration::ZERO,
+            spread: 0.0,
+        };
         Settings {
             timeout: self.timeout,
             rate,
@@ -269,14 +299,18 @@ impl Scenario {
         Some(all - f64::from(self.rival.unwrap_or(0)))
     }
 
-    /// The least time in which S3 lets so many keys go, in seconds: it has one second's worth in store.
+    /// The least time in which S3 lets so many keys go, in seconds: it has one second's worth in
+    /// store.
     pub(crate) fn bound(&self, keys: u64) -> Option<f64> {
         let limit = self.limit.as_ref()?;
         let mut left = keys as f64 - f64::from(limit.at(Duration::ZERO));
         let mut seconds = 0.0;
         for (at, (from, _)) in limit.steps.iter().enumerate() {
             let room = self.room(*from)?;
-            let span = limit.steps.get(at + 1).map_or(f64::INFINITY, |(until, _)| (*until - *from).as_secs_f64());
+            let span = limit
+                .steps
+                .get(at + 1)
+                .map_or(f64::INFINITY, |(until, _)| (*until - *from).as_secs_f64());
             let needed = (left / room).clamp(0.0, span);
             left -= needed * room;
             seconds += needed;
@@ -289,7 +323,8 @@ impl Scenario {
         let limit = self.limit.as_ref()?;
         let mut keys = 0.0;
         for (at, (from, _)) in limit.steps.iter().enumerate() {
-            let until = limit.steps.get(at + 1).map_or(f64::INFINITY, |(until, _)| until.as_secs_f64());
+            let until =
+                limit.steps.get(at + 1).map_or(f64::INFINITY, |(until, _)| until.as_secs_f64());
             keys += (until.min(seconds) - from.as_secs_f64()).max(0.0) * self.room(*from)?;
         }
         Some(keys)
@@ -300,8 +335,14 @@ impl Scenario {
 mod tests {
     use super::*;
 
-    const SIZES: Sizes =
-        Sizes { keys: 100_000, unknown: 40_000, growing: 1_050_000, cpu: 1_000_000, noise: 20_000, noise_share: 0.001 };
+    const SIZES: Sizes = Sizes {
+        keys: 100_000,
+        unknown: 40_000,
+        growing: 1_050_000,
+        cpu: 1_000_000,
+        noise: 20_000,
+        noise_share: 0.001,
+    };
 
     fn near(left: Option<f64>, right: f64) -> bool {
         left.is_some_and(|left| (left - right).abs() < 0.01)

@@ -12,8 +12,17 @@ use crate::race::tool::Tool;
 use crate::report::thousands;
 
 /// Where nobody is to be faster.
-const AHEAD: [&str; 9] =
-    ["limit", "costly", "unknown", "perkey", "perkey-documented", "folders", "flat", "versions", "versions-unlimited"];
+const AHEAD: [&str; 9] = [
+    "limit",
+    "costly",
+    "unknown",
+    "perkey",
+    "perkey-documented",
+    "folders",
+    "flat",
+    "versions",
+    "versions-unlimited",
+];
 
 /// How much longer than [`unavoidable`] few keys may take.
 const NEAR: f64 = 1.3;
@@ -55,9 +64,11 @@ fn ours(heat: &Heat) -> Option<&Entry> {
 
 /// The one that has nothing to do with time.
 fn whole(heats: &[Heat]) -> Option<(bool, String)> {
-    let laps: Vec<bool> = heats.iter().filter_map(ours).flat_map(|entry| &entry.laps).map(Lap::is_whole).collect();
+    let laps: Vec<bool> =
+        heats.iter().filter_map(ours).flat_map(|entry| &entry.laps).map(Lap::is_whole).collect();
     let count = laps.iter().filter(|is_whole| **is_whole).count();
-    let text = format!("in {count} of our {} runs, everything was erased, and nothing else", laps.len());
+    let text =
+        format!("in {count} of our {} runs, everything was erased, and nothing else", laps.len());
     (!laps.is_empty()).then_some((count == laps.len(), text))
 }
 
@@ -65,7 +76,8 @@ fn whole(heats: &[Heat]) -> Option<(bool, String)> {
 fn bounded(heat: &Heat, ratio: f64, refused: Option<f64>) -> Option<(bool, String)> {
     let (entry, bound) = (ours(heat)?, heat.scenario.bound(heat.scenario.keys)?);
     let took = entry.seconds().map(|seconds| seconds / bound);
-    let shown = took.map_or_else(|| "keys are left".to_owned(), |took| format!("{took:.3}, nothing left"));
+    let shown =
+        took.map_or_else(|| "keys are left".to_owned(), |took| format!("{took:.3}, nothing left"));
     let mut text = format!("`{}`: at most {ratio:.2} × the bound: {shown}", heat.scenario.name);
     let mut is_met = took.is_some_and(|took| took <= ratio);
     if let Some(most) = refused {
@@ -86,7 +98,10 @@ fn area(heat: &Heat) -> Option<(bool, String)> {
     let entry = ours(heat)?;
     let seconds = entry.seconds()?;
     let percent = 100.0 * entry.keys as f64 / heat.scenario.area(seconds)?;
-    let text = format!("`{}`: at least 90 % of the area under the limit: {percent:.1} %", heat.scenario.name);
+    let text = format!(
+        "`{}`: at least 90 % of the area under the limit: {percent:.1} %",
+        heat.scenario.name
+    );
     Some((percent >= 90.0, text))
 }
 
@@ -94,8 +109,10 @@ fn area(heat: &Heat) -> Option<(bool, String)> {
 fn ahead(heat: &Heat) -> Option<(bool, String)> {
     let best = heat.best_peer()?;
     let seconds = ours(heat)?.seconds();
-    let shown = seconds.map_or_else(|| "keys are left".to_owned(), |seconds| format!("{} s", timed(seconds)));
-    let text = format!("`{}`: faster than the best peer ({} s): {shown}", heat.scenario.name, timed(best));
+    let shown = seconds
+        .map_or_else(|| "keys are left".to_owned(), |seconds| format!("{} s", timed(seconds)));
+    let text =
+        format!("`{}`: faster than the best peer ({} s): {shown}", heat.scenario.name, timed(best));
     Some((seconds.is_some_and(|seconds| seconds < best), text))
 }
 
@@ -105,22 +122,38 @@ fn proof(heat: &Heat, listing_seconds: f64) -> Option<(bool, String)> {
     let seconds = ours(heat)?.seconds()?;
     let most = peer + listing_seconds;
     let name = heat.scenario.name;
-    let text = format!("`{name}`: at most s3rm-rs and one listing ({} s): {} s", timed(most), timed(seconds));
+    let text = format!(
+        "`{name}`: at most s3rm-rs and one listing ({} s): {} s",
+        timed(most),
+        timed(seconds)
+    );
     Some((seconds <= most, text))
 }
 
-/// Little longer than what nobody can avoid, proof included. The start of the process is left out: the report gives it
-/// apart, and S3 has no part in it. Everything else that takes time is in, from the first connection to the answer.
+/// Little longer than what nobody can avoid, proof included. The start of the process is left out:
+/// the report gives it apart, and S3 has no part in it. Everything else that takes time is in, from
+/// the first connection to the answer.
 fn near(heat: &Heat, latency: Latency) -> Option<(bool, String)> {
     let entry = ours(heat)?;
     let chain = unavoidable(&heat.scenario, latency);
     let sum: f64 = chain.iter().map(|(_, time)| time.as_secs_f64()).sum();
-    let took = entry.seconds().map(|_| entry.middle(|lap| lap.seconds - lap.cold_start.unwrap_or(0.0)));
-    let parts: Vec<String> =
-        chain.iter().map(|(what, time)| format!("{what} {:.0}", 1e3 * time.as_secs_f64())).collect();
+    let took =
+        entry.seconds().map(|_| entry.middle(|lap| lap.seconds - lap.cold_start.unwrap_or(0.0)));
+    let parts: Vec<String> = chain
+        .iter()
+        .map(|(what, time)| format!("{what} {:.0}", 1e3 * time.as_secs_f64()))
+        .collect();
     let shown = took.map_or_else(
         || "keys are left".to_owned(),
-        |took| format!("{:.2} × the {} s ({} ms): {} s", took / sum, timed(sum), parts.join(" + "), timed(took)),
+        |took| {
+            format!(
+                "{:.2} × the {} s ({} ms): {} s",
+                took / sum,
+                timed(sum),
+                parts.join(" + "),
+                timed(took)
+            )
+        },
     );
     let text = format!(
         "`{}`: {} keys end within {NEAR} × the sum of the unavoidable latencies, proof included, cold start left out: \
@@ -131,29 +164,37 @@ fn near(heat: &Heat, latency: Latency) -> Option<(bool, String)> {
     Some((took.is_some_and(|took| took <= NEAR * sum), text))
 }
 
-/// What S3 takes of whoever erases everything in as few requests as there can be and proves it: the requests each of which
-/// needs the answer to the one before it. Whoever sends smaller requests, and more of them at once, can be faster.
+/// What S3 takes of whoever erases everything in as few requests as there can be and proves it: the
+/// requests each of which needs the answer to the one before it. Whoever sends smaller requests,
+/// and more of them at once, can be faster.
 ///
 /// - The first page. Before it, nobody knows what there is.
-/// - In one folder, the other pages: their tokens come with the first, and so does all that is known of where to split.
-///   They are listed at once. In folders they can be listed beside the first.
+/// - In one folder, the other pages: their tokens come with the first, and so does all that is
+///   known of where to split. They are listed at once. In folders they can be listed beside the
+///   first.
 /// - A full batch, the last one. What was listed before is deleted meanwhile.
-/// - The proof, three times as long as a request takes at least: the uploads, then the objects, because an upload may
-///   become one, then the versioning, because it may have been switched on during that listing.
+/// - The proof, three times as long as a request takes at least: the uploads, then the objects,
+///   because an upload may become one, then the versioning, because it may have been switched on
+///   during that listing.
 /// - The receipt: it says when that was, so it cannot be stored before.
 fn unavoidable(scenario: &Scenario, latency: Latency) -> Vec<(&'static str, Duration)> {
     let mut chain = vec![("first page", latency.of_listing(PAGE))];
     if scenario.folders == 0 {
         chain.push(("other pages", latency.of_listing(PAGE)));
     }
-    chain.extend([("deletion", latency.of_deletion(PAGE)), ("proof", 3 * latency.least), ("receipt", latency.least)]);
+    chain.extend([
+        ("deletion", latency.of_deletion(PAGE)),
+        ("proof", 3 * latency.least),
+        ("receipt", latency.least),
+    ]);
     chain
 }
 
 /// Ten users at once take hardly longer than one.
 fn together(one: &Heat, ten: &Heat) -> Option<(bool, String)> {
     let [one, ten] = [ours(one)?.seconds()?, ours(ten)?.seconds()?];
-    let text = format!("`users-10`: at most 1.5 × one such user ({} s): {:.2}", timed(one), ten / one);
+    let text =
+        format!("`users-10`: at most 1.5 × one such user ({} s): {:.2}", timed(one), ten / one);
     Some((ten <= 1.5 * one, text))
 }
 
@@ -161,7 +202,10 @@ fn together(one: &Heat, ten: &Heat) -> Option<(bool, String)> {
 fn start(heat: &Heat) -> Option<(bool, String)> {
     let starts: Vec<f64> = ours(heat)?.laps.iter().filter_map(|lap| lap.cold_start).collect();
     let (count, middle) = (starts.len(), 1e3 * median(starts));
-    let text = format!("`{}`: cold start at most 15 ms: {middle:.1}, median of {count}", heat.scenario.name);
+    let text = format!(
+        "`{}`: cold start at most 15 ms: {middle:.1}, median of {count}",
+        heat.scenario.name
+    );
     (count > 0).then_some((middle <= 15.0, text))
 }
 
@@ -182,12 +226,20 @@ fn split(heat: &Heat) -> Option<(bool, String)> {
 fn noisy(clean: &Heat, heat: &Heat) -> Option<(bool, String)> {
     let (clean, most) = (ours(clean)?.seconds()?, most_of_noise(heat.scenario.noise?));
     let seconds = ours(heat)?.seconds();
-    let aim = most.map_or_else(|| "no aim for so much".to_owned(), |most| format!("at most {most} × the clean run"));
+    let aim = most.map_or_else(
+        || "no aim for so much".to_owned(),
+        |most| format!("at most {most} × the clean run"),
+    );
     let shown = seconds.map_or_else(
         || "keys are left".to_owned(),
         |seconds| format!("{:.2} ×, {} s", seconds / clean, timed(seconds)),
     );
-    let text = format!("`{}`: {}: {aim} ({} s): {shown}", heat.scenario.name, heat.scenario.what, timed(clean));
+    let text = format!(
+        "`{}`: {}: {aim} ({} s): {shown}",
+        heat.scenario.name,
+        heat.scenario.what,
+        timed(clean)
+    );
     Some((seconds.is_some_and(|seconds| most.is_none_or(|most| seconds <= most * clean)), text))
 }
 
@@ -203,19 +255,29 @@ fn most_of_noise(noise: Noise) -> Option<f64> {
 
 fn cpu(heat: &Heat) -> Vec<(bool, String)> {
     // Who stops early has used little.
-    let Some(entry) = ours(heat).filter(|entry| entry.seconds().is_some()) else { return Vec::new() };
+    let Some(entry) = ours(heat).filter(|entry| entry.seconds().is_some()) else {
+        return Vec::new();
+    };
     let own = entry.cpu_per_million();
-    let mut checks = vec![(own <= 5.0, format!("`cpu`: at most 5 CPU seconds per million keys: {own:.1}"))];
+    let mut checks =
+        vec![(own <= 5.0, format!("`cpu`: at most 5 CPU seconds per million keys: {own:.1}"))];
     if let Some(peer) = heat.entry(Tool::S3rm) {
         let half = peer.cpu_per_million() / 2.0;
-        checks.push((own <= half, format!("`cpu`: at most half of the CPU of s3rm-rs ({half:.1} s): {own:.1} s")));
+        checks.push((
+            own <= half,
+            format!("`cpu`: at most half of the CPU of s3rm-rs ({half:.1} s): {own:.1} s"),
+        ));
         let third = peer.peak_mib() / 3.0;
         let mib = entry.peak_mib();
-        checks.push((mib <= third, format!("`cpu`: at most a third of the RSS of s3rm-rs ({third:.0} MiB): {mib:.0}")));
+        checks.push((
+            mib <= third,
+            format!("`cpu`: at most a third of the RSS of s3rm-rs ({third:.0} MiB): {mib:.0}"),
+        ));
     }
     if let Some(peer) = heat.entry(Tool::S5cmd) {
         let (mib, most) = (entry.peak_mib(), peer.peak_mib());
-        checks.push((mib < most, format!("`cpu`: below the RSS of s5cmd ({most:.0} MiB): {mib:.0}")));
+        checks
+            .push((mib < most, format!("`cpu`: below the RSS of s5cmd ({most:.0} MiB): {mib:.0}")));
     }
     checks
 }
@@ -223,7 +285,10 @@ fn cpu(heat: &Heat) -> Vec<(bool, String)> {
 fn memory(heat: &Heat) -> Option<(bool, String)> {
     let entry = ours(heat).filter(|entry| entry.seconds().is_some())?;
     let megabytes = entry.peak_mib() * 1.048_576;
-    Some((megabytes <= 40.0, format!("`{}`: peak RSS at most 40 MB: {megabytes:.1}", heat.scenario.name)))
+    Some((
+        megabytes <= 40.0,
+        format!("`{}`: peak RSS at most 40 MB: {megabytes:.1}", heat.scenario.name),
+    ))
 }
 
 #[cfg(test)]
@@ -248,7 +313,9 @@ mod tests {
     #[test]
     fn checks_what_was_measured() {
         let limit = |seconds| heat("limit", vec![entry(Tool::Ours, 100_000, &[(seconds, 0)])]);
-        let met = |heat| checks(&[heat], LATENCY).into_iter().map(|(is_met, _)| is_met).collect::<Vec<_>>();
+        let met = |heat| {
+            checks(&[heat], LATENCY).into_iter().map(|(is_met, _)| is_met).collect::<Vec<_>>()
+        };
         assert_eq!(met(limit(28.5)), [true, true, true, true]);
         assert_eq!(met(limit(29.5)), [true, false, true, true], "1.07 times the bound");
         let left = heat("limit", vec![entry(Tool::Ours, 100_000, &[(28.0, 1)])]);
@@ -265,8 +332,12 @@ mod tests {
         assert!(checks(&[heat("small", both(5_000, 0.45))], LATENCY)[1].0);
         assert!(!checks(&[heat("small", both(5_000, 0.47))], LATENCY)[1].0);
         assert!(checks(&[heat("flat", both(100_000, 0.3))], LATENCY)[1].0, "ahead");
-        let cpu = vec![entry(Tool::Ours, 1_000_000, &[(9.0, 0)]), entry(Tool::S3rm, 1_000_000, &[(9.0, 0)])];
-        let met: Vec<bool> = checks(&[heat("cpu", cpu)], LATENCY).into_iter().map(|(is_met, _)| is_met).collect();
+        let cpu = vec![
+            entry(Tool::Ours, 1_000_000, &[(9.0, 0)]),
+            entry(Tool::S3rm, 1_000_000, &[(9.0, 0)]),
+        ];
+        let met: Vec<bool> =
+            checks(&[heat("cpu", cpu)], LATENCY).into_iter().map(|(is_met, _)| is_met).collect();
         assert_eq!(met, [true, true, false, false, true], "both have the same CPU and memory");
     }
 
@@ -278,7 +349,10 @@ mod tests {
             checks(&[clean, noisy], LATENCY).remove(1)
         };
         let (is_met, text) = check("noise-keys", 6.0, 0);
-        assert!(is_met && text.ends_with("once: at most 1.3 × the clean run (5.00 s): 1.20 ×, 6.00 s"), "{text}");
+        assert!(
+            is_met && text.ends_with("once: at most 1.3 × the clean run (5.00 s): 1.20 ×, 6.00 s"),
+            "{text}"
+        );
         assert!(!check("noise-keys", 6.6, 0).0);
         assert!(!check("noise-keys", 6.0, 1).0, "a key is left");
         assert!(!check("noise-requests", 6.0, 0).0, "1.2 times the clean run");

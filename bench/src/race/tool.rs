@@ -40,8 +40,15 @@ pub(crate) struct Peers {
 }
 
 impl Tool {
-    pub(crate) const ALL: [Self; 7] =
-        [Self::Ours, Self::S5cmd, Self::S3rm, Self::S3rmTold, Self::Boto3, Self::ListAll, Self::AwsCli];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Ours,
+        Self::S5cmd,
+        Self::S3rm,
+        Self::S3rmTold,
+        Self::Boto3,
+        Self::ListAll,
+        Self::AwsCli,
+    ];
 
     /// On the command line.
     pub(crate) fn word(self) -> &'static str {
@@ -84,31 +91,59 @@ impl Tool {
             Self::Ours => &[],
             Self::S5cmd => &["version"],
             Self::S3rm | Self::S3rmTold | Self::AwsCli => &["--version"],
-            Self::Boto3 | Self::ListAll => &["-c", "import boto3; print('boto3 ' + boto3.__version__)"],
+            Self::Boto3 | Self::ListAll => {
+                &["-c", "import boto3; print('boto3 ' + boto3.__version__)"]
+            }
         };
         peers.command(self, words)
     }
 
     /// What erases everything below a prefix.
-    pub(crate) fn command(self, peers: &Peers, endpoint: &str, prefix: &str, has_versions: bool) -> Vec<String> {
+    pub(crate) fn command(
+        self,
+        peers: &Peers,
+        endpoint: &str,
+        prefix: &str,
+        has_versions: bool,
+    ) -> Vec<String> {
         let place = format!("s3://{PHOTOS}/{prefix}");
         let script = |name: &str| peers.scripts.join(name).display().to_string();
         match self {
             Self::Ours => Vec::new(),
             Self::S5cmd => {
                 let all = has_versions.then_some("--all-versions");
-                let words: Vec<&str> = ["--endpoint-url", endpoint, "rm"].into_iter().chain(all).collect();
+                let words: Vec<&str> =
+                    ["--endpoint-url", endpoint, "rm"].into_iter().chain(all).collect();
                 peers.command(self, &[&words[..], &[&format!("{place}*")]].concat())
             }
             Self::S3rm | Self::S3rmTold => {
                 let all = has_versions.then_some("--delete-all-versions");
-                let rate = if self == Self::S3rmTold { &["--rate-limit-objects", TOLD_RATE][..] } else { &[] };
-                let words = ["--force", "--target-endpoint-url", endpoint, "--target-force-path-style"];
-                peers.command(self, &words.iter().chain(rate).copied().chain(all).chain([&*place]).collect::<Vec<_>>())
+                let rate = if self == Self::S3rmTold {
+                    &["--rate-limit-objects", TOLD_RATE][..]
+                } else {
+                    &[]
+                };
+                let words =
+                    ["--force", "--target-endpoint-url", endpoint, "--target-force-path-style"];
+                peers.command(
+                    self,
+                    &words
+                        .iter()
+                        .chain(rate)
+                        .copied()
+                        .chain(all)
+                        .chain([&*place])
+                        .collect::<Vec<_>>(),
+                )
             }
-            Self::Boto3 => peers.command(self, &[&script("peers/boto3_loop.py"), endpoint, PHOTOS, prefix]),
-            Self::ListAll => peers.command(self, &[&script("peers/list_all.py"), endpoint, PHOTOS, prefix]),
-            Self::AwsCli => peers.command(self, &["--endpoint-url", endpoint, "s3", "rm", "--recursive", &place]),
+            Self::Boto3 => {
+                peers.command(self, &[&script("peers/boto3_loop.py"), endpoint, PHOTOS, prefix])
+            }
+            Self::ListAll => {
+                peers.command(self, &[&script("peers/list_all.py"), endpoint, PHOTOS, prefix])
+            }
+            Self::AwsCli => peers
+                .command(self, &["--endpoint-url", endpoint, "s3", "rm", "--recursive", &place]),
         }
     }
 
@@ -118,8 +153,16 @@ impl Tool {
             return None;
         }
         let words = self.version_command(peers);
-        let Some((program, words)) = words.split_first() else { return Some(String::new()) };
-        let output = Command::new(program).args(words).stdin(Stdio::null()).kill_on_drop(true).output().await.ok()?;
+        let Some((program, words)) = words.split_first() else {
+            return Some(String::new());
+        };
+        let output = Command::new(program)
+            .args(words)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .ok()?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.lines().next().filter(|_| output.status.success()).map(str::to_owned)
     }
@@ -139,7 +182,9 @@ impl Peers {
             Tool::Boto3 | Tool::ListAll => self.python(),
             Tool::AwsCli => self.folder.join("python/bin/aws"),
         };
-        std::iter::once(program.display().to_string()).chain(words.iter().map(|word| (*word).to_owned())).collect()
+        std::iter::once(program.display().to_string())
+            .chain(words.iter().map(|word| (*word).to_owned()))
+            .collect()
     }
 
     /// The folders of a checkout.

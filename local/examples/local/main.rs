@@ -1,6 +1,10 @@
 //! `local`: shows the function at work, without AWS.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "printing is what this program is for")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what this program is for"
+)]
 
 mod command;
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A warm function lives for hours: long enough that what it once learnt may be about another bucket of that name.
+/// A warm function lives for hours: long enough that what it once learnt may be about another
+/// bucket of that name.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
 
 /// One fact of each bucket, with the time when it was learnt.
@@ -46,7 +47,10 @@ mod tests {
         advance(REMEMBERED_FOR / 2).await;
         memory.put("films", false);
         advance(REMEMBERED_FOR / 2 - Duration::from_millis(1)).await;
-        assert_eq!((memory.get("photos"), memory.get("films"), memory.get("music")), (Some(true), Some(false), None));
+        assert_eq!(
+            (memory.get("photos"), memory.get("films"), memory.get("music")),
+            (Some(true), Some(false), None)
+        );
         advance(Duration::from_millis(1)).await;
         assert_eq!((memory.get("photos"), memory.get("films")), (None, Some(false)));
     }

@@ -20,8 +20,8 @@ use crate::deadline::left_until;
 use crate::ports::store::{Deletion, FailureKind, Fault, Item, KeyFailure};
 use crate::target::{Key, Prefix};
 
-/// Items that need a request of their own: so many concurrently for each request of `MAX_IN_FLIGHT_BATCHES`. They count
-/// against the rate.
+/// Items that need a request of their own: so many concurrently for each request of
+/// `MAX_IN_FLIGHT_BATCHES`. They count against the rate.
 const SINGLES_AT_ONCE: usize = 8;
 
 /// Our own code for a key that the answer names neither as deleted nor as failed.
@@ -79,14 +79,16 @@ impl S3 {
         let end = Instant::now() + limit;
         let mut lock_requests = 0;
         // Only where there is a lock: the header needs a permission of its own.
-        let bypass_governance = self.bypass_governance && self.has_object_lock(prefix, end, &mut lock_requests).await?;
+        let bypass_governance =
+            self.bypass_governance && self.has_object_lock(prefix, end, &mut lock_requests).await?;
         let mut deletion = self.delete(Order { prefix, bypass_governance, end }, items).await?;
         deletion.requests += lock_requests;
         Ok(deletion)
     }
 
     async fn delete(&self, order: Order<'_>, items: &[Item]) -> Result<Deletion, Fault> {
-        // Half of the time for the singles: what they have deleted must be reported, not dropped at the stop time.
+        // Half of the time for the singles: what they have deleted must be reported, not dropped at
+        // the stop time.
         let half = Order { end: half_way_to(order.end), ..order };
         let (batch, singles): (Vec<_>, Vec<_>) =
             items.iter().enumerate().partition(|(_, item)| is_xml_text(item.key.as_str()));
@@ -98,11 +100,19 @@ impl S3 {
         gather((deletion, items.len()), singles, |single| self.delete_single(half, single)).await
     }
 
-    async fn delete_batch(&self, order: Order<'_>, items: &[(usize, &Item)]) -> Result<Vec<KeyFailure>, Fault> {
+    async fn delete_batch(
+        &self,
+        order: Order<'_>,
+        items: &[(usize, &Item)],
+    ) -> Result<Vec<KeyFailure>, Fault> {
         let identifiers = items.iter().map(|(_, item)| {
-            ObjectIdentifier::builder().key(item.key.as_str()).set_version_id(item.id.clone()).build()
+            ObjectIdentifier::builder()
+                .key(item.key.as_str())
+                .set_version_id(item.id.clone())
+                .build()
         });
-        let identifiers = identifiers.collect::<Result<Vec<_>, _>>().map_err(|error| unbuilt(&error))?;
+        let identifiers =
+            identifiers.collect::<Result<Vec<_>, _>>().map_err(|error| unbuilt(&error))?;
         // Not quiet: silence about a key would not be proof of its deletion.
         let delete = Delete::builder().set_objects(Some(identifiers)).quiet(false).build();
         let answer = self
@@ -119,15 +129,26 @@ impl S3 {
             .send()
             .await
             .map_err(|error| {
-                classify("DeleteObjects", permission(items), &secret_of(order.prefix, items), &error).fault
+                classify(
+                    "DeleteObjects",
+                    permission(items),
+                    &secret_of(order.prefix, items),
+                    &error,
+                )
+                .fault
             })?;
         match_answer(items, &answer)
     }
 
-    /// For keys that XML cannot carry: here the key is in the URL. Segments `.` and `..` stay as they are: the signature
-    /// covers the path letter by letter, so S3 rejects a request whose path was normalized on the way.
+    /// For keys that XML cannot carry: here the key is in the URL. Segments `.` and `..` stay as
+    /// they are: the signature covers the path letter by letter, so S3 rejects a request whose path
+    /// was normalized on the way.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
-    async fn delete_single(&self, order: Order<'_>, (index, item): (usize, &Item)) -> Result<Single, Fault> {
+    async fn delete_single(
+        &self,
+        order: Order<'_>,
+        (index, item): (usize, &Item),
+    ) -> Result<Single, Fault> {
         let limit = left_until(order.end);
         if limit.is_zero() {
             return Ok(Single::failed(0, index, NOT_ASKED));
@@ -146,37 +167,55 @@ impl S3 {
             .send()
             .await;
         let failure = match answer {
-            Ok(answer) if item.id.is_none() && answer.delete_marker() == Some(true) => Some(only_hidden(index)),
-            Ok(answer) if item.id.is_some() && answer.version_id().is_some_and(|id| Some(id) != item.id.as_deref()) => {
-                return Err(Fault::Untrustworthy("DeleteObject: OtherVersion; it is about another version".to_owned()));
+            Ok(answer) if item.id.is_none() && answer.delete_marker() == Some(true) => {
+                Some(only_hidden(index))
+            }
+            Ok(answer)
+                if item.id.is_some()
+                    && answer.version_id().is_some_and(|id| Some(id) != item.id.as_deref()) =>
+            {
+                return Err(Fault::Untrustworthy(
+                    "DeleteObject: OtherVersion; it is about another version".to_owned(),
+                ));
             }
             Ok(_) => None,
             Err(error) => {
                 let permission = permission(&[(index, item)]);
-                Some(own_failure(index, classify("DeleteObject", permission, item.key.as_str(), &error))?)
+                Some(own_failure(
+                    index,
+                    classify("DeleteObject", permission, item.key.as_str(), &error),
+                )?)
             }
         };
         Ok(Single { requests: 1, failure, fault: None })
     }
 
-    /// Aborts uploads; each of them takes a request of its own, and one to see that no part is left.
+    /// Aborts uploads; each of them takes a request of its own, and one to see that no part is
+    /// left.
     pub(super) async fn abort_uploads(
         &self,
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
     ) -> Result<Deletion, Fault> {
-        let order = Order { prefix, bypass_governance: false, end: half_way_to(Instant::now() + limit) };
+        let order =
+            Order { prefix, bypass_governance: false, end: half_way_to(Instant::now() + limit) };
         let uploads = items.iter().enumerate().collect();
-        gather((Deletion::default(), items.len()), uploads, |upload| self.abort(order, upload)).await
+        gather((Deletion::default(), items.len()), uploads, |upload| self.abort(order, upload))
+            .await
     }
 
-    /// Aborts one upload. Some stores encode keys in this listing without saying so, or say so without encoding: an upload
-    /// that was just listed and is not found is tried once more under the other reading of its key. Its id is unique, so
-    /// that no other upload can be meant.
-    async fn abort(&self, order: Order<'_>, (index, item): (usize, &Item)) -> Result<Single, Fault> {
+    /// Aborts one upload. Some stores encode keys in this listing without saying so, or say so
+    /// without encoding: an upload that was just listed and is not found is tried once more under
+    /// the other reading of its key. Its id is unique, so that no other upload can be meant.
+    async fn abort(
+        &self,
+        order: Order<'_>,
+        (index, item): (usize, &Item),
+    ) -> Result<Single, Fault> {
         let single = self.abort_as(order, index, item, &item.key).await?;
-        let is_not_found = single.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::NotFound);
+        let is_not_found =
+            single.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::NotFound);
         match &item.other_key {
             Some(other_key) if is_not_found => {
                 let other = self.abort_as(order, index, item, other_key).await?;
@@ -186,7 +225,13 @@ impl S3 {
         }
     }
 
-    async fn abort_as(&self, order: Order<'_>, index: usize, item: &Item, key: &Key) -> Result<Single, Fault> {
+    async fn abort_as(
+        &self,
+        order: Order<'_>,
+        index: usize,
+        item: &Item,
+        key: &Key,
+    ) -> Result<Single, Fault> {
         let limit = left_until(order.end);
         if limit.is_zero() {
             return Ok(Single::failed(0, index, NOT_ASKED));
@@ -203,16 +248,27 @@ impl S3 {
             .config_override(within(limit))
             .send()
             .await;
-        let Err(error) = answer else { return self.check_parts(order, index, item, key).await };
-        let failed = classify("AbortMultipartUpload", "s3:AbortMultipartUpload", key.as_str(), &error);
+        let Err(error) = answer else {
+            return self.check_parts(order, index, item, key).await;
+        };
+        let failed =
+            classify("AbortMultipartUpload", "s3:AbortMultipartUpload", key.as_str(), &error);
         Ok(Single { requests: 1, failure: Some(own_failure(index, failed)?), fault: None })
     }
 
-    /// A part that is being uploaded during the abort may still arrive: S3 asks to look, and to abort again.
+    /// A part that is being uploaded during the abort may still arrive: S3 asks to look, and to
+    /// abort again.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
-    async fn check_parts(&self, order: Order<'_>, index: usize, item: &Item, key: &Key) -> Result<Single, Fault> {
+    async fn check_parts(
+        &self,
+        order: Order<'_>,
+        index: usize,
+        item: &Item,
+        key: &Key,
+    ) -> Result<Single, Fault> {
         /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>
-        const PERMISSION: &str = "s3:ListMultipartUploadParts (and kms:Decrypt, for uploads encrypted with SSE-KMS)";
+        const PERMISSION: &str =
+            "s3:ListMultipartUploadParts (and kms:Decrypt, for uploads encrypted with SSE-KMS)";
         let limit = left_until(order.end);
         if limit.is_zero() {
             return Ok(Single::failed(1, index, NOT_ASKED));
@@ -234,20 +290,22 @@ impl S3 {
             Ok(answer) if answer.parts().is_empty() => None,
             Ok(_) => return Ok(Single::failed(2, index, PARTS_LEFT)),
             Err(error) => match classify("ListParts", PERMISSION, key.as_str(), &error) {
-                // It holds for all uploads: nothing is proven of what nobody may look at. But all are aborted first.
+                // It holds for all uploads: nothing is proven of what nobody may look at. But all
+                // are aborted first.
                 failed if failed.code == "AccessDenied" => {
                     return Ok(Single { requests: 2, failure: None, fault: Some(failed.fault) });
                 }
                 // The abort was confirmed before: nothing is left of the upload.
-                failed => Some(own_failure(index, failed)?).filter(|failure| failure.kind != FailureKind::NotFound),
+                failed => Some(own_failure(index, failed)?)
+                    .filter(|failure| failure.kind != FailureKind::NotFound),
             },
         };
         Ok(Single { requests: 2, failure, fault: None })
     }
 }
 
-/// Some stores demand this header of a DeleteObjects, and reject the checksum that the SDK sends in its place. S3 accepts
-/// both together.
+/// Some stores demand this header of a DeleteObjects, and reject the checksum that the SDK sends in
+/// its place. S3 accepts both together.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
 #[derive(Debug)]
 struct ContentMd5;
@@ -271,11 +329,12 @@ impl Intercept for ContentMd5 {
     }
 }
 
-/// Adds what becomes of items that each have a request of their own, which is made when its turn comes. `all`: how many
-/// items the delete has, with those that had a common request.
+/// Adds what becomes of items that each have a request of their own, which is made when its turn
+/// comes. `all`: how many items the delete has, with those that had a common request.
 ///
-/// What is confirmed must be reported. So the fault of one item fails the delete only where nothing was deleted.
-/// Otherwise the item is to be tried again: a delete in which nothing else succeeds then returns the fault.
+/// What is confirmed must be reported. So the fault of one item fails the delete only where nothing
+/// was deleted. Otherwise the item is to be tried again: a delete in which nothing else succeeds
+/// then returns the fault.
 async fn gather<'i, Request>(
     (mut deletion, all): (Deletion, usize),
     items: Vec<(usize, &'i Item)>,
@@ -335,14 +394,15 @@ fn permission(items: &[(usize, &Item)]) -> &'static str {
     if is_of_versions { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" }
 }
 
-/// Whether XML 1.0 can carry this text: most control characters have no form in it, not even an escaped one.
+/// Whether XML 1.0 can carry this text: most control characters have no form in it, not even an
+/// escaped one.
 /// <https://www.w3.org/TR/xml/#charsets>
 fn is_xml_text(text: &str) -> bool {
     !text.chars().any(|c| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}'))
 }
 
-/// The bucket has versioning after all, switched on since it was asked: the data is still there, and now in a listing
-/// of versions alone. Another try would only add another delete marker.
+/// The bucket has versioning after all, switched on since it was asked: the data is still there,
+/// and now in a listing of versions alone. Another try would only add another delete marker.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html>
 fn only_hidden(index: usize) -> KeyFailure {
     KeyFailure { index, code: ONLY_HIDDEN.to_owned(), kind: FailureKind::OnlyHidden }
@@ -362,13 +422,20 @@ impl<'a> Asked<'a> {
         Self { items, next: 0, by_key: OnceCell::new() }
     }
 
-    /// The item that an answer is about. Of an object, the answer may name an id that nobody asked for, such as that
-    /// of a new delete marker; where it names none, a key that was asked once needs none.
+    /// The item that an answer is about. Of an object, the answer may name an id that nobody asked
+    /// for, such as that of a new delete marker; where it names none, a key that was asked once
+    /// needs none.
     fn find(&mut self, key: Option<&str>, id: Option<&str>) -> Option<usize> {
-        let is_it = |(_, item): &&(usize, &Item)| Some(item.key.as_str()) == key && item.id.as_deref() == id;
-        // S3 keeps the order of the request, and names every key: a map of them would cost more than all else here.
-        let position =
-            if self.items.get(self.next).filter(is_it).is_some() { self.next } else { self.search(key?, id)? };
+        let is_it = |(_, item): &&(usize, &Item)| {
+            Some(item.key.as_str()) == key && item.id.as_deref() == id
+        };
+        // S3 keeps the order of the request, and names every key: a map of them would cost more
+        // than all else here.
+        let position = if self.items.get(self.next).filter(is_it).is_some() {
+            self.next
+        } else {
+            self.search(key?, id)?
+        };
         self.next = position + 1;
         Some(position)
     }
@@ -382,21 +449,27 @@ impl<'a> Asked<'a> {
             by_key
         });
         let positions = by_key.get(key)?;
-        let with = |id: Option<&str>| positions.iter().find(|position| self.items[**position].1.id.as_deref() == id);
+        let with = |id: Option<&str>| {
+            positions.iter().find(|position| self.items[**position].1.id.as_deref() == id)
+        };
         let only = || positions.first().filter(|_| id.is_none() && positions.len() == 1);
         with(id).or_else(|| with(None)).or_else(only).copied()
     }
 }
 
 /// Holds the answer against the request: every item must be accounted for, and no other may appear.
-fn match_answer(items: &[(usize, &Item)], answer: &DeleteObjectsOutput) -> Result<Vec<KeyFailure>, Fault> {
+fn match_answer(
+    items: &[(usize, &Item)],
+    answer: &DeleteObjectsOutput,
+) -> Result<Vec<KeyFailure>, Fault> {
     let distrust = |what: &str| Fault::Untrustworthy(format!("DeleteObjects: {what}"));
     let mut asked = Asked::new(items);
     let mut is_open = vec![true; items.len()];
     let mut failures = Vec::new();
     for error in answer.errors() {
         let position = asked.find(error.key(), error.version_id());
-        let position = position.ok_or_else(|| distrust("it has an error about something that was not asked"))?;
+        let position = position
+            .ok_or_else(|| distrust("it has an error about something that was not asked"))?;
         let code = plain_code(error.code());
         // What is reported twice counts once.
         if std::mem::take(&mut is_open[position]) {
@@ -406,11 +479,16 @@ fn match_answer(items: &[(usize, &Item)], answer: &DeleteObjectsOutput) -> Resul
     let is_object = items.first().is_some_and(|(_, item)| item.id.is_none());
     asked.next = 0;
     for deleted in answer.deleted() {
-        // Of a delete marker that was deleted, some stores give the id as that of the delete marker alone.
+        // Of a delete marker that was deleted, some stores give the id as that of the delete marker
+        // alone.
         let id = deleted.version_id().or(deleted.delete_marker_version_id());
         let position = asked.find(deleted.key(), id);
-        let position = position.ok_or_else(|| distrust("it has deleted something that was not asked"))?;
-        if std::mem::take(&mut is_open[position]) && is_object && deleted.delete_marker() == Some(true) {
+        let position =
+            position.ok_or_else(|| distrust("it has deleted something that was not asked"))?;
+        if std::mem::take(&mut is_open[position])
+            && is_object
+            && deleted.delete_marker() == Some(true)
+        {
             failures.push(only_hidden(items[position].0));
         }
     }

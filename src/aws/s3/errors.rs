@@ -28,7 +28,8 @@ const RETRYABLE_CODES: [&str; 2] = ["OperationAborted", "RequestTimeout"];
 const THROTTLE_CODES: [&str; 5] =
     ["RequestLimitExceeded", "ServiceUnavailable", "SlowDown", "Throttl", "TooManyRequests"];
 
-/// Codes about the bucket, the account or the credentials, whatever the request was: every other request gets the same.
+/// Codes about the bucket, the account or the credentials, whatever the request was: every other
+/// request gets the same.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 const BUCKET_CODES: [&str; 25] = [
     "AccountProblem",
@@ -59,8 +60,12 @@ const BUCKET_CODES: [&str; 25] = [
 ];
 
 /// Codes about the region of the bucket.
-const REGION_CODES: [&str; 4] =
-    ["AuthorizationHeaderMalformed", "IllegalLocationConstraintException", "IncorrectEndpoint", "PermanentRedirect"];
+const REGION_CODES: [&str; 4] = [
+    "AuthorizationHeaderMalformed",
+    "IllegalLocationConstraintException",
+    "IncorrectEndpoint",
+    "PermanentRedirect",
+];
 
 /// Codes of an item that does not exist. `NotFound` is the SDK's own for HTTP 404 without a body.
 const NOT_FOUND_CODES: [&str; 4] = ["NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound"];
@@ -79,9 +84,14 @@ pub(crate) struct Failed {
     pub(crate) fault: Fault,
 }
 
-/// Classifies an SDK error. `permission`: what S3 asks for this operation. `secret`: the key or the prefix of the request,
-/// of which no part may reach the text.
-pub(crate) fn classify<E>(operation: &str, permission: &str, secret: &str, error: &SdkError<E, HttpResponse>) -> Failed
+/// Classifies an SDK error. `permission`: what S3 asks for this operation. `secret`: the key or the
+/// prefix of the request, of which no part may reach the text.
+pub(crate) fn classify<E>(
+    operation: &str,
+    permission: &str,
+    secret: &str,
+    error: &SdkError<E, HttpResponse>,
+) -> Failed
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -91,7 +101,11 @@ where
     let root = root_of(body).filter(|root| *root != "Error");
     let is_success = status.is_some_and(|status| (200..300).contains(&status));
     let (code, fault): (&str, fn(String) -> Fault) = match error {
-        _ if is_success && error.code().is_none() && root.is_some() && !is_answer_to(operation, root) => {
+        _ if is_success
+            && error.code().is_none()
+            && root.is_some()
+            && !is_answer_to(operation, root) =>
+        {
             (OTHER_ANSWER, Fault::Untrustworthy)
         }
         SdkError::ServiceError(service) => {
@@ -106,34 +120,53 @@ where
         _ => ("Unknown", Fault::Unavailable),
     };
     let details = match (status, root_cause(error)) {
-        (Some(status), _) => format!(" (HTTP {status}, request id {})", error.request_id().unwrap_or("none")),
+        (Some(status), _) => {
+            format!(" (HTTP {status}, request id {})", error.request_id().unwrap_or("none"))
+        }
         (None, Some(cause)) => format!(" ({cause})"),
         (None, None) => String::new(),
     };
     let sentence = error.as_service_error().and_then(ProvideErrorMetadata::message);
     let sentence = sentence.and_then(|message| scrub(message, secret));
     let sentence = sentence.map_or_else(String::new, |sentence| format!(": {sentence}"));
-    let region = response.and_then(|response| region_of(response.headers().get(REGION_HEADER), body));
+    let region =
+        response.and_then(|response| region_of(response.headers().get(REGION_HEADER), body));
     let hint = hint(code, status, permission, region, root);
-    Failed { code: code.to_owned(), status, fault: fault(format!("{operation}: {code}{details}{sentence}{hint}")) }
+    Failed {
+        code: code.to_owned(),
+        status,
+        fault: fault(format!("{operation}: {code}{details}{sentence}{hint}")),
+    }
 }
 
 /// What the operator checks first.
-fn hint(code: &str, status: Option<u16>, permission: &str, region: Option<&str>, root: Option<&str>) -> String {
+fn hint(
+    code: &str,
+    status: Option<u16>,
+    permission: &str,
+    region: Option<&str>,
+    root: Option<&str>,
+) -> String {
     let is_redirect = status.is_some_and(|status| (300..400).contains(&status));
     let of_code = match code {
         OTHER_ANSWER => format!(
             "; the answer is a {}: are the endpoint and S3_FORCE_PATH_STYLE right?",
             root.unwrap_or("document of another operation")
         ),
-        "AccessDenied" => format!("; is {permission} granted, and is the bucket's owner the expected one?"),
+        "AccessDenied" => {
+            format!("; is {permission} granted, and is the bucket's owner the expected one?")
+        }
         "NoSuchBucket" => "; does the bucket exist?".to_owned(),
-        "InvalidAccessKeyId" | "SignatureDoesNotMatch" => "; are the credentials those of this store?".to_owned(),
+        "InvalidAccessKeyId" | "SignatureDoesNotMatch" => {
+            "; are the credentials those of this store?".to_owned()
+        }
         _ => String::new(),
     };
     match region {
         Some(region) => format!("{of_code}; the bucket is in region {region}"),
-        None if is_redirect || REGION_CODES.contains(&code) => "; is the bucket in another region?".to_owned(),
+        None if is_redirect || REGION_CODES.contains(&code) => {
+            "; is the bucket in another region?".to_owned()
+        }
         None => of_code,
     }
 }
@@ -141,7 +174,8 @@ fn hint(code: &str, status: Option<u16>, permission: &str, region: Option<&str>,
 /// The header in which S3 names the bucket's region, in any answer.
 const REGION_HEADER: &str = "x-amz-bucket-region";
 
-/// Removes the header from answers that name the client's own region: what is left names another one.
+/// Removes the header from answers that name the client's own region: what is left names another
+/// one.
 #[derive(Debug)]
 pub(crate) struct OwnRegion;
 
@@ -173,7 +207,9 @@ fn region_of<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<&'a str> {
     };
     let is_region = |region: &&str| {
         (1..=32).contains(&region.len())
-            && region.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+            && region
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
     header.or_else(in_body).filter(is_region)
 }
@@ -217,7 +253,9 @@ pub(super) fn not_malformed(fault: Fault) -> Fault {
 fn kind_of(code: &str) -> FailureKind {
     match code {
         code if THROTTLE_CODES.iter().any(|part| code.contains(part)) => FailureKind::Throttled,
-        code if INTERNAL_CODES.contains(&code) || RETRYABLE_CODES.contains(&code) => FailureKind::Transient,
+        code if INTERNAL_CODES.contains(&code) || RETRYABLE_CODES.contains(&code) => {
+            FailureKind::Transient
+        }
         code if NOT_FOUND_CODES.contains(&code) => FailureKind::NotFound,
         "AccessDenied" => FailureKind::Denied,
         _ => FailureKind::Other,
@@ -231,17 +269,24 @@ pub(super) fn key_failure(index: usize, code: &str) -> KeyFailure {
     KeyFailure { index, code: code.to_owned(), kind }
 }
 
-/// The failure of one item that had a request of its own. `Err`: it is not about this item, and all others get the same.
+/// The failure of one item that had a request of its own. `Err`: it is not about this item, and all
+/// others get the same.
 pub(super) fn own_failure(index: usize, failed: Failed) -> Result<KeyFailure, Fault> {
     let kind = match &failed.fault {
         Fault::Throttled(_) => FailureKind::Throttled,
         Fault::NoAnswer(_) | Fault::Unavailable(_) => FailureKind::Transient,
-        Fault::Refused(_) | Fault::Malformed(_) if NOT_FOUND_CODES.contains(&&*failed.code) => FailureKind::NotFound,
+        Fault::Refused(_) | Fault::Malformed(_) if NOT_FOUND_CODES.contains(&&*failed.code) => {
+            FailureKind::NotFound
+        }
         // A policy may deny single keys.
         Fault::Refused(_) if failed.code == "AccessDenied" => FailureKind::Denied,
-        Fault::Refused(_) if !is_about_the_bucket(&failed.code, failed.status.unwrap_or(0)) => FailureKind::Other,
+        Fault::Refused(_) if !is_about_the_bucket(&failed.code, failed.status.unwrap_or(0)) => {
+            FailureKind::Other
+        }
         Fault::Malformed(_) => FailureKind::Other,
-        Fault::Refused(_) | Fault::Untrustworthy(_) | Fault::TokenRefused(_) => return Err(failed.fault),
+        Fault::Refused(_) | Fault::Untrustworthy(_) | Fault::TokenRefused(_) => {
+            return Err(failed.fault);
+        }
     };
     Ok(KeyFailure { index, code: failed.code, kind })
 }
@@ -256,11 +301,12 @@ pub(super) fn plain_code(code: Option<&str>) -> &str {
 }
 
 fn is_plain(code: &str) -> bool {
-    (1..=MAX_CODE_BYTES).contains(&code.len()) && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    (1..=MAX_CODE_BYTES).contains(&code.len())
+        && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Whether an error is about the bucket, the account or the credentials: no smaller or other request gets another answer.
-/// This is the one place that decides it.
+/// Whether an error is about the bucket, the account or the credentials: no smaller or other
+/// request gets another answer. This is the one place that decides it.
 fn is_about_the_bucket(code: &str, status: u16) -> bool {
     BUCKET_CODES.contains(&code)
         || status == 0
@@ -273,13 +319,16 @@ fn fault_of(code: &str, status: u16) -> fn(String) -> Fault {
     match (kind_of(code), status) {
         (FailureKind::Throttled, _) | (_, 429 | 503) => Fault::Throttled,
         (_, status) if is_about_the_bucket(code, status) || status == 403 => Fault::Refused,
-        (kind, status) if kind == FailureKind::Transient || !(400..500).contains(&status) => Fault::Unavailable,
+        (kind, status) if kind == FailureKind::Transient || !(400..500).contains(&status) => {
+            Fault::Unavailable
+        }
         // Whatever else S3 rejects may be about a part of the request.
         _ => Fault::Malformed,
     }
 }
 
-/// The innermost reason why there is no answer. Only for errors without one: those of the service may name keys.
+/// The innermost reason why there is no answer. Only for errors without one: those of the service
+/// may name keys.
 fn root_cause(error: &dyn Error) -> Option<String> {
     let mut innermost = error.source()?;
     while let Some(source) = innermost.source() {

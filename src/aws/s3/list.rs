@@ -1,4 +1,5 @@
-//! The three listings. An answer that cannot be true is never the end of one: it would be a false proof.
+//! The three listings. An answer that cannot be true is never the end of one: it would be a false
+//! proof.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -7,7 +8,9 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::list_multipart_uploads::ListMultipartUploadsOutput;
-use aws_sdk_s3::operation::list_object_versions::{ListObjectVersionsError, ListObjectVersionsOutput};
+use aws_sdk_s3::operation::list_object_versions::{
+    ListObjectVersionsError, ListObjectVersionsOutput,
+};
 use aws_sdk_s3::operation::list_objects_v2::ListObjectsV2Output;
 use aws_sdk_s3::primitives::DateTime;
 use aws_sdk_s3::types::EncodingType;
@@ -19,21 +22,26 @@ use crate::aws::s3::store::S3Reader;
 use crate::ports::store::{Entry, Fault, Kind, Page};
 use crate::target::Prefix;
 
-/// Longest token of a next page, in bytes: it goes through the queue. Two markers have 6 KiB at most, because a key and an
-/// id have 1,024 bytes each and URL encoding makes three of one; S3's own tokens are shorter.
+/// Longest token of a next page, in bytes: it goes through the queue. Two markers have 6 KiB at
+/// most, because a key and an id have 1,024 bytes each and URL encoding makes three of one; S3's
+/// own tokens are shorter.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 const MAX_TOKEN_BYTES: usize = 16_384;
 
 /// The listing in which some stores encode keys without saying so, or say so without encoding.
 const LIST_UPLOADS: &str = "ListMultipartUploads";
 
-// All of them ask for EncodingType=url: without it, a control character in one key would make a whole page unreadable.
+// All of them ask for EncodingType=url: without it, a control character in one key would make a
+// whole page unreadable.
 impl S3Reader {
-    /// The token of a page that begins behind a key, in letters that every queue takes. Uploads are seldom many.
+    /// The token of a page that begins behind a key, in letters that every queue takes. Uploads are
+    /// seldom many.
     pub(super) fn token_behind(kind: Kind, key: &str) -> Option<String> {
         match kind {
             Kind::Objects => Some(Place::after(key)),
-            Kind::Versions | Kind::DeleteMarkers => Some(Markers { key: key.to_owned(), id: String::new() }.write()),
+            Kind::Versions | Kind::DeleteMarkers => {
+                Some(Markers { key: key.to_owned(), id: String::new() }.write())
+            }
             Kind::Uploads => None,
         }
     }
@@ -66,8 +74,9 @@ impl S3Reader {
             .config_override(within(limit))
             .send()
             .await;
-        let answer =
-            answer.map_err(|error| listing_fault("ListObjectsV2", "s3:ListBucket", (prefix, token), &error))?;
+        let answer = answer.map_err(|error| {
+            listing_fault("ListObjectsV2", "s3:ListBucket", (prefix, token), &error)
+        })?;
         page_of_objects(prefix, token, &answer)
     }
 
@@ -81,17 +90,27 @@ impl S3Reader {
     ) -> Result<Page, Fault> {
         let asked = Markers::read(prefix, token)?;
         let answer = self.ask_for_versions(prefix, asked.as_ref(), most, limit).await;
-        let answer = answer
-            .map_err(|error| listing_fault("ListObjectVersions", "s3:ListBucketVersions", (prefix, token), &error))?;
+        let answer = answer.map_err(|error| {
+            listing_fault("ListObjectVersions", "s3:ListBucketVersions", (prefix, token), &error)
+        })?;
         page_of_versions(prefix, asked.as_ref(), &answer)
     }
 
     /// Whether the store has a listing of versions at all: where it has one, there may be versions.
-    pub(super) async fn can_list_versions(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+    pub(super) async fn can_list_versions(
+        &self,
+        prefix: &Prefix,
+        limit: Duration,
+    ) -> Result<bool, Fault> {
         match self.ask_for_versions(prefix, None, Some(1), limit).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some("NotImplemented") => Ok(false),
-            Err(error) => Err(listing_fault("ListObjectVersions", "s3:ListBucketVersions", (prefix, None), &error)),
+            Err(error) => Err(listing_fault(
+                "ListObjectVersions",
+                "s3:ListBucketVersions",
+                (prefix, None),
+                &error,
+            )),
         }
     }
 
@@ -109,7 +128,9 @@ impl S3Reader {
             .prefix(prefix.as_str())
             .encoding_type(EncodingType::Url)
             .set_key_marker(from.map(|markers| markers.key.clone()))
-            .set_version_id_marker(from.map(|markers| markers.id.clone()).filter(|id| !id.is_empty()))
+            .set_version_id_marker(
+                from.map(|markers| markers.id.clone()).filter(|id| !id.is_empty()),
+            )
             .set_max_keys(most)
             .set_expected_bucket_owner(self.owner());
         request.customize().config_override(within(limit)).send().await
@@ -143,7 +164,8 @@ impl S3Reader {
             .await;
         match answer {
             Ok(answer) => page_of_uploads(prefix, asked.as_ref(), &answer),
-            // It may keep the parts of uploads all the same: where nobody can look, nothing is proven.
+            // It may keep the parts of uploads all the same: where nobody can look, nothing is
+            // proven.
             Err(error) if error.code() == Some("NotImplemented") => Err(Fault::Refused(
                 "ListMultipartUploads: NotImplemented; this store cannot list unfinished uploads, so that nobody can \
                  prove that none is left"
@@ -154,17 +176,24 @@ impl S3Reader {
     }
 }
 
-fn page_of_objects(prefix: &Prefix, token: Option<&str>, answer: &ListObjectsV2Output) -> Result<Page, Fault> {
+fn page_of_objects(
+    prefix: &Prefix,
+    token: Option<&str>,
+    answer: &ListObjectsV2Output,
+) -> Result<Page, Fault> {
     let reading = Reading::new("ListObjectsV2", prefix, answer.encoding_type(), answer.prefix())?;
     let contents = answer.contents();
     if answer.key_count().is_some_and(|count| usize::try_from(count) != Ok(contents.len())) {
         return Err(reading.distrust("it has another number of keys than it says"));
     }
-    let next = match (reading.is_truncated(answer.is_truncated())?, answer.next_continuation_token()) {
-        (false, _) => None,
-        (true, None | Some("")) => return Err(reading.distrust("more follows, but there is no continuation token")),
-        (true, Some(next)) => Some(reading.bounded(Place::of(next))?),
-    };
+    let next =
+        match (reading.is_truncated(answer.is_truncated())?, answer.next_continuation_token()) {
+            (false, _) => None,
+            (true, None | Some("")) => {
+                return Err(reading.distrust("more follows, but there is no continuation token"));
+            }
+            (true, Some(next)) => Some(reading.bounded(Place::of(next))?),
+        };
     if next.is_some() && next.as_deref() == token {
         return Err(reading.distrust("the continuation token did not move"));
     }
@@ -181,7 +210,8 @@ fn page_of_versions(
     asked: Option<&Markers>,
     answer: &ListObjectVersionsOutput,
 ) -> Result<Page, Fault> {
-    let reading = Reading::new("ListObjectVersions", prefix, answer.encoding_type(), answer.prefix())?;
+    let reading =
+        Reading::new("ListObjectVersions", prefix, answer.encoding_type(), answer.prefix())?;
     let (next, cut_at) = if reading.is_truncated(answer.is_truncated())? {
         let markers = (answer.next_key_marker(), answer.next_version_id_marker());
         let next = reading.next_markers(asked, markers)?;
@@ -191,7 +221,12 @@ fn page_of_versions(
     };
     let versions = answer.versions().iter().map(|version| {
         let id = reading.id(version.version_id())?;
-        reading.entry(Kind::Versions, version.key(), Some(id), (version.size(), version.last_modified()))
+        reading.entry(
+            Kind::Versions,
+            version.key(),
+            Some(id),
+            (version.size(), version.last_modified()),
+        )
     });
     let markers = answer.delete_markers().iter().map(|marker| {
         let id = reading.id(marker.version_id())?;
@@ -220,8 +255,8 @@ fn page_of_uploads(
     Ok(Page { entries: entries.collect::<Result<_, _>>()?, next, cut_at: None })
 }
 
-/// Where a listing of objects goes on: at a token of S3, or behind a key. A token is written as it is, so that releases
-/// that knew nothing else understand it.
+/// Where a listing of objects goes on: at a token of S3, or behind a key. A token is written as it
+/// is, so that releases that knew nothing else understand it.
 #[derive(Debug, PartialEq, Eq)]
 enum Place {
     Token(String),
@@ -236,11 +271,17 @@ impl Place {
     }
 
     fn of(token: &str) -> String {
-        if token.starts_with(Self::MARK) { format!("{}{token}", Self::MARK) } else { token.to_owned() }
+        if token.starts_with(Self::MARK) {
+            format!("{}{token}", Self::MARK)
+        } else {
+            token.to_owned()
+        }
     }
 
     fn read(prefix: &Prefix, text: &str) -> Result<Self, Fault> {
-        let Some(rest) = text.strip_prefix(Self::MARK) else { return Ok(Self::Token(text.to_owned())) };
+        let Some(rest) = text.strip_prefix(Self::MARK) else {
+            return Ok(Self::Token(text.to_owned()));
+        };
         if rest.starts_with(Self::MARK) {
             return Ok(Self::Token(rest.to_owned()));
         }
@@ -250,7 +291,8 @@ impl Place {
     }
 }
 
-/// Where a listing goes on: at a key, and at a version or an upload of it. Without an id, it goes on behind the key.
+/// Where a listing goes on: at a key, and at a version or an upload of it. Without an id, it goes
+/// on behind the key.
 #[derive(Debug, PartialEq, Eq)]
 struct Markers {
     key: String,
@@ -269,7 +311,8 @@ impl Markers {
     fn read(prefix: &Prefix, token: Option<&str>) -> Result<Option<Self>, Fault> {
         let Some(token) = token else { return Ok(None) };
         let read = |(key, id)| {
-            let markers = Self { key: decode(key, true)?.into_owned(), id: decode(id, true)?.into_owned() };
+            let markers =
+                Self { key: decode(key, true)?.into_owned(), id: decode(id, true)?.into_owned() };
             markers.key.starts_with(prefix.as_str()).then_some(markers)
         };
         let markers = token.split_once('&').and_then(read);
@@ -315,7 +358,11 @@ impl<'p> Reading<'p> {
     }
 
     /// The markers of the next page: a missing or repeated one is an error, never an end.
-    fn next_markers(self, asked: Option<&Markers>, (key, id): (Option<&str>, Option<&str>)) -> Result<Markers, Fault> {
+    fn next_markers(
+        self,
+        asked: Option<&Markers>,
+        (key, id): (Option<&str>, Option<&str>),
+    ) -> Result<Markers, Fault> {
         let (key, _) = self.both(key.unwrap_or_default())?;
         let id = id.unwrap_or_default().to_owned();
         if key.is_empty() || id.is_empty() {
@@ -338,7 +385,9 @@ impl<'p> Reading<'p> {
 
     fn id(self, id: Option<&str>) -> Result<String, Fault> {
         // The id "null" is one like any other.
-        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| self.distrust("an entry without an id"))?;
+        let id = id
+            .filter(|id| !id.is_empty())
+            .ok_or_else(|| self.distrust("an entry without an id"))?;
         Ok(id.to_owned())
     }
 
@@ -362,8 +411,9 @@ impl<'p> Reading<'p> {
         })
     }
 
-    /// A key, and in the listing of uploads its other reading, if it has one. Where only the other one lies in the
-    /// prefix that was asked for, it is the key: a store that lists what was asked means no other.
+    /// A key, and in the listing of uploads its other reading, if it has one. Where only the other
+    /// one lies in the prefix that was asked for, it is the key: a store that lists what was asked
+    /// means no other.
     fn both(self, listed: &str) -> Result<(String, Option<String>), Fault> {
         if self.operation != LIST_UPLOADS {
             return Ok((self.decode(listed)?.into_owned(), None));
@@ -372,7 +422,11 @@ impl<'p> Reading<'p> {
         let Some(key) = decode(listed, self.is_encoded).map(Cow::into_owned) else {
             return Ok((listed.to_owned(), None));
         };
-        let other = if self.is_encoded { Some(listed.to_owned()) } else { decode(listed, true).map(Cow::into_owned) };
+        let other = if self.is_encoded {
+            Some(listed.to_owned())
+        } else {
+            decode(listed, true).map(Cow::into_owned)
+        };
         let is_own = |key: &str| key.starts_with(self.prefix.as_str());
         Ok(match other.filter(|other| *other != key) {
             Some(other) if is_own(&other) && !is_own(&key) => (other, None),
@@ -381,17 +435,21 @@ impl<'p> Reading<'p> {
     }
 
     fn decode(self, text: &str) -> Result<Cow<'_, str>, Fault> {
-        decode(text, self.is_encoded).ok_or_else(|| self.distrust("a key is not URL-encoded as announced"))
+        decode(text, self.is_encoded)
+            .ok_or_else(|| self.distrust("a key is not URL-encoded as announced"))
     }
 }
 
-/// Undoes `EncodingType=url`: `+` is a space, then `%XX`. `None`: the text is not encoded like that.
+/// Undoes `EncodingType=url`: `+` is a space, then `%XX`. `None`: the text is not encoded like
+/// that.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
 fn decode(text: &str, is_encoded: bool) -> Option<Cow<'_, str>> {
     if !is_encoded || !text.contains(['+', '%']) {
         return Some(Cow::Borrowed(text));
     }
-    let is_escape = |rest: &str| rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+    let is_escape = |rest: &str| {
+        rest.as_bytes().get(..2).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit))
+    };
     if !text.split('%').skip(1).all(is_escape) {
         return None;
     }
@@ -410,11 +468,15 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     // A token of ours holds a key.
-    let key = token.map(|token| decode(token, true).unwrap_or(Cow::Borrowed(token))).unwrap_or_default();
+    let key =
+        token.map(|token| decode(token, true).unwrap_or(Cow::Borrowed(token))).unwrap_or_default();
     let failed = classify(operation, permission, &format!("{}/{key}", prefix.as_str()), error);
     match not_malformed(failed.fault) {
-        // S3 says InvalidArgument; whatever the code, a listing without the token shows what is really wrong.
-        Fault::Refused(text) if token.is_some() && failed.status == Some(400) => Fault::TokenRefused(text),
+        // S3 says InvalidArgument; whatever the code, a listing without the token shows what is
+        // really wrong.
+        Fault::Refused(text) if token.is_some() && failed.status == Some(400) => {
+            Fault::TokenRefused(text)
+        }
         fault @ (Fault::Refused(_)
         | Fault::Throttled(_)
         | Fault::NoAnswer(_)

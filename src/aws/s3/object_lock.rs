@@ -7,7 +7,8 @@ use std::time::Duration;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::types::{
-    ObjectLockEnabled, ObjectLockEventHold, ObjectLockLegalHoldStatus, ObjectLockRetention, ObjectLockRetentionMode,
+    ObjectLockEnabled, ObjectLockEventHold, ObjectLockLegalHoldStatus, ObjectLockRetention,
+    ObjectLockRetentionMode,
 };
 use futures::future::try_join;
 use time::OffsetDateTime;
@@ -50,14 +51,18 @@ impl S3 {
         let has_lock = match &answer {
             Ok(answer) => {
                 let configuration = answer.object_lock_configuration();
-                configuration.and_then(|c| c.object_lock_enabled()) == Some(&ObjectLockEnabled::Enabled)
+                configuration.and_then(|c| c.object_lock_enabled())
+                    == Some(&ObjectLockEnabled::Enabled)
             }
-            Err(error) => match classify("GetObjectLockConfiguration", PERMISSION, prefix.as_str(), error) {
-                failed if NO_LOCK_CODES.contains(&failed.code.as_str()) => false,
-                // Only a function that is to bypass it must be allowed to see it; to all others it is one denial more.
-                failed if failed.status == Some(403) && !self.bypass_governance => false,
-                failed => return Err(not_malformed(failed.fault)),
-            },
+            Err(error) => {
+                match classify("GetObjectLockConfiguration", PERMISSION, prefix.as_str(), error) {
+                    failed if NO_LOCK_CODES.contains(&failed.code.as_str()) => false,
+                    // Only a function that is to bypass it must be allowed to see it; to all others it
+                    // is one denial more.
+                    failed if failed.status == Some(403) && !self.bypass_governance => false,
+                    failed => return Err(not_malformed(failed.fault)),
+                }
+            }
         };
         self.locks.put(bucket, has_lock);
         Ok(has_lock)
@@ -75,12 +80,18 @@ impl S3 {
             return Ok(None);
         }
         let (legal_hold, retention) =
-            try_join(self.legal_hold(prefix, item, end), self.dated_retention(prefix, item, end)).await?;
+            try_join(self.legal_hold(prefix, item, end), self.dated_retention(prefix, item, end))
+                .await?;
         Ok(legal_hold.or(retention))
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectLegalHold.html>
-    async fn legal_hold(&self, prefix: &Prefix, item: &Item, end: Instant) -> Result<Option<Retention>, Fault> {
+    async fn legal_hold(
+        &self,
+        prefix: &Prefix,
+        item: &Item,
+        end: Instant,
+    ) -> Result<Option<Retention>, Fault> {
         let answer = self
             .reader
             .client
@@ -95,7 +106,14 @@ impl S3 {
             .await;
         let answer = match answer {
             Ok(answer) => answer,
-            Err(error) => return nothing_or_fault("GetObjectLegalHold", "s3:GetObjectLegalHold", item, &error),
+            Err(error) => {
+                return nothing_or_fault(
+                    "GetObjectLegalHold",
+                    "s3:GetObjectLegalHold",
+                    item,
+                    &error,
+                );
+            }
         };
         let status = answer.legal_hold().and_then(|hold| hold.status());
         let is_on = status == Some(&ObjectLockLegalHoldStatus::On);
@@ -103,7 +121,12 @@ impl S3 {
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectRetention.html>
-    async fn dated_retention(&self, prefix: &Prefix, item: &Item, end: Instant) -> Result<Option<Retention>, Fault> {
+    async fn dated_retention(
+        &self,
+        prefix: &Prefix,
+        item: &Item,
+        end: Instant,
+    ) -> Result<Option<Retention>, Fault> {
         let answer = self
             .reader
             .client
@@ -118,27 +141,35 @@ impl S3 {
             .await;
         match answer {
             Ok(answer) => answer.retention().map_or(Ok(None), read_retention),
-            Err(error) => nothing_or_fault("GetObjectRetention", "s3:GetObjectRetention", item, &error),
+            Err(error) => {
+                nothing_or_fault("GetObjectRetention", "s3:GetObjectRetention", item, &error)
+            }
         }
     }
 }
 
-/// A date that has passed is reported too: whoever refused the deletion knows better what time it is.
+/// A date that has passed is reported too: whoever refused the deletion knows better what time it
+/// is.
 fn read_retention(retention: &ObjectLockRetention) -> Result<Option<Retention>, Fault> {
     let hold = match retention.mode() {
         None => return Ok(None),
         Some(ObjectLockRetentionMode::Compliance) => Hold::Compliance,
         Some(ObjectLockRetentionMode::Governance) => Hold::Governance,
-        Some(_) => return Err(Fault::Untrustworthy("GetObjectRetention: its mode is unknown".to_owned())),
+        Some(_) => {
+            return Err(Fault::Untrustworthy("GetObjectRetention: its mode is unknown".to_owned()));
+        }
     };
     // As long as an event hold is on, the end is not known: a duration begins when it is released.
-    let date = retention.retain_until_date().filter(|_| retention.event_hold() != Some(&ObjectLockEventHold::On));
-    let until = date.and_then(|date| OffsetDateTime::from_unix_timestamp_nanos(date.as_nanos()).ok());
+    let date = retention
+        .retain_until_date()
+        .filter(|_| retention.event_hold() != Some(&ObjectLockEventHold::On));
+    let until =
+        date.and_then(|date| OffsetDateTime::from_unix_timestamp_nanos(date.as_nanos()).ok());
     Ok(Some(Retention { hold, until }))
 }
 
-/// HTTP 404: nothing holds this version, or it does not exist any more. HTTP 405: it is a delete marker, which nothing
-/// can hold.
+/// HTTP 404: nothing holds this version, or it does not exist any more. HTTP 405: it is a delete
+/// marker, which nothing can hold.
 fn nothing_or_fault<E>(
     operation: &str,
     permission: &str,
@@ -149,7 +180,9 @@ where
     E: ProvideErrorMetadata + Error + 'static,
 {
     match classify(operation, permission, item.key.as_str(), error) {
-        failed if matches!(failed.status, Some(404 | 405)) && failed.code != "NoSuchBucket" => Ok(None),
+        failed if matches!(failed.status, Some(404 | 405)) && failed.code != "NoSuchBucket" => {
+            Ok(None)
+        }
         failed => Err(not_malformed(failed.fault)),
     }
 }

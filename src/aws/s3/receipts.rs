@@ -13,7 +13,8 @@ use crate::ports::receipts::{ReceiptFault, Receipts, Stored};
 use crate::ports::store::Fault;
 use crate::target::Folder;
 
-/// The most that is read of a receipt, in bytes. Ours are far smaller; what is larger is none of ours.
+/// The most that is read of a receipt, in bytes. Ours are far smaller; what is larger is none of
+/// ours.
 const MAX_RECEIPT_BYTES: usize = 1_048_576;
 
 /// A folder of a bucket, through one client that is shared by all requests.
@@ -61,13 +62,19 @@ impl S3Receipts {
 
 impl Receipts for S3Receipts {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html>
-    async fn store(&self, name: &str, document: &str, limit: Duration) -> Result<Stored, ReceiptFault> {
-        const PERMISSION: &str =
-            "s3:PutObject (or does a policy of the bucket demand an encryption header, see RECEIPTS_SSE)";
+    async fn store(
+        &self,
+        name: &str,
+        document: &str,
+        limit: Duration,
+    ) -> Result<Stored, ReceiptFault> {
+        const PERMISSION: &str = "s3:PutObject (or does a policy of the bucket demand an encryption header, see RECEIPTS_SSE)";
         let (encryption, kms_key) = match &self.encryption {
             None => (None, None),
             Some(Encryption::Aes256) => (Some(ServerSideEncryption::Aes256), None),
-            Some(Encryption::Kms { key_id }) => (Some(ServerSideEncryption::AwsKms), key_id.clone()),
+            Some(Encryption::Kms { key_id }) => {
+                (Some(ServerSideEncryption::AwsKms), key_id.clone())
+            }
         };
         let answer = self
             .client
@@ -86,8 +93,14 @@ impl Receipts for S3Receipts {
             .await;
         let error = match answer {
             // S3 names what it has stored.
-            Ok(answer) if answer.e_tag().is_some_and(|tag| !tag.is_empty()) => return Ok(Stored::Now),
-            Ok(_) => return Err(ReceiptFault::Unavailable("PutObject: the answer has no ETag".to_owned())),
+            Ok(answer) if answer.e_tag().is_some_and(|tag| !tag.is_empty()) => {
+                return Ok(Stored::Now);
+            }
+            Ok(_) => {
+                return Err(ReceiptFault::Unavailable(
+                    "PutObject: the answer has no ETag".to_owned(),
+                ));
+            }
             Err(error) => error,
         };
         match classify("PutObject", PERMISSION, &self.folder.key(name), &error) {
@@ -105,21 +118,27 @@ impl Receipts for S3Receipts {
     async fn read(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptFault> {
         // The SDK's own time limit ends where the body begins.
         let answer = timeout_at(Instant::now() + limit, self.get(name, limit)).await;
-        answer.unwrap_or_else(|_elapsed| Err(ReceiptFault::NoAnswer("GetObject: NoAnswerInTime".to_owned())))
+        answer.unwrap_or_else(|_elapsed| {
+            Err(ReceiptFault::NoAnswer("GetObject: NoAnswerInTime".to_owned()))
+        })
     }
 }
 
 async fn text_of(mut body: ByteStream) -> Result<String, ReceiptFault> {
     let mut bytes = Vec::new();
     while let Some(chunk) = body.next().await {
-        let broken = |error| ReceiptFault::Unavailable(format!("GetObject: BrokenAnswer ({error})"));
+        let broken =
+            |error| ReceiptFault::Unavailable(format!("GetObject: BrokenAnswer ({error})"));
         bytes.extend_from_slice(&chunk.map_err(broken)?);
         if bytes.len() > MAX_RECEIPT_BYTES {
-            let text = format!("GetObject: what stands there has more than {MAX_RECEIPT_BYTES} bytes: no receipt");
+            let text = format!(
+                "GetObject: what stands there has more than {MAX_RECEIPT_BYTES} bytes: no receipt"
+            );
             return Err(ReceiptFault::Refused(text));
         }
     }
-    String::from_utf8(bytes).map_err(|_error| ReceiptFault::Refused("GetObject: what stands there is no text".into()))
+    String::from_utf8(bytes)
+        .map_err(|_error| ReceiptFault::Refused("GetObject: what stands there is no text".into()))
 }
 
 fn receipt_fault(fault: Fault) -> ReceiptFault {
@@ -128,6 +147,8 @@ fn receipt_fault(fault: Fault) -> ReceiptFault {
         Fault::Throttled(text) | Fault::Unavailable(text) | Fault::Untrustworthy(text) => {
             ReceiptFault::Unavailable(text)
         }
-        Fault::TokenRefused(text) | Fault::Malformed(text) | Fault::Refused(text) => ReceiptFault::Refused(text),
+        Fault::TokenRefused(text) | Fault::Malformed(text) | Fault::Refused(text) => {
+            ReceiptFault::Refused(text)
+        }
     }
 }

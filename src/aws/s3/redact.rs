@@ -5,8 +5,8 @@ use std::collections::HashSet;
 /// The most characters that are kept of a sentence.
 const MAX_SENTENCE: usize = 200;
 
-/// Words that IAM's explanations are made of. Behind a removed word, only these are kept: a key may have spaces, so that
-/// what follows may still be part of it.
+/// Words that IAM's explanations are made of. Behind a removed word, only these are kept: a key may
+/// have spaces, so that what follows may still be part of it.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html>
 const EXPLANATION: [&str; 24] = [
     "a",
@@ -35,8 +35,8 @@ const EXPLANATION: [&str; 24] = [
     "with",
 ];
 
-/// The sentence with `…` for each run of words that may hold a part of `secret`: the prefix of the request, and all of
-/// its keys that are known. `None`: nothing worth showing is left.
+/// The sentence with `…` for each run of words that may hold a part of `secret`: the prefix of the
+/// request, and all of its keys that are known. `None`: nothing worth showing is left.
 pub(super) fn scrub(message: &str, secret: &str) -> Option<String> {
     let secret = secret.to_lowercase();
     let secret: HashSet<&str> = pieces(&secret).collect();
@@ -46,7 +46,8 @@ pub(super) fn scrub(message: &str, secret: &str) -> Option<String> {
     for word in message.split_whitespace().take(MAX_SENTENCE) {
         let is_explanation = EXPLANATION.contains(&word.trim_end_matches(['.', ',']));
         let is_action = word.strip_prefix("s3:").or(word.strip_prefix("kms:"));
-        let is_action = is_action.is_some_and(|action| action.bytes().all(|byte| byte.is_ascii_alphabetic()));
+        let is_action =
+            is_action.is_some_and(|action| action.bytes().all(|byte| byte.is_ascii_alphabetic()));
         let is_safe = match is_behind_removed {
             false => !may_hold(word, &secret),
             true => (is_explanation || is_action) && !may_hold(word, &secret),
@@ -63,10 +64,14 @@ pub(super) fn scrub(message: &str, secret: &str) -> Option<String> {
     text.chars().any(|c| c.is_ascii_alphanumeric()).then_some(text)
 }
 
-/// Whether a word may be, hold or be a part of a key, a prefix or an id. Pieces of any length are compared, because an
-/// id may have one digit. Only longer ones are looked for within others, so that ordinary words remain.
+/// Whether a word may be, hold or be a part of a key, a prefix or an id. Pieces of any length are
+/// compared, because an id may have one digit. Only longer ones are looked for within others, so
+/// that ordinary words remain.
 fn may_hold(word: &str, secret: &HashSet<&str>) -> bool {
-    if word.len() > 64 || !word.bytes().all(|byte| byte.is_ascii_graphic()) || word.contains(['/', '\\', '%', '&']) {
+    if word.len() > 64
+        || !word.bytes().all(|byte| byte.is_ascii_graphic())
+        || word.contains(['/', '\\', '%', '&'])
+    {
         return true;
     }
     // The beginning or the end of a quotation of several words: it may be a name with spaces.
@@ -74,9 +79,13 @@ fn may_hold(word: &str, secret: &HashSet<&str>) -> bool {
     let is_file_name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).contains('.');
     let word = word.to_lowercase();
     let is_in = |piece: &str, secret: &str| {
-        piece == secret || (piece.len() >= 4 && secret.contains(piece)) || (secret.len() >= 3 && piece.contains(secret))
+        piece == secret
+            || (piece.len() >= 4 && secret.contains(piece))
+            || (secret.len() >= 3 && piece.contains(secret))
     };
-    is_half_quotation || is_file_name || pieces(&word).any(|piece| secret.iter().any(|secret| is_in(piece, secret)))
+    is_half_quotation
+        || is_file_name
+        || pieces(&word).any(|piece| secret.iter().any(|secret| is_in(piece, secret)))
 }
 
 fn pieces(text: &str) -> impl Iterator<Item = &str> {
@@ -102,7 +111,10 @@ mod tests {
                 "The authorization header is malformed; the region 'us-east-1' is wrong; expecting 'eu-west-1'",
             ),
             ("Access Denied", "Access Denied"),
-            (arn, "User: … s3:DeleteObject … because no identity-based policy allows the s3:DeleteObject action"),
+            (
+                arn,
+                "User: … s3:DeleteObject … because no identity-based policy allows the s3:DeleteObject action",
+            ),
             ("u-77 was not found", "…"),
             ("users/u-77/secret.txt", "…"),
             ("The key u-77%2Fsecret is odd", "The key …"),
@@ -113,22 +125,45 @@ mod tests {
             let kept = (kept != "…").then(|| kept.to_owned());
             assert_eq!(scrubbed, kept, "{message}");
         }
-        assert_eq!(scrub(&"word ".repeat(1_000), "u1/").map(|text| text.chars().count()), Some(MAX_SENTENCE));
+        assert_eq!(
+            scrub(&"word ".repeat(1_000), "u1/").map(|text| text.chars().count()),
+            Some(MAX_SENTENCE)
+        );
     }
 
     #[test]
     fn pieces_of_all_keys_and_names_of_files_are_removed_whatever_stands_around_them() {
         for (message, secret, kept) in [
-            ("Object name \"passport-anna.pdf\" contains invalid characters", "u1/", "Object name …"),
-            ("Object name \"passport-anna\" contains invalid characters", "u1/\nu1/anna.pdf", "Object name …"),
+            (
+                "Object name \"passport-anna.pdf\" contains invalid characters",
+                "u1/",
+                "Object name …",
+            ),
+            (
+                "Object name \"passport-anna\" contains invalid characters",
+                "u1/\nu1/anna.pdf",
+                "Object name …",
+            ),
             ("Object name \"Anna Smith\" is invalid", "u1/", "Object name …"),
-            ("Object starting with 'passp' is invalid", "u1/\nu1/passport", "Object starting with …"),
+            (
+                "Object starting with 'passp' is invalid",
+                "u1/\nu1/passport",
+                "Object starting with …",
+            ),
             ("rejected for user=42 because", "42/", "rejected for … because"),
             ("rejected for {\"userId\":\"42\"} because", "42/", "rejected for … because"),
             ("rejected for id:u-7, because", "7/", "rejected for … because"),
             ("Key Dr No at my file", "u1/Dr No at my file.txt", "Key …"),
-            ("Please reduce your request rate.", "u1/the key is not for us.jpg", "Please reduce your request rate."),
-            ("Missing required header for this request", "u1/theory", "Missing required header for this request"),
+            (
+                "Please reduce your request rate.",
+                "u1/the key is not for us.jpg",
+                "Please reduce your request rate.",
+            ),
+            (
+                "Missing required header for this request",
+                "u1/theory",
+                "Missing required header for this request",
+            ),
         ] {
             assert_eq!(scrub(message, secret).as_deref(), Some(kept), "{message}");
         }

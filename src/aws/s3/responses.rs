@@ -23,7 +23,8 @@ use aws_smithy_runtime_api::client::ser_de::SharedResponseDeserializer;
 #[derive(Debug)]
 pub(super) struct WholeDocument;
 
-/// The answer that is read here; `None` if the SDK's reader takes it, which does not tell what it could not read.
+/// The answer that is read here; `None` if the SDK's reader takes it, which does not tell what it
+/// could not read.
 fn answer(config: &ConfigBag) -> Option<Answer> {
     config.load::<Metadata>().and_then(|operation| Answer::to(operation.name()))
 }
@@ -93,11 +94,17 @@ impl DeserializeResponse for Answer {
         let (output, error) = match self {
             Self::ListObjectsV2 => {
                 let output = Output::erase(read_listing(body, &mut failure).ok_or_else(damaged)?);
-                (output, failure.metadata().map(|meta| Error::erase(ListObjectsV2Error::generic(meta))))
+                (
+                    output,
+                    failure.metadata().map(|meta| Error::erase(ListObjectsV2Error::generic(meta))),
+                )
             }
             Self::DeleteObjects => {
                 let output = Output::erase(read_deletion(body, &mut failure).ok_or_else(damaged)?);
-                (output, failure.metadata().map(|meta| Error::erase(DeleteObjectsError::generic(meta))))
+                (
+                    output,
+                    failure.metadata().map(|meta| Error::erase(DeleteObjectsError::generic(meta))),
+                )
             }
         };
         error.map_or(Ok(output), |error| Err(OrchestratorError::operation(error)))
@@ -111,7 +118,9 @@ fn read_listing(body: &[u8], failure: &mut Failure) -> Option<ListObjectsV2Outpu
     let mut object = Object::builder().build();
     walk(body, |path, content| {
         match path {
-            ["ListBucketResult", "Contents", "Key"] => object.key = Some(content.text()?.into_owned()),
+            ["ListBucketResult", "Contents", "Key"] => {
+                object.key = Some(content.text()?.into_owned())
+            }
             ["ListBucketResult", "Contents", "Size"] => object.size = Some(content.parse()?),
             ["ListBucketResult", "Contents", "LastModified"] => {
                 let time = DateTime::from_str(&content.text()?, DateTimeFormat::DateTimeWithOffset);
@@ -146,8 +155,12 @@ fn read_deletion(body: &[u8], failure: &mut Failure) -> Option<DeleteObjectsOutp
     walk(body, |path, content| {
         match path {
             ["DeleteResult", "Deleted", "Key"] => deleted.key = Some(content.text()?.into_owned()),
-            ["DeleteResult", "Deleted", "VersionId"] => deleted.version_id = Some(content.text()?.into_owned()),
-            ["DeleteResult", "Deleted", "DeleteMarker"] => deleted.delete_marker = Some(content.parse()?),
+            ["DeleteResult", "Deleted", "VersionId"] => {
+                deleted.version_id = Some(content.text()?.into_owned())
+            }
+            ["DeleteResult", "Deleted", "DeleteMarker"] => {
+                deleted.delete_marker = Some(content.parse()?)
+            }
             ["DeleteResult", "Deleted", "DeleteMarkerVersionId"] => {
                 deleted.delete_marker_version_id = Some(content.text()?.into_owned());
             }
@@ -155,15 +168,24 @@ fn read_deletion(body: &[u8], failure: &mut Failure) -> Option<DeleteObjectsOutp
                 all_deleted.push(std::mem::replace(&mut deleted, DeletedObject::builder().build()));
             }
             ["DeleteResult", "Error", "Key"] => error.key = Some(content.text()?.into_owned()),
-            ["DeleteResult", "Error", "VersionId"] => error.version_id = Some(content.text()?.into_owned()),
+            ["DeleteResult", "Error", "VersionId"] => {
+                error.version_id = Some(content.text()?.into_owned())
+            }
             ["DeleteResult", "Error", "Code"] => error.code = Some(content.text()?.into_owned()),
-            ["DeleteResult", "Error"] => errors.push(std::mem::replace(&mut error, KeyError::builder().build())),
+            ["DeleteResult", "Error"] => {
+                errors.push(std::mem::replace(&mut error, KeyError::builder().build()))
+            }
             ["DeleteResult", ..] => {}
             _ => failure.show(path, content)?,
         }
         Some(())
     })?;
-    Some(DeleteObjectsOutput::builder().set_deleted(Some(all_deleted)).set_errors(Some(errors)).build())
+    Some(
+        DeleteObjectsOutput::builder()
+            .set_deleted(Some(all_deleted))
+            .set_errors(Some(errors))
+            .build(),
+    )
 }
 
 /// An error in an answer of 200: S3 has begun it before it failed.

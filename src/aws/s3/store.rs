@@ -1,6 +1,7 @@
 //! [`Bucket`] and [`Deletes`] over the AWS SDK.
 //!
-//! Here and in [`receipts::s3`](crate::aws::s3::receipts) is all that knows S3's codes, encodings and headers.
+//! Here and in [`receipts::s3`](crate::aws::s3::receipts) is all that knows S3's codes, encodings
+//! and headers.
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::deadline::left_until;
 use crate::ports::store::{Bucket, Deletes, Deletion, Fault, Item, Kind, Page, Retention};
 use crate::target::Prefix;
 
-/// S3 to read from, through one client that is shared by all requests. It has no method that deletes.
+/// S3 to read from, through one client that is shared by all requests. It has no method that
+/// deletes.
 #[derive(Debug)]
 pub struct S3Reader {
     pub(super) client: Client,
@@ -24,10 +26,16 @@ pub struct S3Reader {
 }
 
 impl S3Reader {
-    /// The client must not retry by itself: its retry quota is shared by all requests, and ours are counted.
+    /// The client must not retry by itself: its retry quota is shared by all requests, and ours are
+    /// counted.
     pub fn new(client: &Client, expected_bucket_owner: Option<String>) -> Self {
-        let config = client.config().to_builder().interceptor(WholeDocument).interceptor(OwnRegion).build();
-        Self { client: Client::from_conf(config), expected_bucket_owner, versioned: Memory::default() }
+        let config =
+            client.config().to_builder().interceptor(WholeDocument).interceptor(OwnRegion).build();
+        Self {
+            client: Client::from_conf(config),
+            expected_bucket_owner,
+            versioned: Memory::default(),
+        }
     }
 
     pub(super) fn owner(&self) -> Option<String> {
@@ -45,14 +53,16 @@ impl S3Reader {
         match kind {
             Kind::Uploads => self.list_uploads(prefix, token, most, limit).await,
             Kind::Objects => self.list_objects(prefix, token, most, limit).await,
-            Kind::Versions | Kind::DeleteMarkers => self.list_versions(prefix, token, most, limit).await,
+            Kind::Versions | Kind::DeleteMarkers => {
+                self.list_versions(prefix, token, most, limit).await
+            }
         }
     }
 }
 
 impl Bucket for S3Reader {
-    /// Only `true` is remembered: a bucket that has had versions never loses them. Versioning may be switched on at
-    /// any moment, and a listing of current objects would then be a false proof.
+    /// Only `true` is remembered: a bucket that has had versions never loses them. Versioning may
+    /// be switched on at any moment, and a listing of current objects would then be a false proof.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>
     async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
         let bucket = prefix.bucket();
@@ -81,7 +91,12 @@ impl Bucket for S3Reader {
             // Enabled or Suspended; a bucket that never had versioning has no status.
             Ok(answer) => answer.status().is_some(),
             Err(error) => {
-                let failed = classify("GetBucketVersioning", "s3:GetBucketVersioning", prefix.as_str(), &error);
+                let failed = classify(
+                    "GetBucketVersioning",
+                    "s3:GetBucketVersioning",
+                    prefix.as_str(),
+                    &error,
+                );
                 if failed.code != "NotImplemented" {
                     return Err(not_malformed(failed.fault));
                 }
@@ -95,7 +110,13 @@ impl Bucket for S3Reader {
         Ok(is_versioned)
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
         self.list_most((prefix, kind), token, None, limit).await
     }
 
@@ -104,8 +125,16 @@ impl Bucket for S3Reader {
         Self::token_behind(kind, key)
     }
 
-    async fn is_any_behind(&self, prefix: &Prefix, kind: Kind, key: &str, limit: Duration) -> Result<bool, Fault> {
-        let Some(token) = self.token_after(kind, key) else { return Ok(false) };
+    async fn is_any_behind(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        key: &str,
+        limit: Duration,
+    ) -> Result<bool, Fault> {
+        let Some(token) = self.token_after(kind, key) else {
+            return Ok(false);
+        };
         Ok(self.list_most((prefix, kind), Some(&token), Some(1), limit).await?.is_any())
     }
 }
@@ -119,8 +148,13 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// As [`S3Reader::new`]; `bypass_governance` deletes versions that Object Lock holds in governance mode, too.
-    pub fn new(client: &Client, expected_bucket_owner: Option<String>, bypass_governance: bool) -> Self {
+    /// As [`S3Reader::new`]; `bypass_governance` deletes versions that Object Lock holds in
+    /// governance mode, too.
+    pub fn new(
+        client: &Client,
+        expected_bucket_owner: Option<String>,
+        bypass_governance: bool,
+    ) -> Self {
         let reader = S3Reader::new(client, expected_bucket_owner);
         Self { reader, bypass_governance, locks: Memory::default() }
     }
@@ -131,7 +165,13 @@ impl Bucket for S3 {
         self.reader.is_versioned(prefix, limit).await
     }
 
-    async fn list(&self, prefix: &Prefix, kind: Kind, token: Option<&str>, limit: Duration) -> Result<Page, Fault> {
+    async fn list(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        token: Option<&str>,
+        limit: Duration,
+    ) -> Result<Page, Fault> {
         self.reader.list(prefix, kind, token, limit).await
     }
 
@@ -139,16 +179,28 @@ impl Bucket for S3 {
         self.reader.token_after(kind, key)
     }
 
-    async fn is_any_behind(&self, prefix: &Prefix, kind: Kind, key: &str, limit: Duration) -> Result<bool, Fault> {
+    async fn is_any_behind(
+        &self,
+        prefix: &Prefix,
+        kind: Kind,
+        key: &str,
+        limit: Duration,
+    ) -> Result<bool, Fault> {
         self.reader.is_any_behind(prefix, kind, key, limit).await
     }
 }
 
 impl Deletes for S3 {
-    async fn delete(&self, prefix: &Prefix, items: &[Item], limit: Duration) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        prefix: &Prefix,
+        items: &[Item],
+        limit: Duration,
+    ) -> Result<Deletion, Fault> {
         let kind = items.first().map_or(Kind::Objects, |item| item.kind);
         // Without its id, a version would only be hidden by one more delete marker.
-        let is_fit = |item: &Item| kind.lists(item.kind) && item.id.is_none() == (kind == Kind::Objects);
+        let is_fit =
+            |item: &Item| kind.lists(item.kind) && item.id.is_none() == (kind == Kind::Objects);
         if !items.iter().all(is_fit) {
             let text = "DeleteObjects: the items are not of one sort, or one lacks its id";
             return Err(Fault::Refused(text.to_owned()));
@@ -156,11 +208,18 @@ impl Deletes for S3 {
         match kind {
             Kind::Uploads => self.abort_uploads(prefix, items, limit).await,
             Kind::Objects => self.delete_objects(prefix, items, limit).await,
-            Kind::Versions | Kind::DeleteMarkers => self.delete_versions(prefix, items, limit).await,
+            Kind::Versions | Kind::DeleteMarkers => {
+                self.delete_versions(prefix, items, limit).await
+            }
         }
     }
 
-    async fn retention(&self, prefix: &Prefix, item: &Item, limit: Duration) -> Result<Option<Retention>, Fault> {
+    async fn retention(
+        &self,
+        prefix: &Prefix,
+        item: &Item,
+        limit: Duration,
+    ) -> Result<Option<Retention>, Fault> {
         self.find_retention(prefix, item, limit).await
     }
 }

@@ -1,9 +1,11 @@
 //! Answers as XML documents: whole, or no answer.
 //!
-//! The SDK's reader takes an error in the text, and the end of the text, for the end of every element: of a listing that
-//! was cut off or damaged somewhere, with intact HTTP around it, the rest would be missing without a word. It would look
-//! like a short and last page, and an empty one like a proof. So every answer is gone over from its first tag to its last.
-//! The two large ones are read at the same time, because the SDK's reader would cost more than all the rest of the work.
+//! The SDK's reader takes an error in the text, and the end of the text, for the end of every
+//! element: of a listing that was cut off or damaged somewhere, with intact HTTP around it, the
+//! rest would be missing without a word. It would look like a short and last page, and an empty one
+//! like a proof. So every answer is gone over from its first tag to its last. The two large ones
+//! are read at the same time, because the SDK's reader would cost more than all the rest of the
+//! work.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -28,7 +30,9 @@ impl<'a> Content<'a> {
         if self.has_children {
             return None;
         }
-        let Some(first) = self.text.find('&') else { return Some(Cow::Borrowed(self.text)) };
+        let Some(first) = self.text.find('&') else {
+            return Some(Cow::Borrowed(self.text));
+        };
         let (plain, rest) = self.text.split_at(first);
         let (mut text, mut rest) = (plain.to_owned(), Stream::from(rest));
         while !rest.at_end() {
@@ -50,11 +54,15 @@ impl<'a> Content<'a> {
     }
 }
 
-/// Goes over a document, and shows every element at its end: with its path from the root, and its content. `None` if it
-/// is not whole, or if what is shown is not taken.
+/// Goes over a document, and shows every element at its end: with its path from the root, and its
+/// content. `None` if it is not whole, or if what is shown is not taken.
 ///
-/// Comments, CDATA and the like are refused, too: S3 sends none, and of a text with one in it the SDK reads a part.
-pub(super) fn walk<'a>(body: &'a [u8], mut show: impl FnMut(&[&'a str], Content<'a>) -> Option<()>) -> Option<()> {
+/// Comments, CDATA and the like are refused, too: S3 sends none, and of a text with one in it the
+/// SDK reads a part.
+pub(super) fn walk<'a>(
+    body: &'a [u8],
+    mut show: impl FnMut(&[&'a str], Content<'a>) -> Option<()>,
+) -> Option<()> {
     let text = std::str::from_utf8(body).ok()?;
     let mut path: Vec<&str> = Vec::new();
     let mut contents: Vec<Content<'_>> = Vec::new();
@@ -85,9 +93,12 @@ pub(super) fn walk<'a>(body: &'a [u8], mut show: impl FnMut(&[&'a str], Content<
                     content.text = text.as_str();
                 }
             }
-            // Of a reference in an attribute that it does not know, the SDK's reader makes the end of the text.
+            // Of a reference in an attribute that it does not know, the SDK's reader makes the end
+            // of the text.
             Token::Attribute { value, .. } if value.as_str().contains('&') => return None,
-            Token::Declaration { .. } | Token::Attribute { .. } | Token::ElementEnd { end: ElementEnd::Open, .. } => {}
+            Token::Declaration { .. }
+            | Token::Attribute { .. }
+            | Token::ElementEnd { end: ElementEnd::Open, .. } => {}
             Token::ProcessingInstruction { .. }
             | Token::Comment { .. }
             | Token::Cdata { .. }

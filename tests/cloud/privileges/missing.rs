@@ -1,8 +1,11 @@
-//! No permission is there for nothing: without any one of them, the function cannot do all, and its log tells.
+//! No permission is there for nothing: without any one of them, the function cannot do all, and its
+//! log tells.
 
 use std::time::Duration;
 
-use local::{Lock, Ministack, Role, create_bucket_with_object_lock, lock_version, put_object, start_upload};
+use local::{
+    Lock, Ministack, Role, create_bucket_with_object_lock, lock_version, put_object, start_upload,
+};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
@@ -26,7 +29,11 @@ pub(super) const MISSED: [(&str, &str, &str); 16] = [
     ("s3:GetBucketObjectLockConfiguration", FREE, "is s3:GetBucketObjectLockConfiguration granted"),
     ("s3:GetObjectRetention", HELD, "(LockNotReadable: 1)"),
     ("s3:GetObjectLegalHold", HELD, "(LockNotReadable: 1)"),
-    ("sqs:ChangeMessageVisibility", HELD, "the queue cannot be used: ChangeMessageVisibility: AccessDenied"),
+    (
+        "sqs:ChangeMessageVisibility",
+        HELD,
+        "the queue cannot be used: ChangeMessageVisibility: AccessDenied",
+    ),
     ("s3:ListBucket", FREE, "is s3:ListBucket granted"),
     ("s3:ListBucketVersions", FREE, "is s3:ListBucketVersions granted"),
     ("s3:ListBucketMultipartUploads", FREE, "is s3:ListBucketMultipartUploads granted"),
@@ -51,7 +58,11 @@ pub(super) const MISSED: [(&str, &str, &str); 16] = [
         "is s3:PutObject (or does a policy of the bucket demand an encryption header, see RECEIPTS_SSE) granted",
     ),
     ("s3:GetObject", FREE, "is s3:GetObject (and s3:ListBucket on the bucket) granted"),
-    ("sqs:SendMessage", FREE, "send the continuation: the queue cannot be used: SendMessage: AccessDenied"),
+    (
+        "sqs:SendMessage",
+        FREE,
+        "send the continuation: the queue cannot be used: SendMessage: AccessDenied",
+    ),
 ];
 
 /// What a user has in both buckets.
@@ -70,7 +81,11 @@ async fn erase_until(deployed: &Deployed<'_>, user: &str, request: &str, words: 
     let (cloud, stack) = (deployed.cloud, &deployed.stack);
     fill(cloud, user).await?;
     let before = cloud.function_log_lines(stack).await?.len();
-    deployed.send(&json!({ "type": "user-withdrawn", "userId": user, "requestId": request }).to_string()).await?;
+    deployed
+        .send(
+            &json!({ "type": "user-withdrawn", "userId": user, "requestId": request }).to_string(),
+        )
+        .await?;
     let deadline = Instant::now() + LOG_LIMIT;
     loop {
         let lines = cloud.function_log_lines(stack).await?;
@@ -79,8 +94,11 @@ async fn erase_until(deployed: &Deployed<'_>, user: &str, request: &str, words: 
             break;
         }
         if Instant::now() > deadline {
-            let lines: Vec<&String> = lines.iter().filter(|line| line.contains("\"message\"")).collect();
-            return Err(Failure(format!("{request}: no {words:?} within {LOG_LIMIT:?}:\n{lines:#?}")));
+            let lines: Vec<&String> =
+                lines.iter().filter(|line| line.contains("\"message\"")).collect();
+            return Err(Failure(format!(
+                "{request}: no {words:?} within {LOG_LIMIT:?}:\n{lines:#?}"
+            )));
         }
         sleep(Duration::from_millis(100)).await;
     }

@@ -45,10 +45,15 @@ fn lambda(action: &'static str, line: &str, body: &str) -> Row {
     row(line, action, Request::new("lambda", line).with_body(body))
 }
 
-/// A DeleteObjects of keys and their versions. Ministack decides the first of them as if it had no version.
+/// A DeleteObjects of keys and their versions. Ministack decides the first of them as if it had no
+/// version.
 fn batch(action: &'static str, bucket: &str, keys: &[(&str, &str)]) -> Row {
     let object = |(key, version): &(&str, &str)| {
-        let version = if version.is_empty() { String::new() } else { format!("<VersionId>{version}</VersionId>") };
+        let version = if version.is_empty() {
+            String::new()
+        } else {
+            format!("<VersionId>{version}</VersionId>")
+        };
         format!("<Object><Key>{key}</Key>{version}</Object>")
     };
     let body = format!("<Delete>{}</Delete>", keys.iter().map(object).collect::<String>());
@@ -78,14 +83,18 @@ pub(super) fn looking() -> Vec<Row> {
 
 /// What takes something away, and what says why it could not.
 pub(super) fn erasing(world: &World<'_>) -> Vec<Row> {
-    let [one, two, three] = ["users/u1/one", "users/u1/two", "users/u1/three"].map(|key| (key, world.id(key)));
+    let [one, two, three] =
+        ["users/u1/one", "users/u1/two", "users/u1/three"].map(|key| (key, world.id(key)));
     let upload = format!("/photos/u1/upload?uploadId={}", world.id("upload"));
     let archived = format!("versionId={}", world.id("archive/u1/one"));
     let held = format!("versionId={}", world.id("users/u1/held"));
     vec![
         batch("s3:DeleteObject", "photos", &[("u1/one", ""), ("u1/two", "")]),
         s3(("s3:DeleteObject", "DELETE /photos/u1/three")),
-        s3(("s3:DeleteObjectVersion", &format!("DELETE /exports/users/u1/one?versionId={}", one.1))),
+        s3((
+            "s3:DeleteObjectVersion",
+            &format!("DELETE /exports/users/u1/one?versionId={}", one.1),
+        )),
         batch("s3:DeleteObjectVersion", "exports", &[two, three]),
         s3(("s3:DeleteObjectVersion", &format!("DELETE /exports/archive/u1/one?{archived}"))),
         s3(("s3:ListMultipartUploadParts", &format!("GET {upload}"))),
@@ -97,7 +106,8 @@ pub(super) fn erasing(world: &World<'_>) -> Vec<Row> {
 
 pub(super) fn bypassing(world: &World<'_>) -> Vec<Row> {
     let line = format!("DELETE /exports/users/u1/locked?versionId={}", world.id("users/u1/locked"));
-    let request = Request::new("s3", &line).with_header("x-amz-bypass-governance-retention", "true");
+    let request =
+        Request::new("s3", &line).with_header("x-amz-bypass-governance-retention", "true");
     let row = row(&line, "s3:BypassGovernanceRetention", request);
     vec![Row { before: Some("s3:DeleteObjectVersion"), ..row }]
 }
@@ -136,7 +146,8 @@ pub(super) fn using_the_queue(world: &World<'_>) -> Vec<Row> {
 }
 
 pub(super) fn using_the_key(world: &World<'_>, which: &str) -> Vec<Row> {
-    let (key, ciphertext) = if which == "key" { ("key", "ciphertext") } else { ("other key", "other ciphertext") };
+    let (key, ciphertext) =
+        if which == "key" { ("key", "ciphertext") } else { ("other key", "other ciphertext") };
     let generate = json!({ "KeyId": world.id(key), "KeySpec": "AES_256" });
     let decrypt = json!({ "KeyId": world.id(key), "CiphertextBlob": world.id(ciphertext) });
     let what = format!("with the {which}");
@@ -187,12 +198,15 @@ fn listing_elsewhere() -> Vec<Row> {
 fn touching_objects(world: &World<'_>) -> Vec<Row> {
     let version = world.id("users/u1/kept");
     let copy = |line: &str, action, source: &str| {
-        row(&format!("{line} from {source}"), action, Request::new("s3", line).with_header("x-amz-copy-source", source))
+        row(
+            &format!("{line} from {source}"),
+            action,
+            Request::new("s3", line).with_header("x-amz-copy-source", source),
+        )
     };
-    let attributes =
-        Request::new("s3", "GET /photos/u1/kept?attributes").with_header("x-amz-object-attributes", "ETag");
-    let retention =
-        "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2126-01-01T00:00:00Z</RetainUntilDate></Retention>";
+    let attributes = Request::new("s3", "GET /photos/u1/kept?attributes")
+        .with_header("x-amz-object-attributes", "ETag");
+    let retention = "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2126-01-01T00:00:00Z</RetainUntilDate></Retention>";
     let hold = "<LegalHold><Status>ON</Status></LegalHold>";
     let tags = "<Tagging><TagSet><Tag><Key>a</Key><Value>b</Value></Tag></TagSet></Tagging>";
     vec![
@@ -203,13 +217,21 @@ fn touching_objects(world: &World<'_>) -> Vec<Row> {
         s3(("s3:GetObjectAcl", "GET /photos/u1/kept?acl")),
         row("GET /photos/u1/kept?attributes", "s3:GetObjectAttributes", attributes),
         // The role may write receipts: that must not be a way to get at files.
-        copy(&format!("PUT /{}/receipts/e-3/erased.json", world.receipts), "s3:GetObject", "/photos/u1/kept"),
+        copy(
+            &format!("PUT /{}/receipts/e-3/erased.json", world.receipts),
+            "s3:GetObject",
+            "/photos/u1/kept",
+        ),
         copy("PUT /photos/u1/copy", "s3:PutObject", "/photos/u1/kept"),
         s3_with("s3:PutObject", "PUT /photos/u1/new", "new"),
         s3_with("s3:PutObject", "PUT /other/users/u1/new", "new"),
         s3(("s3:PutObject", "POST /photos/u1/new?uploads")),
         s3_with("s3:PutObjectTagging", "PUT /photos/u1/kept?tagging", tags),
-        s3_with("s3:PutObjectLegalHold", &format!("PUT /exports/users/u1/kept?legal-hold&versionId={version}"), hold),
+        s3_with(
+            "s3:PutObjectLegalHold",
+            &format!("PUT /exports/users/u1/kept?legal-hold&versionId={version}"),
+            hold,
+        ),
         s3_with(
             "s3:PutObjectLegalHold",
             &format!("PUT /exports/users/u1/kept?legal-hold&versionId={version}"),
@@ -217,7 +239,10 @@ fn touching_objects(world: &World<'_>) -> Vec<Row> {
         ),
         s3_with(
             "s3:PutObjectRetention",
-            &format!("PUT /exports/users/u1/held?retention&versionId={}", world.id("users/u1/held")),
+            &format!(
+                "PUT /exports/users/u1/held?retention&versionId={}",
+                world.id("users/u1/held")
+            ),
             retention,
         ),
     ]
@@ -234,9 +259,15 @@ fn deleting_elsewhere(world: &World<'_>) -> Vec<Row> {
         batch(
             "s3:DeleteObjectVersion",
             "exports",
-            &[("users/u1/kept", world.id("users/u1/kept")), ("users/loose", world.id("users/loose"))],
+            &[
+                ("users/u1/kept", world.id("users/u1/kept")),
+                ("users/loose", world.id("users/loose")),
+            ],
         ),
-        s3(("s3:DeleteObjectVersion", &format!("DELETE /exports/shared/kept?versionId={}", world.id("shared/kept")))),
+        s3((
+            "s3:DeleteObjectVersion",
+            &format!("DELETE /exports/shared/kept?versionId={}", world.id("shared/kept")),
+        )),
         s3(("s3:DeleteObject", "DELETE /other/users/u1/kept")),
         s3(("s3:ListMultipartUploadParts", &format!("GET {shared}"))),
         s3(("s3:AbortMultipartUpload", &format!("DELETE {shared}"))),
@@ -271,11 +302,11 @@ fn touching_receipts(world: &World<'_>) -> Vec<Row> {
 
 fn touching_queues(world: &World<'_>) -> Vec<Row> {
     let stack = &world.deployed.stack;
-    let (queue, dead, other) = (&stack.queue_url, &stack.dead_letter_queue_url, world.id("other queue"));
+    let (queue, dead, other) =
+        (&stack.queue_url, &stack.dead_letter_queue_url, world.id("other queue"));
     let message = |url: &str| json!({ "QueueUrl": url, "MessageBody": "{}" });
     let hidden = json!({ "QueueUrl": other, "ReceiptHandle": world.id("other message"), "VisibilityTimeout": 0 });
-    let policy =
-        json!({ "QueueUrl": queue, "Label": "all", "AWSAccountIds": ["000000000000"], "Actions": ["SendMessage"] });
+    let policy = json!({ "QueueUrl": queue, "Label": "all", "AWSAccountIds": ["000000000000"], "Actions": ["SendMessage"] });
     let attributes = json!({ "QueueUrl": queue, "Attributes": { "VisibilityTimeout": "0" } });
     [
         ("its dead letters", "sqs:SendMessage", message(dead)),
@@ -298,7 +329,11 @@ fn touching_queues(world: &World<'_>) -> Vec<Row> {
 
 /// Refused to whoever is not Lambda, by the role's own trust policy.
 pub(super) fn taking_the_role_on(world: &World<'_>) -> Row {
-    let fields = [("Action", "AssumeRole"), ("RoleArn", world.role.arn.as_str()), ("RoleSessionName", "again")];
+    let fields = [
+        ("Action", "AssumeRole"),
+        ("RoleArn", world.role.arn.as_str()),
+        ("RoleSessionName", "again"),
+    ];
     row("of this role", "sts:AssumeRole", Request::form("sts", "2011-06-15", &fields))
 }
 
@@ -306,7 +341,8 @@ pub(super) fn taking_the_role_on(world: &World<'_>) -> Row {
 fn touching_others(world: &World<'_>) -> Vec<Row> {
     let name = world.role.name();
     let function = format!("/2015-03-31/functions/{}", world.deployed.stack.function_name);
-    let everything = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+    let everything =
+        r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}"#;
     let anybody = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"AWS":"*"}}]}"#;
     let group = &world.deployed.stack.log_group;
     let event_source = json!({
@@ -319,20 +355,43 @@ fn touching_others(world: &World<'_>) -> Vec<Row> {
     };
     vec![
         taking_the_role_on(world),
-        iam("iam:PutRolePolicy", &[("RoleName", name), ("PolicyName", "more"), ("PolicyDocument", everything)]),
+        iam(
+            "iam:PutRolePolicy",
+            &[("RoleName", name), ("PolicyName", "more"), ("PolicyDocument", everything)],
+        ),
         iam("iam:UpdateAssumeRolePolicy", &[("RoleName", name), ("PolicyDocument", anybody)]),
         iam("iam:GetRole", &[("RoleName", name)]),
         iam("iam:ListRoles", &[]),
         iam("iam:CreateUser", &[("UserName", "new")]),
         iam("iam:CreateAccessKey", &[("UserName", "new")]),
         lambda("lambda:GetFunctionConfiguration", &format!("GET {function}/configuration"), ""),
-        lambda("lambda:InvokeFunction", &format!("POST {function}/invocations"), "{\"Records\":[]}"),
-        lambda("lambda:UpdateFunctionConfiguration", &format!("PUT {function}/configuration"), "{\"Timeout\":11}"),
-        lambda("lambda:CreateEventSourceMapping", "POST /2015-03-31/event-source-mappings/", &event_source.to_string()),
+        lambda(
+            "lambda:InvokeFunction",
+            &format!("POST {function}/invocations"),
+            "{\"Records\":[]}",
+        ),
+        lambda(
+            "lambda:UpdateFunctionConfiguration",
+            &format!("PUT {function}/configuration"),
+            "{\"Timeout\":11}",
+        ),
+        lambda(
+            "lambda:CreateEventSourceMapping",
+            "POST /2015-03-31/event-source-mappings/",
+            &event_source.to_string(),
+        ),
         api("its own", "logs:FilterLogEvents", &json!({ "logGroupName": group })),
-        api("its own", "logs:PutRetentionPolicy", &json!({ "logGroupName": group, "retentionInDays": 1 })),
+        api(
+            "its own",
+            "logs:PutRetentionPolicy",
+            &json!({ "logGroupName": group, "retentionInDays": 1 }),
+        ),
         api("its own", "logs:DeleteLogGroup", &json!({ "logGroupName": group })),
-        api("in another group", "logs:CreateLogStream", &json!({ "logGroupName": "other", "logStreamName": "new" })),
+        api(
+            "in another group",
+            "logs:CreateLogStream",
+            &json!({ "logGroupName": "other", "logStreamName": "new" }),
+        ),
         api("", "logs:CreateLogGroup", &json!({ "logGroupName": "new" })),
         api("", "kms:ListKeys", &json!({})),
         api("", "kms:DescribeKey", &json!({ "KeyId": world.id("key") })),
@@ -343,7 +402,8 @@ fn touching_others(world: &World<'_>) -> Vec<Row> {
 
 /// Last of all: the root user's turn leaves little of what the others ask for.
 fn configuring_buckets(world: &World<'_>) -> Vec<Row> {
-    let versioning = "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
+    let versioning =
+        "<VersioningConfiguration><Status>Suspended</Status></VersioningConfiguration>";
     let lifecycle = "<LifecycleConfiguration><Rule><ID>all</ID><Status>Enabled</Status><Filter><Prefix></Prefix></Filter>\
          <Expiration><Days>1</Days></Expiration></Rule></LifecycleConfiguration>";
     let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"000000000000"},"Action":"s3:GetObject","Resource":"arn:aws:s3:::BUCKET/*"}]}"#;
@@ -357,9 +417,17 @@ fn configuring_buckets(world: &World<'_>) -> Vec<Row> {
         rows.extend([
             s3_with("s3:PutBucketVersioning", &format!("PUT /{bucket}?versioning"), versioning),
             s3_with("s3:PutLifecycleConfiguration", &format!("PUT /{bucket}?lifecycle"), lifecycle),
-            s3_with("s3:PutBucketPolicy", &format!("PUT /{bucket}?policy"), &policy.replace("BUCKET", bucket)),
+            s3_with(
+                "s3:PutBucketPolicy",
+                &format!("PUT /{bucket}?policy"),
+                &policy.replace("BUCKET", bucket),
+            ),
             s3(("s3:DeleteBucketPolicy", &format!("DELETE /{bucket}?policy"))),
-            s3_with("s3:PutBucketNotification", &format!("PUT /{bucket}?notification"), "<NotificationConfiguration/>"),
+            s3_with(
+                "s3:PutBucketNotification",
+                &format!("PUT /{bucket}?notification"),
+                "<NotificationConfiguration/>",
+            ),
         ]);
     }
     rows
@@ -370,24 +438,42 @@ fn destroying(world: &World<'_>) -> Vec<Row> {
     let function = format!("DELETE /2015-03-31/functions/{}", stack.function_name);
     vec![
         api("its own", "sqs:DeleteQueue", &json!({ "QueueUrl": stack.queue_url })),
-        api("its own", "kms:ScheduleKeyDeletion", &json!({ "KeyId": world.id("key"), "PendingWindowInDays": 7 })),
+        api(
+            "its own",
+            "kms:ScheduleKeyDeletion",
+            &json!({ "KeyId": world.id("key"), "PendingWindowInDays": 7 }),
+        ),
         lambda("lambda:DeleteFunction", &function, ""),
     ]
 }
 
-/// What AWS does, a request of the role, and what ministack does: the action that it refuses, or the status.
+/// What AWS does, a request of the role, and what ministack does: the action that it refuses, or
+/// the status.
 pub(super) fn differences(world: &World<'_>) -> Vec<(&'static str, Request, &'static str)> {
     let group = &world.deployed.stack.log_group;
-    let stream = request_of("logs:CreateLogStream", &json!({ "logGroupName": group, "logStreamName": "tried" }));
-    let event_source = format!("PUT /2015-03-31/event-source-mappings/{}", world.id("event source"));
-    let encrypted = Request::new("s3", &format!("PUT /{}/receipts/e-3/erased.json", world.receipts))
-        .with_header("x-amz-server-side-encryption", "aws:kms")
-        .with_header("x-amz-server-side-encryption-aws-kms-key-id", world.id("other key"));
+    let stream = request_of(
+        "logs:CreateLogStream",
+        &json!({ "logGroupName": group, "logStreamName": "tried" }),
+    );
+    let event_source =
+        format!("PUT /2015-03-31/event-source-mappings/{}", world.id("event source"));
+    let encrypted =
+        Request::new("s3", &format!("PUT /{}/receipts/e-3/erased.json", world.receipts))
+            .with_header("x-amz-server-side-encryption", "aws:kms")
+            .with_header("x-amz-server-side-encryption-aws-kms-key-id", world.id("other key"));
     let subnets = Request::form("ec2", "2016-11-15", &[("Action", "DescribeSubnets")]);
     vec![
-        ("a wildcard matches every character", Request::new("s3", "DELETE /photos/u1/a%0Ab"), "s3:DeleteObject"),
+        (
+            "a wildcard matches every character",
+            Request::new("s3", "DELETE /photos/u1/a%0Ab"),
+            "s3:DeleteObject",
+        ),
         ("a key is decided as it is", Request::new("s3", "DELETE /exports//users/u1/x"), "204"),
-        ("a key is decided as it is", Request::new("s3", "DELETE /exports/users/u1/"), "s3:DeleteObject"),
+        (
+            "a key is decided as it is",
+            Request::new("s3", "DELETE /exports/users/u1/"),
+            "s3:DeleteObject",
+        ),
         (
             "who may not list is not told that a key is missing",
             Request::new("s3", &format!("GET /{}/receipts/none", world.receipts)),
@@ -396,7 +482,11 @@ pub(super) fn differences(world: &World<'_>) -> Vec<(&'static str, Request, &'st
         ("S3 asks the key for the role", encrypted, "200"),
         ("the log stream is decided", stream, "logs:CreateLogStream"),
         ("the code's own requests name the function", subnets, "200"),
-        ("an action of its own", Request::new("lambda", &event_source).with_body("{\"BatchSize\":1}"), "200"),
+        (
+            "an action of its own",
+            Request::new("lambda", &event_source).with_body("{\"BatchSize\":1}"),
+            "200",
+        ),
     ]
 }
 

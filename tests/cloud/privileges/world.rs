@@ -1,10 +1,11 @@
-//! A stack, its role, and everything that the requests ask for: what is not there could not be refused, only missed.
+//! A stack, its role, and everything that the requests ask for: what is not there could not be
+//! refused, only missed.
 
 use std::collections::BTreeMap;
 
 use local::{
-    Answer, Lock, Ministack, Request, Role, Stored, create_bucket_with_object_lock, enable_versioning, inventory,
-    lock_version, put_object, start_upload,
+    Answer, Lock, Ministack, Request, Role, Stored, create_bucket_with_object_lock,
+    enable_versioning, inventory, lock_version, put_object, start_upload,
 };
 use serde_json::{Value, json};
 
@@ -39,13 +40,20 @@ pub(super) struct World<'a> {
 
 impl<'a> World<'a> {
     /// Makes everything, and deploys the template. The queue's messages then wait for whoever asks.
-    pub(super) async fn new(cloud: &'a Ministack, parameters: &[(&str, &str)]) -> Result<Self, Failure> {
+    pub(super) async fn new(
+        cloud: &'a Ministack,
+        parameters: &[(&str, &str)],
+    ) -> Result<Self, Failure> {
         let mut ids = BTreeMap::new();
         for bucket in ["photos", "attic", "other", "receipts"] {
             cloud.create_bucket(bucket).await?;
         }
         fill_buckets(cloud, &mut ids).await?;
-        ask_for_json(cloud, &request_of("logs:CreateLogGroup", &json!({ "logGroupName": "other" }))).await?;
+        ask_for_json(
+            cloud,
+            &request_of("logs:CreateLogGroup", &json!({ "logGroupName": "other" })),
+        )
+        .await?;
         for name in ["key", "other key"] {
             let made = ask_for_json(cloud, &request_of("kms:CreateKey", &json!({}))).await?;
             let key = made["KeyMetadata"]["Arn"].as_str().unwrap_or_default().to_owned();
@@ -105,7 +113,11 @@ impl<'a> World<'a> {
         let mappings = ask_for_json(cloud, &Request::new("lambda", &list)).await?;
         let id = mappings["EventSourceMappings"][0]["UUID"].as_str().unwrap_or_default().to_owned();
         let line = format!("PUT /2015-03-31/event-source-mappings/{id}");
-        ask_for_json(cloud, &Request::new("lambda", &line).with_body(json!({ "Enabled": false }).to_string())).await?;
+        ask_for_json(
+            cloud,
+            &Request::new("lambda", &line).with_body(json!({ "Enabled": false }).to_string()),
+        )
+        .await?;
         self.ids.insert("event source", id);
         Ok(())
     }
@@ -113,11 +125,15 @@ impl<'a> World<'a> {
     /// The bucket may be the stack's own.
     async fn find_receipts(&mut self) -> Result<(), Failure> {
         let cloud = self.cloud();
-        let line = format!("GET /2015-03-31/functions/{}/configuration", self.deployed.stack.function_name);
+        let line = format!(
+            "GET /2015-03-31/functions/{}/configuration",
+            self.deployed.stack.function_name
+        );
         let function = ask_for_json(cloud, &Request::new("lambda", &line)).await?;
         let uri = function["Environment"]["Variables"]["RECEIPTS_URI"].as_str().unwrap_or_default();
         let bucket = uri.strip_prefix("s3://").and_then(|rest| rest.strip_suffix("/receipts/"));
-        self.receipts = bucket.ok_or_else(|| Failure(format!("receipts go to {uri:?}")))?.to_owned();
+        self.receipts =
+            bucket.ok_or_else(|| Failure(format!("receipts go to {uri:?}")))?.to_owned();
         for key in ["receipts/e-1/erased.json", "elsewhere"] {
             let version = put_object(&cloud.s3(), &self.receipts, key, b"{}").await?;
             self.ids.insert(key, version.unwrap_or_default());
@@ -128,17 +144,22 @@ impl<'a> World<'a> {
     /// A message of each queue is taken, so that there is a handle of it.
     async fn fill_queues(&mut self) -> Result<(), Failure> {
         let cloud = self.cloud();
-        let made = ask_for_json(cloud, &request_of("sqs:CreateQueue", &json!({ "QueueName": "other" }))).await?;
+        let made =
+            ask_for_json(cloud, &request_of("sqs:CreateQueue", &json!({ "QueueName": "other" })))
+                .await?;
         let other = made["QueueUrl"].as_str().unwrap_or_default().to_owned();
         let queue = self.deployed.stack.queue_url.clone();
         for url in [&queue, &queue, &queue, &self.deployed.stack.dead_letter_queue_url, &other] {
             cloud.send_message(url, "{}").await?;
         }
-        for (url, name) in [(&queue, "first message"), (&queue, "second message"), (&other, "other message")] {
+        for (url, name) in
+            [(&queue, "first message"), (&queue, "second message"), (&other, "other message")]
+        {
             let request = json!({ "QueueUrl": url, "VisibilityTimeout": 600 });
             let received = ask_for_json(cloud, &request_of("sqs:ReceiveMessage", &request)).await?;
             let handle = received["Messages"][0]["ReceiptHandle"].as_str();
-            let handle = handle.ok_or_else(|| Failure(format!("no message in {url}: {received}")))?;
+            let handle =
+                handle.ok_or_else(|| Failure(format!("no message in {url}: {received}")))?;
             self.ids.insert(name, handle.to_owned());
         }
         self.ids.insert("other queue", other);
@@ -148,7 +169,10 @@ impl<'a> World<'a> {
     /// Ciphertexts, for whoever may decrypt them.
     async fn encrypt(&mut self) -> Result<(), Failure> {
         for (name, key) in [("ciphertext", "key"), ("other ciphertext", "other key")] {
-            let request = request_of("kms:Encrypt", &json!({ "KeyId": self.id(key), "Plaintext": "c2VjcmV0" }));
+            let request = request_of(
+                "kms:Encrypt",
+                &json!({ "KeyId": self.id(key), "Plaintext": "c2VjcmV0" }),
+            );
             let made = ask_for_json(self.cloud(), &request).await?;
             self.ids.insert(name, made["CiphertextBlob"].as_str().unwrap_or_default().to_owned());
         }
@@ -156,7 +180,10 @@ impl<'a> World<'a> {
     }
 }
 
-async fn fill_buckets(cloud: &Ministack, ids: &mut BTreeMap<&'static str, String>) -> Result<(), Failure> {
+async fn fill_buckets(
+    cloud: &Ministack,
+    ids: &mut BTreeMap<&'static str, String>,
+) -> Result<(), Failure> {
     let s3 = cloud.s3();
     for key in ["u1/one", "u1/two", "u1/three", "u1/kept", "loose"] {
         put_object(&s3, "photos", key, b"photo").await?;

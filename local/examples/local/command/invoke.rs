@@ -1,11 +1,13 @@
-//! The function by itself, under `cargo lambda watch` and `cargo lambda invoke`, without a queue before it.
+//! The function by itself, under `cargo lambda watch` and `cargo lambda invoke`, without a queue
+//! before it.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use local::{
-    Error, Ministack, Package, Vessel, free_ports, function_binary, install, inventory, list_keys, project_root,
+    Error, Ministack, Package, Vessel, free_ports, function_binary, install, inventory, list_keys,
+    project_root,
 };
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
@@ -29,12 +31,15 @@ pub(crate) async fn invoke(event: &str) -> Result<(), Failure> {
     seed::store(&cloud, PHOTOS, "objects of u1", objects).await?;
     seed::store_versions(&cloud, "u1", &[format!("{USERS}u1/")], (20, 3)).await?;
     let queue = cloud.sqs().create_queue().queue_name("erase-user-files").send().await;
-    let queue =
-        queue.ok().and_then(|answer| answer.queue_url).ok_or_else(|| Error::service("make a queue", "no answer"))?;
+    let queue = queue
+        .ok()
+        .and_then(|answer| answer.queue_url)
+        .ok_or_else(|| Error::service("make a queue", "no answer"))?;
 
     let [port] = free_ports()?;
     // Without `--only-lambda-apis` it would build the function once more, for minutes.
-    let line = format!("lambda watch --only-lambda-apis --invoke-address 127.0.0.1 --invoke-port {port}");
+    let line =
+        format!("lambda watch --only-lambda-apis --invoke-address 127.0.0.1 --invoke-port {port}");
     let mut arguments = words(&line);
     arguments.push(format!("--manifest-path={}", project_root().join("Cargo.toml").display()));
     let mut watch = Vessel::start("cargo-lambda-watch", &cargo_lambda, &arguments, &cargo_home())?;
@@ -80,8 +85,10 @@ async fn ask(cargo_lambda: &Path, port: u16, event: &Path) -> Result<String, Fai
     let line = format!("lambda invoke --invoke-address 127.0.0.1 --invoke-port {port} --data-file");
     let mut command = Command::new(cargo_lambda);
     command.args(words(&line)).arg(event).stdin(Stdio::null()).kill_on_drop(true);
-    let output =
-        command.output().await.map_err(|error| Error::service("run cargo lambda invoke", error.to_string()))?;
+    let output = command
+        .output()
+        .await
+        .map_err(|error| Error::service("run cargo lambda invoke", error.to_string()))?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
@@ -91,9 +98,10 @@ async fn ask(cargo_lambda: &Path, port: u16, event: &Path) -> Result<String, Fai
 
 /// Where rustup and cargo find what they need: it reads the workspace.
 fn cargo_home() -> Vec<(String, String)> {
-    let wanted = |name: &str| matches!(name, "HOME" | "CARGO_HOME" | "RUSTUP_HOME" | "RUSTUP_TOOLCHAIN");
-    let variables =
-        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let wanted =
+        |name: &str| matches!(name, "HOME" | "CARGO_HOME" | "RUSTUP_HOME" | "RUSTUP_TOOLCHAIN");
+    let variables = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     variables.filter(|(name, _)| wanted(name)).collect()
 }
 
@@ -111,7 +119,10 @@ fn environment(cloud: &Ministack, queue: &str, port: u16) -> Vec<(String, String
         ("AWS_REGION", "us-east-1".to_owned()),
         ("AWS_ACCESS_KEY_ID", "test".to_owned()),
         ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
-        ("ERASE_TARGETS", format!("s3://{PHOTOS}/{{user_id}}/,s3://{DOCUMENTS}/{USERS}{{user_id}}/")),
+        (
+            "ERASE_TARGETS",
+            format!("s3://{PHOTOS}/{{user_id}}/,s3://{DOCUMENTS}/{USERS}{{user_id}}/"),
+        ),
         ("RECEIPTS_URI", RECEIPTS_URI.to_owned()),
         ("RECEIPT_HASH_KEY", HASH_KEY.to_owned()),
         ("CONTINUATION_QUEUE_URL", queue.to_owned()),

@@ -57,7 +57,9 @@ impl Failure {
     fn and(self, note: &str) -> Self {
         match self {
             Self::Check(text) => Self::Check(format!("{text}\n{note}")),
-            Self::Local(_) | Self::Nothing(_) | Self::Usage(_) => Self::Check(format!("{self}\n{note}")),
+            Self::Local(_) | Self::Nothing(_) | Self::Usage(_) => {
+                Self::Check(format!("{self}\n{note}"))
+            }
         }
     }
 }

@@ -12,8 +12,12 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// `local receipt USER_ID`
 pub(crate) async fn receipt(user: &str) -> Result<(), Failure> {
-    let missing = |what: &str, remedy: &str| Error::Missing { what: what.to_owned(), remedy: remedy.to_owned() };
-    let example = format!("For example: make receipt USER={user} RECEIPTS_URI=s3://BUCKET/receipts/");
+    let missing = |what: &str, remedy: &str| Error::Missing {
+        what: what.to_owned(),
+        remedy: remedy.to_owned(),
+    };
+    let example =
+        format!("For example: make receipt USER={user} RECEIPTS_URI=s3://BUCKET/receipts/");
     let uri = setting("RECEIPTS_URI");
     let uri = uri.ok_or_else(|| missing("the receipts: RECEIPTS_URI is not set", &example))?;
     let folder = ReceiptsFolder::parse(&uri)?;
@@ -22,13 +26,16 @@ pub(crate) async fn receipt(user: &str) -> Result<(), Failure> {
         eprintln!("RECEIPT_HASH_KEY is not set: looking for receipts of a function without a key.");
     }
     let timeouts = TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT_TIMEOUT).build();
-    let config = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts).load().await;
+    let config =
+        aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts).load().await;
     if config.region().is_none() {
         return Err(missing("the bucket's region", "Please set AWS_REGION.").into());
     }
     // Local servers do not know a bucket by its host name.
     let is_path_style = setting("S3_FORCE_PATH_STYLE").is_some_and(|value| value == "true");
-    let s3 = aws_sdk_s3::Client::from_conf(Builder::from(&config).force_path_style(is_path_style).build());
+    let s3 = aws_sdk_s3::Client::from_conf(
+        Builder::from(&config).force_path_style(is_path_style).build(),
+    );
 
     let hash = user_hash(hash_key.as_deref().unwrap_or_default(), user);
     let found = folder.of_user(&s3, &hash).await?;

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar};
 use local::{
-    Hop, Ministack, Receipt, ReceiptsFolder, Stack, Stored, function_binary, inventory, read_objects, user_hash,
+    Hop, Ministack, Receipt, ReceiptsFolder, Stack, Stored, function_binary, inventory,
+    read_objects, user_hash,
 };
 use tokio::time::{Instant, sleep};
 
@@ -17,8 +18,9 @@ const LONE_DELETE_MARKERS: usize = 40;
 /// From the message to the proof.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(500);
-/// Three seconds of work at this pace are too few for 6,000 things: the erasure must continue in a second invocation.
-/// The reserve is longer than usual, because the local cloud does one thing at a time, on whatever machine this is.
+/// Three seconds of work at this pace are too few for 6,000 things: the erasure must continue in a
+/// second invocation. The reserve is longer than usual, because the local cloud does one thing at a
+/// time, on whatever machine this is.
 const PARAMETERS: [(&str, &str); 3] =
     [("FunctionTimeout", "5"), ("HandoffReserveMs", "2000"), ("MaxDeletesPerSecond", "1000")];
 
@@ -45,7 +47,10 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let took = sent.elapsed();
     let receipt = check(&cloud, &stack, &hops, stored, &neighbours).await?;
     summarize(&hops, stored, (took, begin.elapsed()));
-    println!("  neighbours untouched  {}: the same as before", show::kinds(show::counts(&neighbours)));
+    println!(
+        "  neighbours untouched  {}: the same as before",
+        show::kinds(show::counts(&neighbours))
+    );
     println!("  nothing outstanding   the queue and the dead-letter queue are empty");
     println!("  receipt               {}\n{}", receipt.key, receipt.pretty());
     println!("\nWhat to try next:");
@@ -81,11 +86,13 @@ async fn take_stock(cloud: &Ministack, whose: Whose) -> Result<Vec<Stored>, Fail
         Whose::Everybody => ["".to_owned(), "".to_owned()],
         Whose::Users => [format!("{USER}/"), format!("{USERS}{USER}/")],
     };
-    let stored = tokio::try_join!(inventory(&s3, PHOTOS, &photos), inventory(&s3, DOCUMENTS, &documents))?;
+    let stored =
+        tokio::try_join!(inventory(&s3, PHOTOS, &photos), inventory(&s3, DOCUMENTS, &documents))?;
     Ok([stored.0, stored.1].concat())
 }
 
-/// Shows progress until the function says that the user is erased. Fails when it cannot come to that.
+/// Shows progress until the function says that the user is erased. Fails when it cannot come to
+/// that.
 async fn watch(cloud: &Ministack, stack: &Stack, count: u64) -> Result<Vec<Hop>, Failure> {
     let bar = ProgressBar::new(count);
     bar.set_style(seed::bar_style("left"));
@@ -110,7 +117,9 @@ async fn watch(cloud: &Ministack, stack: &Stack, count: u64) -> Result<Vec<Hop>,
         }
         match hops.last().map(|hop| hop.outcome.as_str()) {
             Some("erased") => break,
-            _ if dead > 0 => return Err(Failure::Check("the message is in the dead-letter queue".to_owned())),
+            _ if dead > 0 => {
+                return Err(Failure::Check("the message is in the dead-letter queue".to_owned()));
+            }
             _ if Instant::now() > deadline => return Err(too_late(cloud, &hops, left)),
             _ => sleep(POLL).await,
         }
@@ -122,7 +131,9 @@ async fn watch(cloud: &Ministack, stack: &Stack, count: u64) -> Result<Vec<Hop>,
 fn too_late(cloud: &Ministack, hops: &[Hop], left: [u64; 4]) -> Failure {
     let (limit, hops, left) = (HumanDuration(TIME_LIMIT), hops.len(), show::kinds(left));
     let words = cloud.last_words();
-    Failure::Check(format!("after {limit} and {hops} hops, there is left: {left}. The local cloud's log:\n{words}"))
+    Failure::Check(format!(
+        "after {limit} and {hops} hops, there is left: {left}. The local cloud's log:\n{words}"
+    ))
 }
 
 fn ensure(is_so: bool, otherwise: impl FnOnce() -> String) -> Result<(), Failure> {
@@ -138,7 +149,9 @@ async fn check(
     neighbours: &[Stored],
 ) -> Result<Receipt, Failure> {
     let left = take_stock(cloud, Whose::Users).await?;
-    ensure(left.is_empty(), || format!("there is left: {}, as {:?}", show::kinds(show::counts(&left)), left.first()))?;
+    ensure(left.is_empty(), || {
+        format!("there is left: {}, as {:?}", show::kinds(show::counts(&left)), left.first())
+    })?;
 
     // A version, a delete marker or an upload never changes: its id is as good as its bytes.
     let found = take_stock(cloud, Whose::Everybody).await?;
@@ -155,24 +168,35 @@ async fn check(
         ensure(depth == 0, || format!("{depth} messages are left in {queue}"))?;
     }
     let continued = hops.iter().any(|hop| hop.outcome == "continued");
-    ensure(continued, || "the erasure took one invocation only, so no continuation was shown".to_owned())?;
+    ensure(continued, || {
+        "the erasure took one invocation only, so no continuation was shown".to_owned()
+    })?;
     let counted = counted(hops);
     // A batch that was in flight at a stop time is gone, but not counted.
     let is_plausible = counted.iter().zip(stored).all(|(counted, stored)| *counted <= stored);
     ensure(is_plausible, || {
-        format!("the function counted {}, but only {} were stored", show::kinds(counted), show::kinds(stored))
+        format!(
+            "the function counted {}, but only {} were stored",
+            show::kinds(counted),
+            show::kinds(stored)
+        )
     })?;
 
     let hash = user_hash(HASH_KEY, USER);
     let is_named = hops.iter().all(|hop| hop.user == hash);
     ensure(is_named, || format!("the log does not call the user {hash}"))?;
-    let mut receipts = ReceiptsFolder::parse(RECEIPTS_URI)?.of_user(&cloud.s3(), &hash).await?.receipts;
+    let mut receipts =
+        ReceiptsFolder::parse(RECEIPTS_URI)?.of_user(&cloud.s3(), &hash).await?.receipts;
     let count = receipts.len();
-    let receipt = receipts.pop().filter(|receipt| count == 1 && receipt.key.ends_with("/erased.json"));
-    receipt.ok_or_else(|| Failure::Check(format!("expected one receipt, of the outcome \"erased\", not {count}")))
+    let receipt =
+        receipts.pop().filter(|receipt| count == 1 && receipt.key.ends_with("/erased.json"));
+    receipt.ok_or_else(|| {
+        Failure::Check(format!("expected one receipt, of the outcome \"erased\", not {count}"))
+    })
 }
 
-/// The last message is deleted a moment after the function has answered; one that was given back comes again first.
+/// The last message is deleted a moment after the function has answered; one that was given back
+/// comes again first.
 async fn settled_depth(cloud: &Ministack, queue: &str) -> Result<u64, Failure> {
     let deadline = Instant::now() + TIME_LIMIT;
     loop {
@@ -207,5 +231,7 @@ fn summarize(hops: &[Hop], stored: [u64; 4], (took, all): (Duration, Duration)) 
         );
     }
     println!("  bytes                 {bytes}");
-    println!("  proven empty          the function's last listings found nothing, and neither did ours");
+    println!(
+        "  proven empty          the function's last listings found nothing, and neither did ours"
+    );
 }

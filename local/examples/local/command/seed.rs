@@ -34,17 +34,33 @@ pub(crate) fn odd_objects(user: &str) -> Vec<Object> {
         "na\u{ef}ve-\u{1f600}.png",
         "\u{fffd}\u{2028}",
     ];
-    let mut objects: Vec<Object> = names.iter().map(|name| object(format!("{user}/{name}"))).collect();
+    let mut objects: Vec<Object> =
+        names.iter().map(|name| object(format!("{user}/{name}"))).collect();
     let longest = 1024 - user.len() - 1;
     objects.push(object(format!("{user}/{}", "x".repeat(longest))));
     objects
 }
 
-/// Objects of everybody but `u1`, each chosen because a careless prefix or decoding would take it too.
+/// Objects of everybody but `u1`, each chosen because a careless prefix or decoding would take it
+/// too.
 pub(crate) fn neighbours() -> Vec<Object> {
-    let prefixes = ["u10/", "u11/", "u1.bak/", "u1-old/", "u/", "U1/", "other/u1/", "u1%2F", " u1/", "u1+/", "/u1/"];
-    let mut objects: Vec<Object> =
-        prefixes.iter().flat_map(|prefix| (0..3).map(move |n| object(format!("{prefix}keep-{n}.txt")))).collect();
+    let prefixes = [
+        "u10/",
+        "u11/",
+        "u1.bak/",
+        "u1-old/",
+        "u/",
+        "U1/",
+        "other/u1/",
+        "u1%2F",
+        " u1/",
+        "u1+/",
+        "/u1/",
+    ];
+    let mut objects: Vec<Object> = prefixes
+        .iter()
+        .flat_map(|prefix| (0..3).map(move |n| object(format!("{prefix}keep-{n}.txt"))))
+        .collect();
     objects.push(object("u1".to_owned()));
     objects
 }
@@ -63,8 +79,8 @@ pub(crate) async fn make_buckets(cloud: &Ministack) -> Result<(), Failure> {
     Ok(enable_versioning(&cloud.s3(), DOCUMENTS).await?)
 }
 
-/// What a bucket with versions keeps in each folder: so many documents of three versions each, every fifth hidden by a
-/// delete marker, and delete markers with nothing below.
+/// What a bucket with versions keeps in each folder: so many documents of three versions each,
+/// every fifth hidden by a delete marker, and delete markers with nothing below.
 pub(crate) async fn store_versions(
     cloud: &Ministack,
     what: &str,
@@ -82,9 +98,20 @@ pub(crate) async fn store_versions(
 }
 
 /// Begins uploads and leaves them unfinished.
-pub(crate) async fn leave_uploads(cloud: &Ministack, bucket: &str, folder: &str, count: usize) -> Result<(), Failure> {
+pub(crate) async fn leave_uploads(
+    cloud: &Ministack,
+    bucket: &str,
+    folder: &str,
+    count: usize,
+) -> Result<(), Failure> {
     for n in 0..count {
-        start_upload(&cloud.s3(), bucket, &format!("{folder}unfinished {n}.mov"), b"the first part of a film").await?;
+        start_upload(
+            &cloud.s3(),
+            bucket,
+            &format!("{folder}unfinished {n}.mov"),
+            b"the first part of a film",
+        )
+        .await?;
     }
     Ok(())
 }
@@ -99,7 +126,8 @@ pub(crate) async fn store_neighbours(cloud: &Ministack) -> Result<(), Failure> {
         leave_uploads(cloud, PHOTOS, folder, 1).await?;
     }
     // The last one is in a folder of this name, but not where this bucket has its users.
-    let folders = folders.map(|folder| format!("{USERS}{folder}")).into_iter().chain(["u1/".to_owned()]);
+    let folders =
+        folders.map(|folder| format!("{USERS}{folder}")).into_iter().chain(["u1/".to_owned()]);
     let folders: Vec<String> = folders.collect();
     store_versions(cloud, "neighbours", &folders, (2, 1)).await?;
     for folder in &folders {
@@ -109,7 +137,12 @@ pub(crate) async fn store_neighbours(cloud: &Ministack) -> Result<(), Failure> {
 }
 
 /// Stores objects, with a progress bar on a terminal.
-pub(crate) async fn store(cloud: &Ministack, bucket: &str, what: &str, objects: Vec<Object>) -> Result<(), Failure> {
+pub(crate) async fn store(
+    cloud: &Ministack,
+    bucket: &str,
+    what: &str,
+    objects: Vec<Object>,
+) -> Result<(), Failure> {
     let bar = ProgressBar::new(u64::try_from(objects.len()).unwrap_or(u64::MAX));
     bar.set_style(bar_style("storing"));
     if bar.is_hidden() {
@@ -125,6 +158,8 @@ pub(crate) async fn store(cloud: &Ministack, bucket: &str, what: &str, objects: 
 
 /// A bar with a verb before it.
 pub(crate) fn bar_style(verb: &str) -> ProgressStyle {
-    ProgressStyle::with_template(&format!("{{bar:40}} {{human_pos:>6}} of {{human_len}} objects {verb}"))
-        .unwrap_or_else(|_| ProgressStyle::default_bar())
+    ProgressStyle::with_template(&format!(
+        "{{bar:40}} {{human_pos:>6}} of {{human_len}} objects {verb}"
+    ))
+    .unwrap_or_else(|_| ProgressStyle::default_bar())
 }

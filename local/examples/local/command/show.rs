@@ -6,7 +6,9 @@ use serde_json::Value;
 
 /// One line about a hop.
 pub(crate) fn hop(hop: &Hop) -> String {
-    let Hop { outcome, requests, throttles, retries, retained, refused, duration_ms, reason, .. } = hop;
+    let Hop {
+        outcome, requests, throttles, retries, retained, refused, duration_ms, reason, ..
+    } = hop;
     format!(
         "  hop {:<2} {outcome:<10} {:>5.2} s   {}, {}   \
          requests {requests}, throttles {throttles}, retries {retries}, retained {retained}, refused {refused}{}{reason}",
@@ -22,13 +24,15 @@ pub(crate) fn hop(hop: &Hop) -> String {
 pub(crate) fn kinds(counts: [u64; 4]) -> String {
     let names = ["objects", "versions", "delete markers", "uploads"];
     let some = counts.into_iter().zip(names).filter(|(count, _)| *count > 0);
-    let parts: Vec<String> = some.map(|(count, name)| format!("{} {name}", HumanCount(count))).collect();
+    let parts: Vec<String> =
+        some.map(|(count, name)| format!("{} {name}", HumanCount(count))).collect();
     if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
 }
 
 /// How much there is of each kind, in the order of [`kinds`].
 pub(crate) fn counts(stored: &[Stored]) -> [u64; 4] {
-    let kinds = [StoredKind::Object, StoredKind::Version, StoredKind::DeleteMarker, StoredKind::Upload];
+    let kinds =
+        [StoredKind::Object, StoredKind::Version, StoredKind::DeleteMarker, StoredKind::Upload];
     kinds.map(|kind| count(stored, kind) as u64)
 }
 
@@ -44,7 +48,12 @@ pub(crate) fn trouble(line: &str) -> Option<String> {
     fields.remove("timestamp");
     let is_trouble = matches!(level.as_str()?, "WARN" | "ERROR");
     is_trouble.then(|| {
-        format!("  {} {} {}", level.as_str().unwrap_or(""), message.as_str().unwrap_or(""), Value::Object(fields))
+        format!(
+            "  {} {} {}",
+            level.as_str().unwrap_or(""),
+            message.as_str().unwrap_or(""),
+            Value::Object(fields)
+        )
     })
 }
 

@@ -27,14 +27,17 @@ pub(crate) async fn up() -> Result<(), Failure> {
         seed::leave_uploads(&cloud, DOCUMENTS, &folder, 2).await?;
         seed::store_versions(&cloud, user, &[folder], (documents, 3)).await?;
     }
-    let stack = cloud.deploy(&binary, &[&PLACES[..], &[("FunctionTimeout", "30")]].concat()).await?;
+    let stack =
+        cloud.deploy(&binary, &[&PLACES[..], &[("FunctionTimeout", "30")]].concat()).await?;
     let _note = Note::write(&cloud, &stack)?;
     explain(&cloud, &stack);
     let mut seen = 0;
     loop {
         let lines = cloud.function_log_lines(&stack).await?;
         for line in &lines[seen.min(lines.len())..] {
-            if let Some(text) = Hop::parse(line).as_ref().map(show::hop).or_else(|| show::trouble(line)) {
+            if let Some(text) =
+                Hop::parse(line).as_ref().map(show::hop).or_else(|| show::trouble(line))
+            {
                 println!("{text}");
             }
         }
@@ -69,8 +72,12 @@ fn explain(cloud: &Ministack, stack: &Stack) {
 /// `local send USER_ID`
 pub(crate) async fn send(user: &str) -> Result<(), Failure> {
     let (cloud, stack) = Note::read()?;
-    let id =
-        cloud.send_message(&stack.queue_url, &json!({ "type": "user-withdrawn", "userId": user }).to_string()).await?;
+    let id = cloud
+        .send_message(
+            &stack.queue_url,
+            &json!({ "type": "user-withdrawn", "userId": user }).to_string(),
+        )
+        .await?;
     println!("sent message {id}; see what happens where `local up` runs");
     Ok(())
 }
@@ -89,7 +96,11 @@ pub(crate) async fn left(prefix: &str) -> Result<(), Failure> {
                 StoredKind::DeleteMarker => "delete marker",
                 StoredKind::Upload => "upload",
             };
-            let line = format!("  {kind:<13}  {}  {}", item.key.escape_debug(), item.id.as_deref().unwrap_or_default());
+            let line = format!(
+                "  {kind:<13}  {}  {}",
+                item.key.escape_debug(),
+                item.id.as_deref().unwrap_or_default()
+            );
             println!("{}", line.trim_end());
         }
         if stored.len() > SHOWN {
@@ -132,7 +143,8 @@ impl Note {
     }
 
     fn read() -> Result<(Ministack, Stack), Failure> {
-        let nothing = || Failure::Check("the local cloud is not up; start it with: make local".to_owned());
+        let nothing =
+            || Failure::Check("the local cloud is not up; start it with: make local".to_owned());
         let text = fs::read_to_string(Self::path()).map_err(|_unreadable| nothing())?;
         let note: Value = serde_json::from_str(&text).map_err(|_unreadable| nothing())?;
         let field = |name: &str| note[name].as_str().unwrap_or_default().to_owned();

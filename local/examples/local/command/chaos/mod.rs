@@ -1,5 +1,6 @@
-//! Hundreds of erasures in a storm: a network that fails, processes that are killed, a cloud that stands still,
-//! messages that come twice. Afterwards everybody is gone with a true receipt, or named in the dead-letter queue.
+//! Hundreds of erasures in a storm: a network that fails, processes that are killed, a cloud that
+//! stands still, messages that come twice. Afterwards everybody is gone with a true receipt, or
+//! named in the dead-letter queue.
 
 mod people;
 mod storm;
@@ -35,11 +36,13 @@ const PARAMETERS: [(&str, &str); 6] = [
     ("MaximumConcurrency", "3"),
 ];
 
-/// The template's minute would be a long wait after each kill. SQS takes nothing below the function's time limit.
+/// The template's minute would be a long wait after each kill. SQS takes nothing below the
+/// function's time limit.
 const VISIBILITY_SECONDS: u32 = 20;
 
 const STORE_LIMIT: Duration = Duration::from_secs(600);
-/// Five deliveries, the waits between them, and some of those again that were hidden when a process was killed.
+/// Five deliveries, the waits between them, and some of those again that were hidden when a process
+/// was killed.
 const DRAIN_LIMIT: Duration = Duration::from_secs(420);
 const CHECK_LIMIT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(500);
@@ -57,9 +60,14 @@ struct Settings {
 impl Settings {
     /// Reads words such as `users=200`. An empty value counts as not given.
     fn read(words: &[&str]) -> Result<Self, Failure> {
-        let mut settings = Self { users: USERS, seed: fastrand::u64(1..1_000_000), seconds: SECONDS };
+        let mut settings =
+            Self { users: USERS, seed: fastrand::u64(1..1_000_000), seconds: SECONDS };
         for word in words {
-            let wrong = || Failure::Check(format!("{word:?}: expected users=…, seed=… or seconds=…, each a number"));
+            let wrong = || {
+                Failure::Check(format!(
+                    "{word:?}: expected users=…, seed=… or seconds=…, each a number"
+                ))
+            };
             let (name, value) = word.split_once('=').ok_or_else(wrong)?;
             if value.is_empty() {
                 continue;
@@ -72,8 +80,11 @@ impl Settings {
                 _ => return Err(wrong()),
             }
         }
-        if !(LEAST_USERS..=MOST_USERS).contains(&settings.users) || !(1..=MOST_SECONDS).contains(&settings.seconds) {
-            let range = format!("USERS must be {LEAST_USERS} to {MOST_USERS}, SECONDS 1 to {MOST_SECONDS}");
+        if !(LEAST_USERS..=MOST_USERS).contains(&settings.users)
+            || !(1..=MOST_SECONDS).contains(&settings.seconds)
+        {
+            let range =
+                format!("USERS must be {LEAST_USERS} to {MOST_USERS}, SECONDS 1 to {MOST_SECONDS}");
             return Err(Failure::Check(range));
         }
         Ok(settings)
@@ -85,7 +96,8 @@ pub(crate) async fn chaos(words: &[&str]) -> Result<(), Failure> {
     let settings = Settings::read(words)?;
     let Settings { users, seed, seconds } = settings;
     println!("chaos with {users} users, {seconds} s of storm, seed {seed}");
-    // Every step has a limit of its own, which says more; this one is for a local cloud that does not answer at all.
+    // Every step has a limit of its own, which says more; this one is for a local cloud that does
+    // not answer at all.
     let limit = STORE_LIMIT + Duration::from_secs(seconds) + 2 * DRAIN_LIMIT + 2 * CHECK_LIMIT;
     let result = within(limit, "all this", Box::pin(play(settings))).await;
     // Times are real, so that the same seed is only a similar storm.
@@ -136,8 +148,12 @@ async fn play(settings: Settings) -> Result<(), Failure> {
 
 async fn shorten_visibility(cloud: &Ministack, stack: &Stack) -> Result<(), Failure> {
     let request = cloud.sqs().set_queue_attributes().queue_url(&stack.queue_url);
-    let request = request.attributes(QueueAttributeName::VisibilityTimeout, VISIBILITY_SECONDS.to_string());
-    let set = request.send().await.map_err(|error| Error::service("set the queue's visibility", error.to_string()));
+    let request =
+        request.attributes(QueueAttributeName::VisibilityTimeout, VISIBILITY_SECONDS.to_string());
+    let set = request
+        .send()
+        .await
+        .map_err(|error| Error::service("set the queue's visibility", error.to_string()));
     Ok(set.map(|_| ())?)
 }
 
@@ -146,7 +162,8 @@ async fn judge(storm: &Storm<'_>, stored: &Stock) -> Result<Vec<DeadLetter>, Fai
     let log = storm.cloud.function_log_lines(storm.stack).await?;
     let dead = verdict::take_dead_letters(storm.cloud, &storm.stack.dead_letter_queue_url).await?;
     let receipts = verdict::read_receipts(storm.cloud).await?;
-    let after = within(CHECK_LIMIT, "listing what is left", Stock::take(storm.cloud, storm.people)).await?;
+    let after =
+        within(CHECK_LIMIT, "listing what is left", Stock::take(storm.cloud, storm.people)).await?;
     let mut verdict = Verdict::of(storm, (stored, &after), &dead, &receipts, &log);
     verdict.neighbours(stored, &after);
     let untested = tale::tell(storm, stored, &verdict, &log);
@@ -154,7 +171,8 @@ async fn judge(storm: &Storm<'_>, stored: &Stock) -> Result<Vec<DeadLetter>, Fai
         return Err(Failure::Check(tale::list("what must not be", &verdict.violations)));
     }
     if !untested.is_empty() {
-        let what = "nothing is wrong, but not everything was tested; a longer storm would (SECONDS)";
+        let what =
+            "nothing is wrong, but not everything was tested; a longer storm would (SECONDS)";
         return Err(Failure::Check(tale::list(what, &untested)));
     }
     Ok(dead)
@@ -185,7 +203,8 @@ async fn drain(storm: &Storm<'_>) -> Result<(), Failure> {
             return Ok(());
         }
         if Instant::now() > deadline {
-            let open = tale::left_by_user(&Stock::take(storm.cloud, storm.people).await?, storm.people);
+            let open =
+                tale::left_by_user(&Stock::take(storm.cloud, storm.people).await?, storm.people);
             let limit = HumanDuration(DRAIN_LIMIT);
             return Err(Failure::Check(format!(
                 "{limit} after the storm, {depth} messages are still in the queue; with data: {open}\n{}",
@@ -196,7 +215,8 @@ async fn drain(storm: &Storm<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Sends dead letters once more, as an operator does when what was wrong is mended. Returns their number.
+/// Sends dead letters once more, as an operator does when what was wrong is mended. Returns their
+/// number.
 async fn redrive(storm: &Storm<'_>, dead: &[DeadLetter]) -> Result<usize, Failure> {
     let cloud = storm.cloud;
     storm.people.lift_holds(cloud).await?;
@@ -219,7 +239,9 @@ async fn check_everybody_is_gone(storm: &Storm<'_>, stored: &Stock) -> Result<()
     verdict.receipts(storm, (stored, &left), &receipts);
     verdict.neighbours(stored, &left);
     for user in left.users.into_keys() {
-        verdict.violations.push(format!("{} still has data after the redrive", people.users[user].id));
+        verdict
+            .violations
+            .push(format!("{} still has data after the redrive", people.users[user].id));
     }
     for (user, person) in people.users.iter().enumerate() {
         if !verdict.erased.contains_key(&user) {
@@ -235,8 +257,13 @@ async fn check_everybody_is_gone(storm: &Storm<'_>, stored: &Stock) -> Result<()
     Err(Failure::Check(tale::list("what must not be after the redrive", &verdict.violations)))
 }
 
-async fn within<T>(limit: Duration, what: &str, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let late = |_elapsed| Failure::Check(format!("{what} took longer than {}", HumanDuration(limit)));
+async fn within<T>(
+    limit: Duration,
+    what: &str,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let late =
+        |_elapsed| Failure::Check(format!("{what} took longer than {}", HumanDuration(limit)));
     timeout(limit, work).await.map_err(late)?
 }
 

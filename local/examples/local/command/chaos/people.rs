@@ -1,11 +1,12 @@
-//! Who is there: users that withdraw, from nothing to 20,000 objects, and neighbours whose folders look like theirs.
+//! Who is there: users that withdraw, from nothing to 20,000 objects, and neighbours whose folders
+//! look like theirs.
 
 use std::collections::{BTreeMap, HashMap};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use local::{
-    Lock, Ministack, Stored, StoredKind, create_bucket_with_object_lock, inventory, lift_legal_hold, lock_version,
-    put_object, start_upload,
+    Lock, Ministack, Stored, StoredKind, create_bucket_with_object_lock, inventory,
+    lift_legal_hold, lock_version, put_object, start_upload,
 };
 
 use super::super::{DOCUMENTS, Failure, PHOTOS, USERS, seed};
@@ -57,8 +58,10 @@ impl People {
     /// The same for the same seed.
     pub(super) fn new(count: usize, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let users: Vec<Person> = (0..count).map(|number| Person::new(number, &mut random)).collect();
-        let numbers = users.iter().enumerate().map(|(number, person)| (person.id.clone(), number)).collect();
+        let users: Vec<Person> =
+            (0..count).map(|number| Person::new(number, &mut random)).collect();
+        let numbers =
+            users.iter().enumerate().map(|(number, person)| (person.id.clone(), number)).collect();
         Self { users, numbers }
     }
 
@@ -78,13 +81,20 @@ impl People {
         seed::make_buckets(cloud).await?;
         create_bucket_with_object_lock(&cloud.s3(), ARCHIVE).await?;
         seed::store(cloud, PHOTOS, "neighbours' objects", neighbours("")).await?;
-        seed::store(cloud, DOCUMENTS, "neighbours' versions", [neighbours(USERS), neighbours(USERS)].concat()).await?;
+        seed::store(
+            cloud,
+            DOCUMENTS,
+            "neighbours' versions",
+            [neighbours(USERS), neighbours(USERS)].concat(),
+        )
+        .await?;
         seed::store(cloud, ARCHIVE, "neighbours' archives", neighbours("")).await?;
         for (bucket, before) in TARGETS {
             for folder in ["u10000/", "u1.bak/", "U1/"] {
                 seed::leave_uploads(cloud, bucket, &format!("{before}{folder}"), 1).await?;
             }
-            let hidden = ["u1-old/hidden.txt", "u10000/keep-0.txt"].map(|key| format!("{before}{key}"));
+            let hidden =
+                ["u1-old/hidden.txt", "u10000/keep-0.txt"].map(|key| format!("{before}{key}"));
             if bucket != PHOTOS {
                 cloud.delete_plainly(bucket, hidden).await?;
             }
@@ -110,7 +120,13 @@ impl People {
         let s3 = cloud.s3();
         for person in self.users.iter().filter(|person| person.is_held) {
             for stored in inventory(&s3, ARCHIVE, &format!("{}/", person.id)).await? {
-                lift_legal_hold(&s3, ARCHIVE, &stored.key, stored.id.as_deref().unwrap_or_default()).await?;
+                lift_legal_hold(
+                    &s3,
+                    ARCHIVE,
+                    &stored.key,
+                    stored.id.as_deref().unwrap_or_default(),
+                )
+                .await?;
             }
         }
         Ok(())
@@ -120,10 +136,13 @@ impl People {
         let s3 = &cloud.s3();
         let uploads = self.users.iter().flat_map(|person| {
             let (bucket, before) = TARGETS[person.uploads % 2];
-            (0..person.uploads).map(move |n| (bucket, format!("{before}{}/unfinished {n}.mov", person.id)))
+            (0..person.uploads)
+                .map(move |n| (bucket, format!("{before}{}/unfinished {n}.mov", person.id)))
         });
-        let starts = uploads.map(|(bucket, key)| async move { start_upload(s3, bucket, &key, b"a part").await });
-        let started = stream::iter(starts).buffer_unordered(READS_AT_ONCE).try_collect::<Vec<_>>().await;
+        let starts = uploads
+            .map(|(bucket, key)| async move { start_upload(s3, bucket, &key, b"a part").await });
+        let started =
+            stream::iter(starts).buffer_unordered(READS_AT_ONCE).try_collect::<Vec<_>>().await;
         Ok(started.map(|_| ())?)
     }
 }
@@ -142,7 +161,13 @@ impl Person {
         };
         let documents = if random.u32(0..3) == 0 { random.usize(1..30) } else { 0 };
         let uploads = if random.u32(0..4) == 0 { random.usize(1..5) } else { 0 };
-        Self { id: format!("u{number}"), objects, documents, uploads, is_held: (2..2 + HELD).contains(&number) }
+        Self {
+            id: format!("u{number}"),
+            objects,
+            documents,
+            uploads,
+            is_held: (2..2 + HELD).contains(&number),
+        }
     }
 
     fn plain_objects(&self) -> Vec<seed::Object> {
@@ -208,7 +233,8 @@ impl Stock {
         Ok(Self { users, neighbours, contents })
     }
 
-    /// How much of each kind a user has in a bucket, as [`super::super::show::counts`], and how many bytes.
+    /// How much of each kind a user has in a bucket, as [`super::super::show::counts`], and how
+    /// many bytes.
     pub(super) fn of(&self, user: usize, bucket: &str) -> ([u64; 4], u64) {
         let items = self.users.get(&user).into_iter().flatten().filter(|(of, _)| *of == bucket);
         let mut sum = ([0; 4], 0);
@@ -228,10 +254,15 @@ impl Stock {
     }
 }
 
-async fn read(cloud: &Ministack, bucket: &str, stored: &Stored) -> Result<Option<Vec<u8>>, Failure> {
+async fn read(
+    cloud: &Ministack,
+    bucket: &str,
+    stored: &Stored,
+) -> Result<Option<Vec<u8>>, Failure> {
     match stored.kind {
         StoredKind::Object | StoredKind::Version => {
-            let content = local::read_version(&cloud.s3(), bucket, &stored.key, stored.id.as_deref()).await?;
+            let content =
+                local::read_version(&cloud.s3(), bucket, &stored.key, stored.id.as_deref()).await?;
             Ok(Some(content))
         }
         StoredKind::DeleteMarker | StoredKind::Upload => Ok(None),

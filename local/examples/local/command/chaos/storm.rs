@@ -1,4 +1,5 @@
-//! What happens to the function: weather, kills, stand-stills; and the messages that it gets meanwhile.
+//! What happens to the function: weather, kills, stand-stills; and the messages that it gets
+//! meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -6,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use local::{
-    Fault, FaultProxy, Ministack, Operation, Signal, Stack, Weather, inventory, list_keys, read_object, signal,
-    user_hash,
+    Fault, FaultProxy, Ministack, Operation, Signal, Stack, Weather, inventory, list_keys,
+    read_object, signal, user_hash,
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -22,7 +23,8 @@ const SEND_ATTEMPTS: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(700);
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// What somebody may send by mistake or malice. Each must arrive in the dead-letter queue, byte for byte.
+/// What somebody may send by mistake or malice. Each must arrive in the dead-letter queue, byte for
+/// byte.
 const GARBAGE: [&str; 7] = [
     "not JSON",
     "{\"type\":\"user-withdrawn\"}",
@@ -109,8 +111,10 @@ impl<'a> Storm<'a> {
 
     /// Short calms, squalls, and now and then nothing gets through.
     async fn change_weather(&self) -> Result<(), Failure> {
-        const CALM: Weather = Weather { faults: &Fault::WEATHER, per_mille: |operation| rate(operation, 40, 200) };
-        const SQUALL: Weather = Weather { faults: &Fault::WEATHER, per_mille: |operation| rate(operation, 150, 450) };
+        const CALM: Weather =
+            Weather { faults: &Fault::WEATHER, per_mille: |operation| rate(operation, 40, 200) };
+        const SQUALL: Weather =
+            Weather { faults: &Fault::WEATHER, per_mille: |operation| rate(operation, 150, 450) };
         const BLACKOUT: Weather = Weather { faults: &Fault::WEATHER, per_mille: |_| 900 };
         let mut chance = self.random(1);
         loop {
@@ -143,7 +147,8 @@ impl<'a> Storm<'a> {
         Ok(())
     }
 
-    /// Kills all that run at the worst instants: something has taken effect, and nobody knows it yet.
+    /// Kills all that run at the worst instants: something has taken effect, and nobody knows it
+    /// yet.
     async fn strike(&self) -> Result<(), Failure> {
         let mut chance = self.random(3);
         let operations = [Operation::StoreReceipt, Operation::Continue, Operation::Delete];
@@ -163,7 +168,8 @@ impl<'a> Storm<'a> {
         Ok(())
     }
 
-    /// Lets one of the function's processes stand still, as Lambda does between invocations, but in the middle of one.
+    /// Lets one of the function's processes stand still, as Lambda does between invocations, but in
+    /// the middle of one.
     async fn freeze(&self) -> Result<(), Failure> {
         let mut chance = self.random(4);
         while self.wait(chance.seconds(3.0..9.0)).await {
@@ -283,8 +289,8 @@ impl Chance {
     }
 }
 
-/// Looks after every receipt at the moment when it appears: nobody writes late here, so that what is not empty then has
-/// never been proven empty.
+/// Looks after every receipt at the moment when it appears: nobody writes late here, so that what
+/// is not empty then has never been proven empty.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     storm: &'a Storm<'a>,
@@ -296,7 +302,8 @@ pub(super) struct Watch<'a> {
 impl<'a> Watch<'a> {
     pub(super) fn new(storm: &'a Storm<'a>) -> Self {
         let users = storm.people.users.iter().enumerate();
-        let hashes = users.map(|(number, person)| (user_hash(HASH_KEY, &person.id), number)).collect();
+        let hashes =
+            users.map(|(number, person)| (user_hash(HASH_KEY, &person.id), number)).collect();
         Self { storm, hashes, seen: BTreeSet::new(), told: Instant::now() }
     }
 
@@ -323,9 +330,12 @@ impl<'a> Watch<'a> {
             if !key.ends_with("/erased.json") || !self.seen.insert(key.clone()) {
                 continue;
             }
-            let document: Value = serde_json::from_slice(&read_object(&s3, RECEIPTS, &key).await?).unwrap_or_default();
+            let document: Value = serde_json::from_slice(&read_object(&s3, RECEIPTS, &key).await?)
+                .unwrap_or_default();
             let user = document["user"].as_str().and_then(|hash| self.hashes.get(hash));
-            let user = user.ok_or_else(|| Failure::Check(format!("the receipt {key} is of nobody: {document}")))?;
+            let user = user.ok_or_else(|| {
+                Failure::Check(format!("the receipt {key} is of nobody: {document}"))
+            })?;
             let id = &self.storm.people.users[*user].id;
             for (bucket, before) in TARGETS {
                 let left = inventory(&s3, bucket, &format!("{before}{id}/")).await?;
@@ -344,7 +354,8 @@ impl<'a> Watch<'a> {
         let (cloud, stack) = (self.storm.cloud, self.storm.stack);
         let queue = cloud.queue_depth(&stack.queue_url).await?;
         let dead = cloud.queue_depth(&stack.dead_letter_queue_url).await?;
-        let faults: u64 = self.storm.proxy.counts().iter().filter_map(|((_, fault), n)| fault.map(|_| *n)).sum();
+        let faults: u64 =
+            self.storm.proxy.counts().iter().filter_map(|((_, fault), n)| fault.map(|_| *n)).sum();
         let deeds = self.storm.deeds().clone();
         let (seconds, receipts) = (self.storm.begin.elapsed().as_secs(), self.seen.len());
         let strikes: u64 = deeds.strikes.values().sum();

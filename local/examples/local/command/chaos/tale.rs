@@ -13,7 +13,12 @@ use super::verdict::{Verdict, cut_short};
 const MOST_SHOWN: usize = 20;
 
 /// Prints everything, and returns what was not tested.
-pub(super) fn tell(storm: &Storm<'_>, stored: &Stock, verdict: &Verdict, log: &[String]) -> Vec<String> {
+pub(super) fn tell(
+    storm: &Storm<'_>,
+    stored: &Stock,
+    verdict: &Verdict,
+    log: &[String],
+) -> Vec<String> {
     tell_faults(storm);
     let (ended, timed_out) = cut_short(storm.cloud);
     let deeds = storm.deeds().clone();
@@ -25,8 +30,14 @@ pub(super) fn tell(storm: &Storm<'_>, stored: &Stock, verdict: &Verdict, log: &[
     println!("\nProcesses");
     println!("  killed                {} at random, all at once {strikes}", deeds.kills);
     println!("  frozen and thawed     {}", deeds.frozen);
-    println!("  the cloud stood still {} times, {:.0} s together", deeds.pauses, deeds.paused.as_secs_f64());
-    println!("  cut short by that     {ended} invocations by a kill, {timed_out} by the time limit");
+    println!(
+        "  the cloud stood still {} times, {:.0} s together",
+        deeds.pauses,
+        deeds.paused.as_secs_f64()
+    );
+    println!(
+        "  cut short by that     {ended} invocations by a kill, {timed_out} by the time limit"
+    );
 
     let hops: Vec<Hop> = log.iter().filter_map(|line| Hop::parse(line)).collect();
     let mut outcomes = BTreeMap::<&str, u64>::new();
@@ -40,7 +51,8 @@ pub(super) fn tell(storm: &Storm<'_>, stored: &Stock, verdict: &Verdict, log: &[
         "  sent                  {} requests, {} of them twice, {} malformed",
         deeds.requests, deeds.duplicates, deeds.garbage
     );
-    let outcomes: Vec<_> = outcomes.into_iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
+    let outcomes: Vec<_> =
+        outcomes.into_iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
     println!("  hops                  {}: {}", hops.len(), outcomes.join(", "));
     println!("  delivered again       {again} of these hops; the longest erasure took {longest}");
     tell_people(storm, stored, verdict);
@@ -51,7 +63,9 @@ pub(super) fn tell(storm: &Storm<'_>, stored: &Stock, verdict: &Verdict, log: &[
         (again, "no message was delivered again"),
         (verdict.dead.len(), "no user is in the dead-letter queue"),
     ];
-    missing.extend(things.into_iter().filter(|(count, _)| *count == 0).map(|(_, what)| what.to_owned()));
+    missing.extend(
+        things.into_iter().filter(|(count, _)| *count == 0).map(|(_, what)| what.to_owned()),
+    );
     missing
 }
 
@@ -78,13 +92,25 @@ fn tell_people(storm: &Storm<'_>, stored: &Stock, verdict: &Verdict) {
     let several = verdict.erased.values().filter(|count| **count > 1).count();
     let receipts: u64 = verdict.erased.values().sum();
     println!("\nUsers");
-    println!("  stored                {} by {} users", show::kinds(show::counts(&all)), storm.people.users.len());
-    println!("  erased                {}, with {receipts} receipts ({several} have several)", verdict.erased.len());
+    println!(
+        "  stored                {} by {} users",
+        show::kinds(show::counts(&all)),
+        storm.people.users.len()
+    );
+    println!(
+        "  erased                {}, with {receipts} receipts ({several} have several)",
+        verdict.erased.len()
+    );
     println!("  counted in these      {}", show::kinds(verdict.counted));
-    println!("  in the dead letters   {}, with {} receipts of what is left", verdict.dead.len(), verdict.incomplete);
+    println!(
+        "  in the dead letters   {}, with {} receipts of what is left",
+        verdict.dead.len(),
+        verdict.incomplete
+    );
     let mut reasons = BTreeMap::<&str, (u64, &str)>::new();
     for (user, reason) in &verdict.dead {
-        let reason = reason.as_deref().unwrap_or("no reason in the log: every delivery was cut short");
+        let reason =
+            reason.as_deref().unwrap_or("no reason in the log: every delivery was cut short");
         let entry = reasons.entry(reason).or_insert((0, &storm.people.users[*user].id));
         entry.0 += 1;
     }
@@ -110,7 +136,10 @@ fn not_injected(storm: &Storm<'_>) -> Vec<String> {
     for fault in Fault::WEATHER {
         for (service, operations) in [("S3", &s3[..]), ("SQS", &sqs[..])] {
             if happened(fault, operations) == 0 {
-                missing.push(format!("the fault {:?} never happened to a request to {service}", short(fault)));
+                missing.push(format!(
+                    "the fault {:?} never happened to a request to {service}",
+                    short(fault)
+                ));
             }
         }
     }
@@ -121,7 +150,10 @@ fn not_injected(storm: &Storm<'_>) -> Vec<String> {
             missing.push(format!("no answer was lost of: {}", name(operation)));
         }
         if !deeds.strikes.contains_key(&operation) {
-            missing.push(format!("nothing was killed between the effect and the answer of: {}", name(operation)));
+            missing.push(format!(
+                "nothing was killed between the effect and the answer of: {}",
+                name(operation)
+            ));
         }
     }
     let deeds = [
@@ -131,8 +163,12 @@ fn not_injected(storm: &Storm<'_>) -> Vec<String> {
         (deeds.duplicates, "a message that was sent twice"),
         (deeds.garbage, "a malformed message"),
     ];
-    missing
-        .extend(deeds.into_iter().filter(|(count, _)| *count == 0).map(|(_, what)| format!("there was never {what}")));
+    missing.extend(
+        deeds
+            .into_iter()
+            .filter(|(count, _)| *count == 0)
+            .map(|(_, what)| format!("there was never {what}")),
+    );
     missing
 }
 
@@ -147,7 +183,10 @@ pub(super) fn list(what: &str, violations: &[String]) -> String {
 
 /// Who has data left, shortly.
 pub(super) fn left_by_user(stock: &Stock, people: &People) -> String {
-    let users = stock.users.iter().map(|(user, items)| format!("{} ({})", people.users[*user].id, items.len()));
+    let users = stock
+        .users
+        .iter()
+        .map(|(user, items)| format!("{} ({})", people.users[*user].id, items.len()));
     users.take(MOST_SHOWN).collect::<Vec<_>>().join(", ")
 }
 

@@ -1,5 +1,5 @@
-//! Whether everybody is gone with a true receipt, or named in the dead-letter queue with a reason. Trusts nothing that
-//! the function said.
+//! Whether everybody is gone with a true receipt, or named in the dead-letter queue with a reason.
+//! Trusts nothing that the function said.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,7 +13,8 @@ use super::super::{Failure, HASH_KEY, RECEIPTS_URI, show};
 use super::people::{Stock, TARGETS};
 use super::storm::{Storm, user_of_request};
 
-/// A message that was delivered too often in vain. It is taken out of the queue; whoever has this, has it.
+/// A message that was delivered too often in vain. It is taken out of the queue; whoever has this,
+/// has it.
 #[derive(Debug)]
 pub(super) struct DeadLetter {
     pub(super) body: String,
@@ -31,18 +32,33 @@ pub(super) fn cut_short(cloud: &Ministack) -> (usize, usize) {
 }
 
 /// Takes everything out of the dead-letter queue.
-pub(super) async fn take_dead_letters(cloud: &Ministack, queue: &str) -> Result<Vec<DeadLetter>, Failure> {
-    let failed = |error: &dyn std::error::Error| Error::service("read the dead-letter queue", error.to_string());
+pub(super) async fn take_dead_letters(
+    cloud: &Ministack,
+    queue: &str,
+) -> Result<Vec<DeadLetter>, Failure> {
+    let failed = |error: &dyn std::error::Error| {
+        Error::service("read the dead-letter queue", error.to_string())
+    };
     let mut letters = Vec::new();
     loop {
-        let request = cloud.sqs().receive_message().queue_url(queue).max_number_of_messages(10).visibility_timeout(60);
+        let request = cloud
+            .sqs()
+            .receive_message()
+            .queue_url(queue)
+            .max_number_of_messages(10)
+            .visibility_timeout(60);
         let request = request.message_system_attribute_names(MessageSystemAttributeName::All);
-        let messages = request.send().await.map_err(|error| failed(&error))?.messages.unwrap_or_default();
+        let messages =
+            request.send().await.map_err(|error| failed(&error))?.messages.unwrap_or_default();
         if messages.is_empty() && cloud.queue_depth(queue).await? == 0 {
             return Ok(letters);
         }
         for message in messages {
-            let delete = cloud.sqs().delete_message().queue_url(queue).set_receipt_handle(message.receipt_handle);
+            let delete = cloud
+                .sqs()
+                .delete_message()
+                .queue_url(queue)
+                .set_receipt_handle(message.receipt_handle);
             delete.send().await.map_err(|error| failed(&error))?;
             letters.push(DeadLetter {
                 body: message.body.unwrap_or_default(),
@@ -66,7 +82,8 @@ pub(super) async fn read_receipts(cloud: &Ministack) -> Result<Vec<Receipt>, Fai
 pub(super) struct Verdict {
     /// Users with a receipt of the outcome "erased", and how many.
     pub(super) erased: BTreeMap<usize, u64>,
-    /// Users named in the dead-letter queue, with the last reason in the log; `None`: every delivery was cut short.
+    /// Users named in the dead-letter queue, with the last reason in the log; `None`: every
+    /// delivery was cut short.
     pub(super) dead: BTreeMap<usize, Option<String>>,
     /// Receipts of the outcome "incomplete".
     pub(super) incomplete: u64,
@@ -89,26 +106,40 @@ impl Verdict {
         verdict.dead_letters(storm, dead, log);
         for (user, person) in storm.people.users.iter().enumerate() {
             let left = after.users.get(&user).map_or(0, Vec::len);
-            let (is_erased, is_dead) = (verdict.erased.contains_key(&user), verdict.dead.contains_key(&user));
+            let (is_erased, is_dead) =
+                (verdict.erased.contains_key(&user), verdict.dead.contains_key(&user));
             let id = &person.id;
             if !is_erased && !is_dead {
-                verdict.violations.push(format!("{id} was lost: no receipt and no dead letter, {left} things left"));
+                verdict.violations.push(format!(
+                    "{id} was lost: no receipt and no dead letter, {left} things left"
+                ));
             }
             if left > 0 && !is_dead {
-                verdict.violations.push(format!("{id} has {left} things left, and no dead letter says so"));
+                verdict
+                    .violations
+                    .push(format!("{id} has {left} things left, and no dead letter says so"));
             }
         }
         verdict
     }
 
-    /// Reads all receipts. Each must be of somebody that was asked for, and each that says "erased" must be true.
-    pub(super) fn receipts(&mut self, storm: &Storm<'_>, (stored, after): (&Stock, &Stock), receipts: &[Receipt]) {
+    /// Reads all receipts. Each must be of somebody that was asked for, and each that says "erased"
+    /// must be true.
+    pub(super) fn receipts(
+        &mut self,
+        storm: &Storm<'_>,
+        (stored, after): (&Stock, &Stock),
+        receipts: &[Receipt],
+    ) {
         let users = storm.people.users.iter().enumerate();
-        let hashes: BTreeMap<_, _> = users.map(|(user, person)| (user_hash(HASH_KEY, &person.id), user)).collect();
+        let hashes: BTreeMap<_, _> =
+            users.map(|(user, person)| (user_hash(HASH_KEY, &person.id), user)).collect();
         for receipt in receipts {
             let checked = match serde_json::from_str::<Document>(&receipt.text) {
                 Ok(document) => match hashes.get(&document.user) {
-                    Some(user) => document.check(receipt, *user, stored, after).map(|()| (document, *user)),
+                    Some(user) => {
+                        document.check(receipt, *user, stored, after).map(|()| (document, *user))
+                    }
                     None => Err("it is of nobody that was asked for".to_owned()),
                 },
                 Err(error) => Err(error.to_string()),
@@ -121,12 +152,15 @@ impl Verdict {
                     }
                 }
                 Ok(_) => self.incomplete += 1,
-                Err(fault) => self.violations.push(format!("the receipt {}: {fault}\n{}", receipt.key, receipt.text)),
+                Err(fault) => self
+                    .violations
+                    .push(format!("the receipt {}: {fault}\n{}", receipt.key, receipt.text)),
             }
         }
     }
 
-    /// Every dead letter must be garbage, as it was sent, or name somebody that was asked for, and the log say why.
+    /// Every dead letter must be garbage, as it was sent, or name somebody that was asked for, and
+    /// the log say why.
     fn dead_letters(&mut self, storm: &Storm<'_>, dead: &[DeadLetter], log: &[String]) {
         let mut garbage = 0;
         for letter in dead {
@@ -135,31 +169,40 @@ impl Verdict {
                 continue;
             }
             let message: Value = serde_json::from_str(&letter.body).unwrap_or_default();
-            let Some(user) = message["userId"].as_str().and_then(|id| storm.people.number(id)) else {
+            let Some(user) = message["userId"].as_str().and_then(|id| storm.people.number(id))
+            else {
                 self.violations.push(format!("a dead letter that nobody sent: {}", letter.body));
                 continue;
             };
             let hash = user_hash(HASH_KEY, &storm.people.users[user].id);
             // Of a request without an id of its own, the message's id is that of the erasure.
-            let erasure = message["erasureId"].as_str().or(message["requestId"].as_str()).unwrap_or(&letter.message_id);
+            let erasure = message["erasureId"]
+                .as_str()
+                .or(message["requestId"].as_str())
+                .unwrap_or(&letter.message_id);
             let hops = log.iter().filter_map(|line| Hop::parse(line));
-            let mut hops = hops.filter(|hop| hop.user == hash && hop.erasure == erasure && gives_a_reason(hop));
+            let mut hops = hops
+                .filter(|hop| hop.user == hash && hop.erasure == erasure && gives_a_reason(hop));
             let reason = hops.next_back().map(|hop| format!("{}: {}", hop.outcome, hop.reason));
             if reason.is_none() && !log.iter().any(|line| came_again(line, &hash, erasure)) {
                 let id = &storm.people.users[user].id;
-                self.violations.push(format!("the log does not say why {id} is in the dead-letter queue"));
+                self.violations
+                    .push(format!("the log does not say why {id} is in the dead-letter queue"));
             }
             let known = self.dead.entry(user).or_default();
             *known = reason.or(known.take());
         }
         let sent = storm.deeds().garbage;
         if garbage != sent {
-            self.violations.push(format!("{garbage} of {sent} malformed messages are in the dead-letter queue"));
+            self.violations.push(format!(
+                "{garbage} of {sent} malformed messages are in the dead-letter queue"
+            ));
         }
         let rejected: BTreeSet<_> = log.iter().filter_map(|line| rejected_message(line)).collect();
         for letter in dead.iter().filter(|letter| storm.is_garbage(&letter.body)) {
             if !rejected.contains(&letter.message_id) {
-                self.violations.push(format!("the log does not say why this is dead: {:?}", letter.body));
+                self.violations
+                    .push(format!("the log does not say why this is dead: {:?}", letter.body));
             }
         }
     }
@@ -182,7 +225,8 @@ fn gives_a_reason(hop: &Hop) -> bool {
     matches!(hop.outcome.as_str(), "failed" | "incomplete") && !hop.reason.is_empty()
 }
 
-/// Whether a line tells of another delivery of this erasure's message: one before it was cut short, or gave a reason.
+/// Whether a line tells of another delivery of this erasure's message: one before it was cut short,
+/// or gave a reason.
 fn came_again(line: &str, user: &str, erasure: &str) -> bool {
     let line: Value = serde_json::from_str(line).unwrap_or_default();
     line["message"] == "message came again" && line["user"] == user && line["erasure"] == erasure
@@ -192,7 +236,8 @@ fn came_again(line: &str, user: &str, erasure: &str) -> bool {
 fn rejected_message(line: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
     let has_reason = line["reason"].as_str().is_some_and(|reason| !reason.is_empty());
-    (line["outcome"] == "rejected" && has_reason).then(|| line["message_id"].as_str().map(str::to_owned))?
+    (line["outcome"] == "rejected" && has_reason)
+        .then(|| line["message_id"].as_str().map(str::to_owned))?
 }
 
 /// A receipt, with every field that it may have and no other.
@@ -246,41 +291,68 @@ impl Counts {
 
 impl Document {
     /// What is wrong with it, if anything is.
-    fn check(&self, receipt: &Receipt, user: usize, stored: &Stock, after: &Stock) -> Result<(), String> {
+    fn check(
+        &self,
+        receipt: &Receipt,
+        user: usize,
+        stored: &Stock,
+        after: &Stock,
+    ) -> Result<(), String> {
         let ensure = |is_so: bool, what: &str| if is_so { Ok(()) } else { Err(what.to_owned()) };
         ensure(self.version == 1 && self.hops > 0, "no such version or number of hops")?;
         let folder = format!("{RECEIPTS_URI}{}/", self.erasure_id);
         let name = receipt.key.strip_prefix(&folder).unwrap_or_default();
-        ensure(name.starts_with(&self.outcome) && name.ends_with(".json"), "it stands in the wrong place")?;
+        ensure(
+            name.starts_with(&self.outcome) && name.ends_with(".json"),
+            "it stands in the wrong place",
+        )?;
         let asked = user_of_request(&self.erasure_id);
-        ensure(asked.is_none_or(|asked| asked == user), "it names another user than the request of this id")?;
+        ensure(
+            asked.is_none_or(|asked| asked == user),
+            "it names another user than the request of this id",
+        )?;
 
-        let times =
-            [Some(&self.requested_at), Some(&self.started_at), self.proven_empty_at.as_ref(), Some(&self.finished_at)];
-        let times = times.into_iter().flatten().map(|time| DateTime::from_str(time, DateTimeFormat::DateTime));
+        let times = [
+            Some(&self.requested_at),
+            Some(&self.started_at),
+            self.proven_empty_at.as_ref(),
+            Some(&self.finished_at),
+        ];
+        let times = times
+            .into_iter()
+            .flatten()
+            .map(|time| DateTime::from_str(time, DateTimeFormat::DateTime));
         let times = times.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
         ensure(times.is_sorted(), "its times are out of order")?;
         self.check_counts(user, stored)?;
         match self.outcome.as_str() {
             "erased" => {
-                ensure(times.len() == 4 && self.reason.is_none(), "a proof has a time and no reason")?;
-                let is_clean =
-                    |part: &Part| part.retained.is_empty() && part.refused.is_empty() && part.markers_kept == 0;
+                ensure(
+                    times.len() == 4 && self.reason.is_none(),
+                    "a proof has a time and no reason",
+                )?;
+                let is_clean = |part: &Part| {
+                    part.retained.is_empty() && part.refused.is_empty() && part.markers_kept == 0
+                };
                 ensure(
                     self.targets.iter().all(is_clean) && self.counts.kept_newer == 0,
                     "it says that something is left",
                 )?;
                 ensure(!after.users.contains_key(&user), "the user still has data")
             }
-            "incomplete" => ensure(times.len() == 3 && self.reason.is_some(), "it has no reason, or a proof"),
+            "incomplete" => {
+                ensure(times.len() == 3 && self.reason.is_some(), "it has no reason, or a proof")
+            }
             _ => Err("no such outcome is possible here".to_owned()),
         }
     }
 
     /// Counts are at least: nothing may be counted that was never there, or twice.
     fn check_counts(&self, user: usize, stored: &Stock) -> Result<(), String> {
-        let places = TARGETS.map(|(bucket, before)| (bucket.to_owned(), format!("{before}{{user_id}}/")));
-        let named: Vec<_> = self.targets.iter().map(|part| (part.bucket.clone(), part.prefix.clone())).collect();
+        let places =
+            TARGETS.map(|(bucket, before)| (bucket.to_owned(), format!("{before}{{user_id}}/")));
+        let named: Vec<_> =
+            self.targets.iter().map(|part| (part.bucket.clone(), part.prefix.clone())).collect();
         if named != places {
             return Err(format!("its targets are {named:?}"));
         }
@@ -288,9 +360,14 @@ impl Document {
         for part in &self.targets {
             let (kinds, bytes) = stored.of(user, &part.bucket);
             let counted = part.counts.kinds();
-            if counted.iter().zip(kinds).any(|(counted, stored)| *counted > stored) || part.counts.bytes > bytes {
+            if counted.iter().zip(kinds).any(|(counted, stored)| *counted > stored)
+                || part.counts.bytes > bytes
+            {
                 let (counted, kinds) = (show::kinds(counted), show::kinds(kinds));
-                return Err(format!("more was counted in {} than was stored: {counted} of {kinds}", part.bucket));
+                return Err(format!(
+                    "more was counted in {} than was stored: {counted} of {kinds}",
+                    part.bucket
+                ));
             }
             sum.objects += part.counts.objects;
             sum.versions += part.counts.versions;
@@ -299,6 +376,10 @@ impl Document {
             sum.bytes += part.counts.bytes;
             sum.kept_newer += part.counts.kept_newer;
         }
-        if sum == self.counts { Ok(()) } else { Err("its totals are not the sums of its targets".to_owned()) }
+        if sum == self.counts {
+            Ok(())
+        } else {
+            Err("its totals are not the sums of its targets".to_owned())
+        }
     }
 }
