@@ -42,8 +42,8 @@ endif
 
 # One command for both packages: built one by one, they would compile their dependencies twice.
 function:
-	@test -x $(LOCAL) || echo "Building the function and the local cloud; the first time takes some minutes."
-	@cargo build --quiet -p erase-user-files -p local --bins --examples
+	@test -x $(LOCAL) || echo "Building the function and the local cloud (some minutes the first time)."
+	@cargo build $(if $(wildcard $(LOCAL)),--quiet) -p erase-user-files -p local --bins --examples
 
 test: ## Run all tests (starts local servers by itself)
 	cargo test $(TESTED)
@@ -85,13 +85,13 @@ CARGO_FUZZ := .local/cargo-fuzz-0.13.2
 FUZZ_TARGETS := continuation keys listing message template user_id
 fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Look for inputs that break a promise, SECONDS=60 for each of 6 targets (needs nightly)
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "This needs the nightly toolchain: rustup toolchain install nightly"; exit 2; }
-	PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz build --sanitizer none --target-dir $(FUZZ)
+	PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz build --fuzz-dir tools/fuzz --sanitizer none --target-dir $(FUZZ)
 	@for target in $(FUZZ_TARGETS); do \
 		echo "== $$target: $(SECONDS) seconds"; \
-		mkdir -p $(FUZZ)/corpus/$$target fuzz/findings/$$target; \
-		PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz run --sanitizer none --target-dir $(FUZZ) $$target \
-			$(FUZZ)/corpus/$$target fuzz/corpus/$$target fuzz/findings/$$target -- \
-			-dict=fuzz/dictionaries/$$target.dict -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
+		mkdir -p $(FUZZ)/corpus/$$target tools/fuzz/findings/$$target; \
+		PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz run --fuzz-dir tools/fuzz --sanitizer none --target-dir $(FUZZ) $$target \
+			$(FUZZ)/corpus/$$target tools/fuzz/corpus/$$target tools/fuzz/findings/$$target -- \
+			-dict=tools/fuzz/dictionaries/$$target.dict -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 || exit 1; \
 	done
 
 $(CARGO_FUZZ)/bin/cargo-fuzz:
@@ -198,15 +198,15 @@ $(SAM)/installed:
 	$(SAM)/bin/pip install --quiet --disable-pip-version-check aws-sam-cli==1.170.0
 	@touch $@
 
-check: lint validate test ## What the CI runs, but for some fresh worlds and the tests of bench/
+check: lint validate test ## What the CI runs, but for some fresh worlds and the tests of tools/bench/
 
 CARGO_CYCLONEDX := .local/cargo-cyclonedx-0.5.9
 ARCH ?= arm64 x86_64
 package: .local/cargo-lambda/installed.txt $(CARGO_CYCLONEDX)/bin/cargo-cyclonedx ## Make the release: for each architecture a zip file, checked, and its SBOM (ARCH=arm64 for one)
-	@PATH="$(CURDIR)/.local/cargo-lambda/bin:$(CURDIR)/$(CARGO_CYCLONEDX)/bin:$$PATH" python3 packaging/package.py $(ARCH)
+	@PATH="$(CURDIR)/.local/cargo-lambda/bin:$(CURDIR)/$(CARGO_CYCLONEDX)/bin:$$PATH" python3 tools/packaging/package.py $(ARCH)
 
 # The versions stand in that source file only.
-.local/cargo-lambda/installed.txt: local/src/install.rs
+.local/cargo-lambda/installed.txt: tools/local/src/install.rs
 	@$(MAKE) --no-print-directory function
 	@$(LOCAL) install cargo-lambda
 	@touch $@
@@ -226,7 +226,7 @@ $(CARGO_DENY)/bin/cargo-deny:
 
 # A tool of the list: its folder, a file that makes it complete, who needs it.
 doctor: ## Say what is missing on this machine, and which targets need it
-	@MAKE_VERSION="$(MAKE_VERSION)" sh packaging/doctor.sh \
+	@MAKE_VERSION="$(MAKE_VERSION)" sh tools/packaging/doctor.sh \
 		"$(SAM) installed validate" \
 		"$(CHECKOV) installed validate" \
 		"$(POLICY_SENTRY) installed validate" \

@@ -5,11 +5,11 @@ use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
-#[path = "../fuzz/properties/mod.rs"]
+#[path = "../tools/fuzz/properties/mod.rs"]
 mod properties;
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/fuzz")
 }
 
 /// The inputs of one target: name and content.

@@ -3,11 +3,11 @@
 
 #![expect(clippy::future_not_send, reason = "a test has one thread")]
 
-#[path = "../../bench/src/digits.rs"]
+#[path = "../../tools/bench/src/digits.rs"]
 mod digits;
 #[path = "../fake/partition.rs"]
 mod partition;
-#[path = "../../bench/src/race/plot.rs"]
+#[path = "../../tools/bench/src/race/plot.rs"]
 mod plot;
 
 mod noise;

@@ -5,7 +5,7 @@ use crate::Error;
 /// The project's folder: where `template.yaml` is.
 pub fn project_root() -> PathBuf {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
-    package.parent().unwrap_or(package).to_path_buf()
+    package.ancestors().nth(2).unwrap_or(package).to_path_buf()
 }
 
 /// The ignored folder for everything that is installed or written while the local cloud runs.

@@ -6,7 +6,7 @@
 
 pub(crate) mod continuation;
 pub(crate) mod erasures;
-#[path = "../../tests/fake/mod.rs"]
+#[path = "../../../tests/fake/mod.rs"]
 #[expect(dead_code, reason = "a whole S3, of which not everything is needed here")]
 mod fake;
 pub(crate) mod hop;

@@ -4,7 +4,7 @@
 #
 # Each argument is a tool that the Makefile installs: its folder, a file that makes it complete, who needs it.
 set -u
-cd "${0%/*}/.." || exit 1
+cd "${0%/*}/../.." || exit 1
 
 failed=0
 
@@ -95,8 +95,8 @@ free_gigabytes() {
 rust=$(rust_version)
 system=$(uname -s 2>/dev/null)
 sam=$(pinned aws-sam-cli Makefile)
-lambda=$(pinned cargo-lambda local/src/install.rs)
-zig=$(pinned ziglang local/src/install.rs)
+lambda=$(pinned cargo-lambda tools/local/src/install.rs)
+zig=$(pinned ziglang tools/local/src/install.rs)
 
 heading 'For make run and make test'
 required 'GNU make' "${MAKE_VERSION:-}" 3.81 'everything' 'run this as: make doctor'

@@ -31,7 +31,7 @@ mod machine;
 mod mapping;
 mod model;
 mod noise;
-#[path = "../../tests/fake/partition.rs"]
+#[path = "../../../tests/fake/partition.rs"]
 mod partition;
 mod process;
 mod queue;

@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 
 NAME = "erase-user-files"
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 
 # What a cold start has to load: https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html
 # A little more than x86_64 has today, 8.4 MB and 3.97 MB: what makes it jump is to be seen.
