@@ -5,7 +5,7 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::target::{Folder, HashKey, Targets, UserIdPattern};
+use crate::target::{HashKey, S3Folder, Targets, UserIdPattern};
 
 /// All settings, checked.
 #[derive(Debug, Clone)]
@@ -53,7 +53,7 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptSettings {
     /// `RECEIPTS_URI`.
-    pub folder: Folder,
+    pub folder: S3Folder,
     /// `EXPECTED_RECEIPTS_OWNER`: the account that must own the bucket.
     pub expected_owner: Option<String>,
     /// `RECEIPTS_SSE` and `RECEIPTS_KMS_KEY_ID`: the encryption that every receipt asks for;
@@ -94,11 +94,11 @@ const MOST_SWEEP_SECONDS: u32 = 14 * 24 * 3_600;
 /// Everything that is wrong with the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
-    faults: Vec<Fault>,
+    faults: Vec<SettingError>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Fault {
+struct SettingError {
     variable: &'static str,
     value: Option<String>,
     expected: String,
@@ -110,7 +110,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let noun = if self.faults.len() == 1 { "setting is" } else { "settings are" };
         write!(formatter, "{} {noun} wrong:", self.faults.len())?;
-        for Fault { variable, value, expected } in &self.faults {
+        for SettingError { variable, value, expected } in &self.faults {
             match value {
                 Some(value) => write!(formatter, "\n  {variable} is {value:?}: {expected}")?,
                 None => write!(formatter, "\n  {variable} is not set: {expected}")?,
@@ -216,7 +216,7 @@ where
 /// Reads variables one by one and collects what is wrong with them.
 struct Vars<Lookup> {
     lookup: Lookup,
-    faults: Vec<Fault>,
+    faults: Vec<SettingError>,
 }
 
 impl<Lookup: Fn(&str) -> Option<String>> Vars<Lookup> {
@@ -229,7 +229,7 @@ impl<Lookup: Fn(&str) -> Option<String>> Vars<Lookup> {
         let faults_before = self.faults.len();
         let value = self.optional(variable, parse);
         if value.is_none() && self.faults.len() == faults_before {
-            self.faults.push(Fault { variable, value: None, expected: expected.to_owned() });
+            self.faults.push(SettingError { variable, value: None, expected: expected.to_owned() });
         }
         value
     }
@@ -243,7 +243,7 @@ impl<Lookup: Fn(&str) -> Option<String>> Vars<Lookup> {
         match parse(&value) {
             Ok(parsed) => Some(parsed),
             Err(expected) => {
-                self.faults.push(Fault { variable, value: Some(value), expected });
+                self.faults.push(SettingError { variable, value: Some(value), expected });
                 None
             }
         }
@@ -292,9 +292,9 @@ fn account(text: &str) -> Result<String, String> {
     }
 }
 
-fn receipts_folder(text: &str, targets: Option<&Targets>) -> Result<Folder, String> {
-    let folder = Folder::parse(text).map_err(|error| error.to_string())?;
-    match targets.and_then(|targets| targets.first_around(&folder)) {
+fn receipts_folder(text: &str, targets: Option<&Targets>) -> Result<S3Folder, String> {
+    let folder = S3Folder::parse(text).map_err(|error| error.to_string())?;
+    match targets.and_then(|targets| targets.target_containing(&folder)) {
         Some(target) => Err(format!(
             "expected a folder outside of every target, but {target} would erase receipts"
         )),

@@ -29,7 +29,7 @@ pub struct Deadline {
 
 /// What the runtime said about the end of the invocation, on the wall clock.
 #[derive(Debug, Clone, Copy)]
-pub struct Announced {
+pub struct AnnouncedDeadline {
     /// `lambda-runtime-deadline-ms`: milliseconds since 1970.
     pub deadline_epoch_ms: u64,
     /// The wall clock's time now.
@@ -38,7 +38,7 @@ pub struct Announced {
     pub fallback: Duration,
 }
 
-impl Announced {
+impl AnnouncedDeadline {
     /// Reads the wall clock beside what the runtime announced.
     #[expect(
         clippy::disallowed_methods,
@@ -66,7 +66,7 @@ impl Deadline {
     ///
     /// The reserve is `reserve`, or 1 s or 1 % of the time left, whichever is more, but never more
     /// than half of it.
-    pub fn new(announced: Announced, reserve: Option<Duration>) -> (Self, bool) {
+    pub fn new(announced: AnnouncedDeadline, reserve: Option<Duration>) -> (Self, bool) {
         let (left, is_believed) = announced.time_left();
         let reserve =
             reserve.unwrap_or_else(|| RESERVE_LEAST.max(left / RESERVE_DIVISOR)).min(left / 2);
@@ -95,18 +95,18 @@ impl Deadline {
 
     /// Until when the receipt may be tried: six tenths of the reserve stay for handing on what
     /// could not be stored.
-    pub fn last_receipt(&self) -> Instant {
+    pub fn receipt_deadline(&self) -> Instant {
         self.end - self.reserve().mul_f64(0.6)
     }
 
     /// Until when the continuation may be tried: three tenths of the reserve stay for giving the
     /// message back.
-    pub fn last_send(&self) -> Instant {
+    pub fn continuation_deadline(&self) -> Instant {
         self.end - self.reserve().mul_f64(0.3)
     }
 
     /// Until when a message may be given back: a tenth of the reserve stays for the answer itself.
-    pub fn last_word(&self) -> Instant {
+    pub fn visibility_deadline(&self) -> Instant {
         self.end - self.reserve().mul_f64(0.1)
     }
 
@@ -116,6 +116,6 @@ impl Deadline {
 }
 
 /// The time from now to a moment; zero if it has passed.
-pub fn left_until(moment: Instant) -> Duration {
+pub fn time_until(moment: Instant) -> Duration {
     moment.saturating_duration_since(Instant::now())
 }

@@ -7,11 +7,11 @@
 //!
 //! Three invariants, and where they are kept:
 //!
-//! - **Nothing outside the user's prefix is deleted.** Only [`target::Prefix::own`] makes a
+//! - **Nothing outside the user's prefix is deleted.** Only [`target::Prefix::claim`] makes a
 //!   [`target::Key`], and only keys can be deleted. No message names a bucket or a prefix. A dry
-//!   run has only a [`ports::store::Bucket`] to read from, and no [`ports::store::Deletes`].
+//!   run has only a [`ports::store::ReadStore`] to read from, and no [`ports::store::DeleteStore`].
 //! - **"Erased" is said only after a fresh and complete listing found nothing.** The eraser has one
-//!   line that returns [`erasure::report::End::Erased`].
+//!   line that returns [`erasure::report::HopEnd::Erased`].
 //! - **No request is lost.** [`lambda::handler::Handler::handle`] lets a message go only when its
 //!   work is proven done and its receipt stored, or its continuation is in the queue. Whatever
 //!   crashes, the message comes again.

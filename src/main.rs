@@ -17,8 +17,8 @@ use erase_user_files::aws::sqs::Sqs;
 use erase_user_files::config::Config;
 use erase_user_files::deadline::CONNECT_TIMEOUT;
 use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::dry_run::Survey;
-use erase_user_files::erasure::report::Work;
+use erase_user_files::erasure::dry_run::DryRun;
+use erase_user_files::erasure::report::Engine;
 use erase_user_files::lambda::handler::Handler;
 use erase_user_files::lambda::metrics::Metrics;
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -133,7 +133,7 @@ async fn run(config: Config, trusted: TlsContext) -> Result<(), lambda_runtime::
         );
     }
     if config.dry_run {
-        serve(config, Survey(S3Reader::new(&s3, owner)), sqs, receipts).await
+        serve(config, DryRun(S3Reader::new(&s3, owner)), sqs, receipts).await
     } else {
         let bypass = config.bypass_governance_retention;
         serve(config, Eraser(S3::new(&s3, owner, bypass)), sqs, receipts).await
@@ -142,7 +142,7 @@ async fn run(config: Config, trusted: TlsContext) -> Result<(), lambda_runtime::
 
 async fn serve(
     config: Config,
-    work: impl Work,
+    work: impl Engine,
     sqs: Sqs,
     receipts: Option<S3Receipts>,
 ) -> Result<(), lambda_runtime::Error> {

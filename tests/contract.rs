@@ -9,17 +9,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
-use erase_user_files::deadline::Announced;
-use erase_user_files::erasure::checkpoint::{Bookmark, Lane};
+use erase_user_files::deadline::AnnouncedDeadline;
+use erase_user_files::erasure::checkpoint::{Checkpoint, KeyRange};
 use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::dry_run::Survey;
-use erase_user_files::erasure::progress::{Counts, Tally};
+use erase_user_files::erasure::dry_run::DryRun;
+use erase_user_files::erasure::progress::{Counts, Totals};
 use erase_user_files::lambda::handler::Handler;
 use erase_user_files::message::erasure::{Erasure, MessageError};
-use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
-use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
+use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
 use erase_user_files::ports::store::{
-    Bucket, Deletes, Deletion, FailureKind, Fault, Hold, Item, KeyFailure, Kind, Page, Retention,
+    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, LockKind, Page, ReadStore,
+    Retention, StoreError,
 };
 use erase_user_files::target::{HashKey, Prefix, UserId};
 use jsonschema::Validator;
@@ -314,19 +315,23 @@ fn any_erasure() -> impl Strategy<Value = Erasure> {
                 let is_begun = kinds[kind].is_some();
                 let target = "s3://photos/{user_id}/".to_owned();
                 let gone = Counts { objects, bytes, uploads: requests, ..Counts::default() };
-                (erasure.has_begun, erasure.hop, erasure.idle_hops) = (true, hop, idle_hops.into());
+                (erasure.is_continuation, erasure.hop, erasure.idle_hops) =
+                    (true, hop, idle_hops.into());
                 (erasure.is_dry_run, erasure.sweep_at) = (is_dry_run, time(0));
                 (erasure.requested_at, erasure.started_at) = (time(1), time(2));
-                erasure.bookmark = Bookmark {
+                erasure.bookmark = Checkpoint {
                     round: hop,
                     setting: is_begun.then(|| "0123456789abcdef".to_owned()),
                     target: is_begun.then(|| target.clone()),
                     kind: kinds[kind],
                     token: token.filter(|_| lanes.is_empty()),
-                    lanes: lanes.into_iter().map(|(token, until)| Lane { token, until }).collect(),
+                    lanes: lanes
+                        .into_iter()
+                        .map(|(token, until)| KeyRange { token, until })
+                        .collect(),
                     has_left_some: is_begun,
                 };
-                erasure.tally = Tally {
+                erasure.tally = Totals {
                     gone,
                     targets: [(target, gone)].into(),
                     requests,
@@ -461,8 +466,8 @@ struct Slow {
     start: Instant,
 }
 
-impl Bucket for Slow {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Slow {
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
         self.store.is_versioned(prefix, limit).await
     }
 
@@ -472,7 +477,7 @@ impl Bucket for Slow {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         sleep(Duration::from_millis(60)).await;
         self.store.list(prefix, kind, token, limit).await
     }
@@ -482,13 +487,13 @@ impl Bucket for Slow {
     }
 }
 
-impl Deletes for Slow {
+impl DeleteStore for Slow {
     async fn delete(
         &self,
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         sleep(Duration::from_millis(250)).await;
         let failing = items.iter().position(|item| item.key.as_str() == "u1/00000");
         let Some(index) = failing.filter(|_| self.start.elapsed() < Duration::from_secs(2)) else {
@@ -518,7 +523,7 @@ impl Deletes for Slow {
         prefix: &Prefix,
         item: &Item,
         limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         self.store.retention(prefix, item, limit).await
     }
 }
@@ -526,7 +531,7 @@ impl Deletes for Slow {
 /// Everything that the function has written: messages to its queue, and receipts by their names.
 #[derive(Debug, Clone, Default)]
 struct Desk {
-    sent: Arc<Mutex<Vec<Outgoing>>>,
+    sent: Arc<Mutex<Vec<OutgoingMessage>>>,
     stored: Arc<Mutex<Vec<(String, String)>>>,
 }
 
@@ -535,17 +540,21 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Queue for Desk {
-    async fn send(&self, continuation: &Outgoing, _limit: Duration) -> Result<(), QueueFault> {
+    async fn send(
+        &self,
+        continuation: &OutgoingMessage,
+        _limit: Duration,
+    ) -> Result<(), QueueError> {
         locked(&self.sent).push(continuation.clone());
         Ok(())
     }
 
     async fn set_visibility(
         &self,
-        _to: &Received,
+        _to: &ReceiptHandle,
         _after: Duration,
         _limit: Duration,
-    ) -> Result<(), QueueFault> {
+    ) -> Result<(), QueueError> {
         Ok(())
     }
 }
@@ -556,12 +565,12 @@ impl Receipts for Desk {
         name: &str,
         document: &str,
         _limit: Duration,
-    ) -> Result<Stored, ReceiptFault> {
+    ) -> Result<PutResult, ReceiptError> {
         locked(&self.stored).push((name.to_owned(), document.to_owned()));
-        Ok(Stored::Now)
+        Ok(PutResult::Created)
     }
 
-    async fn read(&self, _name: &str, _limit: Duration) -> Result<Option<String>, ReceiptFault> {
+    async fn read(&self, _name: &str, _limit: Duration) -> Result<Option<String>, ReceiptError> {
         Ok(None)
     }
 }
@@ -580,7 +589,7 @@ async fn follow(
         let now: SystemTime = UNIX_EPOCH + Duration::from_secs(1_800_000_000) + start.elapsed();
         let end = now.duration_since(UNIX_EPOCH).expect("after 1970") + hop;
         let deadline_epoch_ms = u64::try_from(end.as_millis()).expect("a time");
-        let announced = Announced { deadline_epoch_ms, now, fallback: hop };
+        let announced = AnnouncedDeadline { deadline_epoch_ms, now, fallback: hop };
         let mut record = SqsMessage::default();
         (record.message_id, record.receipt_handle) = (Some("m".to_owned()), Some("m".to_owned()));
         record.body = Some(body);
@@ -588,7 +597,7 @@ async fn follow(
         event.records = vec![record];
         let (config, store) = (config(settings), Slow { store: store.clone(), start });
         let handled = if config.dry_run {
-            Handler::new(config, Survey(store), desk.clone(), Some(desk.clone()), 1)
+            Handler::new(config, DryRun(store), desk.clone(), Some(desk.clone()), 1)
                 .handle_until(event, announced)
                 .await
         } else {
@@ -655,7 +664,7 @@ async fn whatever_the_function_writes_is_as_the_schemas_say() {
         "documents",
         "users/u1/00007 of +100%",
         &id,
-        Retention { hold: Hold::Compliance, until },
+        Retention { hold: LockKind::Compliance, until },
     );
     let (sent, stored) = follow(&message, &held, &[fast], Duration::from_secs(60)).await;
     hops.extend(sent);

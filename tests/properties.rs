@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use erase_user_files::config::Config;
-use erase_user_files::erasure::checkpoint::{Bookmark, Lane};
-use erase_user_files::erasure::progress::{Counts, Tally};
-use erase_user_files::message::erasure::{ChainEnd, Erasure, MessageError};
+use erase_user_files::erasure::checkpoint::{Checkpoint, KeyRange};
+use erase_user_files::erasure::progress::{Counts, Totals};
+use erase_user_files::message::erasure::{ChainLimit, Erasure, MessageError};
 use erase_user_files::ports::store::Kind;
 use erase_user_files::target::{
-    Folder, FolderError, HashKey, Target, Targets, UserId, UserIdError,
+    HashKey, ParseFolderError, S3Folder, Target, Targets, UserId, UserIdError,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -41,9 +41,9 @@ proptest! {
             let target = Target::parse(template).unwrap();
             let (mine, theirs) = (target.prefix(&one), target.prefix(&other));
             let key = format!("{}{rest}", mine.as_str());
-            prop_assert!(theirs.own(key.clone()).is_err());
-            prop_assert!(theirs.own(mine.as_str().trim_end_matches('/').to_owned()).is_err());
-            prop_assert!(mine.own(key).is_ok());
+            prop_assert!(theirs.claim(key.clone()).is_err());
+            prop_assert!(theirs.claim(mine.as_str().trim_end_matches('/').to_owned()).is_err());
+            prop_assert!(mine.claim(key).is_ok());
         }
     }
 
@@ -90,22 +90,22 @@ proptest! {
         let gone = Counts { objects, bytes, delete_markers: retries, ..Counts::default() };
         erasure.hop = hop;
         erasure.idle_hops = idle_hops;
-        erasure.bookmark = Bookmark {
+        erasure.bookmark = Checkpoint {
             setting: Some("0123456789abcdef".to_owned()),
             target: Some("s3://photos/{user_id}/".to_owned()),
             kind: [None, Some(Kind::Uploads), Some(Kind::DeleteMarkers)][hop as usize % 3],
-            lanes: token.iter().map(|until| Lane { token: None, until: Some(until.clone()) }).collect(),
+            lanes: token.iter().map(|until| KeyRange { token: None, until: Some(until.clone()) }).collect(),
             token,
             round: 7,
             has_left_some: hop % 2 == 1,
         };
         let targets = BTreeMap::from([("s3://photos/{user_id}/".to_owned(), gone)]);
-        erasure.tally = Tally { gone, targets, requests, throttles, retries };
+        erasure.tally = Totals { gone, targets, requests, throttles, retries };
         erasure.is_dry_run = hop % 2 == 0;
         erasure.requested_at = erasure.withdrawn_at;
         erasure.started_at = erasure.withdrawn_at;
         erasure.sweep_at = erasure.withdrawn_at.filter(|_| idle_hops % 2 == 0);
-        erasure.has_begun = true;
+        erasure.is_continuation = true;
         let text = erasure.continuation();
         // Only characters that SQS takes.
         let is_refused = |c: char| c < ' ' || c == '\u{fffe}' || c == '\u{ffff}';
@@ -264,7 +264,7 @@ fn a_continuation_of_the_first_release_needs_only_its_first_fields() {
     let body = r#"{"type":"erasure-continuation","version":1,"erasureId":"e1","userId":"u1","hop":3,"new":true}"#;
     let erasure = parse(body).unwrap();
     assert_eq!((erasure.hop, erasure.idle_hops), (3, 0));
-    assert_eq!(erasure.bookmark, Bookmark::default());
+    assert_eq!(erasure.bookmark, Checkpoint::default());
     assert!(erasure.bookmark.is_at_start_of_round());
     assert_eq!(erasure.bookmark.round, 1);
 }
@@ -279,7 +279,7 @@ fn a_public_name_never_has_the_users_id() {
         ("7f36b4-8", "057f36b4-87a7", "05{user}7a7"),
     ] {
         let body = json!({"type": "user-withdrawn", "userId": user, "requestId": request});
-        assert_eq!(parse(&body.to_string()).unwrap().public_name(), name);
+        assert_eq!(parse(&body.to_string()).unwrap().redacted_id(), name);
     }
 }
 
@@ -287,7 +287,7 @@ fn a_public_name_never_has_the_users_id() {
 fn what_is_printed_for_debugging_names_no_user() {
     let user = UserId::parse("u-123").unwrap();
     let prefix = Target::parse("s3://photos/users/{user_id}/").unwrap().prefix(&user);
-    let key = prefix.own("users/u-123/a.jpg".to_owned()).unwrap();
+    let key = prefix.claim("users/u-123/a.jpg".to_owned()).unwrap();
     let printed = [format!("{user:?}"), format!("{prefix:?}"), format!("{key:?}")];
     assert_eq!(printed, ["UserId(..)", "Prefix(s3://photos/...)", "Key(..)"]);
 }
@@ -333,10 +333,10 @@ fn only_what_s3_would_take_as_the_name_of_a_bucket_is_one() {
 
 #[test]
 fn the_name_of_a_receipt_has_room_behind_the_longest_folder() {
-    let folder = |bytes: usize| Folder::parse(&format!("s3://audit/{}/", "f".repeat(bytes - 1)));
+    let folder = |bytes: usize| S3Folder::parse(&format!("s3://audit/{}/", "f".repeat(bytes - 1)));
     let longest = folder(512).unwrap();
     assert_eq!((longest.bucket(), longest.key("r").len()), ("audit", 513));
-    assert_eq!(folder(513), Err(FolderError::Length));
+    assert_eq!(folder(513), Err(ParseFolderError::Length));
 }
 
 #[test]
@@ -350,10 +350,10 @@ fn only_a_key_that_is_set_is_one_and_nobody_sees_it() {
 fn a_chain_ends_after_ten_thousand_hops() {
     let after = |hop: u32| {
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e1", "userId": "u1", "hop": hop});
-        parse(&body.to_string()).unwrap().later().map(|next| next.hop)
+        parse(&body.to_string()).unwrap().next_hop_unchecked().map(|next| next.hop)
     };
     assert_eq!(after(9_999), Ok(10_000));
-    assert_eq!(after(10_000), Err(ChainEnd::Hops));
+    assert_eq!(after(10_000), Err(ChainLimit::Hops));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 use erase_user_files::lambda::metrics::{DIMENSION, METRICS, NAMESPACE};
-use erase_user_files::lambda::receipt::Verdict;
+use erase_user_files::lambda::receipt::ReceiptKind;
 use serde_json::Value;
 
 fn read(path: impl AsRef<Path>) -> String {
@@ -534,7 +534,7 @@ fn whoever_tells_what_is_left_reads_only_that() {
     assert!(start.contains(&"Resource: !GetAtt Teller.Arn".to_owned()), "{start:#?}");
     let (reads, condition) = statement("ReadReceipts");
     assert_eq!((actions(&reads), condition), (vec!["s3:GetObject".to_owned()], None));
-    let incomplete = Verdict::Incomplete { delivery: 1, reason: String::new() };
+    let incomplete = ReceiptKind::Incomplete { delivery: 1, reason: String::new() };
     let object = format!(":s3:::${{Bucket}}/${{ReceiptsPrefix}}*/{}-*.json'", incomplete.name());
     assert!(reads.join("\n").contains(&object), "{reads:#?}");
     let (tells, condition) = statement("Tell");
@@ -810,10 +810,10 @@ fn days_are_seconds_and_the_alarm_comes_before_the_law() {
 
 #[test]
 fn the_rules_wait_for_the_names_that_receipts_have() {
-    let incomplete = Verdict::Incomplete { delivery: 1, reason: String::new() };
+    let incomplete = ReceiptKind::Incomplete { delivery: 1, reason: String::new() };
     let key = format!(
         "wildcard: !Sub '${{ReceiptsPrefix}}*/{}.json'",
-        Verdict::Erased { found_nothing: false }.name()
+        ReceiptKind::Erased { found_nothing: false }.name()
     );
     assert!(property("ErasedRule", &["EventPattern"]).contains(&key));
     let key = format!("${{ReceiptsPrefix}}*/{}-${{Try}}.json", incomplete.name());

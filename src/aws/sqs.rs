@@ -12,7 +12,7 @@ use aws_sdk_sqs::{Client, Config};
 use md5::{Digest, Md5};
 
 use crate::deadline::CONNECT_TIMEOUT;
-use crate::ports::queue::{Outgoing, Queue, QueueFault, Received};
+use crate::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 use crate::target::hex;
 
 /// SQS, through one client that is shared by all requests.
@@ -45,7 +45,11 @@ impl Sqs {
 }
 
 impl Queue for Sqs {
-    async fn send(&self, continuation: &Outgoing, limit: Duration) -> Result<(), QueueFault> {
+    async fn send(
+        &self,
+        continuation: &OutgoingMessage,
+        limit: Duration,
+    ) -> Result<(), QueueError> {
         let is_fifo = self.continuation_queue_url.ends_with(".fifo");
         let delay_seconds = i32::try_from(continuation.delay.as_secs()).ok();
         let sent = self
@@ -66,10 +70,10 @@ impl Queue for Sqs {
 
     async fn set_visibility(
         &self,
-        received: &Received,
+        received: &ReceiptHandle,
         visibility: Duration,
         limit: Duration,
-    ) -> Result<(), QueueFault> {
+    ) -> Result<(), QueueError> {
         let changed = self
             .client
             .change_message_visibility()
@@ -87,8 +91,8 @@ impl Queue for Sqs {
 /// SQS names every message that it has taken, with the MD5 of its body. Anything else with HTTP 200
 /// comes from somebody else, such as a proxy, and the message is not in the queue.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
-fn check_sent(sent: &SendMessageOutput, body: &str) -> Result<(), QueueFault> {
-    let distrust = |what: &str| Err(QueueFault::Unavailable(format!("SendMessage: {what}")));
+fn check_sent(sent: &SendMessageOutput, body: &str) -> Result<(), QueueError> {
+    let distrust = |what: &str| Err(QueueError::Unavailable(format!("SendMessage: {what}")));
     let is_named = sent.message_id().is_some_and(|id| !id.is_empty());
     match sent.md5_of_message_body() {
         _ if !is_named => distrust("the answer has no MessageId"),
@@ -99,14 +103,14 @@ fn check_sent(sent: &SendMessageOutput, body: &str) -> Result<(), QueueFault> {
     }
 }
 
-fn fault<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> QueueFault
+fn fault<E>(operation: &str, error: &SdkError<E, HttpResponse>) -> QueueError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
     let Some(response) = error.raw_response() else {
         let is_timeout = matches!(error, SdkError::TimeoutError(_));
         let kind = if is_timeout { "NoAnswerInTime" } else { "NoConnection" };
-        return QueueFault::NoAnswer(format!("{operation}: {kind}"));
+        return QueueError::NoAnswer(format!("{operation}: {kind}"));
     };
     let status = response.status().as_u16();
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or("NoCode");
@@ -115,7 +119,7 @@ where
     // SQS says 400 for some of its throttles: the code decides.
     // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
     let is_temporary = status == 429 || !(400..500).contains(&status) || code.contains("Throttl");
-    if is_temporary { QueueFault::Unavailable(text) } else { QueueFault::Refused(text) }
+    if is_temporary { QueueError::Unavailable(text) } else { QueueError::Permanent(text) }
 }
 
 fn within(limit: Duration) -> aws_sdk_sqs::config::Builder {

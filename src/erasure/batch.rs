@@ -2,31 +2,31 @@
 
 use std::future::Future;
 
-use crate::erasure::context::{Ground, Tour};
-use crate::erasure::progress::{Counts, Left};
-use crate::erasure::report::Obstacle;
+use crate::erasure::context::{Context, Scope};
+use crate::erasure::progress::{Counts, Remaining};
+use crate::erasure::report::PassError;
 use crate::ports::store::Item;
 
 /// What is done with the batches of a round.
-pub(crate) trait Disposal<B>: Sync {
+pub(crate) trait BatchSink<B>: Sync {
     /// Whether anything is deleted: then delete markers have an order.
     const DELETES: bool;
 
     /// Sees one batch to its outcome. `found`: its items by kind. `None`: too late, it has none.
-    fn dispose(
+    fn handle_batch(
         &self,
-        tour: &Tour<'_, B>,
-        ground: &Ground<'_>,
+        cx: &Context<'_, B>,
+        scope: &Scope<'_>,
         items: Items,
         found: Counts,
-    ) -> impl Future<Output = Result<Option<Outcome>, Obstacle>> + Send;
+    ) -> impl Future<Output = Result<Option<BatchOutcome>, PassError>> + Send;
 
     /// Whether objects are asked for before it is known whether there may be any.
-    fn looks_ahead(&self) -> bool;
+    fn prefetches_first_page(&self) -> bool;
 
     /// Hears that a target is gone over anew, from its start. `None`: everything is, and there may
     /// be other targets now.
-    fn begin_again(&self, tour: &Tour<'_, B>, target: Option<&str>);
+    fn restart(&self, cx: &Context<'_, B>, target: Option<&str>);
 }
 
 /// The items of one batch.
@@ -40,8 +40,8 @@ pub(crate) struct Items {
 
 /// What a batch leaves to be counted once the low-water mark has passed it.
 #[derive(Debug, Default)]
-pub(crate) struct Outcome {
-    pub(crate) left: Left,
+pub(crate) struct BatchOutcome {
+    pub(crate) left: Remaining,
     /// What was listed, and not found when it was to be deleted.
     pub(crate) missing: u64,
 }

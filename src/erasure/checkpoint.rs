@@ -1,5 +1,5 @@
-//! Where an erasure is: the bookmark that a continuation carries, and the low-water mark that moves
-//! it.
+//! Where an erasure is: the checkpoint that a continuation carries, and the low-water mark that
+//! moves it.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ pub const MAX_ROUNDS: u32 = 20;
 /// How far an erasure has come. A hint that saves listing again: losing it costs time, never truth.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Bookmark {
+pub struct Checkpoint {
     /// The round, from 1: one pass over all targets and kinds.
     pub round: u32,
     /// The mark of the setting that this is a place in: under another one, other targets come
@@ -32,7 +32,7 @@ pub struct Bookmark {
     pub token: Option<String>,
     /// Where the kind was listed in parts: those that are not done. Then there is no `token`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub lanes: Vec<Lane>,
+    pub lanes: Vec<KeyRange>,
     /// Whether something was left for a later round, which counts it: then what a later round finds
     /// is not what the store still lists.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -42,7 +42,7 @@ pub struct Bookmark {
 /// A part of a listing that is listed on its own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Lane {
+pub struct KeyRange {
     /// The token of its first page without all its outcomes; `None` is the listing's first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
@@ -52,7 +52,7 @@ pub struct Lane {
     pub until: Option<String>,
 }
 
-impl Default for Bookmark {
+impl Default for Checkpoint {
     fn default() -> Self {
         Self {
             round: 1,
@@ -66,7 +66,7 @@ impl Default for Bookmark {
     }
 }
 
-impl Bookmark {
+impl Checkpoint {
     /// Whether a round begins here, at its first target's first page.
     pub fn is_at_start_of_round(&self) -> bool {
         self.target.is_none()
@@ -76,15 +76,15 @@ impl Bookmark {
     }
 
     /// Takes the places out that a kind is to be gone on with from; none: from its start.
-    pub(crate) fn take_lanes(&mut self) -> Vec<Lane> {
-        let whole = self.token.take().map(|token| Lane { token: Some(token), until: None });
+    pub(crate) fn take_ranges(&mut self) -> Vec<KeyRange> {
+        let whole = self.token.take().map(|token| KeyRange { token: Some(token), until: None });
         let lanes = std::mem::take(&mut self.lanes);
         if lanes.is_empty() { whole.into_iter().collect() } else { lanes }
     }
 
     /// Notes these places. One part that goes to the end is written as releases before parts did.
-    pub(crate) fn put_lanes(&mut self, mut lanes: Vec<Lane>) {
-        if let [Lane { token, until: None }] = lanes.as_mut_slice() {
+    pub(crate) fn set_ranges(&mut self, mut lanes: Vec<KeyRange>) {
+        if let [KeyRange { token, until: None }] = lanes.as_mut_slice() {
             self.token = token.take();
         } else {
             self.lanes = lanes;
@@ -92,7 +92,7 @@ impl Bookmark {
     }
 
     /// Goes to the start of the next round.
-    pub fn begin_next_round(&mut self) {
+    pub fn start_next_round(&mut self) {
         let has_left_some = self.has_left_some;
         *self = Self { round: self.round.saturating_add(1), has_left_some, ..Self::default() };
     }
@@ -100,7 +100,7 @@ impl Bookmark {
 
 /// What a batch knows of the page that listed it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PageMark {
+pub struct PageInfo {
     /// The page's number in this pass, from 0 without gaps.
     pub number: u64,
     /// Into how many batches it was cut; an empty page counts as one.
@@ -127,7 +127,7 @@ pub struct LowWaterMark<Outcome> {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct OpenPage<Outcome> {
     missing: usize,
-    mark: PageMark,
+    mark: PageInfo,
     outcomes: Vec<Outcome>,
 }
 
@@ -139,7 +139,7 @@ impl<Outcome> LowWaterMark<Outcome> {
 
     /// Notes that one batch of a page has an outcome; returns the outcomes of all pages that the
     /// mark passes now.
-    pub fn batch_done(&mut self, page: PageMark, outcome: Outcome) -> Vec<Outcome> {
+    pub fn record(&mut self, page: PageInfo, outcome: Outcome) -> Vec<Outcome> {
         let open = self.open.entry(page.number).or_insert_with(|| OpenPage {
             missing: page.batches,
             mark: page,
@@ -178,31 +178,31 @@ impl<Outcome> LowWaterMark<Outcome> {
 mod tests {
     use super::*;
 
-    fn page(number: u64, batches: usize, next: Option<&str>) -> PageMark {
-        PageMark { number, batches, resume: next.map(str::to_owned), is_last: next.is_none() }
+    fn page(number: u64, batches: usize, next: Option<&str>) -> PageInfo {
+        PageInfo { number, batches, resume: next.map(str::to_owned), is_last: next.is_none() }
     }
 
     #[test]
     fn a_round_begins_nowhere_but_at_the_start_of_its_first_target() {
-        let start = Bookmark { round: 7, ..Bookmark::default() };
+        let start = Checkpoint { round: 7, ..Checkpoint::default() };
         assert!(start.is_at_start_of_round());
-        for bookmark in [
-            Bookmark { target: Some("s3://exports/{user_id}/".to_owned()), ..start.clone() },
-            Bookmark { kind: Some(Kind::Objects), ..start.clone() },
-            Bookmark { token: Some("1000".to_owned()), ..start },
+        for checkpoint in [
+            Checkpoint { target: Some("s3://exports/{user_id}/".to_owned()), ..start.clone() },
+            Checkpoint { kind: Some(Kind::Objects), ..start.clone() },
+            Checkpoint { token: Some("1000".to_owned()), ..start },
         ] {
-            assert!(!bookmark.is_at_start_of_round(), "{bookmark:?}");
+            assert!(!checkpoint.is_at_start_of_round(), "{checkpoint:?}");
         }
     }
 
     #[test]
     fn stays_before_the_first_page_with_a_batch_without_outcome() {
         let mut mark = LowWaterMark::new(Some("resume".to_owned()));
-        assert!(mark.batch_done(page(1, 1, Some("c")), "1").is_empty());
-        assert!(mark.batch_done(page(0, 2, Some("b")), "0a").is_empty());
+        assert!(mark.record(page(1, 1, Some("c")), "1").is_empty());
+        assert!(mark.record(page(0, 2, Some("b")), "0a").is_empty());
         assert_eq!(mark.token(), Some("resume"));
 
-        assert_eq!(mark.batch_done(page(0, 2, Some("b")), "0b"), ["0a", "0b", "1"]);
+        assert_eq!(mark.record(page(0, 2, Some("b")), "0b"), ["0a", "0b", "1"]);
         assert_eq!(mark.token(), Some("c"));
         assert!(!mark.is_complete());
     }
@@ -210,9 +210,9 @@ mod tests {
     #[test]
     fn is_complete_only_behind_the_last_page() {
         let mut mark = LowWaterMark::new(None);
-        mark.batch_done(page(1, 1, None), ());
+        mark.record(page(1, 1, None), ());
         assert!(!mark.is_complete());
-        mark.batch_done(page(0, 1, Some("b")), ());
+        mark.record(page(0, 1, Some("b")), ());
         assert!(mark.is_complete());
         assert_eq!(mark.token(), None);
     }

@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use time::OffsetDateTime;
 
-use crate::erasure::checkpoint::Bookmark;
+use crate::erasure::checkpoint::Checkpoint;
 use crate::ports::store::Item;
 
 /// So many items are remembered in a hop: about 1 MB. Behind them, what later rounds delete is not
@@ -15,7 +15,7 @@ const MAX_REMEMBERED: usize = 65_536;
 
 /// What became of an item whose deletion the store has confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Confirmed {
+pub(crate) enum Confirmation {
     /// It is deleted for the first time.
     First,
     /// It was confirmed before, and was listed again.
@@ -26,7 +26,7 @@ pub(crate) enum Confirmed {
 
 /// The items that were confirmed in this hop.
 #[derive(Debug)]
-pub(crate) struct Deleted {
+pub(crate) struct ConfirmedItems {
     hashes: HashSet<u64>,
     /// Whether this hop has seen the erasure from its beginning.
     knows_all: bool,
@@ -43,7 +43,7 @@ pub(crate) struct Deleted {
     started_at: Option<OffsetDateTime>,
 }
 
-impl Deleted {
+impl ConfirmedItems {
     /// `is_from_start`: the hop begins at the start of the erasure's first round.
     pub(crate) fn new(
         is_from_start: bool,
@@ -62,15 +62,16 @@ impl Deleted {
     }
 
     /// Notes that a round begins, or goes on.
-    pub(crate) fn begin_round(&mut self, bookmark: &Bookmark) {
-        (self.is_later_round, self.has_left_some) = (bookmark.round > 1, bookmark.has_left_some);
+    pub(crate) fn begin_round(&mut self, checkpoint: &Checkpoint) {
+        (self.is_later_round, self.has_left_some) =
+            (checkpoint.round > 1, checkpoint.has_left_some);
     }
 
     /// Notes that the deletion of an item was confirmed in this round.
-    pub(crate) fn confirm(&mut self, target: &str, item: &Item) -> Confirmed {
+    pub(crate) fn confirm(&mut self, target: &str, item: &Item) -> Confirmation {
         let hash = hash(target, item);
         if self.hashes.contains(&hash) {
-            return Confirmed::Again;
+            return Confirmation::Again;
         }
         if self.hashes.len() < MAX_REMEMBERED {
             self.hashes.insert(hash);
@@ -81,9 +82,9 @@ impl Deleted {
             || item.last_modified.is_none_or(|at| self.started_at.is_none_or(|start| at < start));
         let may_be_counted = self.has_forgotten || !self.knows_all && self.counted.contains(target);
         if may_be_counted && !self.has_left_some && self.is_later_round && is_older() {
-            Confirmed::Unknown
+            Confirmation::Unknown
         } else {
-            Confirmed::First
+            Confirmation::First
         }
     }
 
@@ -106,14 +107,14 @@ mod tests {
     use crate::ports::store::Kind;
     use crate::target::{Target, UserId};
 
-    fn round(round: u32) -> Bookmark {
-        Bookmark { round, ..Bookmark::default() }
+    fn round(round: u32) -> Checkpoint {
+        Checkpoint { round, ..Checkpoint::default() }
     }
 
     fn item(name: &str, seconds: i64) -> Item {
         let prefix =
             Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
-        let key = prefix.own(format!("u1/{name}")).unwrap();
+        let key = prefix.claim(format!("u1/{name}")).unwrap();
         let last_modified = Some(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
         Item { kind: Kind::Objects, key, other_key: None, id: None, bytes: 1, last_modified }
     }
@@ -121,12 +122,12 @@ mod tests {
     #[test]
     fn an_item_that_is_listed_again_is_confirmed_again_and_one_that_was_written_again_is_another() {
         let mut deleted =
-            Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
-        assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmed::First);
+            ConfirmedItems::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
+        assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmation::First);
         deleted.begin_round(&round(2));
-        assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmed::Again);
-        assert_eq!(deleted.confirm("t", &item("a", 8)), Confirmed::First);
-        assert_eq!(deleted.confirm("other", &item("a", 7)), Confirmed::First);
+        assert_eq!(deleted.confirm("t", &item("a", 7)), Confirmation::Again);
+        assert_eq!(deleted.confirm("t", &item("a", 8)), Confirmation::First);
+        assert_eq!(deleted.confirm("other", &item("a", 7)), Confirmation::First);
         assert!(deleted.revoke("t", &item("a", 7)) && !deleted.revoke("t", &item("a", 7)));
     }
 
@@ -134,30 +135,30 @@ mod tests {
     fn a_later_round_of_a_later_hop_counts_only_what_is_newer_than_the_erasure() {
         let counted = HashSet::from(["t".to_owned()]);
         let mut deleted =
-            Deleted::new(false, OffsetDateTime::from_unix_timestamp(50).ok(), counted);
+            ConfirmedItems::new(false, OffsetDateTime::from_unix_timestamp(50).ok(), counted);
         deleted.begin_round(&round(2));
         assert_eq!(
             deleted.confirm("other", &item("a", 49)),
-            Confirmed::First,
+            Confirmation::First,
             "nothing of it was counted"
         );
         deleted.begin_round(&round(1));
-        assert_eq!(deleted.confirm("t", &item("a", 49)), Confirmed::First);
+        assert_eq!(deleted.confirm("t", &item("a", 49)), Confirmation::First);
         deleted.begin_round(&round(2));
-        assert_eq!(deleted.confirm("t", &item("b", 49)), Confirmed::Unknown);
-        assert_eq!(deleted.confirm("t", &item("c", 50)), Confirmed::First);
+        assert_eq!(deleted.confirm("t", &item("b", 49)), Confirmation::Unknown);
+        assert_eq!(deleted.confirm("t", &item("c", 50)), Confirmation::First);
     }
 
     #[test]
     fn behind_the_items_that_are_remembered_later_rounds_count_nothing_older() {
         let mut deleted =
-            Deleted::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
+            ConfirmedItems::new(true, OffsetDateTime::from_unix_timestamp(50).ok(), HashSet::new());
         for number in 0..=MAX_REMEMBERED {
-            assert_eq!(deleted.confirm("t", &item(&number.to_string(), 1)), Confirmed::First);
+            assert_eq!(deleted.confirm("t", &item(&number.to_string(), 1)), Confirmation::First);
         }
         assert_eq!(deleted.hashes.len(), MAX_REMEMBERED);
         deleted.begin_round(&round(2));
-        assert_eq!(deleted.confirm("t", &item("new", 1)), Confirmed::Unknown);
-        assert_eq!(deleted.confirm("t", &item("0", 1)), Confirmed::Again);
+        assert_eq!(deleted.confirm("t", &item("new", 1)), Confirmation::Unknown);
+        assert_eq!(deleted.confirm("t", &item("0", 1)), Confirmation::Again);
     }
 }

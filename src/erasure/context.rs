@@ -8,13 +8,13 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::deadline::left_until;
-use crate::erasure::checkpoint::Bookmark;
-use crate::erasure::confirmed::Deleted;
-use crate::erasure::progress::Counters;
-use crate::erasure::report::{Job, TargetFault};
-use crate::limiter::{Pace, Read};
-use crate::ports::store::{Bucket, Fault, Kind};
+use crate::deadline::time_until;
+use crate::erasure::checkpoint::Checkpoint;
+use crate::erasure::confirmed::ConfirmedItems;
+use crate::erasure::progress::Progress;
+use crate::erasure::report::{ErasureScope, TargetError};
+use crate::limiter::{Limiter, ReadClass};
+use crate::ports::store::{Kind, ReadStore, StoreError};
 use crate::target::Prefix;
 
 /// No request to S3 may take longer; a hop of five minutes must survive a few that hang.
@@ -29,26 +29,26 @@ const LONGEST_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What all rounds of a hop share.
 #[derive(Debug)]
-pub(crate) struct Tour<'a, B> {
+pub(crate) struct Context<'a, B> {
     pub(crate) bucket: &'a B,
-    pub(crate) pace: &'a Pace,
-    pub(crate) counters: &'a Counters,
-    pub(crate) job: Job<'a>,
-    /// Held while waiting at the pace, so that each erasure has one place in that line, however
-    /// large its user is.
-    pub(crate) turn: Mutex<()>,
+    pub(crate) pace: &'a Limiter,
+    pub(crate) counters: &'a Progress,
+    pub(crate) job: ErasureScope<'a>,
+    /// Held while waiting at the pace, so that each erasure has one place in that line,
+    /// however large its user is.
+    pub(crate) admission_lock: Mutex<()>,
     longest_launch: Duration,
-    deleted: std::sync::Mutex<Deleted>,
+    deleted: std::sync::Mutex<ConfirmedItems>,
     patience: std::sync::Mutex<Patience>,
     /// Set when nothing more may be deleted: what is on its way comes in, and is counted.
-    pub(super) has_halted: AtomicBool,
+    pub(super) is_aborted: AtomicBool,
     /// The newest fault that was waited out: the reason, should the hop have been of no use.
-    pending: std::sync::Mutex<Option<TargetFault>>,
+    pending: std::sync::Mutex<Option<TargetError>>,
 }
 
 /// One kind at one target.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Ground<'a> {
+pub(crate) struct Scope<'a> {
     /// The target, as its setting names it.
     pub(crate) target: &'a str,
     pub(crate) prefix: &'a Prefix,
@@ -68,7 +68,7 @@ pub(super) struct PassState {
     pub(super) is_accepted: AtomicBool,
 }
 
-impl Ground<'_> {
+impl Scope<'_> {
     /// Whether no other target waits for this one.
     pub(crate) fn is_last(&self) -> bool {
         self.targets_behind == 0
@@ -98,61 +98,65 @@ pub(super) struct Patience {
     pub(super) failures: u32,
 }
 
-impl<'a, B: Bucket> Tour<'a, B> {
-    /// `bookmark`: where the hop begins.
+impl<'a, B: ReadStore> Context<'a, B> {
+    /// `checkpoint`: where the hop begins.
     pub(crate) fn new(
         bucket: &'a B,
-        pace: &'a Pace,
-        counters: &'a Counters,
-        job: Job<'a>,
-        bookmark: &Bookmark,
+        pace: &'a Limiter,
+        counters: &'a Progress,
+        job: ErasureScope<'a>,
+        checkpoint: &Checkpoint,
     ) -> Self {
         let counted = counters.total();
         let is_from_start =
-            bookmark.round <= 1 && bookmark.is_at_start_of_round() && counted.gone.things() == 0;
+            checkpoint.round <= 1 && checkpoint.is_at_start_of_round() && counted.gone.total() == 0;
         let counted = counted.targets.into_keys().collect();
         Self {
             bucket,
             pace,
             counters,
             job,
-            turn: Mutex::new(()),
+            admission_lock: Mutex::new(()),
             // However slow the store was lately, the first half of a hop launches.
-            longest_launch: left_until(job.stop) / 2,
-            deleted: std::sync::Mutex::new(Deleted::new(is_from_start, job.started_at, counted)),
+            longest_launch: time_until(job.stop) / 2,
+            deleted: std::sync::Mutex::new(ConfirmedItems::new(
+                is_from_start,
+                job.started_at,
+                counted,
+            )),
             patience: std::sync::Mutex::new(Patience {
                 since: Instant::now(),
                 lasts: LONGEST_PATIENCE,
                 failures: 0,
             }),
-            has_halted: AtomicBool::new(false),
+            is_aborted: AtomicBool::new(false),
             pending: std::sync::Mutex::default(),
         }
     }
 
     /// Repeats a reading request until it is answered, the fault is a lasting one, or the pass is
     /// out of patience. The stop time ends the rest.
-    pub(crate) async fn until_answered<T, Answer>(
+    pub(crate) async fn retry_read<T, Answer>(
         &self,
-        ground: &Ground<'_>,
-        read: Read,
+        scope: &Scope<'_>,
+        read: ReadClass,
         request: impl Fn(Duration) -> Answer,
-    ) -> Result<T, Fault>
+    ) -> Result<T, StoreError>
     where
-        Answer: Future<Output = Result<T, Fault>>,
+        Answer: Future<Output = Result<T, StoreError>>,
     {
         let mut attempt = 0;
-        let pause = self.pace.read_pause(ground.prefix.bucket());
-        if !pause.is_zero() && !ground.is_last() && self.is_longer_than_patience(pause) {
+        let pause = self.pace.read_pause(scope.prefix.bucket());
+        if !pause.is_zero() && !scope.is_last() && self.is_longer_than_patience(pause) {
             let why = "not sent: SlowDown, as S3 answered earlier requests to this bucket";
-            return Err(Fault::Throttled(why.to_owned()));
+            return Err(StoreError::Throttled(why.to_owned()));
         }
         loop {
-            let pass = self.pace.admit_read(ground.prefix.bucket(), read).await;
+            let pass = self.pace.admit_read(scope.prefix.bucket(), read).await;
             self.counters.requested(1);
-            let limit = self.read_limit(ground);
+            let limit = self.read_limit(scope);
             let answer = request(limit).await;
-            let is_throttled = matches!(answer, Err(Fault::Throttled(_)));
+            let is_throttled = matches!(answer, Err(StoreError::Throttled(_)));
             pass.answered(is_throttled);
             drop(pass);
             attempt += 1;
@@ -164,12 +168,12 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 Err(fault) => fault,
             };
             // Where there were too many requests, the pace makes all of them wait.
-            let pause = self.pace.read_pause(ground.prefix.bucket());
+            let pause = self.pace.read_pause(scope.prefix.bucket());
             let wait = if is_throttled { pause } else { self.pace.backoff(attempt) };
-            if matches!(fault, Fault::NoAnswer(_)) && limit < LEAST_READ {
+            if matches!(fault, StoreError::NoAnswer(_)) && limit < LEAST_READ {
                 // The end of the hop ended this request. That says nothing about the store: the
                 // next hop goes on here.
-                self.note(ground.target, fault);
+                self.note(scope.target, fault);
                 sleep_until(self.job.stop).await;
                 continue;
             }
@@ -177,12 +181,12 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 self.failed();
             }
             // Other targets do not wait for a pause that takes all of this pass's time.
-            let is_too_long = !ground.is_last() && wait >= self.longest_retry();
+            let is_too_long = !scope.is_last() && wait >= self.longest_retry();
             if !fault.is_temporary() || is_too_long || self.is_out_of_patience(wait.max(pause)) {
                 self.counters.throttled(u64::from(is_throttled));
                 return Err(fault);
             }
-            self.note(ground.target, fault);
+            self.note(scope.target, fault);
             sleep(wait).await;
             self.counters.retried();
         }
@@ -192,7 +196,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
     /// the time that is left, and the same again stays for the proof.
     pub(super) fn be_patient(&self, passes_behind: usize) {
         let shares = u32::try_from(passes_behind.saturating_add(2)).unwrap_or(u32::MAX);
-        let lasts = (left_until(self.job.stop) / shares).min(LONGEST_PATIENCE);
+        let lasts = (time_until(self.job.stop) / shares).min(LONGEST_PATIENCE);
         let mut patience = self.patience();
         (patience.since, patience.lasts) = (Instant::now(), lasts);
     }
@@ -230,25 +234,25 @@ impl<'a, B: Bucket> Tour<'a, B> {
     }
 
     /// What this hop has deleted so far.
-    pub(crate) fn deleted(&self) -> std::sync::MutexGuard<'_, Deleted> {
+    pub(crate) fn deleted(&self) -> std::sync::MutexGuard<'_, ConfirmedItems> {
         self.deleted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a fault that is about to be waited out, and remembers it as what this hop waits for.
-    pub(crate) fn note(&self, target: &str, fault: Fault) {
-        self.counters.throttled(u64::from(matches!(fault, Fault::Throttled(_))));
-        let fault = TargetFault { target: target.to_owned(), obstacle: fault.into() };
+    pub(crate) fn note(&self, target: &str, fault: StoreError) {
+        self.counters.throttled(u64::from(matches!(fault, StoreError::Throttled(_))));
+        let fault = TargetError { target: target.to_owned(), obstacle: fault.into() };
         *self.pending.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
     }
 
     /// The newest fault that was waited out, if nothing came of this hop.
-    pub(crate) fn reason_of_idleness(&self) -> Option<TargetFault> {
+    pub(crate) fn last_transient_error(&self) -> Option<TargetError> {
         let is_idle = self.counters.progress() == 0;
         self.pending.lock().unwrap_or_else(PoisonError::into_inner).take().filter(|_| is_idle)
     }
 
     /// `None`: the stop time came first.
-    pub(crate) async fn before_stop<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub(crate) async fn until_stop<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             () = sleep_until(self.job.stop) => None,
@@ -257,22 +261,22 @@ impl<'a, B: Bucket> Tour<'a, B> {
     }
 
     pub(crate) fn may_launch(&self) -> bool {
-        !self.has_halted() && Instant::now() < self.launch_end()
+        !self.is_aborted() && Instant::now() < self.last_launch()
     }
 
-    pub(super) fn has_halted(&self) -> bool {
-        self.has_halted.load(Ordering::Relaxed)
+    pub(super) fn is_aborted(&self) -> bool {
+        self.is_aborted.load(Ordering::Relaxed)
     }
 
     /// A batch that is launched later than this may well be dropped at the stop time.
-    pub(crate) fn launch_end(&self) -> Instant {
+    pub(crate) fn last_launch(&self) -> Instant {
         self.job.stop - self.pace.longest_batch_time().min(self.longest_launch)
     }
 
     /// Ends when nothing more should be launched.
-    pub(super) async fn launch_window(&self) {
-        while Instant::now() < self.launch_end() {
-            sleep_until(self.launch_end()).await;
+    pub(super) async fn until_last_launch(&self) {
+        while Instant::now() < self.last_launch() {
+            sleep_until(self.last_launch()).await;
         }
     }
 
@@ -280,28 +284,28 @@ impl<'a, B: Bucket> Tour<'a, B> {
     /// one that hangs leaves time for another, and half of the pass's patience, for the same
     /// reason. Less than all of what is left: a request that is cut off has to be noticed.
     pub(crate) fn limit(&self) -> Duration {
-        let left = left_until(self.job.stop);
+        let left = time_until(self.job.stop);
         let most = (left / 2).min(self.patience().lasts / 2);
         most.max(LEAST_REQUEST.min(left * 9 / 10)).min(LONGEST_REQUEST)
     }
 
     /// The same for a reading request: where other targets wait, at most a quarter of what is left,
     /// because each pass begins with one or two.
-    fn read_limit(&self, ground: &Ground<'_>) -> Duration {
-        let left = left_until(self.job.stop);
-        let part = if ground.is_last() { left / 2 } else { left / 4 };
+    fn read_limit(&self, scope: &Scope<'_>) -> Duration {
+        let left = time_until(self.job.stop);
+        let part = if scope.is_last() { left / 2 } else { left / 4 };
         part.max(LEAST_READ.min(left * 9 / 10)).min(LONGEST_REQUEST)
     }
 }
 
-impl Fault {
+impl StoreError {
     pub(crate) fn is_temporary(&self) -> bool {
         match self {
             Self::Throttled(_)
             | Self::NoAnswer(_)
             | Self::Unavailable(_)
-            | Self::Untrustworthy(_) => true,
-            Self::TokenRefused(_) | Self::Malformed(_) | Self::Refused(_) => false,
+            | Self::Inconsistent(_) => true,
+            Self::TokenRejected(_) | Self::Malformed(_) | Self::Permanent(_) => false,
         }
     }
 }

@@ -7,16 +7,18 @@ use std::time::Duration;
 use futures::stream::{self, StreamExt};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::deadline::left_until;
-use crate::erasure::batch::{Disposal, Items, Outcome};
-use crate::erasure::checkpoint::{Bookmark, MAX_ROUNDS};
-use crate::erasure::confirmed::Confirmed;
-use crate::erasure::context::{Ground, Tour};
-use crate::erasure::progress::{Counters, Counts};
-use crate::erasure::report::{End, Job, Judgement, Obstacle, Report, Round, Stuck, Work};
+use crate::deadline::time_until;
+use crate::erasure::batch::{BatchOutcome, BatchSink, Items};
+use crate::erasure::checkpoint::{Checkpoint, MAX_ROUNDS};
+use crate::erasure::confirmed::Confirmation;
+use crate::erasure::context::{Context, Scope};
+use crate::erasure::progress::{Counts, Progress};
+use crate::erasure::report::{
+    Engine, ErasureScope, HopEnd, IncompleteReason, PassError, Report, Round, RoundVerdict,
+};
 use crate::erasure::round::RoundEnd;
-use crate::limiter::{Pace, Pass, Read};
-use crate::ports::store::{Deletes, FailureKind, Fault, Item, KeyFailure, Kind};
+use crate::limiter::{Limiter, Permit, ReadClass};
+use crate::ports::store::{DeleteStore, FailureKind, Item, KeyFailure, Kind, StoreError};
 use crate::target::Key;
 
 /// The code for what may not be deleted, a locked version among them.
@@ -34,7 +36,7 @@ const RETENTIONS_AT_ONCE: usize = 8;
 /// item gets no more than that, either.
 const MAX_ATTEMPTS: u32 = 6;
 
-/// A request that failed so often for the moment is sent in halves: one item of it may be the
+/// A request that failed so often for the moment is sent in bisect: one item of it may be the
 /// reason.
 const ATTEMPTS_AS_A_WHOLE: u32 = 2;
 
@@ -58,86 +60,89 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Eraser<B>(pub B);
 
-impl<B: Deletes> Work for Eraser<B> {
+impl<B: DeleteStore> Engine for Eraser<B> {
     const IS_DRY_RUN: bool = false;
 
     async fn work(
         &self,
-        pace: &Pace,
-        counters: &Counters,
-        job: Job<'_>,
-        bookmark: &mut Bookmark,
+        pace: &Limiter,
+        counters: &Progress,
+        job: ErasureScope<'_>,
+        checkpoint: &mut Checkpoint,
     ) -> Report {
-        let start = bookmark.clone();
-        let tour = Tour::new(&self.0, pace, counters, job, bookmark);
+        let start = checkpoint.clone();
+        let cx = Context::new(&self.0, pace, counters, job, checkpoint);
         let mut waits = 0;
         loop {
-            let (is_fresh, number) = (bookmark.is_at_start_of_round(), bookmark.round);
+            let (is_fresh, number) = (checkpoint.is_at_start_of_round(), checkpoint.round);
             let (mut round, mut faults) = (Round::default(), Vec::new());
             // What may be kept is listed as late as can be: meanwhile it may be written again.
-            let looks_ahead = number == 1 && job.erase_before.is_none();
-            let erasing = Erasing { looks_ahead, ..Erasing::default() };
-            let round_end = tour.round(&erasing, bookmark, &mut round, &mut faults).await;
-            bookmark.has_left_some |= !faults.is_empty() || round.left().may_be_deleted_later();
+            let prefetches_first_page = number == 1 && job.erase_before.is_none();
+            let erasing = Deleter { prefetches_first_page, ..Deleter::default() };
+            let round_end = cx.round(&erasing, checkpoint, &mut round, &mut faults).await;
+            checkpoint.has_left_some |= !faults.is_empty() || round.left().may_be_deleted_later();
             let end = match round_end {
                 // Passes that were left are no progress: SQS is to count the delivery.
                 RoundEnd::OutOfTime if counters.progress() == 0 && !faults.is_empty() => {
-                    End::Failed(faults)
+                    HopEnd::Failed(faults)
                 }
                 RoundEnd::OutOfTime => {
-                    faults.extend(tour.reason_of_idleness());
+                    faults.extend(cx.last_transient_error());
                     // One more, for the proof, is not carried on: a store that does not delete
                     // would have no end.
                     if is_fresh && number > MAX_ROUNDS {
                         let end = if faults.is_empty() {
-                            End::Stuck(Stuck::LastRound)
+                            HopEnd::Incomplete(IncompleteReason::LastRound)
                         } else {
-                            End::Failed(faults)
+                            HopEnd::Failed(faults)
                         };
                         return Report { end, round };
                     }
-                    End::Unfinished { has_advanced: *bookmark != start, faults }
+                    HopEnd::Unfinished { has_advanced: *checkpoint != start, faults }
                 }
-                RoundEnd::Halted(fault) => match fault.obstacle {
-                    Obstacle::Fuse(max_objects) => End::Stuck(Stuck::Fuse(max_objects)),
-                    Obstacle::Fault(_) | Obstacle::Outside(_) | Obstacle::Unsettled(_) => {
+                RoundEnd::Aborted(fault) => match fault.obstacle {
+                    PassError::ObjectLimit(max_objects) => {
+                        HopEnd::Incomplete(IncompleteReason::ObjectLimit(max_objects))
+                    }
+                    PassError::Store(_)
+                    | PassError::ForeignKey(_)
+                    | PassError::TransientFailures(_) => {
                         faults.push(fault);
-                        End::Failed(faults)
+                        HopEnd::Failed(faults)
                     }
                 },
-                // It began in another hop, and the targets before its bookmark may have something
-                // that waits for a next round. A redelivery would begin at the same bookmark.
+                // It began in another hop, and the targets before its checkpoint may have something
+                // that waits for a next round. A redelivery would begin at the same checkpoint.
                 RoundEnd::Complete if !faults.is_empty() && !is_fresh && number <= MAX_ROUNDS => {
-                    bookmark.begin_next_round();
+                    checkpoint.start_next_round();
                     continue;
                 }
-                RoundEnd::Complete if !faults.is_empty() => End::Failed(faults),
-                RoundEnd::Complete => match round.judge(is_fresh, number) {
-                    Judgement::Erased => End::Erased,
-                    Judgement::Stuck(stuck) => End::Stuck(stuck),
-                    Judgement::Failed(faults) => End::Failed(faults),
-                    Judgement::Wait => {
+                RoundEnd::Complete if !faults.is_empty() => HopEnd::Failed(faults),
+                RoundEnd::Complete => match round.verdict(is_fresh, number) {
+                    RoundVerdict::Erased => HopEnd::Erased,
+                    RoundVerdict::Incomplete(stuck) => HopEnd::Incomplete(stuck),
+                    RoundVerdict::Failed(faults) => HopEnd::Failed(faults),
+                    RoundVerdict::Wait => {
                         waits += 1;
-                        if waits <= MAX_WAITS
-                            && wait(&tour, FIRST_WAIT * 2_u32.pow(waits - 1)).await
+                        if waits <= MAX_WAITS && wait(&cx, FIRST_WAIT * 2_u32.pow(waits - 1)).await
                         {
-                            bookmark.begin_next_round();
+                            checkpoint.start_next_round();
                             continue;
                         }
-                        End::Stuck(Stuck::StillListed(round.still_listed()))
+                        HopEnd::Incomplete(IncompleteReason::StillListed(round.still_listed()))
                     }
-                    Judgement::NextRound => {
-                        bookmark.begin_next_round();
+                    RoundVerdict::NextRound => {
+                        checkpoint.start_next_round();
                         continue;
                     }
                 },
             };
-            if matches!(end, End::Stuck(_)) {
+            if matches!(end, HopEnd::Incomplete(_)) {
                 // Nobody knows whether they are deleted this time.
                 round
                     .left
                     .iter()
-                    .for_each(|(target, left)| counters.not_gone(target, left.still_listed));
+                    .for_each(|(target, left)| counters.retract_deleted(target, left.still_listed));
             }
             return Report { end, round };
         }
@@ -145,64 +150,68 @@ impl<B: Deletes> Work for Eraser<B> {
 }
 
 /// Waits between two rounds. `false`: then there is no time for another one.
-async fn wait<B: Deletes>(tour: &Tour<'_, B>, time: Duration) -> bool {
-    let is_enough = left_until(tour.launch_end()) > time;
-    is_enough && tour.before_stop(sleep(time)).await.is_some()
+async fn wait<B: DeleteStore>(cx: &Context<'_, B>, time: Duration) -> bool {
+    let is_enough = time_until(cx.last_launch()) > time;
+    is_enough && cx.until_stop(sleep(time)).await.is_some()
 }
 
 /// Deletes the batches of one round.
 #[derive(Debug, Default)]
-struct Erasing {
+struct Deleter {
     /// In the first round: later ones find as good as nothing, and what is empty is listed twice.
-    looks_ahead: bool,
+    prefetches_first_page: bool,
     /// Objects and versions that were listed in this round and are not deleted.
     open: AtomicU64,
 }
 
-impl<B: Deletes> Disposal<B> for Erasing {
+impl<B: DeleteStore> BatchSink<B> for Deleter {
     const DELETES: bool = true;
 
-    fn looks_ahead(&self) -> bool {
-        self.looks_ahead
+    fn prefetches_first_page(&self) -> bool {
+        self.prefetches_first_page
     }
 
     /// What is deleted is not found again; what is not will be counted once more.
-    fn begin_again(&self, _tour: &Tour<'_, B>, _target: Option<&str>) {
+    fn restart(&self, _tour: &Context<'_, B>, _target: Option<&str>) {
         self.open.store(0, Ordering::Relaxed);
     }
 
-    /// Deletes one batch, in as many requests as it takes: delete markers only above data that is
-    /// deleted.
-    async fn dispose(
+    /// Deletes one batch, in as many requests as it takes: delete markers only above data that
+    /// is deleted.
+    async fn handle_batch(
         &self,
-        tour: &Tour<'_, B>,
-        ground: &Ground<'_>,
+        cx: &Context<'_, B>,
+        scope: &Scope<'_>,
         Items { items, after_data }: Items,
         found: Counts,
-    ) -> Result<Option<Outcome>, Obstacle> {
-        self.check_fuse(tour, found.data())?;
-        let mut batch = Batch::new(&self.open, tour, ground);
+    ) -> Result<Option<BatchOutcome>, PassError> {
+        self.check_fuse(cx, found.objects_and_versions())?;
+        let mut batch = Batch::new(&self.open, cx, scope);
         if !batch.delete(items).await? {
             return Ok(None);
         }
         let (kept, free): (Vec<_>, Vec<_>) =
             after_data.into_iter().partition(|marker| batch.not_deleted.contains(&marker.key));
-        batch.outcome.left.markers_kept += kept.len() as u64;
+        batch.outcome.left.deferred_markers += kept.len() as u64;
         if !batch.delete(free).await? {
             return Ok(None);
         }
-        batch.explain().await;
+        batch.look_up_retention().await;
         Ok(Some(batch.outcome))
     }
 }
 
-impl Erasing {
+impl Deleter {
     /// Fails when an erasure meets more objects and versions than it may.
-    fn check_fuse<B: Deletes>(&self, tour: &Tour<'_, B>, more: u64) -> Result<(), Obstacle> {
+    fn check_fuse<B: DeleteStore>(&self, cx: &Context<'_, B>, more: u64) -> Result<(), PassError> {
         let open = self.open.fetch_add(more, Ordering::Relaxed) + more;
-        match tour.job.max_objects {
-            Some(max) if more > 0 && tour.counters.data_gone().saturating_add(open) > max.get() => {
-                Err(Obstacle::Fuse(max))
+        match cx.job.max_objects {
+            Some(max)
+                if more > 0
+                    && cx.counters.objects_and_versions_deleted().saturating_add(open)
+                        > max.get() =>
+            {
+                Err(PassError::ObjectLimit(max))
             }
             Some(_) | None => Ok(()),
         }
@@ -213,9 +222,9 @@ impl Erasing {
 struct Batch<'b, 't, B> {
     /// Objects and versions of the round that are not deleted.
     open: &'b AtomicU64,
-    tour: &'b Tour<'t, B>,
-    ground: &'b Ground<'b>,
-    outcome: Outcome,
+    cx: &'b Context<'t, B>,
+    scope: &'b Scope<'b>,
+    outcome: BatchOutcome,
     /// Keys of which some data is not deleted.
     not_deleted: HashSet<Key>,
     /// Denied versions, which Object Lock may hold.
@@ -229,7 +238,7 @@ struct Batch<'b, 't, B> {
 
 /// Items of a batch on their way to a request.
 #[derive(Debug)]
-struct Part {
+struct SubBatch {
     items: Vec<Item>,
     /// How often they were sent before.
     attempt: u32,
@@ -239,7 +248,7 @@ struct Part {
     due: Instant,
 }
 
-impl Part {
+impl SubBatch {
     fn new(items: Vec<Item>) -> Self {
         let now = Instant::now();
         Self { items, attempt: 0, since: now, due: now }
@@ -251,13 +260,13 @@ impl Part {
     }
 }
 
-impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
-    fn new(open: &'b AtomicU64, tour: &'b Tour<'t, B>, ground: &'b Ground<'b>) -> Self {
+impl<'b, 't, B: DeleteStore> Batch<'b, 't, B> {
+    fn new(open: &'b AtomicU64, cx: &'b Context<'t, B>, scope: &'b Scope<'b>) -> Self {
         Self {
             open,
-            tour,
-            ground,
-            outcome: Outcome::default(),
+            cx,
+            scope,
+            outcome: BatchOutcome::default(),
             not_deleted: HashSet::new(),
             denied: Vec::new(),
             rejected_alone: (String::new(), 0),
@@ -265,10 +274,10 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         }
     }
 
-    /// Deletes items, and notes what becomes of them. `false`: not all have an outcome, because it
-    /// is too late.
-    async fn delete(&mut self, items: Vec<Item>) -> Result<bool, Obstacle> {
-        let mut parts = VecDeque::from([Part::new(items)]);
+    /// Deletes items, and notes what becomes of them. `false`: not all have an outcome, because
+    /// it is too late.
+    async fn delete(&mut self, items: Vec<Item>) -> Result<bool, PassError> {
+        let mut parts = VecDeque::from([SubBatch::new(items)]);
         while let Some(mut part) = parts.pop_front() {
             if part.items.is_empty() {
                 continue;
@@ -277,7 +286,7 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
                 return Ok(false);
             };
             let rest = part.items.split_off(pass.keys().min(part.items.len()));
-            parts.push_front(Part { items: rest, ..part });
+            parts.push_front(SubBatch { items: rest, ..part });
             if part.attempt == 0 {
                 part.since = Instant::now();
             }
@@ -288,44 +297,51 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     }
 
     /// Waits until some of the items may be sent. `None`: it is too late, or the pass is left.
-    async fn admit(&self, part: &Part) -> Option<Pass<'b>> {
-        let tour = self.tour;
-        if part.due > Instant::now() && part.due >= tour.launch_end() {
+    async fn admit(&self, part: &SubBatch) -> Option<Permit<'b>> {
+        let cx = self.cx;
+        if part.due > Instant::now() && part.due >= cx.last_launch() {
             return None;
         }
         sleep_until(part.due).await;
         if part.attempt > 0 {
-            tour.counters.retried();
+            cx.counters.retried();
         }
-        let turn = tour.turn.lock().await;
-        let pass =
-            tour.pace.admit(self.ground.prefix.bucket(), items_of_a_request(&part.items)).await;
+        let turn = cx.admission_lock.lock().await;
+        let pass = cx.pace.admit(self.scope.prefix.bucket(), items_of_a_request(&part.items)).await;
         drop(turn);
-        (tour.may_launch() && !self.ground.is_left()).then_some(pass)
+        (cx.may_launch() && !self.scope.is_left()).then_some(pass)
     }
 
     /// Sends one request; returns what is to be sent again.
-    async fn send(&mut self, mut part: Part, pass: &Pass<'_>) -> Result<Vec<Part>, Obstacle> {
+    async fn send(
+        &mut self,
+        mut part: SubBatch,
+        pass: &Permit<'_>,
+    ) -> Result<Vec<SubBatch>, PassError> {
         match self.request(&mut part, pass).await {
             Ok(failures) => {
-                self.ground.accepted();
+                self.scope.accepted();
                 self.settle(part, &failures)
             }
-            Err(Fault::Malformed(text)) => self.reject(part, Fault::Refused(text)),
+            Err(StoreError::Malformed(text)) => self.reject(part, StoreError::Permanent(text)),
             Err(fault) if !fault.is_temporary() => Err(fault.into()),
             Err(fault) => self.postpone(part, fault),
         }
     }
 
     /// One delete request.
-    async fn request(&self, part: &mut Part, pass: &Pass<'_>) -> Result<Vec<KeyFailure>, Fault> {
+    async fn request(
+        &self,
+        part: &mut SubBatch,
+        pass: &Permit<'_>,
+    ) -> Result<Vec<KeyFailure>, StoreError> {
         /// So often in a row the throttling of a key counts for the rate. One that always fails
         /// must not slow down all.
         const SIGNALS: u32 = 3;
-        let tour = self.tour;
-        tour.counters.requested(1);
-        let limit = tour.limit();
-        let deletion = tour.bucket.delete(self.ground.prefix, &part.items, limit).await;
+        let cx = self.cx;
+        cx.counters.requested(1);
+        let limit = cx.limit();
+        let deletion = cx.bucket.delete(self.scope.prefix, &part.items, limit).await;
         match &deletion {
             Ok(deletion) => {
                 let throttled = deletion
@@ -338,16 +354,16 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
                 } else if throttled < part.items.len() {
                     pass.answered(part.items.len() - throttled, 0);
                 }
-                tour.counters.requested(deletion.requests.saturating_sub(1));
+                cx.counters.requested(deletion.requests.saturating_sub(1));
             }
-            Err(Fault::Throttled(_)) => pass.answered(0, part.items.len()),
+            Err(StoreError::Throttled(_)) => pass.answered(0, part.items.len()),
             // Smaller batches are another attempt at something else. Where nobody waits for this
             // pass, it has the time.
-            Err(Fault::NoAnswer(_)) => {
+            Err(StoreError::NoAnswer(_)) => {
                 if pass.not_answered(limit) {
                     part.since = Instant::now();
-                    if self.ground.is_last() {
-                        tour.succeeded();
+                    if self.scope.is_last() {
+                        cx.succeeded();
                     }
                 }
             }
@@ -358,8 +374,12 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     }
 
     /// Counts what is deleted, notes what is not, and returns what is to be sent again.
-    fn settle(&mut self, mut part: Part, failures: &[KeyFailure]) -> Result<Vec<Part>, Obstacle> {
-        let tour = self.tour;
+    fn settle(
+        &mut self,
+        mut part: SubBatch,
+        failures: &[KeyFailure],
+    ) -> Result<Vec<SubBatch>, PassError> {
+        let cx = self.cx;
         let items = std::mem::take(&mut part.items);
         let mut by_index: Vec<Option<&KeyFailure>> = vec![None; items.len()];
         for failure in failures {
@@ -370,10 +390,10 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
         for (item, failure) in items.into_iter().zip(by_index) {
             match failure {
                 Some(failure) if failure.kind == FailureKind::Throttled => {
-                    throttled.push((item, &*failure.code))
+                    throttled.push((item, &*failure.code));
                 }
                 Some(failure) if failure.kind == FailureKind::Transient => {
-                    again.push((item, &*failure.code))
+                    again.push((item, &*failure.code));
                 }
                 settled => {
                     is_any_settled = true;
@@ -384,25 +404,25 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
                 }
             }
         }
-        tour.counters.gone(self.ground.target, gone);
-        tour.counters.throttled(throttled.len() as u64);
+        cx.counters.gone(self.scope.target, gone);
+        cx.counters.throttled(throttled.len() as u64);
         // The limiter knows of the first, and makes all wait.
-        let wait = if part.attempt < 2 { Duration::ZERO } else { tour.pace.backoff(part.attempt) };
-        let later = tour.pace.backoff(part.attempt + 1);
+        let wait = if part.attempt < 2 { Duration::ZERO } else { cx.pace.backoff(part.attempt) };
+        let later = cx.pace.backoff(part.attempt + 1);
         if is_any_settled {
-            tour.succeeded();
+            cx.succeeded();
         }
         if let Some((_, code)) = again.first().or(throttled.first()) {
             let text =
                 format!("DeleteObjects: {code} for {} of its items", again.len() + throttled.len());
-            let fault = Fault::Unavailable(text);
+            let fault = StoreError::Unavailable(text);
             if !is_any_settled {
-                tour.failed();
-                if tour.is_out_of_patience(if throttled.is_empty() { later } else { wait }) {
+                cx.failed();
+                if cx.is_out_of_patience(if throttled.is_empty() { later } else { wait }) {
                     return Err(fault.into());
                 }
             }
-            tour.note(self.ground.target, fault);
+            cx.note(self.scope.target, fault);
         }
         let again = self.keep_trying(&part, again, MAX_ATTEMPTS, later);
         // Where there is a limit, each attempt at its rate takes a part of them.
@@ -414,11 +434,11 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     /// round.
     fn keep_trying(
         &mut self,
-        part: &Part,
+        part: &SubBatch,
         items: Vec<(Item, &str)>,
         most: u32,
         wait: Duration,
-    ) -> Part {
+    ) -> SubBatch {
         if part.attempt + 1 < most && !self.is_over(part, wait) {
             return part.again(items.into_iter().map(|(item, _)| item).collect(), wait);
         }
@@ -433,16 +453,16 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     fn confirm(&mut self, item: &Item) -> Counts {
         let counts = Counts::of(item.kind, 1, item.bytes);
         // Out of the open ones first: the object limit must not count anything twice.
-        self.open.fetch_sub(counts.data(), Ordering::Relaxed);
-        match self.tour.deleted().confirm(self.ground.target, item) {
-            Confirmed::First => counts,
-            Confirmed::Again => {
+        self.open.fetch_sub(counts.objects_and_versions(), Ordering::Relaxed);
+        match self.cx.deleted().confirm(self.scope.target, item) {
+            Confirmation::First => counts,
+            Confirmation::Again => {
                 self.outcome.left.still_listed += counts;
                 self.keep_markers(item);
                 Counts::default()
             }
-            Confirmed::Unknown => {
-                self.tour.counters.gone_uncounted(counts);
+            Confirmation::Unknown => {
+                self.cx.counters.record_deleted_uncounted(counts);
                 Counts::default()
             }
         }
@@ -451,20 +471,20 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     /// An item stays for now, for a reason of its own.
     fn leave(&mut self, item: Item, failure: &KeyFailure) {
         let counts = Counts::of(item.kind, 1, item.bytes);
-        let target = self.ground.target;
+        let target = self.scope.target;
         self.keep_markers(&item);
         if failure.kind == FailureKind::NotFound {
-            match self.tour.deleted().confirm(target, &item) {
-                Confirmed::Again => self.outcome.left.still_listed += counts,
-                Confirmed::First | Confirmed::Unknown => self.outcome.missing += 1,
+            match self.cx.deleted().confirm(target, &item) {
+                Confirmation::Again => self.outcome.left.still_listed += counts,
+                Confirmation::First | Confirmation::Unknown => self.outcome.missing += 1,
             }
             return;
         }
-        if self.tour.deleted().revoke(target, &item) {
-            self.tour.counters.not_gone(target, counts);
+        if self.cx.deleted().revoke(target, &item) {
+            self.cx.counters.retract_deleted(target, counts);
         }
         match failure.kind {
-            FailureKind::OnlyHidden => self.outcome.left.hidden += 1,
+            FailureKind::HiddenByMarker => self.outcome.left.hidden += 1,
             FailureKind::Denied if item.kind == Kind::Versions => self.denied.push(item),
             FailureKind::Denied
             | FailureKind::Throttled
@@ -482,38 +502,42 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     }
 
     /// Whether items were tried for so long that they get no attempt after this wait.
-    fn is_over(&self, part: &Part, wait: Duration) -> bool {
-        part.since.elapsed() + wait > self.tour.longest_retry().max(LEAST_RETRY)
+    fn is_over(&self, part: &SubBatch, wait: Duration) -> bool {
+        part.since.elapsed() + wait > self.cx.longest_retry().max(LEAST_RETRY)
     }
 
     /// The request failed for the moment, as a whole.
-    fn postpone(&mut self, mut part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
-        let tour = self.tour;
+    fn postpone(
+        &mut self,
+        mut part: SubBatch,
+        fault: StoreError,
+    ) -> Result<Vec<SubBatch>, PassError> {
+        let cx = self.cx;
         let attempt = part.attempt + 1;
-        let is_throttled = matches!(fault, Fault::Throttled(_));
+        let is_throttled = matches!(fault, StoreError::Throttled(_));
         let wait =
-            if is_throttled && attempt < 3 { Duration::ZERO } else { tour.pace.backoff(attempt) };
-        tour.failed();
-        let is_hopeless = !is_throttled && !self.ground.is_accepted() && self.is_over(&part, wait);
-        if is_hopeless || tour.is_out_of_patience(wait) {
-            tour.counters.throttled(u64::from(is_throttled));
+            if is_throttled && attempt < 3 { Duration::ZERO } else { cx.pace.backoff(attempt) };
+        cx.failed();
+        let is_hopeless = !is_throttled && !self.scope.is_accepted() && self.is_over(&part, wait);
+        if is_hopeless || cx.is_out_of_patience(wait) {
+            cx.counters.throttled(u64::from(is_throttled));
             return Err(fault.into());
         }
         let code = fault.code().to_owned();
-        tour.note(self.ground.target, fault);
+        cx.note(self.scope.target, fault);
         let items = std::mem::take(&mut part.items);
         if is_throttled {
             return Ok(vec![part.again(items, wait)]);
         }
         if attempt >= ATTEMPTS_AS_A_WHOLE && items.len() > 1 {
-            // The halves begin again with one attempt less than a whole: one item may be the
+            // The bisect begin again with one attempt less than a whole: one item may be the
             // reason.
-            let half = |items| Part {
+            let half = |items| SubBatch {
                 attempt: ATTEMPTS_AS_A_WHOLE - 1,
                 since: Instant::now(),
                 ..part.again(items, wait)
             };
-            return Ok(halves(items).map(half).into());
+            return Ok(bisect(items).map(half).into());
         }
         let items = items.into_iter().map(|item| (item, &*code)).collect();
         Ok(vec![self.keep_trying(&part, items, MAX_ATTEMPTS, wait)])
@@ -522,45 +546,53 @@ impl<'b, 't, B: Deletes> Batch<'b, 't, B> {
     /// The store cannot take the request. Half as many may pass, until the item that the store
     /// cannot take is alone. But where some items from all over the batch are rejected alike, each
     /// alone, and nothing of the pass was accepted, the request is at fault.
-    fn reject(&mut self, mut part: Part, fault: Fault) -> Result<Vec<Part>, Obstacle> {
+    fn reject(
+        &mut self,
+        mut part: SubBatch,
+        fault: StoreError,
+    ) -> Result<Vec<SubBatch>, PassError> {
         let mut items = std::mem::take(&mut part.items);
         // The items have not failed themselves.
-        let part =
-            |items| Part { attempt: 1, since: Instant::now(), ..part.again(items, Duration::ZERO) };
+        let part = |items| SubBatch {
+            attempt: 1,
+            since: Instant::now(),
+            ..part.again(items, Duration::ZERO)
+        };
         let code = fault.code().to_owned();
         if items.len() == 1 {
             let (last_code, number) = &mut self.rejected_alone;
             *number = if *last_code == code { *number + 1 } else { 1 };
             last_code.clone_from(&code);
-            if *number >= self.samples.max(2) && !self.ground.is_accepted() {
+            if *number >= self.samples.max(2) && !self.scope.is_accepted() {
                 return Err(fault.into());
             }
             items.iter().for_each(|item| self.keep_markers(item));
             self.outcome.left.refused.add(&code, 1);
             return Ok(Vec::new());
         }
-        if self.ground.is_accepted() || self.rejected_alone.1 > 0 || items.len() <= SAMPLES {
+        if self.scope.is_accepted() || self.rejected_alone.1 > 0 || items.len() <= SAMPLES {
             self.samples = self.samples.min(items.len());
-            return Ok(halves(items).map(part).into());
+            return Ok(bisect(items).map(part).into());
         }
         let step = (items.len() - 1) / (SAMPLES - 1);
         let samples: Vec<_> =
             (0..SAMPLES).rev().map(|number| part(vec![items.swap_remove(number * step)])).collect();
-        Ok(samples.into_iter().chain(halves(items).map(part)).collect())
+        Ok(samples.into_iter().chain(bisect(items).map(part)).collect())
     }
 
     /// Asks what holds each denied version. Where nothing does, it counts as denied.
-    async fn explain(&mut self) {
-        let (tour, ground) = (self.tour, self.ground);
+    async fn look_up_retention(&mut self) {
+        let (cx, scope) = (self.cx, self.scope);
         // Where S3 fails for the moment, the reason of the denial stays open; nothing waits for it.
         let has_failed = &AtomicBool::new(false);
         let ask = async |item: Item| {
-            if has_failed.load(Ordering::Relaxed) || ground.is_left() {
+            if has_failed.load(Ordering::Relaxed) || scope.is_left() {
                 return Ok(None);
             }
-            let request = |limit| tour.bucket.retention(ground.prefix, &item, limit);
-            let answer = tour.until_answered(ground, Read::Other, request).await;
-            has_failed.fetch_or(answer.as_ref().is_err_and(Fault::is_temporary), Ordering::Relaxed);
+            let request = |limit| cx.bucket.retention(scope.prefix, &item, limit);
+            let answer = cx.retry_read(scope, ReadClass::Other, request).await;
+            has_failed
+                .fetch_or(answer.as_ref().is_err_and(StoreError::is_temporary), Ordering::Relaxed);
             answer
         };
         let denied = std::mem::take(&mut self.denied);
@@ -591,7 +623,7 @@ fn items_of_a_request(items: &[Item]) -> usize {
     items.iter().take_while(fits).count().max(1)
 }
 
-fn halves(mut items: Vec<Item>) -> [Vec<Item>; 2] {
+fn bisect(mut items: Vec<Item>) -> [Vec<Item>; 2] {
     let second = items.split_off(items.len().div_ceil(2));
     [items, second]
 }

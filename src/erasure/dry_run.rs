@@ -1,45 +1,45 @@
 //! The dry run: one round that counts what would go. It has a store to read from, and none to
 //! delete from.
 
-use crate::erasure::batch::{Disposal, Items, Outcome};
-use crate::erasure::checkpoint::Bookmark;
-use crate::erasure::context::{Ground, Tour};
-use crate::erasure::progress::{Counters, Counts};
-use crate::erasure::report::{End, Job, Obstacle, Report, Round, Work};
+use crate::erasure::batch::{BatchOutcome, BatchSink, Items};
+use crate::erasure::checkpoint::Checkpoint;
+use crate::erasure::context::{Context, Scope};
+use crate::erasure::progress::{Counts, Progress};
+use crate::erasure::report::{Engine, ErasureScope, HopEnd, PassError, Report, Round};
 use crate::erasure::round::RoundEnd;
-use crate::limiter::Pace;
-use crate::ports::store::Bucket;
+use crate::limiter::Limiter;
+use crate::ports::store::ReadStore;
 
 /// Counts, and deletes nothing.
 #[derive(Debug)]
-pub struct Survey<B>(pub B);
+pub struct DryRun<B>(pub B);
 
-impl<B: Bucket> Work for Survey<B> {
+impl<B: ReadStore> Engine for DryRun<B> {
     const IS_DRY_RUN: bool = true;
 
     async fn work(
         &self,
-        pace: &Pace,
-        counters: &Counters,
-        job: Job<'_>,
-        bookmark: &mut Bookmark,
+        pace: &Limiter,
+        counters: &Progress,
+        job: ErasureScope<'_>,
+        checkpoint: &mut Checkpoint,
     ) -> Report {
-        let start = bookmark.clone();
-        let tour = Tour::new(&self.0, pace, counters, job, bookmark);
+        let start = checkpoint.clone();
+        let cx = Context::new(&self.0, pace, counters, job, checkpoint);
         let (mut round, mut faults) = (Round::default(), Vec::new());
-        let end = match tour.round(&Counting, bookmark, &mut round, &mut faults).await {
+        let end = match cx.round(&Counter, checkpoint, &mut round, &mut faults).await {
             // The next hop would know nothing of them, and this is the only round.
-            RoundEnd::OutOfTime if !faults.is_empty() => End::Failed(faults),
+            RoundEnd::OutOfTime if !faults.is_empty() => HopEnd::Failed(faults),
             RoundEnd::OutOfTime => {
-                faults.extend(tour.reason_of_idleness());
-                End::Unfinished { has_advanced: *bookmark != start, faults }
+                faults.extend(cx.last_transient_error());
+                HopEnd::Unfinished { has_advanced: *checkpoint != start, faults }
             }
-            RoundEnd::Halted(fault) => {
+            RoundEnd::Aborted(fault) => {
                 faults.push(fault);
-                End::Failed(faults)
+                HopEnd::Failed(faults)
             }
-            RoundEnd::Complete if faults.is_empty() => End::Surveyed,
-            RoundEnd::Complete => End::Failed(faults),
+            RoundEnd::Complete if faults.is_empty() => HopEnd::Counted,
+            RoundEnd::Complete => HopEnd::Failed(faults),
         };
         Report { end, round }
     }
@@ -47,30 +47,30 @@ impl<B: Bucket> Work for Survey<B> {
 
 /// Only counts.
 #[derive(Debug)]
-struct Counting;
+struct Counter;
 
-impl<B: Bucket> Disposal<B> for Counting {
+impl<B: ReadStore> BatchSink<B> for Counter {
     const DELETES: bool = false;
 
     /// Its one round has to be as good as a proof.
-    fn looks_ahead(&self) -> bool {
+    fn prefetches_first_page(&self) -> bool {
         false
     }
 
-    fn begin_again(&self, tour: &Tour<'_, B>, target: Option<&str>) {
+    fn restart(&self, cx: &Context<'_, B>, target: Option<&str>) {
         match target {
-            Some(target) => tour.counters.forget(target),
-            None => tour.counters.forget_everything(),
+            Some(target) => cx.counters.forget(target),
+            None => cx.counters.reset(),
         }
     }
 
-    async fn dispose(
+    async fn handle_batch(
         &self,
-        _tour: &Tour<'_, B>,
-        _ground: &Ground<'_>,
+        _tour: &Context<'_, B>,
+        _ground: &Scope<'_>,
         _items: Items,
         _found: Counts,
-    ) -> Result<Option<Outcome>, Obstacle> {
-        Ok(Some(Outcome::default()))
+    ) -> Result<Option<BatchOutcome>, PassError> {
+        Ok(Some(BatchOutcome::default()))
     }
 }

@@ -6,15 +6,15 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use futures::stream::{self, Stream, StreamExt, TryStreamExt};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::erasure::batch::{Items, Outcome};
-use crate::erasure::checkpoint::{Lane, LowWaterMark, PageMark};
-use crate::erasure::context::{Ground, Tour};
-use crate::erasure::progress::{Counts, Left};
-use crate::erasure::report::Obstacle;
-use crate::erasure::select::Sieve;
-use crate::erasure::split::{Sample, head_pages};
-use crate::limiter::{Memory, Read};
-use crate::ports::store::{Bucket, Fault, Item, Kind, MAX_BATCH_KEYS, Page};
+use crate::erasure::batch::{BatchOutcome, Items};
+use crate::erasure::checkpoint::{KeyRange, LowWaterMark, PageInfo};
+use crate::erasure::context::{Context, Scope};
+use crate::erasure::progress::{Counts, Remaining};
+use crate::erasure::report::PassError;
+use crate::erasure::select::Selector;
+use crate::erasure::split::{KeySample, head_pages};
+use crate::limiter::{ReadClass, ReservedMemory};
+use crate::ports::store::{Item, Kind, MAX_BATCH_KEYS, Page, ReadStore, StoreError};
 
 /// Each upload is aborted by a request of its own, and all of a batch have to fit into the time of
 /// one.
@@ -33,95 +33,92 @@ const MANY_IN_FLIGHT: usize = 32;
 #[derive(Debug)]
 pub(super) struct Batch<'a> {
     pub(super) lane: usize,
-    pub(super) page: PageMark,
+    pub(super) page: PageInfo,
     pub(super) items: Items,
-    pub(super) left: Left,
+    pub(super) left: Remaining,
     /// The memory of the page's items, for all of its batches.
-    pub(super) _memory: Arc<Memory<'a>>,
+    pub(super) _memory: Arc<ReservedMemory<'a>>,
 }
 
 /// Where a lane goes on.
 #[derive(Debug)]
-struct Next {
+struct PageRequest {
     lane: usize,
     token: Option<String>,
     /// The page's number in the lane.
     number: u64,
-    sieve: Sieve,
+    selector: Selector,
 }
 
 /// The pages of one pass, in as many lanes as they are listed in.
 #[derive(Debug)]
 pub(super) struct Listing<'l, 'a, B> {
-    tour: &'l Tour<'a, B>,
-    ground: &'l Ground<'l>,
+    cx: &'l Context<'a, B>,
+    scope: &'l Scope<'l>,
     deletes: bool,
     is_at_start: bool,
-    lanes: std::sync::Mutex<Vec<OpenLane>>,
+    lanes: std::sync::Mutex<Vec<RangeProgress>>,
     /// The first page, if it was listed ahead of its turn.
     first: std::sync::Mutex<Option<Page>>,
     /// How many pages were listed.
     pages: AtomicU64,
     /// Where the listing goes on behind its head, if that is to be split, and what the head tells
     /// of it.
-    behind: std::sync::Mutex<Option<(Next, Sample)>>,
+    behind: std::sync::Mutex<Option<(PageRequest, KeySample)>>,
 }
 
 /// What a batch listed, and what has become of it.
-pub(super) type Seen = (Counts, Outcome);
+pub(super) type Seen = (Counts, BatchOutcome);
 
 /// A lane on its way.
 #[derive(Debug)]
-struct OpenLane {
-    mark: LowWaterMark<(Left, Seen)>,
+struct RangeProgress {
+    mark: LowWaterMark<(Remaining, Seen)>,
     /// The last key of the lane.
     until: Option<String>,
 }
 
-impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
+impl<'l, 'a, B: ReadStore> Listing<'l, 'a, B> {
     /// No lanes: the listing is at its start, and its first page may have been listed already.
     pub(super) fn new(
-        tour: &'l Tour<'a, B>,
-        ground: &'l Ground<'l>,
+        cx: &'l Context<'a, B>,
+        scope: &'l Scope<'l>,
         deletes: bool,
-        lanes: Vec<Lane>,
+        lanes: Vec<KeyRange>,
         first: Option<Page>,
     ) -> Self {
         let is_at_start = lanes.is_empty();
-        let open = |Lane { token, until }| OpenLane {
+        let open = |KeyRange { token, until }| RangeProgress {
             mark: LowWaterMark::new(token),
             until: until.map(|until| percent_decode_str(&until).decode_utf8_lossy().into_owned()),
         };
-        let lanes = if is_at_start { vec![Lane::default()] } else { lanes };
+        let lanes = if is_at_start { vec![KeyRange::default()] } else { lanes };
         let lanes = std::sync::Mutex::new(lanes.into_iter().map(open).collect());
         let first = std::sync::Mutex::new(first);
         let (pages, behind) = (AtomicU64::new(0), std::sync::Mutex::default());
-        Self { tour, ground, deletes, is_at_start, lanes, first, pages, behind }
+        Self { cx, scope, deletes, is_at_start, lanes, first, pages, behind }
     }
 
-    pub(super) fn ground(&self) -> &'l Ground<'l> {
-        self.ground
+    pub(super) fn scope(&self) -> &'l Scope<'l> {
+        self.scope
     }
 
-    fn lanes(&self) -> MutexGuard<'_, Vec<OpenLane>> {
+    fn lanes(&self) -> MutexGuard<'_, Vec<RangeProgress>> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn behind(&self) -> MutexGuard<'_, Option<(Next, Sample)>> {
+    fn behind(&self) -> MutexGuard<'_, Option<(PageRequest, KeySample)>> {
         self.behind.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that a batch has its outcome; returns those that may be counted now.
-    pub(super) fn batch_done(
+    pub(super) fn record(
         &self,
         lane: usize,
-        page: PageMark,
-        outcome: (Left, Seen),
-    ) -> Vec<(Left, Seen)> {
-        self.lanes()
-            .get_mut(lane)
-            .map(|lane| lane.mark.batch_done(page, outcome))
-            .unwrap_or_default()
+        page: PageInfo,
+        outcome: (Remaining, Seen),
+    ) -> Vec<(Remaining, Seen)> {
+        self.lanes().get_mut(lane).map(|lane| lane.mark.record(page, outcome)).unwrap_or_default()
     }
 
     pub(super) fn is_complete(&self) -> bool {
@@ -129,24 +126,24 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     }
 
     /// What is not done. Nothing: all of it, from the start.
-    pub(super) fn left(&self) -> Vec<Lane> {
-        let lane = |lane: &OpenLane| Lane {
+    pub(super) fn left(&self) -> Vec<KeyRange> {
+        let lane = |lane: &RangeProgress| KeyRange {
             token: lane.mark.token().map(str::to_owned),
             until: lane
                 .until
                 .as_deref()
                 .map(|key| utf8_percent_encode(key, NON_ALPHANUMERIC).to_string()),
         };
-        let lanes: Vec<Lane> =
+        let lanes: Vec<KeyRange> =
             self.lanes().iter().filter(|lane| !lane.mark.is_complete()).map(lane).collect();
-        if lanes == [Lane::default()] { Vec::new() } else { lanes }
+        if lanes == [KeyRange::default()] { Vec::new() } else { lanes }
     }
 
     /// All batches. Where there are many pages, what is behind the first ones is split.
-    pub(super) fn batches(&self) -> impl Stream<Item = Result<Batch<'a>, Obstacle>> + Send {
+    pub(super) fn batches(&self) -> impl Stream<Item = Result<Batch<'a>, PassError>> + Send {
         let resumes = !self.is_at_start;
         let start = |(lane, open)| self.start(lane, open, resumes);
-        let mut rest: Vec<Next> = self.lanes().iter().enumerate().map(start).collect();
+        let mut rest: Vec<PageRequest> = self.lanes().iter().enumerate().map(start).collect();
         let head = if self.is_at_start { rest.pop() } else { None };
         let behind = stream::once(self.split(rest))
             .map_ok(|lanes| {
@@ -157,20 +154,23 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     }
 
     /// `resumes`: the lane may begin in the middle of a key.
-    fn start(&self, lane: usize, open: &OpenLane, resumes: bool) -> Next {
+    fn start(&self, lane: usize, open: &RangeProgress, resumes: bool) -> PageRequest {
         let token = open.mark.token().map(str::to_owned);
         let may_begin_within = resumes && token.is_some();
-        let sieve = Sieve::new(
-            self.ground.kind,
-            self.tour.job.erase_before,
+        let selector = Selector::new(
+            self.scope.kind,
+            self.cx.job.erase_before,
             self.deletes,
             may_begin_within,
         );
-        Next { lane, token, number: 0, sieve: sieve.until(open.until.clone()) }
+        PageRequest { lane, token, number: 0, selector: selector.until(open.until.clone()) }
     }
 
     /// The batches of one lane, of the listing's head until there is something to split.
-    fn pages(&self, next: Option<Next>) -> impl Stream<Item = Result<Batch<'a>, Obstacle>> + Send {
+    fn pages(
+        &self,
+        next: Option<PageRequest>,
+    ) -> impl Stream<Item = Result<Batch<'a>, PassError>> + Send {
         stream::try_unfold(next, |next| self.next_page(next))
             .map_ok(|batches| stream::iter(batches.into_iter().map(Ok)))
             .try_flatten()
@@ -180,50 +180,55 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
     /// further page.
     async fn next_page(
         &self,
-        next: Option<Next>,
-    ) -> Result<Option<(Vec<Batch<'a>>, Option<Next>)>, Obstacle> {
-        let Some(Next { lane, token, number, mut sieve }) = next else {
+        next: Option<PageRequest>,
+    ) -> Result<Option<(Vec<Batch<'a>>, Option<PageRequest>)>, PassError> {
+        let Some(PageRequest { lane, token, number, mut selector }) = next else {
             return Ok(None);
         };
-        let ground = self.ground;
+        let scope = self.scope;
         let ahead = self.first.lock().unwrap_or_else(PoisonError::into_inner).take();
         let page = if let Some(page) = ahead { page } else { self.list(token.as_deref()).await? };
         let is_head = self.is_at_start && lane == 0 && number + 1 == head_pages(self.deletes);
         let is_split = is_head && page.next.is_some() && self.is_slower();
         let sample = is_split
-            .then(|| Sample::of(page.entries.iter().map(|entry| entry.key.as_str())))
+            .then(|| KeySample::of(page.entries.iter().map(|entry| entry.key.as_str())))
             .flatten();
-        let sifted = sieve.sift(ground.prefix, page)?;
+        let selected = selector.select(scope.prefix, page)?;
         // A proof trusts no order: what may be one, because nothing is to be deleted so far, is
         // listed as a whole.
-        let sample = sample.filter(|_| !self.deletes || !sifted.items.is_empty());
-        let memory = sifted.items.iter().chain(&sifted.after_data).map(Item::memory).sum();
-        let memory = Arc::new(self.tour.pace.reserve_memory(memory).await);
+        let sample = sample.filter(|_| !self.deletes || !selected.items.is_empty());
+        let memory = selected.items.iter().chain(&selected.after_data).map(Item::memory).sum();
+        let memory = Arc::new(self.cx.pace.reserve_memory(memory).await);
         // The page was listed: the wait for memory, behind other erasures, is no failure of this
         // one.
-        self.tour.succeeded();
+        self.cx.succeeded();
         // A small user waits less for several requests in parallel than for one. A large one has
         // enough of them anyway.
         let is_among_first = self.pages.fetch_add(1, Ordering::Relaxed) < FIRST_PAGES;
-        let size = match ground.kind {
+        let size = match scope.kind {
             Kind::Uploads => UPLOADS_IN_A_BATCH,
             _ if is_among_first && self.deletes && self.is_slower() => {
-                let has_many_slots = self.tour.pace.max_in_flight() >= MANY_IN_FLIGHT;
+                let has_many_slots = self.cx.pace.max_in_flight() >= MANY_IN_FLIGHT;
                 MAX_BATCH_KEYS / if has_many_slots { 2 * PARTS } else { PARTS }
             }
             Kind::Objects | Kind::Versions | Kind::DeleteMarkers => MAX_BATCH_KEYS,
         };
-        let parts = cut(sifted.items, sifted.after_data, size);
-        let is_last = sifted.next.is_none();
-        let page = PageMark { number, batches: parts.len(), resume: sifted.next.clone(), is_last };
-        let mut left = Some(sifted.left);
+        let parts = cut(selected.items, selected.after_data, size);
+        let is_last = selected.next.is_none();
+        let page =
+            PageInfo { number, batches: parts.len(), resume: selected.next.clone(), is_last };
+        let mut left = Some(selected.left);
         let batch = |items| {
             let (page, left) = (page.clone(), left.take().unwrap_or_default());
             Batch { lane, page, items, left, _memory: Arc::clone(&memory) }
         };
         let batches = parts.into_iter().map(batch).collect();
-        let mut next =
-            sifted.next.map(|token| Next { lane, token: Some(token), number: number + 1, sieve });
+        let mut next = selected.next.map(|token| PageRequest {
+            lane,
+            token: Some(token),
+            number: number + 1,
+            selector,
+        });
         if let Some(sample) = sample {
             *self.behind() = next.take().map(|next| (next, sample));
         }
@@ -232,20 +237,20 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
 
     /// Whether listing could be slower than what is done with it.
     fn is_slower(&self) -> bool {
-        !self.deletes || self.tour.pace.is_free(self.ground.prefix.bucket())
+        !self.deletes || self.cx.pace.is_free(self.scope.prefix.bucket())
     }
 
     /// Splits what is behind the head into lanes.
-    async fn split(&self, mut lanes: Vec<Next>) -> Result<Vec<Next>, Obstacle> {
+    async fn split(&self, mut lanes: Vec<PageRequest>) -> Result<Vec<PageRequest>, PassError> {
         let behind = self.behind().take();
         let Some((mut next, sample)) = behind else {
             return Ok(lanes);
         };
-        let Ground { kind, prefix, .. } = *self.ground;
-        let start = |key: &String| self.tour.bucket.token_after(kind, key);
+        let Scope { kind, prefix, .. } = *self.scope;
+        let start = |key: &String| self.cx.bucket.token_after(kind, key);
         // A store without order has one lane, and is asked nothing.
         let cuts = if start(&sample.last).is_some() {
-            sample.cuts(prefix, |key| self.is_any_behind(key)).await
+            sample.split_points(prefix, |key| self.is_any_behind(key)).await
         } else {
             Vec::new()
         };
@@ -257,10 +262,10 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
         if let Some(first) = open.first_mut() {
             first.until.clone_from(&until);
         }
-        next.sieve = next.sieve.until(until);
+        next.selector = next.selector.until(until);
         lanes.push(next);
         for (token, until) in starts.into_iter().zip(cuts) {
-            let lane = OpenLane { mark: LowWaterMark::new(Some(token)), until };
+            let lane = RangeProgress { mark: LowWaterMark::new(Some(token)), until };
             lanes.push(self.start(open.len(), &lane, false));
             open.push(lane);
         }
@@ -269,17 +274,17 @@ impl<'l, 'a, B: Bucket> Listing<'l, 'a, B> {
 
     /// Whether anything is listed behind a key. What cannot be listed from there counts as nothing.
     async fn is_any_behind(&self, key: String) -> bool {
-        let Self { tour, ground, .. } = self;
+        let Self { cx, scope, .. } = self;
         let key = key.as_str();
-        let request = |limit| tour.bucket.is_any_behind(ground.prefix, ground.kind, key, limit);
-        tour.until_answered(ground, Read::Other, request).await.unwrap_or(false)
+        let request = |limit| cx.bucket.is_any_behind(scope.prefix, scope.kind, key, limit);
+        cx.retry_read(scope, ReadClass::Other, request).await.unwrap_or(false)
     }
 
-    async fn list(&self, token: Option<&str>) -> Result<Page, Fault> {
-        let Self { tour, ground, .. } = self;
-        let request = |limit| tour.bucket.list(ground.prefix, ground.kind, token, limit);
-        let read = if self.lanes().len() > 1 { Read::PageOfLane } else { Read::Other };
-        tour.until_answered(ground, read, request).await
+    async fn list(&self, token: Option<&str>) -> Result<Page, StoreError> {
+        let Self { cx, scope, .. } = self;
+        let request = |limit| cx.bucket.list(scope.prefix, scope.kind, token, limit);
+        let read = if self.lanes().len() > 1 { ReadClass::RangePage } else { ReadClass::Other };
+        cx.retry_read(scope, read, request).await
     }
 }
 
@@ -326,7 +331,7 @@ mod tests {
     fn item(kind: Kind, name: &str) -> Item {
         let prefix =
             Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
-        let key = prefix.own(format!("u1/{name}")).unwrap();
+        let key = prefix.claim(format!("u1/{name}")).unwrap();
         Item { kind, key, other_key: None, id: Some("v".to_owned()), bytes: 1, last_modified: None }
     }
 

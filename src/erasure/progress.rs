@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::ports::store::{Hold, Kind, MAX_CODE_BYTES, Retention};
+use crate::ports::store::{Kind, LockKind, MAX_CODE_BYTES, Retention};
 
 /// Our own code for what is listed again after the store confirmed its deletion.
 pub const STILL_LISTED: &str = "StillListed";
@@ -31,7 +31,7 @@ pub struct Counts {
     /// Bytes of the objects and versions.
     pub bytes: u64,
     /// Things of any kind that are newer than the erasure's limit, and stay. Counted here by dry
-    /// runs alone: an erasure finds them anew in each round, see [`Left`].
+    /// runs alone: an erasure finds them anew in each round, see [`Remaining`].
     pub kept_newer: u64,
 }
 
@@ -49,12 +49,12 @@ impl Counts {
     }
 
     /// All things, of whatever kind.
-    pub fn things(&self) -> u64 {
-        self.data().saturating_add(self.delete_markers).saturating_add(self.uploads)
+    pub fn total(&self) -> u64 {
+        self.objects_and_versions().saturating_add(self.delete_markers).saturating_add(self.uploads)
     }
 
     /// Objects and versions.
-    pub fn data(&self) -> u64 {
+    pub fn objects_and_versions(&self) -> u64 {
         self.objects.saturating_add(self.versions)
     }
 }
@@ -100,7 +100,7 @@ impl SubAssign for Counts {
 /// Sums that only grow. At least what happened: what a crashed hop did is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub struct Tally {
+pub struct Totals {
     /// What the store confirmed gone; in a dry run, what would go.
     #[serde(flatten)]
     pub gone: Counts,
@@ -115,7 +115,7 @@ pub struct Tally {
     pub retries: u64,
 }
 
-impl Tally {
+impl Totals {
     fn add(&mut self, more: &Self) {
         self.gone += more.gone;
         for (target, counts) in &more.targets {
@@ -134,9 +134,9 @@ impl Tally {
 /// The tally of one hop, raised as answers arrive, so that work that is dropped later stays
 /// counted.
 #[derive(Debug, Default)]
-pub struct Counters {
-    before: Mutex<Tally>,
-    hop: Mutex<Tally>,
+pub struct Progress {
+    before: Mutex<Totals>,
+    hop: Mutex<Totals>,
     /// Things that were deleted, or would be in a dry run, whether they are in a count or not.
     progress: AtomicU64,
     /// Objects and versions that were deleted and are in no count.
@@ -144,17 +144,17 @@ pub struct Counters {
     has_forgotten: AtomicBool,
 }
 
-impl Counters {
+impl Progress {
     /// Counts on from what earlier hops counted.
-    pub fn on_top_of(before: Tally) -> Self {
+    pub fn resume(before: Totals) -> Self {
         Self { before: Mutex::new(before), ..Self::default() }
     }
 
-    fn before(&self) -> MutexGuard<'_, Tally> {
+    fn before(&self) -> MutexGuard<'_, Totals> {
         self.before.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn locked(&self) -> MutexGuard<'_, Tally> {
+    fn locked(&self) -> MutexGuard<'_, Totals> {
         self.hop.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -167,7 +167,7 @@ impl Counters {
     }
 
     /// Forgets what was counted of all targets, of those that are none any more, too.
-    pub fn forget_everything(&self) {
+    pub fn reset(&self) {
         for mut tally in [self.before(), self.locked()] {
             (tally.gone, tally.targets) = (Counts::default(), BTreeMap::new());
         }
@@ -175,13 +175,13 @@ impl Counters {
     }
 
     /// Whether anything was forgotten: then counting is no progress.
-    pub fn has_forgotten(&self) -> bool {
+    pub fn was_reset(&self) -> bool {
         self.has_forgotten.load(Ordering::Relaxed)
     }
 
     /// Something of a target is gone.
     pub fn gone(&self, target: &str, counts: Counts) {
-        self.progress.fetch_add(counts.things(), Ordering::Relaxed);
+        self.progress.fetch_add(counts.total(), Ordering::Relaxed);
         let mut hop = self.locked();
         hop.gone += counts;
         if let Some(of_target) = hop.targets.get_mut(target) {
@@ -192,13 +192,13 @@ impl Counters {
     }
 
     /// Things were deleted that are in no count: whether an earlier hop counted them is not known.
-    pub fn gone_uncounted(&self, counts: Counts) {
-        self.progress.fetch_add(counts.things(), Ordering::Relaxed);
-        self.uncounted_data.fetch_add(counts.data(), Ordering::Relaxed);
+    pub fn record_deleted_uncounted(&self, counts: Counts) {
+        self.progress.fetch_add(counts.total(), Ordering::Relaxed);
+        self.uncounted_data.fetch_add(counts.objects_and_versions(), Ordering::Relaxed);
     }
 
     /// Things that were counted as deleted turned out to exist.
-    pub fn not_gone(&self, target: &str, counts: Counts) {
+    pub fn retract_deleted(&self, target: &str, counts: Counts) {
         let mut hop = self.locked();
         hop.gone -= counts;
         if let Some(of_target) = hop.targets.get_mut(target) {
@@ -230,36 +230,40 @@ impl Counters {
     }
 
     /// What is gone in this hop.
-    pub fn gone_in_hop(&self) -> Counts {
+    pub fn deleted_in_hop(&self) -> Counts {
         self.locked().gone
     }
 
     /// Objects and versions that are deleted in all hops, as far as they are in a count, or in no
     /// count and of this hop.
-    pub fn data_gone(&self) -> u64 {
-        let counted = self.before().gone.data().saturating_add(self.gone_in_hop().data());
+    pub fn objects_and_versions_deleted(&self) -> u64 {
+        let counted = self
+            .before()
+            .gone
+            .objects_and_versions()
+            .saturating_add(self.deleted_in_hop().objects_and_versions());
         counted.saturating_add(self.uncounted_data.load(Ordering::Relaxed))
     }
 
     /// What this hop counted.
-    pub fn hop(&self) -> Tally {
+    pub fn hop(&self) -> Totals {
         self.locked().clone()
     }
 
     /// What all hops counted.
-    pub fn total(&self) -> Tally {
+    pub fn total(&self) -> Totals {
         let mut total = self.before().clone();
         total.add(&self.locked());
         total
     }
 }
 
-/// How many keys failed with which code. Codes come from the store, and end in receipts: their
-/// number is bounded, and so is their length.
+/// How many keys failed with which code. Codes come from the store, and end in receipts:
+/// their number is bounded, and so is their length.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Codes(BTreeMap<String, u64>);
+pub struct ErrorCounts(BTreeMap<String, u64>);
 
-impl Codes {
+impl ErrorCounts {
     /// Counts keys under a code.
     pub fn add(&mut self, code: &str, keys: u64) {
         let has_room = self.0.len() < MAX_CODES || self.0.contains_key(code);
@@ -293,7 +297,7 @@ impl Codes {
 
 /// Versions that are held by one kind of hold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Held {
+pub struct LockedVersions {
     /// How many.
     pub count: u64,
     /// The earliest moment at which one of them may be erased, if the store tells.
@@ -302,28 +306,28 @@ pub struct Held {
 
 /// What was found at one target and left there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Left {
+pub struct Remaining {
     /// Newer than the erasure's limit, and kept on purpose.
     pub kept_newer: u64,
     /// Versions that Object Lock holds.
-    pub retained: BTreeMap<Hold, Held>,
+    pub retained: BTreeMap<LockKind, LockedVersions>,
     /// What could not be deleted, by the store's code.
-    pub refused: Codes,
+    pub refused: ErrorCounts,
     /// What failed for the moment, as often as it was tried, by the store's code.
-    pub unsettled: Codes,
+    pub unsettled: ErrorCounts,
     /// Objects that a plain delete has only hidden: the next round finds their versions.
     pub hidden: u64,
     /// What is listed again after the store confirmed its deletion, or is listed and not found.
     pub still_listed: Counts,
     /// Delete markers that stay because data of their keys may exist: without them it would become
     /// current again.
-    pub markers_kept: u64,
+    pub deferred_markers: u64,
 }
 
-impl Left {
+impl Remaining {
     /// What S3 did not delete, for any reason but Object Lock.
     pub fn not_deleted(&self) -> u64 {
-        self.refused.total() + self.unsettled.total() + self.still_listed.things()
+        self.refused.total() + self.unsettled.total() + self.still_listed.total()
     }
 
     /// Whether a later round may delete some of it that no round has deleted before.
@@ -332,17 +336,17 @@ impl Left {
             + self.refused.total()
             + self.retained_total()
             + self.hidden
-            + self.markers_kept
+            + self.deferred_markers
             > 0
     }
 
     /// Counts a version that is held.
     pub fn retain(&mut self, retention: Retention) {
         let until = retention.until;
-        self.merge_held(retention.hold, Held { count: 1, erasable_from: until });
+        self.merge_held(retention.hold, LockedVersions { count: 1, erasable_from: until });
     }
 
-    fn merge_held(&mut self, hold: Hold, more: Held) {
+    fn merge_held(&mut self, hold: LockKind, more: LockedVersions) {
         let held = self.retained.entry(hold).or_default();
         held.count = held.count.saturating_add(more.count);
         held.erasable_from = match (held.erasable_from, more.erasable_from) {
@@ -354,7 +358,7 @@ impl Left {
     /// Adds all counts of another.
     pub fn merge(&mut self, more: &Self) {
         self.kept_newer = self.kept_newer.saturating_add(more.kept_newer);
-        self.markers_kept = self.markers_kept.saturating_add(more.markers_kept);
+        self.deferred_markers = self.deferred_markers.saturating_add(more.deferred_markers);
         self.hidden = self.hidden.saturating_add(more.hidden);
         self.still_listed += more.still_listed;
         self.refused.merge(&more.refused);
@@ -370,12 +374,12 @@ impl Left {
     }
 }
 
-impl std::fmt::Display for Left {
+impl std::fmt::Display for Remaining {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let held = self.retained.iter().map(|(hold, held)| (hold.name(), held.count));
         let counts = self.refused.iter().chain(self.unsettled.iter()).chain(held);
         let counts = counts.map(|(code, count)| format!("{code}: {count}"));
-        let again = (self.still_listed.things() > 0)
+        let again = (self.still_listed.total() > 0)
             .then(|| format!("{STILL_LISTED}: {}", self.still_listed));
         formatter.write_str(&counts.chain(again).collect::<Vec<_>>().join(", "))
     }
@@ -387,7 +391,7 @@ mod tests {
 
     #[test]
     fn codes_from_the_store_are_bounded() {
-        let mut codes = Codes::default();
+        let mut codes = ErrorCounts::default();
         for number in 0..100 {
             codes.add(&format!("Code{number}"), 1);
         }
@@ -398,7 +402,7 @@ mod tests {
         assert_eq!(codes.0["other"], 80);
         codes.add(&"x".repeat(MAX_CODE_BYTES + 1), 1);
         assert_eq!((codes.0.len(), codes.0["other"]), (MAX_CODES + 1, 81));
-        let mut long = Codes::default();
+        let mut long = ErrorCounts::default();
         long.add(&"x".repeat(MAX_CODE_BYTES), 1);
         long.add(&"x".repeat(1_000_000), 1);
         assert_eq!(
@@ -410,7 +414,7 @@ mod tests {
     #[test]
     fn a_hop_counts_on_top_of_the_earlier_ones() {
         let earlier = r#"{"objects":5,"bytes":50,"requests":2,"throttles":1,"retries":1,"targets":{"a":{"versions":2}}}"#;
-        let counters = Counters::on_top_of(serde_json::from_str(earlier).unwrap());
+        let counters = Progress::resume(serde_json::from_str(earlier).unwrap());
         counters.gone("a", Counts::of(Kind::Versions, 1, 7));
         counters.gone("b", Counts::of(Kind::Uploads, 1, 0));
         counters.requested(1);
@@ -421,27 +425,30 @@ mod tests {
             (57, 3, 1, 1)
         );
         assert_eq!((total.targets["a"].versions, total.targets["b"].uploads), (3, 1));
-        assert_eq!(counters.hop().gone.things(), 2);
-        assert_eq!(counters.data_gone(), 6);
+        assert_eq!(counters.hop().gone.total(), 2);
+        assert_eq!(counters.objects_and_versions_deleted(), 6);
     }
 
     #[test]
     fn the_earliest_date_of_a_hold_counts() {
         let held = |seconds| Retention {
-            hold: Hold::Compliance,
+            hold: LockKind::Compliance,
             until: Some(OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds)),
         };
-        let mut left = Left::default();
+        let mut left = Remaining::default();
         left.retain(held(7));
         left.retain(held(5));
-        left.retain(Retention { hold: Hold::LegalHold, until: None });
+        left.retain(Retention { hold: LockKind::LegalHold, until: None });
         let mut both = left.clone();
         both.merge(&left);
         assert_eq!(
-            both.retained[&Hold::Compliance],
-            Held { count: 4, erasable_from: held(5).until }
+            both.retained[&LockKind::Compliance],
+            LockedVersions { count: 4, erasable_from: held(5).until }
         );
-        assert_eq!(both.retained[&Hold::LegalHold], Held { count: 2, erasable_from: None });
+        assert_eq!(
+            both.retained[&LockKind::LegalHold],
+            LockedVersions { count: 2, erasable_from: None }
+        );
         assert_eq!(both.to_string(), "compliance: 4, legal-hold: 2");
     }
 }

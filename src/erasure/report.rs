@@ -7,33 +7,33 @@ use std::num::NonZeroU64;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::erasure::checkpoint::{Bookmark, MAX_ROUNDS};
-use crate::erasure::progress::{Counters, Counts, Left};
-use crate::limiter::Pace;
-use crate::ports::store::Fault;
+use crate::erasure::checkpoint::{Checkpoint, MAX_ROUNDS};
+use crate::erasure::progress::{Counts, Progress, Remaining};
+use crate::limiter::Limiter;
+use crate::ports::store::StoreError;
 use crate::target::{OutsidePrefix, Targets, UserId};
 
 /// What the function does with a user's files: the eraser deletes, the survey counts.
-pub trait Work: Sync {
+pub trait Engine: Sync {
     /// Whether nothing is deleted.
     const IS_DRY_RUN: bool;
 
-    /// Works from the bookmark on, moves it, and returns at the stop time at the latest.
+    /// Works from the checkpoint on, moves it, and returns at the stop time at the latest.
     ///
     /// `counters` are raised as answers arrive, and hold whatever happens to this future. It need
     /// not be `Send`: the function has one thread.
     fn work(
         &self,
-        pace: &Pace,
-        counters: &Counters,
-        job: Job<'_>,
-        bookmark: &mut Bookmark,
+        pace: &Limiter,
+        counters: &Progress,
+        job: ErasureScope<'_>,
+        checkpoint: &mut Checkpoint,
     ) -> impl Future<Output = Report>;
 }
 
 /// What is to be erased, and until when it may be worked on.
 #[derive(Debug, Clone, Copy)]
-pub struct Job<'a> {
+pub struct ErasureScope<'a> {
     /// Where users' files are.
     pub targets: &'a Targets,
     /// Whose.
@@ -52,43 +52,43 @@ pub struct Job<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// How it ended.
-    pub end: End,
+    pub end: HopEnd,
     /// Its last round.
     pub round: Round,
 }
 
 /// How a hop ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum HopEnd {
     /// A complete round that began in this hop found nothing.
     Erased,
     /// A dry run has seen everything.
-    Surveyed,
+    Counted,
     /// There is more to do.
     Unfinished {
-        /// Whether the bookmark moved.
+        /// Whether the checkpoint moved.
         has_advanced: bool,
         /// What stood in the way meanwhile.
-        faults: Vec<TargetFault>,
+        faults: Vec<TargetError>,
     },
     /// What is left cannot be deleted.
-    Stuck(Stuck),
+    Incomplete(IncompleteReason),
     /// S3 could not be used; nothing is said about what is left.
-    Failed(Vec<TargetFault>),
+    Failed(Vec<TargetError>),
 }
 
 /// Whether an unfinished hop is not handed on: it deleted nothing and came nowhere, and SQS is to
 /// count that.
-pub fn is_of_no_use(is_idle: bool, has_advanced: bool) -> bool {
+pub fn made_no_progress(is_idle: bool, has_advanced: bool) -> bool {
     is_idle && !has_advanced
 }
 
 /// Why what is left cannot be deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Stuck {
+pub enum IncompleteReason {
     /// A whole round deleted nothing of what it found.
-    #[error("what is left cannot be deleted: {}", by_target(.0))]
-    Refused(BTreeMap<String, Left>),
+    #[error("what is left cannot be deleted: {}", describe_remaining(.0))]
+    NotDeletable(BTreeMap<String, Remaining>),
     /// Rounds keep finding something: what the last one found, by target.
     #[error("{MAX_ROUNDS} rounds found something, the last one {}: a client keeps writing, or the store does not delete", counts_by_target(.0))]
     Rounds(BTreeMap<String, Counts>),
@@ -103,35 +103,35 @@ pub enum Stuck {
     LastRound,
     /// More than `MAX_OBJECTS` were met.
     #[error("the object limit is reached: this user has more than MAX_OBJECTS ({0}) objects")]
-    Fuse(NonZeroU64),
+    ObjectLimit(NonZeroU64),
 }
 
 /// What stood in the way at one target.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{target}: {obstacle}")]
-pub struct TargetFault {
+pub struct TargetError {
     /// The target, as its setting names it.
     pub target: String,
     /// What it was.
-    pub obstacle: Obstacle,
+    pub obstacle: PassError,
 }
 
 /// What stands in the way of a pass.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Obstacle {
+pub enum PassError {
     /// The store failed.
     #[error("{0}")]
-    Fault(#[from] Fault),
+    Store(#[from] StoreError),
     /// Some of the items failed for the moment, as often as they were tried: their codes and how
     /// many they are.
     #[error("S3 failed for some of the items, which were left for later: {0}")]
-    Unsettled(String),
+    TransientFailures(String),
     /// The store listed somebody else's key.
     #[error("{0}")]
-    Outside(#[from] OutsidePrefix),
+    ForeignKey(#[from] OutsidePrefix),
     /// There are more than there may be.
     #[error("more than {0} objects")]
-    Fuse(NonZeroU64),
+    ObjectLimit(NonZeroU64),
 }
 
 /// What this hop has seen of a round. Only a round that began in this hop is judged by it.
@@ -144,13 +144,13 @@ pub struct Round {
     /// What it listed to be deleted, by target.
     pub found: BTreeMap<String, Counts>,
     /// What it left, by target, as their setting names them.
-    pub left: BTreeMap<String, Left>,
+    pub left: BTreeMap<String, Remaining>,
 }
 
 impl Round {
     /// What it left at all targets together.
-    pub fn left(&self) -> Left {
-        let mut all = Left::default();
+    pub fn left(&self) -> Remaining {
+        let mut all = Remaining::default();
         for left in self.left.values() {
             all.merge(left);
         }
@@ -159,53 +159,53 @@ impl Round {
 
     /// What follows from a complete round. A round that another hop began (it is not fresh) proves
     /// nothing, however little of it was left: that may have been a long time ago.
-    pub fn judge(&self, is_fresh: bool, number: u32) -> Judgement {
+    pub fn verdict(&self, is_fresh: bool, number: u32) -> RoundVerdict {
         let left = self.left();
         let lasting = left.refused.total() + left.retained_total();
-        let again = left.still_listed.things() + self.missing;
+        let again = left.still_listed.total() + self.missing;
         // Markers that stay above data that came late: the next round takes that data first.
-        let passing = left.unsettled.total() + left.hidden + left.markers_kept + again;
+        let passing = left.unsettled.total() + left.hidden + left.deferred_markers + again;
         if !is_fresh {
-            Judgement::NextRound
+            RoundVerdict::NextRound
         } else if self.gone == 0 && lasting == 0 && passing == 0 {
-            Judgement::Erased
+            RoundVerdict::Erased
         } else if self.gone == 0 && left.unsettled.total() > 0 {
-            Judgement::Failed(self.unsettled())
+            RoundVerdict::Failed(self.unsettled())
         } else if self.gone == 0 && lasting > 0 {
-            Judgement::Stuck(Stuck::Refused(self.left.clone()))
+            RoundVerdict::Incomplete(IncompleteReason::NotDeletable(self.left.clone()))
         } else if number >= MAX_ROUNDS {
             // The rest of a round is followed by one more: a dead letter that is redriven when
             // everything is in order again has to reach its proof.
-            Judgement::Stuck(Stuck::Rounds(self.found.clone()))
+            RoundVerdict::Incomplete(IncompleteReason::Rounds(self.found.clone()))
         } else if self.gone == 0 && again > 0 {
-            Judgement::Wait
+            RoundVerdict::Wait
         } else {
-            Judgement::NextRound
+            RoundVerdict::NextRound
         }
     }
 
     /// What failed for the moment, target by target.
-    fn unsettled(&self) -> Vec<TargetFault> {
+    fn unsettled(&self) -> Vec<TargetError> {
         let some = self.left.iter().filter(|(_, left)| left.unsettled.total() > 0);
-        some.map(|(target, left)| TargetFault {
+        some.map(|(target, left)| TargetError {
             target: target.clone(),
-            obstacle: Obstacle::Unsettled(left.to_string()),
+            obstacle: PassError::TransientFailures(left.to_string()),
         })
         .collect()
     }
 
     /// What is still listed, or was listed and not found, by target.
     pub(crate) fn still_listed(&self) -> BTreeMap<String, Counts> {
-        let again = |(target, left): (&String, &Left)| (target.clone(), left.still_listed);
+        let again = |(target, left): (&String, &Remaining)| (target.clone(), left.still_listed);
         let again: BTreeMap<_, _> =
-            self.left.iter().map(again).filter(|(_, counts)| counts.things() > 0).collect();
+            self.left.iter().map(again).filter(|(_, counts)| counts.total() > 0).collect();
         // What was not found for the first time is in no count of its own.
         if again.is_empty() { self.found.clone() } else { again }
     }
 }
 
 fn counts_by_target(counts: &BTreeMap<String, Counts>) -> String {
-    let some = counts.iter().filter(|(_, counts)| counts.things() > 0);
+    let some = counts.iter().filter(|(_, counts)| counts.total() > 0);
     some.map(|(target, counts)| format!("{target} ({counts})")).collect::<Vec<_>>().join(", ")
 }
 
@@ -214,8 +214,8 @@ const DENIED_HINT: &str = "; are s3:DeleteObject, s3:DeleteObjectVersion for ver
                            uploads, granted?";
 
 /// What is left at each target, with what to check first.
-pub(crate) fn by_target(left: &BTreeMap<String, Left>) -> String {
-    let stays = |left: &Left| left.not_deleted() + left.retained_total() > 0;
+pub(crate) fn describe_remaining(left: &BTreeMap<String, Remaining>) -> String {
+    let stays = |left: &Remaining| left.not_deleted() + left.retained_total() > 0;
     let told = left.iter().filter(|(_, left)| stays(left)).map(|(target, left)| {
         let hint = if left.refused.of("AccessDenied") > 0 { DENIED_HINT } else { "" };
         format!("{target} ({left}{hint})")
@@ -225,14 +225,14 @@ pub(crate) fn by_target(left: &BTreeMap<String, Left>) -> String {
 
 /// What follows from a round.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Judgement {
+pub enum RoundVerdict {
     /// It is proven that nothing is left, but what is kept on purpose because it is newer than the
     /// erasure's limit.
     Erased,
     /// Another round would find the same, and delete none of it either.
-    Stuck(Stuck),
+    Incomplete(IncompleteReason),
     /// What is left failed for the moment, as often as it was tried.
-    Failed(Vec<TargetFault>),
+    Failed(Vec<TargetError>),
     /// The store still lists what it said was deleted: another round has to show whether it does
     /// later.
     Wait,
@@ -243,47 +243,50 @@ pub enum Judgement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::store::{Hold, Retention};
+    use crate::ports::store::{LockKind, Retention};
 
-    fn refused(code: &str) -> Left {
-        let mut left = Left::default();
+    fn refused(code: &str) -> Remaining {
+        let mut left = Remaining::default();
         left.refused.add(code, 2);
         left
     }
 
-    fn retained() -> Left {
-        let mut left = Left::default();
-        left.retain(Retention { hold: Hold::LegalHold, until: None });
+    fn retained() -> Remaining {
+        let mut left = Remaining::default();
+        left.retain(Retention { hold: LockKind::LegalHold, until: None });
         left
     }
 
-    fn both(mut one: Left, other: &Left) -> Left {
+    fn both(mut one: Remaining, other: &Remaining) -> Remaining {
         one.merge(other);
         one
     }
 
     #[test]
     fn a_round_is_judged_by_what_it_deleted_and_what_it_left() {
-        let nothing = Left::default;
-        let newer = || Left { kept_newer: 5, ..nothing() };
-        let marker = || Left { markers_kept: 1, ..nothing() };
+        let nothing = Remaining::default;
+        let newer = || Remaining { kept_newer: 5, ..nothing() };
+        let marker = || Remaining { deferred_markers: 1, ..nothing() };
         let denied = || refused("AccessDenied");
-        let hidden = || Left { hidden: 1, ..nothing() };
+        let hidden = || Remaining { hidden: 1, ..nothing() };
         let unsettled = || {
             let mut left = nothing();
             left.unsettled.add("InternalError", 1);
             left
         };
         let ghost =
-            || Left { still_listed: Counts { uploads: 1, ..Counts::default() }, ..nothing() };
-        let erased = |_: &Round| Judgement::Erased;
-        let next = |_: &Round| Judgement::NextRound;
-        let wait = |_: &Round| Judgement::Wait;
-        let failed = |round: &Round| Judgement::Failed(round.unsettled());
-        let stuck = |round: &Round| Judgement::Stuck(Stuck::Refused(round.left.clone()));
-        let rounds = |round: &Round| Judgement::Stuck(Stuck::Rounds(round.found.clone()));
-        type Judged = fn(&Round) -> Judgement;
-        let cases: [(u64, Left, bool, u32, Judged); 24] = [
+            || Remaining { still_listed: Counts { uploads: 1, ..Counts::default() }, ..nothing() };
+        let erased = |_: &Round| RoundVerdict::Erased;
+        let next = |_: &Round| RoundVerdict::NextRound;
+        let wait = |_: &Round| RoundVerdict::Wait;
+        let failed = |round: &Round| RoundVerdict::Failed(round.unsettled());
+        let stuck = |round: &Round| {
+            RoundVerdict::Incomplete(IncompleteReason::NotDeletable(round.left.clone()))
+        };
+        let rounds =
+            |round: &Round| RoundVerdict::Incomplete(IncompleteReason::Rounds(round.found.clone()));
+        type Judged = fn(&Round) -> RoundVerdict;
+        let cases: [(u64, Remaining, bool, u32, Judged); 24] = [
             (0, nothing(), true, 1, erased),
             (0, newer(), true, 1, erased),
             (0, nothing(), true, MAX_ROUNDS + 1, erased),
@@ -313,15 +316,15 @@ mod tests {
             let left = [("s3://photos/{user_id}/".to_owned(), left)].into();
             let round = Round { gone, left, ..Round::default() };
             assert_eq!(
-                round.judge(is_fresh, number),
+                round.verdict(is_fresh, number),
                 judged(&round),
                 "{round:?}, fresh: {is_fresh}, {number}"
             );
         }
         let missing = Round { missing: 1, ..Round::default() };
         assert_eq!(
-            missing.judge(true, 1),
-            Judgement::Wait,
+            missing.verdict(true, 1),
+            RoundVerdict::Wait,
             "what was listed and not found is no proof"
         );
     }
@@ -330,12 +333,12 @@ mod tests {
     fn what_stays_is_reported_with_target_kind_and_number() {
         let target = || "s3://photos/{user_id}/".to_owned();
         let counts = |uploads, objects| Counts { uploads, objects, ..Counts::default() };
-        let stuck = Stuck::StillListed(
+        let stuck = IncompleteReason::StillListed(
             [(target(), counts(1, 0)), ("empty".to_owned(), counts(0, 0))].into(),
         );
         let told = "S3 lists again what it said was deleted or not found: s3://photos/{user_id}/ (1 upload)";
         assert_eq!(stuck.to_string(), told);
-        let rounds = Stuck::Rounds([(target(), counts(2, 1))].into()).to_string();
+        let rounds = IncompleteReason::Rounds([(target(), counts(2, 1))].into()).to_string();
         assert!(
             rounds.contains("the last one s3://photos/{user_id}/ (1 object, 2 uploads)"),
             "{rounds}"
@@ -344,10 +347,11 @@ mod tests {
 
     #[test]
     fn only_targets_where_something_stays_against_our_will_are_reported_and_denials_with_a_hint() {
-        let newer = Left { kept_newer: 5, ..Left::default() };
-        let told =
-            |left| by_target(&[("a".to_owned(), newer.clone()), ("b".to_owned(), left)].into());
-        assert_eq!(told(Left::default()), "");
+        let newer = Remaining { kept_newer: 5, ..Remaining::default() };
+        let told = |left| {
+            describe_remaining(&[("a".to_owned(), newer.clone()), ("b".to_owned(), left)].into())
+        };
+        assert_eq!(told(Remaining::default()), "");
         assert_eq!(told(retained()), "b (legal-hold: 1)");
         assert_eq!(
             told(both(retained(), &refused("InvalidRequest"))),

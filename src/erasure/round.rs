@@ -1,5 +1,5 @@
-//! One round: over targets, kinds, pages and batches, from a bookmark on, until the end or the stop
-//! time.
+//! One round: over targets, kinds, pages and batches, from a checkpoint on, until the end or the
+//! stop time.
 //!
 //! A fault stays where it is: what fails for the moment is tried again for as long as the pass has
 //! patience, and is then left for this round. The other kinds and targets are gone over all the
@@ -12,15 +12,15 @@ use futures::future::{Either, join, ready, select};
 use futures::stream::StreamExt;
 use tokio::time::sleep;
 
-use crate::erasure::batch::{Disposal, Items};
-use crate::erasure::checkpoint::{Bookmark, Lane};
-use crate::erasure::context::{Ground, PassState, Tour};
+use crate::erasure::batch::{BatchSink, Items};
+use crate::erasure::checkpoint::{Checkpoint, KeyRange};
+use crate::erasure::context::{Context, PassState, Scope};
 use crate::erasure::list::{Batch, Listing};
 use crate::erasure::progress::Counts;
-use crate::erasure::report::{Obstacle, Round, TargetFault};
+use crate::erasure::report::{PassError, Round, TargetError};
 use crate::erasure::split::MAX_LANES;
-use crate::limiter::Read;
-use crate::ports::store::{Bucket, Fault, Kind, Page};
+use crate::limiter::ReadClass;
+use crate::ports::store::{Kind, Page, ReadStore, StoreError};
 use crate::target::Target;
 
 /// The longest list of lanes that a continuation carries, in bytes of JSON: as long as the longest
@@ -33,7 +33,7 @@ pub(crate) enum RoundEnd {
     Complete,
     OutOfTime,
     /// Something that must stop the whole erasure.
-    Halted(TargetFault),
+    Aborted(TargetError),
 }
 
 /// Where a target's share of a round begins: a kind, or `None` for the first, and what of it is not
@@ -41,7 +41,7 @@ pub(crate) enum RoundEnd {
 #[derive(Debug, Default)]
 struct Place {
     kind: Option<Kind>,
-    lanes: Vec<Lane>,
+    lanes: Vec<KeyRange>,
 }
 
 impl Place {
@@ -52,11 +52,11 @@ impl Place {
 
 /// How the visit of one target ended, and what stood in the way.
 enum Visit {
-    Ended(Vec<Obstacle>),
-    OutOfTime(Vec<Obstacle>, Place),
+    Ended(Vec<PassError>),
+    OutOfTime(Vec<PassError>, Place),
     /// The place to go on from is none any more: the store has refused its token, or has another
     /// kind of data now.
-    BeginAgain(Option<Fault>),
+    BeginAgain(Option<StoreError>),
 }
 
 /// How the pass over one kind of one target ended.
@@ -64,39 +64,39 @@ enum PassEnd {
     Complete,
     OutOfTime(Place),
     /// The store does not know the token of a page any more.
-    TokenRefused(Fault),
-    Obstacle(Obstacle),
+    TokenRefused(StoreError),
+    PassError(PassError),
 }
 
-impl<'a, B: Bucket> Tour<'a, B> {
+impl<'a, B: ReadStore> Context<'a, B> {
     /// Goes over the targets that the round has not seen yet. What stands in the way at one of them
     /// becomes a fault, and the others are gone over all the same.
-    pub(crate) async fn round<D: Disposal<B>>(
+    pub(crate) async fn round<D: BatchSink<B>>(
         &self,
-        disposal: &D,
-        bookmark: &mut Bookmark,
+        sink: &D,
+        checkpoint: &mut Checkpoint,
         round: &mut Round,
-        faults: &mut Vec<TargetFault>,
+        faults: &mut Vec<TargetError>,
     ) -> RoundEnd {
         let targets = self.job.targets.as_slice();
-        self.deleted().begin_round(bookmark);
+        self.deleted().begin_round(checkpoint);
         // A place in another setting is none in this one: what comes before it there may come after
         // it here.
         let is_same_setting =
-            bookmark.setting.take().is_none_or(|mark| mark == self.job.targets.mark());
+            checkpoint.setting.take().is_none_or(|mark| mark == self.job.targets.mark());
         let is_here = |target: &Target| {
-            is_same_setting && bookmark.target.as_deref() == Some(&*target.to_string())
+            is_same_setting && checkpoint.target.as_deref() == Some(&*target.to_string())
         };
         let resumed = targets.iter().position(is_here);
-        let mut place = Place { kind: bookmark.kind.take(), lanes: bookmark.take_lanes() };
+        let mut place = Place { kind: checkpoint.kind.take(), lanes: checkpoint.take_ranges() };
         if place.kind == Some(Kind::DeleteMarkers) {
             // Earlier releases deleted markers in a pass of their own, behind that of the data.
             place = Place::start_of(Kind::Versions);
         }
         // A token without a kind, as releases before kinds sent it, belongs to none.
         if resumed.is_none() || place.kind.is_none() || place.lanes.len() > MAX_LANES {
-            if bookmark.target.is_some() {
-                disposal.begin_again(self, None);
+            if checkpoint.target.is_some() {
+                sink.restart(self, None);
             }
             place = Place::default();
         }
@@ -111,8 +111,8 @@ impl<'a, B: Bucket> Tour<'a, B> {
             let (obstacles, stopped_at) = loop {
                 let pass = &PassState::default();
                 let uploads =
-                    Ground { target: &name, prefix, kind: Kind::Uploads, pass, targets_behind };
-                match self.visit(disposal, uploads, from, round).await {
+                    Scope { target: &name, prefix, kind: Kind::Uploads, pass, targets_behind };
+                match self.visit(sink, uploads, from, round).await {
                     Visit::Ended(obstacles) => break (obstacles, None),
                     Visit::OutOfTime(obstacles, place) => break (obstacles, Some(place)),
                     // A store that rejects its tokens again and again, and deletes nothing, is
@@ -132,7 +132,7 @@ impl<'a, B: Bucket> Tour<'a, B> {
                         // What was counted there will be found again.
                         round.left.remove(&name);
                         round.found.remove(&name);
-                        disposal.begin_again(self, Some(&name));
+                        sink.restart(self, Some(&name));
                         from = Place::default();
                     }
                 }
@@ -140,9 +140,9 @@ impl<'a, B: Bucket> Tour<'a, B> {
             round.gone += self.counters.progress() - gone_before;
             for obstacle in obstacles {
                 let must_halt = obstacle.must_halt();
-                let fault = TargetFault { target: name.clone(), obstacle };
+                let fault = TargetError { target: name.clone(), obstacle };
                 if must_halt {
-                    return RoundEnd::Halted(fault);
+                    return RoundEnd::Aborted(fault);
                 }
                 faults.push(fault);
             }
@@ -150,23 +150,23 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 let is_at_start = target == &targets[0]
                     && place.lanes.is_empty()
                     && place.kind == Some(Kind::Uploads);
-                bookmark.setting = (!is_at_start).then(|| self.job.targets.mark().to_owned());
-                bookmark.target = (!is_at_start).then_some(name);
-                bookmark.kind = place.kind.filter(|_| !is_at_start);
-                bookmark.put_lanes(place.lanes);
+                checkpoint.setting = (!is_at_start).then(|| self.job.targets.mark().to_owned());
+                checkpoint.target = (!is_at_start).then_some(name);
+                checkpoint.kind = place.kind.filter(|_| !is_at_start);
+                checkpoint.set_ranges(place.lanes);
                 return RoundEnd::OutOfTime;
             }
         }
-        bookmark.target = None;
+        checkpoint.target = None;
         RoundEnd::Complete
     }
 
     /// Goes over the kinds of one target: uploads, then data, which is objects, or versions and
     /// delete markers.
-    async fn visit<D: Disposal<B>>(
+    async fn visit<D: BatchSink<B>>(
         &self,
-        disposal: &D,
-        uploads: Ground<'_>,
+        sink: &D,
+        uploads: Scope<'_>,
         from: Place,
         round: &mut Round,
     ) -> Visit {
@@ -182,19 +182,18 @@ impl<'a, B: Bucket> Tour<'a, B> {
             from.take_if(|from| matches!(from.kind, None | Some(Kind::Uploads)))
         {
             let listing = Listing::new(self, &uploads, D::DELETES, place.lanes, None);
-            let asked = self.ask_and_look_ahead(disposal, uploads);
-            let ((is_versioned, page), end) =
-                join(asked, self.pass(disposal, listing, round)).await;
+            let asked = self.prefetch(sink, uploads);
+            let ((is_versioned, page), end) = join(asked, self.pass(sink, listing, round)).await;
             ahead = page;
             match end {
                 PassEnd::Complete => {}
                 PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
                 PassEnd::TokenRefused(fault) => return Visit::BeginAgain(Some(fault)),
-                PassEnd::Obstacle(obstacle) if obstacle.must_halt() => {
+                PassEnd::PassError(obstacle) if obstacle.must_halt() => {
                     return Visit::Ended(vec![obstacle]);
                 }
                 // The data can be erased all the same.
-                PassEnd::Obstacle(obstacle) => obstacles.push(obstacle),
+                PassEnd::PassError(obstacle) => obstacles.push(obstacle),
             }
             is_versioned
         } else {
@@ -213,25 +212,25 @@ impl<'a, B: Bucket> Tour<'a, B> {
         };
         let at = from.as_ref().and_then(|from| from.kind);
         let lanes = from.map(|from| from.lanes).unwrap_or_default();
-        // Where time ran out before it was known what kind of data there is, the bookmark says
+        // Where time ran out before it was known what kind of data there is, the checkpoint says
         // objects.
         let is_start_of_data = lanes.is_empty() && at == Some(Kind::Objects);
         if at.is_some_and(|at| at != kind) && !is_start_of_data {
             return Visit::BeginAgain(None);
         }
-        let ground = Ground { kind, pass: &PassState::default(), ..uploads };
+        let scope = Scope { kind, pass: &PassState::default(), ..uploads };
         self.be_patient(passes_behind);
         let listing =
-            Listing::new(self, &ground, D::DELETES, lanes, ahead.filter(|_| kind == Kind::Objects));
-        match self.pass(disposal, listing, round).await {
+            Listing::new(self, &scope, D::DELETES, lanes, ahead.filter(|_| kind == Kind::Objects));
+        match self.pass(sink, listing, round).await {
             PassEnd::Complete
-                if kind == Kind::Objects && self.may_be_last::<D>(round, gone_before) =>
+                if kind == Kind::Objects && self.may_be_proof::<D>(round, gone_before) =>
             {
                 // Asked before, it may have become another since, and what was deleted then is only
                 // hidden. A bucket that has no versioning after the listing had none during it.
-                match self.ask_for_versioning(&ground).await {
+                match self.ask_for_versioning(&scope).await {
                     None => {
-                        disposal.begin_again(self, Some(uploads.target));
+                        sink.restart(self, Some(uploads.target));
                         return Visit::OutOfTime(obstacles, Place::start_of(Kind::Uploads));
                     }
                     Some(Err(fault)) => obstacles.push(fault.into()),
@@ -242,33 +241,35 @@ impl<'a, B: Bucket> Tour<'a, B> {
             PassEnd::Complete => {}
             PassEnd::OutOfTime(place) => return Visit::OutOfTime(obstacles, place),
             PassEnd::TokenRefused(fault) => return Visit::BeginAgain(Some(fault)),
-            PassEnd::Obstacle(obstacle) => obstacles.push(obstacle),
+            PassEnd::PassError(obstacle) => obstacles.push(obstacle),
         }
         Visit::Ended(obstacles)
     }
 
     /// Whether this round may be the last one. One that deleted something proves nothing: the next
     /// asks for all anew.
-    fn may_be_last<D: Disposal<B>>(&self, round: &Round, gone_before: u64) -> bool {
+    fn may_be_proof<D: BatchSink<B>>(&self, round: &Round, gone_before: u64) -> bool {
         !D::DELETES || (round.gone == 0 && self.counters.progress() == gone_before)
     }
 
     /// Whether the target's bucket has versioning. `None`: the stop time came first.
-    async fn ask_for_versioning(&self, ground: &Ground<'_>) -> Option<Result<bool, Fault>> {
-        let request = |limit| self.bucket.is_versioned(ground.prefix, limit);
-        self.before_stop(self.until_answered(ground, Read::Other, request)).await
+    async fn ask_for_versioning(&self, scope: &Scope<'_>) -> Option<Result<bool, StoreError>> {
+        let request = |limit| self.bucket.is_versioned(scope.prefix, limit);
+        self.until_stop(self.retry_read(scope, ReadClass::Other, request)).await
     }
 
     /// Whether the bucket has versioning, and the first page of objects. Who has versions does not
     /// wait for the page: it is of no use there, and behind many delete markers it may take longer
     /// than all the rest.
-    async fn ask_and_look_ahead<D: Disposal<B>>(
+    async fn prefetch<D: BatchSink<B>>(
         &self,
-        disposal: &D,
-        uploads: Ground<'_>,
-    ) -> (Option<Result<bool, Fault>>, Option<Page>) {
-        let (ask, page) =
-            (pin!(self.ask_for_versioning(&uploads)), pin!(self.look_ahead(disposal, uploads)));
+        sink: &D,
+        uploads: Scope<'_>,
+    ) -> (Option<Result<bool, StoreError>>, Option<Page>) {
+        let (ask, page) = (
+            pin!(self.ask_for_versioning(&uploads)),
+            pin!(self.first_page_of_objects(sink, uploads)),
+        );
         match select(ask, page).await {
             Either::Left((answer @ Some(Ok(false)), page)) => (answer, page.await),
             Either::Left((answer, _)) => (answer, None),
@@ -279,33 +280,37 @@ impl<'a, B: Bucket> Tour<'a, B> {
     /// The first page of objects, ahead of its turn. An empty one is listed again after the
     /// uploads: one of them that was completed between the two listings may be in neither, and a
     /// round that finds nothing is the proof.
-    async fn look_ahead<D: Disposal<B>>(&self, disposal: &D, uploads: Ground<'_>) -> Option<Page> {
-        if !disposal.looks_ahead() {
+    async fn first_page_of_objects<D: BatchSink<B>>(
+        &self,
+        sink: &D,
+        uploads: Scope<'_>,
+    ) -> Option<Page> {
+        if !sink.prefetches_first_page() {
             return None;
         }
-        let ground = Ground { kind: Kind::Objects, ..uploads };
-        let request = |limit| self.bucket.list(ground.prefix, ground.kind, None, limit);
+        let scope = Scope { kind: Kind::Objects, ..uploads };
+        let request = |limit| self.bucket.list(scope.prefix, scope.kind, None, limit);
         let page =
-            self.before_stop(self.until_answered(&ground, Read::Other, request)).await?.ok()?;
+            self.until_stop(self.retry_read(&scope, ReadClass::Other, request)).await?.ok()?;
         (!page.entries.is_empty()).then_some(page)
     }
 
     /// Disposes of what a listing of one kind at one target still lists.
-    async fn pass<D: Disposal<B>>(
+    async fn pass<D: BatchSink<B>>(
         &self,
-        disposal: &D,
+        sink: &D,
         listing: Listing<'_, '_, B>,
         round: &mut Round,
     ) -> PassEnd {
-        let ground = listing.ground();
+        let scope = listing.scope();
         let batches = listing
             .batches()
-            .take_until(self.launch_window())
-            .take_while(|_| ready(!self.has_halted() && !ground.is_left()))
-            .map(|batch: Result<Batch<'_>, Obstacle>| async {
+            .take_until(self.until_last_launch())
+            .take_while(|_| ready(!self.is_aborted() && !scope.is_left()))
+            .map(|batch: Result<Batch<'_>, PassError>| async {
                 let Batch { lane, page, items, left, _memory } = batch?;
                 let found = found(&items);
-                let outcome = disposal.dispose(self, ground, items, found).await?;
+                let outcome = sink.handle_batch(self, scope, items, found).await?;
                 Ok(outcome.map(|outcome| (lane, page, left, (found, outcome))))
             })
             // One more than may be in flight: the next page is fetched while this one is deleted.
@@ -313,19 +318,18 @@ impl<'a, B: Bucket> Tour<'a, B> {
         let mut batches = pin!(batches);
         let mut ended = None;
         let is_complete = loop {
-            match self.before_stop(batches.next()).await {
+            match self.until_stop(batches.next()).await {
                 Some(Some(Ok(Some((lane, page, left, outcome))))) => {
-                    for (left, (found, outcome)) in listing.batch_done(lane, page, (left, outcome))
-                    {
-                        let all_left = round.left.entry(ground.target.to_owned()).or_default();
+                    for (left, (found, outcome)) in listing.record(lane, page, (left, outcome)) {
+                        let all_left = round.left.entry(scope.target.to_owned()).or_default();
                         all_left.merge(&left);
                         all_left.merge(&outcome.left);
-                        *round.found.entry(ground.target.to_owned()).or_default() += found;
+                        *round.found.entry(scope.target.to_owned()).or_default() += found;
                         round.missing += outcome.missing;
                         if !D::DELETES {
                             // An erasure finds it anew in each round; this is the only one.
                             let kept_newer = left.kept_newer;
-                            self.counters.gone(ground.target, Counts { kept_newer, ..found });
+                            self.counters.gone(scope.target, Counts { kept_newer, ..found });
                         }
                     }
                 }
@@ -333,24 +337,24 @@ impl<'a, B: Bucket> Tour<'a, B> {
                 Some(Some(Ok(None))) => {}
                 // The listing is over. What is on its way still comes in, so that nothing is listed
                 // and counted twice.
-                Some(Some(Err(Obstacle::Fault(fault @ Fault::TokenRefused(_))))) => {
+                Some(Some(Err(PassError::Store(fault @ StoreError::TokenRejected(_))))) => {
                     ended = ended.or(Some(PassEnd::TokenRefused(fault)));
                 }
                 // The same: what nobody has counted, a later delivery would delete on top of it.
-                Some(Some(Err(obstacle @ Obstacle::Fuse(_)))) => {
-                    self.has_halted.store(true, Ordering::Relaxed);
-                    ended = Some(PassEnd::Obstacle(obstacle));
+                Some(Some(Err(obstacle @ PassError::ObjectLimit(_)))) => {
+                    self.is_aborted.store(true, Ordering::Relaxed);
+                    ended = Some(PassEnd::PassError(obstacle));
                 }
-                Some(Some(Err(obstacle @ Obstacle::Outside(_)))) => {
-                    return PassEnd::Obstacle(obstacle);
+                Some(Some(Err(obstacle @ PassError::ForeignKey(_)))) => {
+                    return PassEnd::PassError(obstacle);
                 }
                 // The pass is left for this round. What is on its way still comes in, and is
                 // counted.
-                Some(Some(Err(obstacle @ Obstacle::Fault(_)))) => {
-                    ground.pass.is_left.store(true, Ordering::Relaxed);
-                    ended = ended.or(Some(PassEnd::Obstacle(obstacle)));
+                Some(Some(Err(obstacle @ PassError::Store(_)))) => {
+                    scope.pass.is_left.store(true, Ordering::Relaxed);
+                    ended = ended.or(Some(PassEnd::PassError(obstacle)));
                 }
-                Some(Some(Err(Obstacle::Unsettled(_)))) => {}
+                Some(Some(Err(PassError::TransientFailures(_)))) => {}
                 Some(None) => break listing.is_complete(),
                 None => break false,
             }
@@ -362,10 +366,10 @@ impl<'a, B: Bucket> Tour<'a, B> {
         } else {
             let lanes = listing.left();
             if serde_json::to_string(&lanes).is_ok_and(|text| text.len() <= MAX_LANES_BYTES) {
-                return PassEnd::OutOfTime(Place { kind: Some(ground.kind), lanes });
+                return PassEnd::OutOfTime(Place { kind: Some(scope.kind), lanes });
             }
             // No store of ours has such tokens. Nothing is lost but time.
-            disposal.begin_again(self, Some(ground.target));
+            sink.restart(self, Some(scope.target));
             PassEnd::OutOfTime(Place::start_of(Kind::Uploads))
         }
     }
@@ -380,12 +384,12 @@ fn found(items: &Items) -> Counts {
     found
 }
 
-impl Obstacle {
+impl PassError {
     /// Whether the whole erasure has to stop, not only this target.
     fn must_halt(&self) -> bool {
         match self {
-            Self::Outside(_) | Self::Fuse(_) => true,
-            Self::Fault(_) | Self::Unsettled(_) => false,
+            Self::ForeignKey(_) | Self::ObjectLimit(_) => true,
+            Self::Store(_) | Self::TransientFailures(_) => false,
         }
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use time::OffsetDateTime;
 
-use crate::erasure::progress::Left;
-use crate::ports::store::{Entry, Item, Kind, Page};
+use crate::erasure::progress::Remaining;
+use crate::ports::store::{Item, Kind, ListedEntry, Page};
 use crate::target::{Key, OutsidePrefix, Prefix};
 
 /// Selects from the pages of one pass, in their order.
@@ -20,7 +20,7 @@ use crate::target::{Key, OutsidePrefix, Prefix};
 /// at any moment, because the newest covers the rest. The newest is carried to the page where the
 /// key ends; where data was seen on an earlier page, it stays until the next round.
 #[derive(Debug)]
-pub(crate) struct Sieve {
+pub(crate) struct Selector {
     kind: Kind,
     erase_before: Option<OffsetDateTime>,
     deletes: bool,
@@ -28,12 +28,12 @@ pub(crate) struct Sieve {
     until: Option<String>,
     /// Whether the next page may begin in the middle of a key of which nothing is known.
     may_begin_within: bool,
-    unfinished: Option<Unfinished>,
+    unfinished: Option<UnfinishedKey>,
 }
 
 /// A key whose versions continue on the next page.
 #[derive(Debug)]
-struct Unfinished {
+struct UnfinishedKey {
     key: Key,
     /// Whether data of it was listed.
     has_data: bool,
@@ -53,19 +53,19 @@ enum Newest {
 
 /// What a page leaves.
 #[derive(Debug, Default)]
-pub(crate) struct Sifted {
+pub(crate) struct SelectedPage {
     /// What may be deleted.
     pub(crate) items: Vec<Item>,
     /// Delete markers, each of which may be deleted when all data of its key in `items` is deleted.
     pub(crate) after_data: Vec<Item>,
     /// What stays.
-    pub(crate) left: Left,
+    pub(crate) left: Remaining,
     /// The token of the page that follows; `None` behind the last, and behind the last key that is
     /// looked for.
     pub(crate) next: Option<String>,
 }
 
-impl Sieve {
+impl Selector {
     /// `may_begin_within`: the listing does not begin at the start of a key for certain.
     pub(crate) fn new(
         kind: Kind,
@@ -82,33 +82,37 @@ impl Sieve {
     }
 
     /// Selects from the next page.
-    pub(crate) fn sift(&mut self, prefix: &Prefix, page: Page) -> Result<Sifted, OutsidePrefix> {
-        let mut sifted = Sifted { next: page.next, ..Sifted::default() };
+    pub(crate) fn select(
+        &mut self,
+        prefix: &Prefix,
+        page: Page,
+    ) -> Result<SelectedPage, OutsidePrefix> {
+        let mut selected = SelectedPage { next: page.next, ..SelectedPage::default() };
         let (mut markers, mut with_data) = (Vec::new(), HashSet::new());
         let mut without_time = HashSet::new();
         let mut last: Option<Key> = None;
-        for Entry { kind, key, other_key, id, bytes, last_modified } in page.entries {
+        for ListedEntry { kind, key, other_key, id, bytes, last_modified } in page.entries {
             let key = match last.take() {
                 // One copy for all versions of a key.
                 Some(last) if last.as_str() == key => last,
-                Some(_) | None => prefix.own(key)?,
+                Some(_) | None => prefix.claim(key)?,
             };
             last = Some(key.clone());
             if self.until.as_deref().is_some_and(|until| key.as_str() > until) {
-                sifted.next = None;
+                selected.next = None;
                 continue;
             }
             if !self.kind.lists(kind) {
                 continue;
             }
             if self.is_newer(last_modified) {
-                sifted.left.kept_newer += 1;
+                selected.left.kept_newer += 1;
                 if kind == Kind::Versions && last_modified.is_none() {
                     without_time.insert(key);
                 }
                 continue;
             }
-            let other_key = other_key.and_then(|other| prefix.own(other).ok());
+            let other_key = other_key.and_then(|other| prefix.claim(other).ok());
             let item = Item { kind, key, other_key, id, bytes, last_modified };
             if kind == Kind::DeleteMarkers && self.deletes {
                 markers.push(item);
@@ -117,16 +121,16 @@ impl Sieve {
             if kind == Kind::Versions && self.deletes {
                 with_data.insert(item.key.clone());
             }
-            sifted.items.push(item);
+            selected.items.push(item);
         }
         // Without its marker, a version that is kept would be current again.
         let covers_kept = |marker: &Item| without_time.contains(&marker.key);
-        sifted.left.kept_newer +=
+        selected.left.kept_newer +=
             markers.extract_if(.., |marker| covers_kept(marker)).count() as u64;
         if self.kind == Kind::Versions && self.deletes {
-            self.order_markers(&mut sifted, markers, (&with_data, &without_time), page.cut_at);
+            self.order_markers(&mut selected, markers, (&with_data, &without_time), page.cut_at);
         }
-        Ok(sifted)
+        Ok(selected)
     }
 
     fn is_newer(&self, last_modified: Option<OffsetDateTime>) -> bool {
@@ -140,13 +144,13 @@ impl Sieve {
 
     fn order_markers(
         &mut self,
-        sifted: &mut Sifted,
+        selected: &mut SelectedPage,
         markers: Vec<Item>,
         (with_data, without_time): (&HashSet<Key>, &HashSet<Key>),
         cut_at: Option<String>,
     ) {
         let begun = self.begun(&markers, with_data);
-        let cut_at = cut_at.filter(|_| sifted.next.is_some());
+        let cut_at = cut_at.filter(|_| selected.next.is_some());
         let (mut of_begun, mut of_cut) = (Vec::new(), Vec::new());
         for marker in markers {
             let key = marker.key.as_str();
@@ -155,9 +159,9 @@ impl Sieve {
             } else if cut_at.as_deref() == Some(key) {
                 of_cut.push(marker);
             } else if with_data.contains(key) {
-                sifted.after_data.push(marker);
+                selected.after_data.push(marker);
             } else {
-                sifted.items.push(marker);
+                selected.items.push(marker);
             }
         }
         let cut = cut_at
@@ -168,39 +172,39 @@ impl Sieve {
         });
         if let Some(mut begun) = begun {
             if matches!(begun.newest, Newest::Carried(_)) && without_time.contains(&begun.key) {
-                sifted.left.kept_newer += 1;
+                selected.left.kept_newer += 1;
                 begun.newest = Newest::Kept;
             }
             let is_cut = cut_at.as_deref() == Some(begun.key.as_str());
             let has_data = with_data.contains(&begun.key);
-            self.unfinished = begun.order(of_begun, sifted, has_data, is_cut);
+            self.unfinished = begun.order(of_begun, selected, has_data, is_cut);
         }
         if let Some(key) = cut_key {
             let has_data = with_data.contains(&key);
-            let begun = Unfinished { key, has_data: false, newest: Newest::NotListed };
-            self.unfinished = begun.order(of_cut, sifted, has_data, true);
+            let begun = UnfinishedKey { key, has_data: false, newest: Newest::NotListed };
+            self.unfinished = begun.order(of_cut, selected, has_data, true);
         }
     }
 
     /// The key that began on an earlier page.
-    fn begun(&mut self, markers: &[Item], with_data: &HashSet<Key>) -> Option<Unfinished> {
+    fn begun(&mut self, markers: &[Item], with_data: &HashSet<Key>) -> Option<UnfinishedKey> {
         if !std::mem::take(&mut self.may_begin_within) {
             return self.unfinished.take();
         }
         // The first key may have begun on a page that another hop has listed: with data, as far as
         // anybody knows.
         let key = markers.iter().map(|marker| &marker.key).chain(with_data).min()?.clone();
-        Some(Unfinished { key, has_data: true, newest: Newest::NotListed })
+        Some(UnfinishedKey { key, has_data: true, newest: Newest::NotListed })
     }
 }
 
-impl Unfinished {
+impl UnfinishedKey {
     /// Decides on the markers of a page; returns the key if it continues on the next one.
     /// `has_data`: whether the page shows data of it.
     fn order(
         self,
         markers: Vec<Item>,
-        sifted: &mut Sifted,
+        selected: &mut SelectedPage,
         has_data: bool,
         is_cut: bool,
     ) -> Option<Self> {
@@ -212,20 +216,20 @@ impl Unfinished {
             newest @ (Newest::Carried(_) | Newest::Kept) => newest,
         };
         // The newest covers all others.
-        sifted.items.extend(markers);
+        selected.items.extend(markers);
         match newest {
             newest if is_cut => {
                 let is_kept = matches!(newest, Newest::Carried(_)) && has_data;
-                sifted.left.markers_kept += u64::from(is_kept);
+                selected.left.deferred_markers += u64::from(is_kept);
                 return Some(Self {
                     key,
                     has_data,
                     newest: if is_kept { Newest::Kept } else { newest },
                 });
             }
-            Newest::Carried(marker) if !has_data => sifted.items.push(marker),
-            Newest::Carried(marker) if !had_data => sifted.after_data.push(marker),
-            Newest::Carried(_) => sifted.left.markers_kept += 1,
+            Newest::Carried(marker) if !has_data => selected.items.push(marker),
+            Newest::Carried(marker) if !had_data => selected.after_data.push(marker),
+            Newest::Carried(_) => selected.left.deferred_markers += 1,
             Newest::NotListed | Newest::Kept => {}
         }
         None
@@ -247,7 +251,7 @@ mod tests {
         let entry = |text: &&str| {
             let kind = if text.contains('m') { Kind::DeleteMarkers } else { Kind::Versions };
             let (key, id) = (format!("u1/{}", &text[..1]), Some((*text).to_owned()));
-            Entry { kind, key, other_key: None, id, bytes: 1, last_modified: None }
+            ListedEntry { kind, key, other_key: None, id, bytes: 1, last_modified: None }
         };
         let cut_at = cut_at.map(|key| format!("u1/{key}"));
         Page {
@@ -262,16 +266,19 @@ mod tests {
     }
 
     /// For each page what may be deleted, what after its data, and how many markers stay.
-    fn sift(mut sieve: Sieve, pages: &[(&[&str], Option<&str>)]) -> Vec<(String, String, u64)> {
+    fn select(
+        mut selector: Selector,
+        pages: &[(&[&str], Option<&str>)],
+    ) -> Vec<(String, String, u64)> {
         let sift = |(entries, cut_at): &(&[&str], Option<&str>)| {
-            let sifted = sieve.sift(&prefix(), page(entries, *cut_at)).unwrap();
-            (ids(&sifted.items), ids(&sifted.after_data), sifted.left.markers_kept)
+            let selected = selector.select(&prefix(), page(entries, *cut_at)).unwrap();
+            (ids(&selected.items), ids(&selected.after_data), selected.left.deferred_markers)
         };
         pages.iter().map(sift).collect()
     }
 
-    fn versions() -> Sieve {
-        Sieve::new(Kind::Versions, None, true, false)
+    fn versions() -> Selector {
+        Selector::new(Kind::Versions, None, true, false)
     }
 
     fn row(items: &str, after_data: &str, kept: u64) -> (String, String, u64) {
@@ -283,23 +290,26 @@ mod tests {
         for (entries, items, has_more) in
             [(&["a1", "b2"][..], "a1 b2", true), (&["a1", "b2", "c3"], "a1 b2", false)]
         {
-            let mut sieve = versions().until(Some("u1/b".to_owned()));
-            let sifted = sieve.sift(&prefix(), page(entries, Some("z"))).unwrap();
-            assert_eq!((ids(&sifted.items).as_str(), sifted.next.is_some()), (items, has_more));
+            let mut selector = versions().until(Some("u1/b".to_owned()));
+            let selected = selector.select(&prefix(), page(entries, Some("z"))).unwrap();
+            assert_eq!((ids(&selected.items).as_str(), selected.next.is_some()), (items, has_more));
         }
     }
 
     #[test]
     fn a_dry_run_counts_versions_and_markers_in_any_order() {
-        let sieve = Sieve::new(Kind::Versions, None, false, true);
-        assert_eq!(sift(sieve, &[(&["am1", "a2", "bm3"], Some("b"))]), [row("am1 a2 bm3", "", 0)]);
+        let selector = Selector::new(Kind::Versions, None, false, true);
+        assert_eq!(
+            select(selector, &[(&["am1", "a2", "bm3"], Some("b"))]),
+            [row("am1 a2 bm3", "", 0)]
+        );
     }
 
     #[test]
     fn markers_of_a_key_on_one_page_are_deleted_after_its_data_or_with_everything_else_where_it_has_none()
      {
         let pages: [(&[&str], _); 1] = [(&["am1", "a2", "am3", "bm1", "c1", "dm1", "dm2"], None)];
-        assert_eq!(sift(versions(), &pages), [row("a2 c1 bm1 dm1 dm2", "am1 am3", 0)]);
+        assert_eq!(select(versions(), &pages), [row("a2 c1 bm1 dm1 dm2", "am1 am3", 0)]);
     }
 
     #[test]
@@ -307,13 +317,13 @@ mod tests {
         let pages: [(&[&str], _); 3] =
             [(&["bm1", "bm2"], Some("b")), (&["bm3", "bm4"], Some("b")), (&["bm5", "cm1"], None)];
         assert_eq!(
-            sift(versions(), &pages),
+            select(versions(), &pages),
             [row("bm2", "", 0), row("bm3 bm4", "", 0), row("cm1 bm5 bm1", "", 0)]
         );
         // The rest of the key was deleted by somebody else, and an empty page decides nothing.
         let pages: [(&[&str], _); 3] = [(&["bm1"], Some("b")), (&[], Some("b")), (&["c1"], None)];
         assert_eq!(
-            sift(versions(), &pages),
+            select(versions(), &pages),
             [row("", "", 0), row("", "", 0), row("c1 bm1", "", 0)]
         );
     }
@@ -321,7 +331,7 @@ mod tests {
     #[test]
     fn the_newest_marker_of_a_key_waits_for_data_on_the_page_where_the_key_ends() {
         let pages: [(&[&str], _); 2] = [(&["bm1", "bm2"], Some("b")), (&["bm3", "b4"], None)];
-        assert_eq!(sift(versions(), &pages), [row("bm2", "", 0), row("b4 bm3", "bm1", 0)]);
+        assert_eq!(select(versions(), &pages), [row("bm2", "", 0), row("b4 bm3", "bm1", 0)]);
     }
 
     #[test]
@@ -330,25 +340,25 @@ mod tests {
         let pages: [(&[&str], _); 3] =
             [(&["bm1"], Some("b")), (&["b2"], Some("b")), (&["bm3", "b4"], None)];
         assert_eq!(
-            sift(versions(), &pages),
+            select(versions(), &pages),
             [row("", "", 0), row("b2", "", 1), row("b4 bm3", "", 0)]
         );
         let pages: [(&[&str], _); 2] = [(&["bm1", "b2"], Some("b")), (&["bm3", "c1"], None)];
-        assert_eq!(sift(versions(), &pages), [row("b2", "", 1), row("c1 bm3", "", 0)]);
+        assert_eq!(select(versions(), &pages), [row("b2", "", 1), row("c1 bm3", "", 0)]);
         let pages: [(&[&str], _); 2] = [(&["a1"], Some("a")), (&["am2", "am3", "bm1"], None)];
-        assert_eq!(sift(versions(), &pages), [row("a1", "", 0), row("bm1 am3", "", 1)]);
+        assert_eq!(select(versions(), &pages), [row("a1", "", 0), row("bm1 am3", "", 1)]);
         // Two keys are cut one after the other.
         let pages: [(&[&str], _); 2] = [(&["a1"], Some("a")), (&["am2", "bm1", "bm2"], Some("b"))];
-        assert_eq!(sift(versions(), &pages), [row("a1", "", 0), row("bm2", "", 1)]);
+        assert_eq!(select(versions(), &pages), [row("a1", "", 0), row("bm2", "", 1)]);
     }
 
     #[test]
     fn a_listing_that_resumes_keeps_the_first_marker_of_its_first_key() {
-        let sieve = || Sieve::new(Kind::Versions, None, true, true);
+        let selector = || Selector::new(Kind::Versions, None, true, true);
         let pages: [(&[&str], _); 1] = [(&["bm1", "bm2", "cm1"], None)];
-        assert_eq!(sift(sieve(), &pages), [row("cm1 bm2", "", 1)]);
+        assert_eq!(select(selector(), &pages), [row("cm1 bm2", "", 1)]);
         let pages: [(&[&str], _); 2] = [(&["b1"], Some("b")), (&["bm2", "c1", "cm2"], None)];
-        assert_eq!(sift(sieve(), &pages), [row("b1", "", 0), row("c1", "cm2", 1)]);
+        assert_eq!(select(selector(), &pages), [row("b1", "", 0), row("c1", "cm2", 1)]);
     }
 
     #[test]
@@ -360,14 +370,17 @@ mod tests {
         for (entry, seconds) in listed.entries.iter_mut().zip([11, 9, 10, 9]) {
             entry.last_modified = at(seconds);
         }
-        let sieve = || Sieve::new(Kind::Versions, Some(limit), true, false);
-        let sifted = sieve().sift(&prefix(), listed.clone()).unwrap();
-        assert_eq!((ids(&sifted.items).as_str(), ids(&sifted.after_data).as_str()), ("c4 am2", ""));
-        assert_eq!((sifted.left.kept_newer, sifted.left.markers_kept), (2, 0));
-        listed.entries[3].last_modified = None;
-        let sifted = sieve().sift(&prefix(), listed).unwrap();
+        let selector = || Selector::new(Kind::Versions, Some(limit), true, false);
+        let selected = selector().select(&prefix(), listed.clone()).unwrap();
         assert_eq!(
-            (ids(&sifted.items).as_str(), sifted.left.kept_newer),
+            (ids(&selected.items).as_str(), ids(&selected.after_data).as_str()),
+            ("c4 am2", "")
+        );
+        assert_eq!((selected.left.kept_newer, selected.left.deferred_markers), (2, 0));
+        listed.entries[3].last_modified = None;
+        let selected = selector().select(&prefix(), listed).unwrap();
+        assert_eq!(
+            (ids(&selected.items).as_str(), selected.left.kept_newer),
             ("am2", 3),
             "what has no time is kept"
         );
@@ -380,19 +393,20 @@ mod tests {
         for entry in [0, 2] {
             listed.entries[entry].last_modified = Some(OffsetDateTime::UNIX_EPOCH);
         }
-        let sifted =
-            Sieve::new(Kind::Versions, Some(limit), true, false).sift(&prefix(), listed).unwrap();
-        assert_eq!((ids(&sifted.items).as_str(), sifted.left.kept_newer), ("bm1", 2));
+        let selected = Selector::new(Kind::Versions, Some(limit), true, false)
+            .select(&prefix(), listed)
+            .unwrap();
+        assert_eq!((ids(&selected.items).as_str(), selected.left.kept_newer), ("bm1", 2));
     }
 
     #[test]
     fn a_marker_on_an_earlier_page_is_kept_with_a_version_without_a_time() {
         let limit = OffsetDateTime::UNIX_EPOCH + std::time::Duration::from_secs(10);
-        let mut sieve = Sieve::new(Kind::Versions, Some(limit), true, false);
+        let mut selector = Selector::new(Kind::Versions, Some(limit), true, false);
         let mut first = page(&["bm1"], Some("b"));
         first.entries[0].last_modified = Some(OffsetDateTime::UNIX_EPOCH);
-        let first = sieve.sift(&prefix(), first).unwrap();
-        let second = sieve.sift(&prefix(), page(&["b2"], None)).unwrap();
+        let first = selector.select(&prefix(), first).unwrap();
+        let second = selector.select(&prefix(), page(&["b2"], None)).unwrap();
         assert!(first.items.is_empty() && second.items.is_empty() && second.after_data.is_empty());
         assert_eq!((first.left.kept_newer, second.left.kept_newer), (0, 2));
     }
@@ -401,6 +415,6 @@ mod tests {
     fn a_key_outside_the_prefix_stops_everything() {
         let mut listed = page(&["a1"], None);
         listed.entries[0].key = "u10/a".to_owned();
-        assert!(versions().sift(&prefix(), listed).is_err());
+        assert!(versions().select(&prefix(), listed).is_err());
     }
 }

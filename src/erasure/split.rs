@@ -26,14 +26,14 @@ const QUESTIONS_AT_ONCE: usize = 15;
 
 /// What a page tells of the keys behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Sample {
+pub(crate) struct KeySample {
     /// The last of its keys.
     pub(crate) last: String,
     /// The characters by which its keys differ.
     alphabet: BTreeSet<char>,
 }
 
-impl Sample {
+impl KeySample {
     /// `None`: there are no keys.
     pub(crate) fn of<'k>(keys: impl Iterator<Item = &'k str> + Clone) -> Option<Self> {
         let (first, last) = (keys.clone().min()?, keys.clone().max()?);
@@ -44,7 +44,7 @@ impl Sample {
 
     /// The keys at which to cut what is behind the page, in their order. `is_any_behind` says
     /// whether there are keys behind one.
-    pub(crate) async fn cuts<Answer>(
+    pub(crate) async fn split_points<Answer>(
         &self,
         prefix: &Prefix,
         is_any_behind: impl Fn(String) -> Answer + Sync,
@@ -64,7 +64,7 @@ impl Sample {
         let beginnings: Vec<&str> =
             positions.iter().filter_map(|position| self.last.get(..*position)).collect();
         let first =
-            first_where(&beginnings, |beginning| is_any_behind(format!("{beginning}~"))).await;
+            partition_point(&beginnings, |beginning| is_any_behind(format!("{beginning}~"))).await;
         let Some(same) = beginnings.get(first.saturating_sub(1)) else {
             return Vec::new();
         };
@@ -75,7 +75,7 @@ impl Sample {
             .filter(|other| Some(**other) > here)
             .map(|other| format!("{same}{other}"))
             .collect();
-        let end = first_where(&others, |other| {
+        let end = partition_point(&others, |other| {
             let answer = is_any_behind(format!("{other}~"));
             async { !answer.await }
         });
@@ -84,12 +84,12 @@ impl Sample {
             self.last.get(..same.len() + here.map_or(0, char::len_utf8)).map(str::to_owned);
         let blocks: Vec<String> =
             blocks.into_iter().chain(others.into_iter().take(end + 1)).collect();
-        self.spread(&blocks)
+        self.thin_out(&blocks)
     }
 
     /// As many cuts as there are lanes: at the beginnings of blocks, and within them where there
     /// are few.
-    fn spread(&self, blocks: &[String]) -> Vec<String> {
+    fn thin_out(&self, blocks: &[String]) -> Vec<String> {
         let within = |block: &String| -> Vec<String> {
             let inner = self.alphabet.iter().map(|other| format!("{block}{other}"));
             if blocks.len() < MAX_LANES / 2 { inner.collect() } else { vec![block.clone()] }
@@ -103,7 +103,7 @@ impl Sample {
 
 /// The position of the first of these places of which the answer is yes, when it is yes of all
 /// behind it, too; if of none, that of the last one.
-async fn first_where<'p, P, Answer>(
+async fn partition_point<'p, P, Answer>(
     places: &'p [P],
     is_yes: impl Fn(&'p P) -> Answer + Sync,
 ) -> usize
@@ -138,13 +138,13 @@ mod tests {
         let prefix =
             Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
         let (first, behind) = keys.split_at(page);
-        let sample = Sample::of(first.iter().map(String::as_str)).unwrap();
+        let sample = KeySample::of(first.iter().map(String::as_str)).unwrap();
         let asked = std::sync::atomic::AtomicUsize::new(0);
         let is_any_behind = |key: String| {
             asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             std::future::ready(behind.iter().any(|other| *other > key))
         };
-        let cuts = futures::executor::block_on(sample.cuts(&prefix, is_any_behind));
+        let cuts = futures::executor::block_on(sample.split_points(&prefix, is_any_behind));
         assert!(cuts.is_sorted() && cuts.len() < MAX_LANES, "{cuts:?}");
         assert!(
             cuts.iter().all(|cut| *cut > first[page - 1] && cut.starts_with("u1/")),
@@ -224,7 +224,7 @@ mod tests {
         let odd: Vec<String> =
             ["", "a", "b", "\u{e9}", "\u{10ffff}", "~", "~~"].map(str::to_owned).into();
         assert_eq!(lanes(&odd, 2).0.iter().sum::<usize>(), 5);
-        assert_eq!(Sample::of(std::iter::empty()), None);
+        assert_eq!(KeySample::of(std::iter::empty()), None);
     }
 
     #[test]
@@ -233,7 +233,7 @@ mod tests {
             let places: Vec<usize> = (0..count).collect();
             for first in 0..count {
                 let asked = std::sync::Mutex::new(Vec::new());
-                let found = first_where(&places, |place| {
+                let found = partition_point(&places, |place| {
                     asked.lock().unwrap().push(*place);
                     std::future::ready(*place >= first)
                 });
@@ -246,7 +246,7 @@ mod tests {
                     "twice: {asked:?}"
                 );
             }
-            let none = first_where(&places, |_| std::future::ready(false));
+            let none = partition_point(&places, |_| std::future::ready(false));
             assert_eq!(futures::executor::block_on(none), count - 1, "of none, the last one");
         }
     }

@@ -13,17 +13,19 @@ use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::deadline::{Announced, Deadline, left_until};
-use crate::erasure::checkpoint::Bookmark;
-use crate::erasure::progress::{Counters, Left, Tally};
-use crate::erasure::report::{End, Job, Round, Stuck, Work, by_target, is_of_no_use};
+use crate::deadline::{AnnouncedDeadline, Deadline, time_until};
+use crate::erasure::checkpoint::Checkpoint;
+use crate::erasure::progress::{Progress, Remaining, Totals};
+use crate::erasure::report::{
+    Engine, ErasureScope, HopEnd, IncompleteReason, Round, describe_remaining, made_no_progress,
+};
 use crate::lambda::metrics::{Metrics, Numbers, Share};
 use crate::lambda::outcome::{Failure, Incomplete, Outcome, Rejection, reason};
-use crate::lambda::receipt::{self, Verdict};
-use crate::limiter::Pace;
-use crate::message::erasure::{ChainEnd, Erasure};
-use crate::ports::queue::{Outgoing, Queue, QueueFault, Received};
-use crate::ports::receipts::{ReceiptFault, Receipts, Stored};
+use crate::lambda::receipt::{self, ReceiptKind};
+use crate::limiter::Limiter;
+use crate::message::erasure::{ChainLimit, Erasure};
+use crate::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
+use crate::ports::receipts::{PutResult, ReceiptError, Receipts};
 
 /// Tries for one request to SQS or for one receipt; the time that is left ends them sooner. Few,
 /// because a continuation whose answer was lost is in the queue, and one more beside it doubles the
@@ -46,7 +48,7 @@ pub struct Handler<W, Q, R> {
     queue: Q,
     /// `None`: no receipts are wanted.
     receipts: Option<R>,
-    pace: Pace,
+    pace: Limiter,
     metrics: Option<Metrics>,
 }
 
@@ -69,10 +71,10 @@ impl From<EventError> for Diagnostic {
     }
 }
 
-impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
+impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
     /// `seed` decides the jitter of all waits.
     pub fn new(config: Config, work: W, queue: Q, receipts: Option<R>, seed: u64) -> Self {
-        let pace = Pace::new(config.max_deletes_per_second, config.max_in_flight_batches, seed);
+        let pace = Limiter::new(config.max_deletes_per_second, config.max_in_flight_batches, seed);
         Self { config, work, queue, receipts, pace, metrics: None }
     }
 
@@ -93,8 +95,10 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     ) -> Result<SqsBatchResponse, EventError> {
         let event = read_event(event)
             .inspect_err(|error| error!(reason = %error, "event not understood"))?;
-        let announced =
-            Announced::at_wall_clock(deadline_epoch_ms, self.config.fallback_invocation_time);
+        let announced = AnnouncedDeadline::at_wall_clock(
+            deadline_epoch_ms,
+            self.config.fallback_invocation_time,
+        );
         self.handle_until(event, announced).await
     }
 
@@ -102,7 +106,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     pub async fn handle_until(
         &self,
         event: SqsEvent,
-        announced: Announced,
+        announced: AnnouncedDeadline,
     ) -> Result<SqsBatchResponse, EventError> {
         let (deadline, is_believed) = Deadline::new(announced, self.config.handoff_reserve);
         if !is_believed {
@@ -119,7 +123,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let mut response = SqsBatchResponse::default();
         for (record, settled) in event.records.into_iter().zip(settled) {
             match record.message_id.filter(|id| !id.is_empty()) {
-                _ if !settled.comes_again => {}
+                _ if !settled.is_redelivered => {}
                 Some(message_id) => response.add_failure(message_id),
                 None => return Err(EventError::UnnamedRecord),
             }
@@ -127,38 +131,39 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         Ok(response)
     }
 
-    fn write_metrics(&self, settled: &[Settled], deadline: &Deadline) {
+    fn write_metrics(&self, settled: &[ProcessedMessage], deadline: &Deadline) {
         let Some(metrics) = &self.metrics else { return };
         let mut numbers = Numbers::default();
-        for Settled { outcome, share, .. } in settled {
+        for ProcessedMessage { outcome, share, .. } in settled {
             numbers.add(outcome, share.as_ref());
         }
         metrics.write(&numbers.within(deadline.start().elapsed()), deadline.time_of_day());
     }
 
     /// Sees one message to its outcome.
-    async fn settle(&self, record: &SqsMessage, deadline: &Deadline) -> Settled {
+    async fn settle(&self, record: &SqsMessage, deadline: &Deadline) -> ProcessedMessage {
         let worked = AssertUnwindSafe(self.work(record, deadline)).catch_unwind().await;
         let (outcome, share) = worked.unwrap_or_else(|_panic| {
             let outcome = Outcome::Failed(Failure::Panic);
             log_without_erasure(record, &outcome, "erasure panicked");
             (outcome, None)
         });
-        let Some(visibility) = outcome.give_back_after(receive_count(record)) else {
-            return Settled { outcome, share, comes_again: false };
+        let Some(visibility) = outcome.retry_delay(receive_count(record)) else {
+            return ProcessedMessage { outcome, share, is_redelivered: false };
         };
         if let Some(receipt_handle) = record.receipt_handle.clone() {
-            let received = Received { queue_arn: record.event_source_arn.clone(), receipt_handle };
+            let received =
+                ReceiptHandle { queue_arn: record.event_source_arn.clone(), receipt_handle };
             let request = |limit| self.queue.set_visibility(&received, visibility, limit);
             if let Err(fault) =
-                self.until_done(deadline.last_word(), QueueFault::is_hopeless, request).await
+                self.retry(deadline.visibility_deadline(), QueueError::is_permanent, request).await
             {
                 // It comes again all the same, when its queue's visibility timeout is over.
                 let message_id = record.message_id.as_deref();
                 warn!(message_id, reason = %fault, "visibility not changed");
             }
         }
-        Settled { outcome, share, comes_again: true }
+        ProcessedMessage { outcome, share, is_redelivered: true }
     }
 
     /// Works on one message. What the outcome claims, the receipt or the continuation, is stored
@@ -175,7 +180,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let now = deadline.time_of_day();
         erasure.requested_at = erasure.requested_at.or_else(|| sent_at(record)).or(Some(now));
         let mut hop = Hop {
-            tally: Tally::default(),
+            tally: Totals::default(),
             round: Round::default(),
             is_idle: true,
             is_first_delivery: receive_count(record) <= 1,
@@ -195,9 +200,9 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
         erasure.started_at = erasure.started_at.or(Some(now));
 
-        let counters = Counters::on_top_of(std::mem::take(&mut erasure.tally));
+        let counters = Progress::resume(std::mem::take(&mut erasure.tally));
         let mut bookmark = erasure.place(receive_count(record), self.config.max_idle_hops);
-        let job = Job {
+        let job = ErasureScope {
             targets: &self.config.targets,
             user: &erasure.user,
             erase_before: erasure.erase_before,
@@ -210,12 +215,12 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         erasure.tally = counters.total();
         hop.tally = counters.hop();
         // A dry run that lists what is kept counts nothing for a while, and makes progress.
-        let gets_on =
-            erasure.is_dry_run && matches!(report.end, End::Unfinished { has_advanced: true, .. });
-        hop.is_idle = counters.has_forgotten() || (counters.progress() == 0 && !gets_on);
+        let gets_on = erasure.is_dry_run
+            && matches!(report.end, HopEnd::Unfinished { has_advanced: true, .. });
+        hop.is_idle = counters.was_reset() || (counters.progress() == 0 && !gets_on);
         hop.round = report.round;
         let outcome = self.conclude(&erasure, report.end, &hop).await;
-        self.tell_what_is_left(&erasure, &outcome, &hop, receive_count(record)).await;
+        self.store_incomplete_receipt(&erasure, &outcome, &hop, receive_count(record)).await;
         self.log_hop(record, &erasure, &hop, &outcome);
         (outcome, Some(hop.share(&erasure)))
     }
@@ -224,7 +229,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let body = record.body.as_deref().ok_or(Outcome::Rejected(Rejection::NoBody))?;
         let mut erasure = Erasure::parse(body, record.message_id.as_deref(), &self.config)?;
         match (W::IS_DRY_RUN, erasure.is_dry_run) {
-            (true, false) if erasure.has_begun => Err(Outcome::Failed(Failure::DryRunIsOn)),
+            (true, false) if erasure.is_continuation => Err(Outcome::Failed(Failure::DryRunIsOn)),
             (false, true) => Err(Outcome::Rejected(Rejection::DryRunIsOver)),
             (is_dry_run, _) => {
                 erasure.is_dry_run = is_dry_run;
@@ -234,42 +239,55 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     }
 
     /// Makes the outcome of what the work has come to, and stores what it claims.
-    async fn conclude(&self, erasure: &Erasure, end: End, hop: &Hop<'_>) -> Outcome {
+    async fn conclude(&self, erasure: &Erasure, end: HopEnd, hop: &Hop<'_>) -> Outcome {
         match end {
-            End::Erased if erasure.sweep_at.is_some() => {
-                self.finish(erasure, &Verdict::Swept, hop).await.err().unwrap_or(Outcome::Swept)
+            HopEnd::Erased if erasure.sweep_at.is_some() => {
+                self.finish(erasure, &ReceiptKind::Swept, hop).await.err().unwrap_or(Outcome::Swept)
             }
-            End::Erased => {
+            HopEnd::Erased => {
                 let found_nothing = hop.has_found_nothing(erasure);
-                match self.finish(erasure, &Verdict::Erased { found_nothing }, hop).await {
+                match self.finish(erasure, &ReceiptKind::Erased { found_nothing }, hop).await {
                     Ok(()) => {
                         let now = hop.deadline.time_of_day();
-                        let arranged = self.arrange_sweep(erasure, now, hop.deadline).await;
+                        let arranged = self.schedule_sweep(erasure, now, hop.deadline).await;
                         arranged.err().unwrap_or(Outcome::Erased { found_nothing })
                     }
                     Err(outcome) => outcome,
                 }
             }
-            End::Surveyed => {
-                self.finish(erasure, &Verdict::DryRun, hop).await.err().unwrap_or(Outcome::DryRun)
-            }
-            End::Unfinished { has_advanced, faults } if is_of_no_use(hop.is_idle, has_advanced) => {
+            HopEnd::Counted => self
+                .finish(erasure, &ReceiptKind::DryRun, hop)
+                .await
+                .err()
+                .unwrap_or(Outcome::DryRun),
+            HopEnd::Unfinished { has_advanced, faults }
+                if made_no_progress(hop.is_idle, has_advanced) =>
+            {
                 Outcome::Failed(Failure::NoProgress(faults))
             }
-            End::Unfinished { faults, .. } => self.go_on(erasure, hop, reason(&faults)).await,
+            HopEnd::Unfinished { faults, .. } => {
+                self.continue_erasure(erasure, hop, reason(&faults)).await
+            }
             // Given back, the message would not know what was met so far, and a later delivery
             // would delete the rest.
-            End::Stuck(stuck @ Stuck::Fuse(_)) if hop.tally.gone.data() > 0 => {
-                self.go_on(erasure, hop, Some(stuck.to_string())).await
+            HopEnd::Incomplete(stuck @ IncompleteReason::ObjectLimit(_))
+                if hop.tally.gone.objects_and_versions() > 0 =>
+            {
+                self.continue_erasure(erasure, hop, Some(stuck.to_string())).await
             }
-            End::Stuck(stuck) => Outcome::Incomplete(stuck.into()),
-            End::Failed(faults) => Outcome::Failed(Failure::Targets(faults)),
+            HopEnd::Incomplete(stuck) => Outcome::Incomplete(stuck.into()),
+            HopEnd::Failed(faults) => Outcome::Failed(Failure::Targets(faults)),
         }
     }
 
     /// Continues where there is more to do: at once, unless the hop was mostly refused.
-    async fn go_on(&self, erasure: &Erasure, hop: &Hop<'_>, reason: Option<String>) -> Outcome {
-        let sent = self.hand_on(erasure, hop.is_idle, hop, self.pace.rest()).await;
+    async fn continue_erasure(
+        &self,
+        erasure: &Erasure,
+        hop: &Hop<'_>,
+        reason: Option<String>,
+    ) -> Outcome {
+        let sent = self.send_continuation(erasure, hop.is_idle, hop, self.pace.rest()).await;
         sent.err().unwrap_or(Outcome::Continued(reason))
     }
 
@@ -278,7 +296,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     async fn finish(
         &self,
         erasure: &Erasure,
-        verdict: &Verdict,
+        verdict: &ReceiptKind,
         hop: &Hop<'_>,
     ) -> Result<(), Outcome> {
         let Err(failure) = self.store(erasure, verdict, hop).await else {
@@ -289,13 +307,13 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
         let mut again = erasure.clone();
         let mut is_idle = hop.is_idle;
-        if matches!(verdict, Verdict::DryRun) {
+        if matches!(verdict, ReceiptKind::DryRun) {
             // It counts everything anew, which is no progress; an erasure only proves again that
             // nothing is left.
-            again.tally = Tally::default();
+            again.tally = Totals::default();
             is_idle = true;
         }
-        Err(match self.hand_on(&again, is_idle, hop, RECEIPT_DELAY).await {
+        Err(match self.send_continuation(&again, is_idle, hop, RECEIPT_DELAY).await {
             Ok(()) => Outcome::Continued(Some(failure.to_string())),
             // Too often in vain: SQS is to count it.
             Err(Outcome::Incomplete(_)) => Outcome::Failed(failure),
@@ -305,7 +323,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
 
     /// Adds the receipt that an incomplete erasure leaves. The message comes again, with or without
     /// it.
-    async fn tell_what_is_left(
+    async fn store_incomplete_receipt(
         &self,
         erasure: &Erasure,
         outcome: &Outcome,
@@ -315,9 +333,9 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         if let Outcome::Incomplete(incomplete) = outcome
             && !erasure.is_dry_run
         {
-            let verdict = Verdict::Incomplete { delivery, reason: incomplete.to_string() };
+            let verdict = ReceiptKind::Incomplete { delivery, reason: incomplete.to_string() };
             if let Err(failure) = self.store(erasure, &verdict, hop).await {
-                warn!(erasure = erasure.public_name(), reason = %failure, "receipt of what is left not stored");
+                warn!(erasure = erasure.redacted_id(), reason = %failure, "receipt of what is left not stored");
             }
         }
     }
@@ -326,7 +344,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     async fn store(
         &self,
         erasure: &Erasure,
-        verdict: &Verdict,
+        verdict: &ReceiptKind,
         hop: &Hop<'_>,
     ) -> Result<(), Failure> {
         let Some(receipts) = &self.receipts else {
@@ -337,26 +355,26 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let now = hop.deadline.time_of_day();
         let document =
             receipt::document(verdict, erasure, &user, (&self.config.targets, &hop.round), now);
-        let until = hop.deadline.last_receipt();
+        let until = hop.deadline.receipt_deadline();
         let store = |limit| receipts.store(&name, &document, limit);
         match self
-            .until_done(until, ReceiptFault::is_hopeless, store)
+            .retry(until, ReceiptError::is_permanent, store)
             .await
             .map_err(Failure::Receipt)?
         {
-            Stored::Now => Ok(()),
-            Stored::Before => {
+            PutResult::Created => Ok(()),
+            PutResult::AlreadyExists => {
                 let read = |limit| receipts.read(&name, limit);
                 let stored = self
-                    .until_done(until, ReceiptFault::is_hopeless, read)
+                    .retry(until, ReceiptError::is_permanent, read)
                     .await
                     .map_err(Failure::Receipt)?;
-                match stored.as_deref().map(receipt::Stored::read) {
+                match stored.as_deref().map(receipt::StoredReceipt::read) {
                     Some(Some(stored)) if stored.is_same(verdict, &user) => Ok(()),
                     Some(_) => Err(Failure::ReceiptTaken),
                     None => {
                         let text = "GetObject: NotFound, although PutObject said that it exists";
-                        Err(Failure::Receipt(ReceiptFault::Unavailable(text.to_owned())))
+                        Err(Failure::Receipt(ReceiptError::Unavailable(text.to_owned())))
                     }
                 }
             }
@@ -371,16 +389,16 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             return None;
         }
         if erasure.sweep_at.is_some() {
-            self.own_receipt(erasure, &Verdict::Swept, deadline).await?;
-            return Some(Outcome::AlreadyDone(Verdict::Swept.name()));
+            self.own_receipt(erasure, &ReceiptKind::Swept, deadline).await?;
+            return Some(Outcome::AlreadyDone(ReceiptKind::Swept.name()));
         }
-        let verdict = Verdict::Erased { found_nothing: false };
+        let verdict = ReceiptKind::Erased { found_nothing: false };
         let stored = self.own_receipt(erasure, &verdict, deadline).await?;
         let proven_at = stored.proven_empty_at.unwrap_or_else(|| deadline.time_of_day());
         // Whether the earlier delivery has sent the sweep is not known, unless it is done.
         if self.config.late_write_sweep.is_some()
-            && self.own_receipt(erasure, &Verdict::Swept, deadline).await.is_none()
-            && let Err(outcome) = self.arrange_sweep(erasure, proven_at, deadline).await
+            && self.own_receipt(erasure, &ReceiptKind::Swept, deadline).await.is_none()
+            && let Err(outcome) = self.schedule_sweep(erasure, proven_at, deadline).await
         {
             return Some(outcome);
         }
@@ -391,24 +409,23 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     async fn own_receipt(
         &self,
         erasure: &Erasure,
-        verdict: &Verdict,
+        verdict: &ReceiptKind,
         deadline: &Deadline,
-    ) -> Option<receipt::Stored> {
+    ) -> Option<receipt::StoredReceipt> {
         let receipts = self.receipts.as_ref()?;
         let name = verdict.file_name(erasure);
         let read = |limit| receipts.read(&name, limit);
         // Most of the time is for the erasure.
-        let until = Instant::now() + left_until(deadline.stop()) / 4;
-        let stored =
-            self.until_done(until, ReceiptFault::is_hopeless, read).await.ok().flatten()?;
-        let stored = receipt::Stored::read(&stored)?;
+        let until = Instant::now() + time_until(deadline.stop()) / 4;
+        let stored = self.retry(until, ReceiptError::is_permanent, read).await.ok().flatten()?;
+        let stored = receipt::StoredReceipt::read(&stored)?;
         let user = self.config.hash_key.hash(&erasure.user);
         (stored.is_same(verdict, &user) && stored.is_of(erasure)).then_some(stored)
     }
 
     /// Sends the message that comes back after the proof, for uploads that began before it and end
     /// after it.
-    async fn arrange_sweep(
+    async fn schedule_sweep(
         &self,
         erasure: &Erasure,
         proven_at: OffsetDateTime,
@@ -423,11 +440,11 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             idle_hops: 0,
             sweep_at: Some(due),
             started_at: None,
-            bookmark: Bookmark::default(),
-            tally: Tally::default(),
+            bookmark: Checkpoint::default(),
+            tally: Totals::default(),
             ..erasure.clone()
         };
-        self.send(sweep.later(), after.min(LONGEST_DELAY), deadline).await
+        self.send(sweep.next_hop_unchecked(), after.min(LONGEST_DELAY), deadline).await
     }
 
     /// Passes a sweep on that is not due yet.
@@ -436,14 +453,14 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         // A whole second at least: SQS counts in seconds, and a message without a delay would come
         // at once.
         let delay = Duration::from_secs(left.as_secs() + 1).min(LONGEST_DELAY);
-        match self.send(erasure.later(), delay, deadline).await {
+        match self.send(erasure.next_hop_unchecked(), delay, deadline).await {
             Ok(()) => Outcome::Continued(Some(format!("the sweep is due in {} s", left.as_secs()))),
             Err(outcome) => outcome,
         }
     }
 
     /// Sends the continuation, unless the chain has come to its end.
-    async fn hand_on(
+    async fn send_continuation(
         &self,
         erasure: &Erasure,
         is_idle: bool,
@@ -453,32 +470,33 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let next = erasure.next_hop(is_idle, self.config.max_idle_hops);
         let mut sent = self.send(next, delay, hop.deadline).await;
         if let Err(Outcome::Incomplete(Incomplete::Chain { left, .. })) = &mut sent {
-            *left = by_target(&hop.round.left);
+            *left = describe_remaining(&hop.round.left);
         }
         sent
     }
 
     async fn send(
         &self,
-        next: Result<Erasure, ChainEnd>,
+        next: Result<Erasure, ChainLimit>,
         delay: Duration,
         deadline: &Deadline,
     ) -> Result<(), Outcome> {
         let next = next
             .map_err(|end| Outcome::Incomplete(Incomplete::Chain { end, left: String::new() }))?;
-        let continuation = Outgoing {
+        let continuation = OutgoingMessage {
             body: next.continuation(),
             group: next.user.as_str().to_owned(),
             deduplication_id: next.deduplication_id(),
             delay,
         };
         let request = |limit| self.queue.send(&continuation, limit);
-        let sent = self.until_done(deadline.last_send(), QueueFault::is_hopeless, request).await;
+        let sent =
+            self.retry(deadline.continuation_deadline(), QueueError::is_permanent, request).await;
         sent.map_err(|fault| Outcome::Failed(Failure::Continuation(fault)))
     }
 
     /// Repeats a request until it is done, or until that is hopeless or too late.
-    async fn until_done<T, E, Answer>(
+    async fn retry<T, E, Answer>(
         &self,
         until: Instant,
         is_hopeless: impl Fn(&E) -> bool,
@@ -489,13 +507,13 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
     {
         let mut attempt = 0;
         loop {
-            let fault = match request(left_until(until).min(LONGEST_REQUEST)).await {
+            let fault = match request(time_until(until).min(LONGEST_REQUEST)).await {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
             attempt += 1;
             let wait = self.pace.backoff(attempt);
-            if is_hopeless(&fault) || attempt >= ATTEMPTS || left_until(until) <= wait {
+            if is_hopeless(&fault) || attempt >= ATTEMPTS || time_until(until) <= wait {
                 return Err(fault);
             }
             sleep(wait).await;
@@ -509,7 +527,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
             let user = self.config.hash_key.hash(&erasure.user);
             info!(
                 user,
-                erasure = erasure.public_name(),
+                erasure = erasure.redacted_id(),
                 hop = erasure.hop,
                 receive_count,
                 "message came again"
@@ -526,7 +544,7 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
                     outcome = outcome.name(),
                     reason = outcome.reason(),
                     user = self.config.hash_key.hash(&erasure.user),
-                    erasure = erasure.public_name(),
+                    erasure = erasure.redacted_id(),
                     hop = erasure.hop,
                     round = erasure.bookmark.round,
                     objects = hop.tally.gone.objects,
@@ -568,17 +586,17 @@ impl<W: Work, Q: Queue, R: Receipts> Handler<W, Q, R> {
 }
 
 /// What became of one message.
-struct Settled {
+struct ProcessedMessage {
     outcome: Outcome,
     /// What of it is counted, if it was understood.
     share: Option<Share>,
     /// Whether the answer gives it back.
-    comes_again: bool,
+    is_redelivered: bool,
 }
 
 /// What one hop did.
 struct Hop<'a> {
-    tally: Tally,
+    tally: Totals,
     round: Round,
     /// Whether it was of no use.
     is_idle: bool,
@@ -593,8 +611,8 @@ impl Hop<'_> {
     fn has_found_nothing(&self, erasure: &Erasure) -> bool {
         let is_first = self.is_first_delivery && erasure.hop == 0 && erasure.bookmark.round == 1;
         is_first
-            && self.round.found.values().all(|found| found.things() == 0)
-            && self.round.left() == Left::default()
+            && self.round.found.values().all(|found| found.total() == 0)
+            && self.round.left() == Remaining::default()
     }
 
     fn share(&self, erasure: &Erasure) -> Share {

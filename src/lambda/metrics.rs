@@ -16,7 +16,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::erasure::progress::{Counts, Left};
+use crate::erasure::progress::{Counts, Remaining};
 use crate::lambda::outcome::Outcome;
 
 /// Where `CloudWatch` shows the metrics.
@@ -54,7 +54,7 @@ pub(crate) struct Share {
     /// What this hop deleted; in a dry run, what would go.
     pub(crate) gone: Counts,
     /// What its last round left.
-    pub(crate) left: Left,
+    pub(crate) left: Remaining,
     /// Answers that asked to slow down.
     pub(crate) throttles: u64,
     /// Whether it was of no use.
@@ -148,7 +148,7 @@ impl Numbers {
         sum(&mut self.bytes_erased, share.gone.bytes);
         if share.is_sweep {
             // What it looks at was erased, and proven empty: only what came late is new.
-            sum(&mut self.late_writes_found, share.gone.things());
+            sum(&mut self.late_writes_found, share.gone.total());
         } else if !is_over {
             self.oldest_erasure_age_seconds =
                 self.oldest_erasure_age_seconds.max(share.age.as_secs());

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::erasure::report::{Stuck, TargetFault};
-use crate::message::erasure::{ChainEnd, MessageError};
-use crate::ports::queue::QueueFault;
-use crate::ports::receipts::ReceiptFault;
+use crate::erasure::report::{IncompleteReason, TargetError};
+use crate::message::erasure::{ChainLimit, MessageError};
+use crate::ports::queue::QueueError;
+use crate::ports::receipts::ReceiptError;
 
 /// A message that is given back comes again after 5 s, doubling with each delivery up to 15
 /// minutes.
@@ -35,24 +35,24 @@ pub(crate) enum Outcome {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Incomplete {
     #[error("{0}")]
-    Stuck(#[from] Stuck),
+    IncompleteReason(#[from] IncompleteReason),
     /// With what the last hop could not delete.
     #[error("{end}{}", if .left.is_empty() { String::new() } else { format!(": {}", .left) })]
-    Chain { end: ChainEnd, left: String },
+    Chain { end: ChainLimit, left: String },
 }
 
 /// Why nothing can be said about what is left.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{}", join(.0))]
-    Targets(Vec<TargetFault>),
+    Targets(Vec<TargetError>),
     /// Without a fault, too, where nothing was answered.
     #[error("nothing could be listed or deleted before the time was over: {}", if .0.is_empty() { "no answer came, or no turn at the pace".to_owned() } else { join(.0) })]
-    NoProgress(Vec<TargetFault>),
+    NoProgress(Vec<TargetError>),
     #[error("failed to send the continuation: {0}")]
-    Continuation(#[source] QueueFault),
+    Continuation(#[source] QueueError),
     #[error("failed to store the receipt: {0}")]
-    Receipt(#[source] ReceiptFault),
+    Receipt(#[source] ReceiptError),
     #[error(
         "another receipt stands where this one belongs: was the request id used for another user?"
     )]
@@ -132,7 +132,7 @@ impl Outcome {
     }
 
     /// How long a message that is given back stays hidden; `None`: it is done.
-    pub(crate) fn give_back_after(&self, receive_count: u32) -> Option<Duration> {
+    pub(crate) fn retry_delay(&self, receive_count: u32) -> Option<Duration> {
         match self {
             Self::Erased { .. }
             | Self::Swept
@@ -150,10 +150,10 @@ impl Outcome {
 }
 
 /// The faults as one text; `None` where there are none.
-pub(crate) fn reason(faults: &[TargetFault]) -> Option<String> {
+pub(crate) fn reason(faults: &[TargetError]) -> Option<String> {
     (!faults.is_empty()).then(|| join(faults))
 }
 
-fn join(faults: &[TargetFault]) -> String {
+fn join(faults: &[TargetError]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }

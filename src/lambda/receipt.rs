@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::erasure::progress::{Counts, Left, STILL_LISTED};
+use crate::erasure::progress::{Counts, Remaining, STILL_LISTED};
 use crate::erasure::report::Round;
 use crate::message::erasure::Erasure;
 use crate::target::{Target, Targets};
@@ -21,7 +21,7 @@ const NOT_REACHED: [&str; 4] = [
 
 /// What a receipt says of an erasure.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum ReceiptKind {
     /// A fresh listing of everything found nothing.
     Erased {
         /// Whether the first listing did so.
@@ -40,7 +40,7 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl ReceiptKind {
     /// Its word in the receipt.
     pub fn name(&self) -> &'static str {
         match self {
@@ -102,7 +102,8 @@ struct OfTarget {
     gone: Counts,
     retained: Vec<Retained>,
     refused: Vec<Refused>,
-    markers_kept: u64,
+    #[serde(rename = "markersKept")]
+    deferred_markers: u64,
 }
 
 #[derive(Serialize)]
@@ -123,17 +124,17 @@ struct Refused {
 /// Writes the receipt of an erasure as it stands at the end of a hop. `user` is the keyed hash of
 /// the user's id.
 pub fn document(
-    verdict: &Verdict,
+    verdict: &ReceiptKind,
     erasure: &Erasure,
     user: &str,
     (targets, round): (&Targets, &Round),
     now: OffsetDateTime,
 ) -> String {
-    let is_proof = matches!(verdict, Verdict::Erased { .. } | Verdict::Swept);
+    let is_proof = matches!(verdict, ReceiptKind::Erased { .. } | ReceiptKind::Swept);
     let receipt = Receipt {
         version: VERSION,
         outcome: verdict.name(),
-        erasure_id: erasure.public_name(),
+        erasure_id: erasure.redacted_id(),
         user,
         withdrawn_at: erasure.withdrawn_at,
         erase_before: erasure.erase_before,
@@ -141,11 +142,11 @@ pub fn document(
         started_at: erasure.started_at,
         finished_at: now,
         proven_empty_at: is_proof.then_some(now),
-        found_nothing: matches!(verdict, Verdict::Erased { found_nothing: true }),
+        found_nothing: matches!(verdict, ReceiptKind::Erased { found_nothing: true }),
         hops: erasure.hop.saturating_add(1),
         reason: match verdict {
-            Verdict::Incomplete { reason, .. } => Some(reason),
-            Verdict::Erased { .. } | Verdict::Swept | Verdict::DryRun => None,
+            ReceiptKind::Incomplete { reason, .. } => Some(reason),
+            ReceiptKind::Erased { .. } | ReceiptKind::Swept | ReceiptKind::DryRun => None,
         },
         gone: with_kept(erasure.tally.gone, &round.left(), erasure),
         targets: of_targets(erasure, targets, round),
@@ -170,18 +171,18 @@ fn of_targets(erasure: &Erasure, targets: &Targets, round: &Round) -> Vec<OfTarg
             ),
             retained: retained(&left),
             refused: refused(&left),
-            markers_kept: left.markers_kept,
+            deferred_markers: left.deferred_markers,
         }
     };
     targets.as_slice().iter().map(of_target).collect()
 }
 
 /// A dry run has counted what is kept; an erasure knows it from its last round.
-fn with_kept(gone: Counts, left: &Left, erasure: &Erasure) -> Counts {
+fn with_kept(gone: Counts, left: &Remaining, erasure: &Erasure) -> Counts {
     if erasure.is_dry_run { gone } else { Counts { kept_newer: left.kept_newer, ..gone } }
 }
 
-fn retained(left: &Left) -> Vec<Retained> {
+fn retained(left: &Remaining) -> Vec<Retained> {
     let of_hold =
         left.retained.iter().map(|(hold, held)| (hold.name(), held)).map(|(reason, held)| {
             Retained { reason, count: held.count, erasable_from: held.erasable_from }
@@ -189,8 +190,8 @@ fn retained(left: &Left) -> Vec<Retained> {
     of_hold.collect()
 }
 
-fn refused(left: &Left) -> Vec<Refused> {
-    let again = left.still_listed.things();
+fn refused(left: &Remaining) -> Vec<Refused> {
+    let again = left.still_listed.total();
     let again = (again > 0).then_some((STILL_LISTED, again));
     let codes = left.refused.iter().chain(left.unsettled.iter()).chain(again);
     codes.map(|(code, count)| Refused { code: code.to_owned(), count }).collect()
@@ -199,7 +200,7 @@ fn refused(left: &Left) -> Vec<Refused> {
 /// What a stored document says, as far as it tells receipts apart.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Stored {
+pub(crate) struct StoredReceipt {
     outcome: String,
     user: String,
     #[serde(default, with = "time::serde::rfc3339::option")]
@@ -208,14 +209,14 @@ pub(crate) struct Stored {
     pub(crate) proven_empty_at: Option<OffsetDateTime>,
 }
 
-impl Stored {
+impl StoredReceipt {
     /// `None`: the document is no receipt.
     pub(crate) fn read(document: &str) -> Option<Self> {
         serde_json::from_str(document).ok()
     }
 
     /// Whether it is a receipt of the same outcome for the same user.
-    pub(crate) fn is_same(&self, verdict: &Verdict, user: &str) -> bool {
+    pub(crate) fn is_same(&self, verdict: &ReceiptKind, user: &str) -> bool {
         self.outcome == verdict.name() && self.user == user
     }
 

@@ -374,7 +374,7 @@ impl Congestion {
     }
 
     /// Whether so long nothing was sent that it is better to begin anew.
-    pub(super) fn is_outdated(&self, now: Instant) -> bool {
+    pub(super) fn is_stale(&self, now: Instant) -> bool {
         now - self.last_answer > MEMORY
     }
 }

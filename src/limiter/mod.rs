@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use self::congestion::{Answer, Congestion};
 use crate::ports::store::MAX_BATCH_KEYS;
 
-/// Reading requests of each sort at once, over all erasures of an event, which may have up to
+/// `ReadBackoff` requests of each sort at once, over all erasures of an event, which may have up to
 /// 10,000: each is a socket.
 const READS_AT_ONCE: usize = 32;
 
@@ -39,38 +39,38 @@ const MEMORY_KIB: usize = 16 * 1_024;
 /// buckets together. Waiting erasures pass in the order in which they came.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
 #[derive(Debug)]
-pub struct Pace {
+pub struct Limiter {
     ceiling: Option<NonZeroU32>,
     max_in_flight: usize,
     slots: Semaphore,
     pages_of_lanes: Semaphore,
     other_reads: Semaphore,
     memory: Semaphore,
-    gates: std::sync::Mutex<HashMap<String, Arc<Gate>>>,
+    gates: std::sync::Mutex<HashMap<String, Arc<BucketLimiter>>>,
     /// What was let through last, to whichever bucket.
-    last: Mutex<Last>,
-    batch_time: std::sync::Mutex<BatchTime>,
+    last: Mutex<LastAdmission>,
+    batch_time: std::sync::Mutex<BatchLatency>,
     jitter: std::sync::Mutex<fastrand::Rng>,
 }
 
 /// The turnstile of one bucket.
 #[derive(Debug)]
-struct Gate {
+struct BucketLimiter {
     /// What was let through last.
-    last: Mutex<Last>,
+    last: Mutex<LastAdmission>,
     congestion: std::sync::Mutex<Congestion>,
-    key_time: std::sync::Mutex<KeyTime>,
-    reading: std::sync::Mutex<Reading>,
+    key_time: std::sync::Mutex<KeyLatency>,
+    reading: std::sync::Mutex<ReadBackoff>,
 }
 
 /// A batch that was let through: the next one has to wait as long as it takes at the rate of then.
 #[derive(Debug)]
-struct Last {
+struct LastAdmission {
     start: Instant,
     keys: usize,
 }
 
-impl Last {
+impl LastAdmission {
     /// Nothing, for as long as any credit is for.
     fn rested(now: Instant) -> Self {
         Self { start: now.checked_sub(FREE_CREDIT).unwrap_or(now), keys: 0 }
@@ -96,7 +96,7 @@ impl Last {
 
 /// How long listings have to wait that the bucket has refused.
 #[derive(Debug)]
-struct Reading {
+struct ReadBackoff {
     resume: Instant,
     /// What was sent before the last refusal says nothing new.
     refused_at: Option<Instant>,
@@ -105,20 +105,20 @@ struct Reading {
 
 /// What is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Read {
+pub enum ReadClass {
     /// A page in one of several lanes. While batches of the others are being deleted, nobody goes
     /// on with it, and it keeps its slot: it must not be the slot that these batches, or anybody
     /// else, need.
-    PageOfLane,
+    RangePage,
     /// Anything else.
     Other,
 }
 
 /// A batch that may be sent now. Its slot is free again when this is dropped.
 #[derive(Debug)]
-pub struct Pass<'p> {
-    pace: &'p Pace,
-    gate: Arc<Gate>,
+pub struct Permit<'p> {
+    pace: &'p Limiter,
+    gate: Arc<BucketLimiter>,
     _slot: SemaphorePermit<'p>,
     sent: Instant,
     keys: usize,
@@ -127,14 +127,14 @@ pub struct Pass<'p> {
 
 /// A reading request that may be sent now.
 #[derive(Debug)]
-pub struct ReadPass<'p> {
-    pace: &'p Pace,
-    gate: Arc<Gate>,
+pub struct ReadPermit<'p> {
+    pace: &'p Limiter,
+    gate: Arc<BucketLimiter>,
     _slot: SemaphorePermit<'p>,
     sent: Instant,
 }
 
-impl Pace {
+impl Limiter {
     /// `ceiling`: keys per second, to all buckets together; `None` is none. `seed` decides the
     /// jitter of all waits.
     pub fn new(ceiling: Option<NonZeroU32>, max_in_flight: NonZeroU32, seed: u64) -> Self {
@@ -148,7 +148,7 @@ impl Pace {
             other_reads: Semaphore::new(READS_AT_ONCE),
             memory: Semaphore::new(MEMORY_KIB),
             gates: std::sync::Mutex::default(),
-            last: Mutex::new(Last::rested(Instant::now())),
+            last: Mutex::new(LastAdmission::rested(Instant::now())),
             batch_time: std::sync::Mutex::default(),
             jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
         }
@@ -169,7 +169,7 @@ impl Pace {
     /// are wanted, or fewer.
     ///
     /// Dropping the wait costs nothing.
-    pub async fn admit(&self, bucket: &str, wanted: usize) -> Pass<'_> {
+    pub async fn admit(&self, bucket: &str, wanted: usize) -> Permit<'_> {
         let gate = self.gate(bucket);
         let mut last = gate.last.lock().await;
         // The slot before the time: time that is taken early and used late would let batches
@@ -189,27 +189,27 @@ impl Pace {
                 |keys| Duration::from_secs(1).mul_f64(keys as f64 / f64::from(ceiling.get()));
             let mut last = self.last.lock().await;
             let start = last.next_start(earliest, time_for).await;
-            *last = Last { start, keys };
+            *last = LastAdmission { start, keys };
         }
-        *last = Last { start, keys };
+        *last = LastAdmission { start, keys };
         drop(last);
         let sent = Instant::now();
-        Pass { pace: self, gate, _slot: slot, sent, keys, was_limited: sent > asked }
+        Permit { pace: self, gate, _slot: slot, sent, keys, was_limited: sent > asked }
     }
 
     /// Waits until one more reading request may be sent to a bucket.
-    pub async fn admit_read(&self, bucket: &str, read: Read) -> ReadPass<'_> {
+    pub async fn admit_read(&self, bucket: &str, read: ReadClass) -> ReadPermit<'_> {
         let gate = self.gate(bucket);
         let slots = match read {
-            Read::PageOfLane => &self.pages_of_lanes,
-            Read::Other => &self.other_reads,
+            ReadClass::RangePage => &self.pages_of_lanes,
+            ReadClass::Other => &self.other_reads,
         };
         loop {
             let resume = gate.reading().resume;
             sleep_until(resume).await;
             let slot = slots.acquire().await.expect("the semaphore is never closed");
             if gate.reading().resume <= Instant::now() {
-                return ReadPass { pace: self, gate, _slot: slot, sent: Instant::now() };
+                return ReadPermit { pace: self, gate, _slot: slot, sent: Instant::now() };
             }
         }
     }
@@ -221,9 +221,9 @@ impl Pace {
 
     /// Waits until so many bytes of listed items may be held. What is larger than all of it waits
     /// for all of it.
-    pub async fn reserve_memory(&self, bytes: usize) -> Memory<'_> {
+    pub async fn reserve_memory(&self, bytes: usize) -> ReservedMemory<'_> {
         let kib = u32::try_from(bytes.div_ceil(1_024).min(MEMORY_KIB)).unwrap_or(u32::MAX);
-        Memory {
+        ReservedMemory {
             _permit: self.memory.acquire_many(kib).await.expect("the semaphore is never closed"),
         }
     }
@@ -235,22 +235,26 @@ impl Pace {
         gates.values().map(|gate| gate.congestion().rest()).max().unwrap_or_default()
     }
 
-    fn gate(&self, bucket: &str) -> Arc<Gate> {
+    fn gate(&self, bucket: &str) -> Arc<BucketLimiter> {
         let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         if let Some(gate) = gates.get(bucket) {
             let mut congestion = gate.congestion();
-            if congestion.is_outdated(now) {
+            if congestion.is_stale(now) {
                 *congestion = Congestion::new(self.ceiling, now);
             }
             drop(congestion);
             return Arc::clone(gate);
         }
-        let gate = Arc::new(Gate {
-            last: Mutex::new(Last::rested(now)),
+        let gate = Arc::new(BucketLimiter {
+            last: Mutex::new(LastAdmission::rested(now)),
             congestion: std::sync::Mutex::new(Congestion::new(self.ceiling, now)),
             key_time: std::sync::Mutex::default(),
-            reading: std::sync::Mutex::new(Reading { resume: now, refused_at: None, attempt: 0 }),
+            reading: std::sync::Mutex::new(ReadBackoff {
+                resume: now,
+                refused_at: None,
+                attempt: 0,
+            }),
         });
         gates.insert(bucket.to_owned(), Arc::clone(&gate));
         gate
@@ -262,7 +266,7 @@ impl Pace {
         self.batch_time().longest()
     }
 
-    fn batch_time(&self) -> MutexGuard<'_, BatchTime> {
+    fn batch_time(&self) -> MutexGuard<'_, BatchLatency> {
         self.batch_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -280,21 +284,21 @@ impl Pace {
     }
 }
 
-impl Gate {
+impl BucketLimiter {
     fn congestion(&self) -> MutexGuard<'_, Congestion> {
         self.congestion.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn key_time(&self) -> MutexGuard<'_, KeyTime> {
+    fn key_time(&self) -> MutexGuard<'_, KeyLatency> {
         self.key_time.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn reading(&self) -> MutexGuard<'_, Reading> {
+    fn reading(&self) -> MutexGuard<'_, ReadBackoff> {
         self.reading.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pass<'_> {
+impl Permit<'_> {
     /// How many keys may be sent: as many as were wanted, or fewer.
     pub fn keys(&self) -> usize {
         self.keys
@@ -310,7 +314,7 @@ impl Pass<'_> {
         self.gate.congestion().answered(answer, self.was_limited);
         if passed > 0 {
             self.pace.batch_time().note(is_full, now - self.sent);
-            if self.keys >= KeyTime::LEAST_KEYS.min(self.gate.key_time().most_keys()) {
+            if self.keys >= KeyLatency::LEAST_KEYS.min(self.gate.key_time().most_keys()) {
                 self.gate.key_time().took(self.keys, now - self.sent);
             }
         }
@@ -328,13 +332,13 @@ impl Pass<'_> {
     }
 }
 
-/// Memory for listed items, until this is dropped.
+/// `ReservedMemory` for listed items, until this is dropped.
 #[derive(Debug)]
-pub struct Memory<'p> {
+pub struct ReservedMemory<'p> {
     _permit: SemaphorePermit<'p>,
 }
 
-impl ReadPass<'_> {
+impl ReadPermit<'_> {
     /// Notes whether the bucket refused the request because there were too many.
     pub fn answered(&self, is_throttled: bool) {
         let now = Instant::now();
@@ -355,14 +359,14 @@ impl ReadPass<'_> {
 /// How long a store takes for a key, so that a slow one gets batches that it can answer in time. Of
 /// a fast store nothing is learned: its batches have up to 1,000 keys.
 #[derive(Debug, Default)]
-struct KeyTime {
+struct KeyLatency {
     /// `None`: batches of any size are answered in time.
     per_key: Option<Duration>,
     /// How long a batch should take.
     wanted: Duration,
 }
 
-impl KeyTime {
+impl KeyLatency {
     /// A batch that takes longer is slow, and should take no longer than a few of these.
     const SLOW: Duration = Duration::from_secs(1);
     const WANTED: Duration = Duration::from_secs(5);
@@ -404,7 +408,7 @@ impl KeyTime {
 /// A smoothed measure of how long full batches take, so that none is launched that could not end in
 /// time: what is dropped may be deleted all the same, and is in no count.
 #[derive(Debug, Default)]
-struct BatchTime {
+struct BatchLatency {
     smoothed: Duration,
     deviation: Duration,
     last_full: Option<Instant>,
@@ -413,7 +417,7 @@ struct BatchTime {
 /// How long full batches are believed that no other has followed.
 const MEMORY: Duration = Duration::from_secs(60);
 
-impl BatchTime {
+impl BatchLatency {
     /// As TCP waits for an answer: the smoothed time, and four times what it deviates. RFC 6298.
     fn longest(&self) -> Duration {
         self.smoothed + 4 * self.deviation
@@ -440,8 +444,8 @@ impl BatchTime {
 mod tests {
     use super::*;
 
-    fn pace(rate: u32, slots: u32) -> Pace {
-        Pace::new(NonZeroU32::new(rate), NonZeroU32::new(slots).unwrap(), 1)
+    fn pace(rate: u32, slots: u32) -> Limiter {
+        Limiter::new(NonZeroU32::new(rate), NonZeroU32::new(slots).unwrap(), 1)
     }
 
     #[tokio::test(start_paused = true)]
@@ -499,7 +503,7 @@ mod tests {
     const SMALL: bool = false;
 
     fn longest_after(
-        time: &mut BatchTime,
+        time: &mut BatchLatency,
         is_full: bool,
         measures_ms: impl IntoIterator<Item = u64>,
     ) -> u128 {
@@ -510,7 +514,7 @@ mod tests {
     #[test]
     fn learns_how_long_a_batch_takes_at_most() {
         let after =
-            |measures_ms: Vec<u64>| longest_after(&mut BatchTime::default(), FULL, measures_ms);
+            |measures_ms: Vec<u64>| longest_after(&mut BatchLatency::default(), FULL, measures_ms);
         assert_eq!(after(vec![]), 0);
         assert_eq!(after(vec![200]), 600, "RFC 6298: half of the first measure deviates");
         assert_eq!(after(vec![200; 100]), 200);
@@ -522,7 +526,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn fast_batches_of_few_keys_do_not_hide_how_slow_the_others_are() {
-        let mut time = BatchTime::default();
+        let mut time = BatchLatency::default();
         assert_eq!(longest_after(&mut time, FULL, [250; 100]), 250);
         assert_eq!(longest_after(&mut time, SMALL, [20; 100]), 250);
         assert!(longest_after(&mut time, SMALL, [400]) > 300, "slower than any full one");
@@ -552,7 +556,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_measure_has_its_weight() {
-        let mut time = BatchTime::default();
+        let mut time = BatchLatency::default();
         assert_eq!(longest_after(&mut time, FULL, [200]), 600);
         assert_eq!(longest_after(&mut time, SMALL, [600]), 600, "not slower than any full one");
         assert_eq!(
@@ -573,7 +577,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_slow_batch_is_forgotten_where_all_others_are_small() {
-        let mut time = BatchTime::default();
+        let mut time = BatchLatency::default();
         assert!(longest_after(&mut time, SMALL, [20; 9]) < 60);
         assert!(longest_after(&mut time, SMALL, [15_000]) > 15_000);
         assert!(longest_after(&mut time, SMALL, [20; 200]) < 60);

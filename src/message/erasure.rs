@@ -9,8 +9,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::Config;
-use crate::erasure::checkpoint::{Bookmark, MAX_ROUNDS};
-use crate::erasure::progress::Tally;
+use crate::erasure::checkpoint::{Checkpoint, MAX_ROUNDS};
+use crate::erasure::progress::Totals;
 use crate::message::json;
 use crate::target::{UserId, UserIdError, hex};
 
@@ -54,7 +54,7 @@ impl ErasureId {
     }
 
     /// The id in clear. A caller may have put the user's id into it: logs use
-    /// [`Erasure::public_name`].
+    /// [`Erasure::redacted_id`].
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -66,7 +66,7 @@ const MAX_HOPS: u32 = 10_000;
 
 /// Why a chain of continuations ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum ChainEnd {
+pub enum ChainLimit {
     /// Too many hops in a row were of no use.
     #[error("{0} hops in a row deleted nothing")]
     IdleHops(u32),
@@ -83,7 +83,7 @@ pub struct Erasure {
     /// Who is erased.
     pub user: UserId,
     /// Whether an invocation has worked on it before.
-    pub has_begun: bool,
+    pub is_continuation: bool,
     /// How many invocations have worked on it before.
     pub hop: u32,
     /// How many hops in a row, up to here, have deleted nothing.
@@ -101,9 +101,9 @@ pub struct Erasure {
     /// When the first hop began.
     pub started_at: Option<OffsetDateTime>,
     /// How far it has come.
-    pub bookmark: Bookmark,
+    pub bookmark: Checkpoint,
     /// What it has counted.
-    pub tally: Tally,
+    pub tally: Totals,
 }
 
 /// Why a body is no message for this function. Never repeats what the body says.
@@ -204,9 +204,9 @@ struct Continuation {
     )]
     started_at: Option<OffsetDateTime>,
     #[serde(default)]
-    bookmark: Bookmark,
+    bookmark: Checkpoint,
     #[serde(default)]
-    tally: Tally,
+    tally: Totals,
 }
 
 impl Erasure {
@@ -248,7 +248,7 @@ impl Erasure {
         Ok(Self {
             id: text(fields, "requestId")?.map_or(Ok(default_id), ErasureId::parse)?,
             user: UserId::parse(user_id)?,
-            has_begun: false,
+            is_continuation: false,
             hop: 0,
             idle_hops: 0,
             is_dry_run: false,
@@ -257,8 +257,8 @@ impl Erasure {
             erase_before: time(fields, "eraseBefore")?,
             requested_at: None,
             started_at: None,
-            bookmark: Bookmark::default(),
-            tally: Tally::default(),
+            bookmark: Checkpoint::default(),
+            tally: Totals::default(),
         })
     }
 
@@ -274,7 +274,7 @@ impl Erasure {
         Ok(Self {
             id: ErasureId::parse(&wire.erasure_id)?,
             user: UserId::parse(&wire.user_id)?,
-            has_begun: true,
+            is_continuation: true,
             hop: wire.hop,
             idle_hops: wire.idle_hops,
             is_dry_run: wire.dry_run,
@@ -291,18 +291,18 @@ impl Erasure {
     /// Where this delivery of the message begins: at the bookmark. But a last try that comes again
     /// has been there before: its time is for a proof. The rest of a last round is tried twice: it
     /// may be long, and a delivery cut short.
-    pub fn place(&self, delivery: u32, max_idle_hops: NonZeroU32) -> Bookmark {
+    pub fn place(&self, delivery: u32, max_idle_hops: NonZeroU32) -> Checkpoint {
         let mut place = self.bookmark.clone();
         let is_last_try = || self.next_hop(true, max_idle_hops).is_err();
         let is_last_round = place.round >= MAX_ROUNDS && !place.is_at_start_of_round();
         if !self.is_dry_run && (delivery > 2 && is_last_round || delivery > 1 && is_last_try()) {
-            place.begin_next_round();
+            place.start_next_round();
         }
         place
     }
 
     /// The same erasure for the hop after this one, unless too many in a row were idle.
-    pub fn next_hop(&self, was_idle: bool, max_idle_hops: NonZeroU32) -> Result<Self, ChainEnd> {
+    pub fn next_hop(&self, was_idle: bool, max_idle_hops: NonZeroU32) -> Result<Self, ChainLimit> {
         let idle_hops = if was_idle {
             self.idle_hops.saturating_add(1)
         } else if self.is_dry_run {
@@ -313,15 +313,15 @@ impl Erasure {
             0
         };
         if idle_hops >= max_idle_hops.get() {
-            return Err(ChainEnd::IdleHops(idle_hops));
+            return Err(ChainLimit::IdleHops(idle_hops));
         }
-        Self { idle_hops, ..self.clone() }.later()
+        Self { idle_hops, ..self.clone() }.next_hop_unchecked()
     }
 
     /// The same erasure for the hop after this one, whatever this one was good for.
-    pub fn later(&self) -> Result<Self, ChainEnd> {
+    pub fn next_hop_unchecked(&self) -> Result<Self, ChainLimit> {
         let hop = self.hop.saturating_add(1);
-        if hop > MAX_HOPS { Err(ChainEnd::Hops) } else { Ok(Self { hop, ..self.clone() }) }
+        if hop > MAX_HOPS { Err(ChainLimit::Hops) } else { Ok(Self { hop, ..self.clone() }) }
     }
 
     /// The body of the message that goes on with this erasure as it stands.
@@ -366,7 +366,7 @@ impl Erasure {
     ///
     /// A short user id, such as `7`, is looked for as a word of its own: any id of a message may
     /// hold that digit.
-    pub fn public_name(&self) -> String {
+    pub fn redacted_id(&self) -> String {
         const LONG: usize = 8;
         let (id, user) = (self.id.0.as_str(), self.user.as_str());
         let is_word_char = |c: Option<char>| c.is_some_and(char::is_alphanumeric);

@@ -11,22 +11,22 @@ pub trait Queue: Sync {
     /// there.
     fn send(
         &self,
-        continuation: &Outgoing,
+        continuation: &OutgoingMessage,
         limit: Duration,
-    ) -> impl Future<Output = Result<(), QueueFault>> + Send;
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// Sets how long from now a received message stays hidden: 0 s to 12 h.
     fn set_visibility(
         &self,
-        received: &Received,
+        received: &ReceiptHandle,
         visibility: Duration,
         limit: Duration,
-    ) -> impl Future<Output = Result<(), QueueFault>> + Send;
+    ) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 
 /// A continuation on its way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
+pub struct OutgoingMessage {
     /// The JSON text.
     pub body: String,
     /// The user: FIFO queues keep a group's order, standard queues are fair between groups.
@@ -41,7 +41,7 @@ pub struct Outgoing {
 
 /// How to name a received message to the queue that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Received {
+pub struct ReceiptHandle {
     /// The queue, which need not be the continuation queue.
     pub queue_arn: Option<String>,
     /// The handle of this one delivery.
@@ -50,7 +50,7 @@ pub struct Received {
 
 /// Why SQS did not do it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum QueueFault {
+pub enum QueueError {
     /// No answer came: try again.
     #[error("no answer from SQS: {0}")]
     NoAnswer(String),
@@ -60,12 +60,12 @@ pub enum QueueFault {
     /// A missing permission, queue or the like: no attempt helps until an operator changes
     /// something.
     #[error("the queue cannot be used: {0}")]
-    Refused(String),
+    Permanent(String),
 }
 
-impl QueueFault {
+impl QueueError {
     /// Whether another attempt would fail, too.
-    pub fn is_hopeless(&self) -> bool {
-        matches!(self, Self::Refused(_))
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Permanent(_))
     }
 }

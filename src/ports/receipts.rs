@@ -13,28 +13,28 @@ pub trait Receipts: Sync {
         name: &str,
         document: &str,
         limit: Duration,
-    ) -> impl Future<Output = Result<Stored, ReceiptFault>> + Send;
+    ) -> impl Future<Output = Result<PutResult, ReceiptError>> + Send;
 
     /// Reads what stands under a name; `None`: nothing.
     fn read(
         &self,
         name: &str,
         limit: Duration,
-    ) -> impl Future<Output = Result<Option<String>, ReceiptFault>> + Send;
+    ) -> impl Future<Output = Result<Option<String>, ReceiptError>> + Send;
 }
 
 /// What became of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stored {
+pub enum PutResult {
     /// It is stored.
-    Now,
+    Created,
     /// Another, or the same, stood there before.
-    Before,
+    AlreadyExists,
 }
 
 /// Why a receipt could not be stored or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ReceiptFault {
+pub enum ReceiptError {
     /// No answer came: try again.
     #[error("no answer from the receipts bucket: {0}")]
     NoAnswer(String),
@@ -44,12 +44,12 @@ pub enum ReceiptFault {
     /// A missing permission, bucket or the like: no attempt helps until an operator changes
     /// something.
     #[error("the receipts bucket cannot be used: {0}")]
-    Refused(String),
+    Permanent(String),
 }
 
-impl ReceiptFault {
+impl ReceiptError {
     /// Whether another attempt would fail, too.
-    pub fn is_hopeless(&self) -> bool {
-        matches!(self, Self::Refused(_))
+    pub fn is_permanent(&self) -> bool {
+        matches!(self, Self::Permanent(_))
     }
 }

@@ -10,14 +10,14 @@ use time::OffsetDateTime;
 use crate::target::{Key, Prefix};
 
 /// An object store to read from. Every call ends within its `limit`, and none retries by itself.
-pub trait Bucket: Sync {
+pub trait ReadStore: Sync {
     /// Whether the bucket of this prefix keeps, or has ever kept, versions: a plain delete would
     /// then only hide the data.
     fn is_versioned(
         &self,
         prefix: &Prefix,
         limit: Duration,
-    ) -> impl Future<Output = Result<bool, Fault>> + Send;
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
 
     /// Lists one page of what lies under a prefix, from its start or from where a token of the same
     /// kind points.
@@ -29,7 +29,7 @@ pub trait Bucket: Sync {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> impl Future<Output = Result<Page, Fault>> + Send;
+    ) -> impl Future<Output = Result<Page, StoreError>> + Send;
 
     /// The token of a page that begins behind a key. `None`: the store does not list in the order
     /// of keys, or cannot begin a listing of this kind anywhere.
@@ -43,7 +43,7 @@ pub trait Bucket: Sync {
         kind: Kind,
         key: &str,
         limit: Duration,
-    ) -> impl Future<Output = Result<bool, Fault>> + Send {
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
         async move {
             let Some(token) = self.token_after(kind, key) else {
                 return Ok(false);
@@ -53,18 +53,18 @@ pub trait Bucket: Sync {
     }
 }
 
-/// An object store to delete from. What only has a [`Bucket`], such as a dry run, has no way to
+/// An object store to delete from. What only has a [`ReadStore`], such as a dry run, has no way to
 /// delete.
-pub trait Deletes: Bucket {
-    /// Deletes at most 1,000 items, uploads by aborting them. They are all uploads, or all objects,
-    /// or versions and delete markers. The store confirmed the deletion of every item that the
-    /// answer does not report as a failure.
+pub trait DeleteStore: ReadStore {
+    /// Deletes at most 1,000 items, uploads by aborting them. They are all uploads, or all
+    /// objects, or versions and delete markers. The store confirmed the deletion of every item that
+    /// the answer does not report as a failure.
     fn delete(
         &self,
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> impl Future<Output = Result<Deletion, Fault>> + Send;
+    ) -> impl Future<Output = Result<DeleteResult, StoreError>> + Send;
 
     /// Why S3 may have refused to delete a version: what holds it, if anything does.
     fn retention(
@@ -72,7 +72,7 @@ pub trait Deletes: Bucket {
         prefix: &Prefix,
         item: &Item,
         limit: Duration,
-    ) -> impl Future<Output = Result<Option<Retention>, Fault>> + Send;
+    ) -> impl Future<Output = Result<Option<Retention>, StoreError>> + Send;
 }
 
 /// What an erasure looks for under a prefix.
@@ -103,7 +103,7 @@ impl Kind {
 pub struct Page {
     /// What was listed: keys in any order, the delete markers of one key from the newest to the
     /// oldest.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<ListedEntry>,
     /// The token of the next page; `None` behind the last. It may hold a key: never for logs.
     pub next: Option<String>,
     /// In listings of versions: the key at which the page was cut, so that more of its versions may
@@ -120,7 +120,7 @@ impl Page {
 
 /// One line of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ListedEntry {
     /// What it is.
     pub kind: Kind,
     /// Its key, not yet checked against the prefix.
@@ -144,7 +144,7 @@ pub struct Item {
     /// Its key.
     pub key: Key,
     /// For uploads: the key under which it is tried once more if it is not found; see
-    /// [`Entry::other_key`].
+    /// [`ListedEntry::other_key`].
     pub other_key: Option<Key>,
     /// The id of the version, delete marker or upload; objects have none.
     pub id: Option<String>,
@@ -167,7 +167,7 @@ impl Item {
 
 /// What became of the items of a delete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Deletion {
+pub struct DeleteResult {
     /// How many requests it took: an item that does not fit into a common request has its own.
     pub requests: u64,
     /// The items whose deletion the store did not confirm.
@@ -208,7 +208,7 @@ pub enum FailureKind {
     NotFound,
     /// A plain delete wrote a delete marker, because the bucket has versioning by now: the next
     /// round finds the version.
-    OnlyHidden,
+    HiddenByMarker,
     /// No other attempt helps, for a reason that is the item's own.
     Other,
 }
@@ -217,7 +217,7 @@ pub enum FailureKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
     /// What it is.
-    pub hold: Hold,
+    pub hold: LockKind,
     /// The moment from which the version may be deleted, if it is known.
     pub until: Option<OffsetDateTime>,
 }
@@ -225,7 +225,7 @@ pub struct Retention {
 /// The holds of Object Lock.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Hold {
+pub enum LockKind {
     /// Nobody can end it before its date.
     Compliance,
     /// `BYPASS_GOVERNANCE_RETENTION` and the permission to do so can.
@@ -234,7 +234,7 @@ pub enum Hold {
     LegalHold,
 }
 
-impl Hold {
+impl LockKind {
     /// Its name in receipts and logs.
     pub fn name(self) -> &'static str {
         match self {
@@ -247,7 +247,7 @@ impl Hold {
 
 /// Why a request as a whole failed, by what the caller does about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
+pub enum StoreError {
     /// The store asks for fewer keys: wait, and send fewer.
     #[error("S3 throttled the request: {0}")]
     Throttled(String),
@@ -260,30 +260,30 @@ pub enum Fault {
     /// An answer that cannot be true, such as one about a key that nobody asked for: send it again,
     /// believe nothing.
     #[error("the answer of S3 cannot be true: {0}")]
-    Untrustworthy(String),
+    Inconsistent(String),
     /// The store does not know the token: begin again at the prefix.
     #[error("S3 rejected the continuation token: {0}")]
-    TokenRefused(String),
+    TokenRejected(String),
     /// The store rejected this request: a smaller one may be accepted.
     #[error("S3 rejected the request: {0}")]
     Malformed(String),
     /// A missing permission, bucket or the like: no attempt helps until an operator changes
     /// something.
     #[error("the bucket cannot be used: {0}")]
-    Refused(String),
+    Permanent(String),
 }
 
-impl Fault {
+impl StoreError {
     /// The store's code, or the adapter's word for it: every text begins with the operation and the
     /// code, as in `DeleteObjects: SlowDown (HTTP 503, ...)`.
     pub fn code(&self) -> &str {
         let (Self::Throttled(text)
         | Self::NoAnswer(text)
         | Self::Unavailable(text)
-        | Self::Untrustworthy(text)
-        | Self::TokenRefused(text)
+        | Self::Inconsistent(text)
+        | Self::TokenRejected(text)
         | Self::Malformed(text)
-        | Self::Refused(text)) = self;
+        | Self::Permanent(text)) = self;
         let code = text.split_once(": ").map_or(text.as_str(), |(_, rest)| rest);
         code.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default()
     }

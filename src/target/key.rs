@@ -33,7 +33,7 @@ impl Prefix {
 
     /// Takes a key that the store listed, if it lies in this folder. There is no other way to a
     /// [`Key`].
-    pub fn own(&self, key: String) -> Result<Key, OutsidePrefix> {
+    pub fn claim(&self, key: String) -> Result<Key, OutsidePrefix> {
         if key.starts_with(&self.text) { Ok(Key(key.into())) } else { Err(OutsidePrefix) }
     }
 }

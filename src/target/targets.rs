@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::folder::Folder;
+use super::folder::S3Folder;
 use super::template::Target;
 use super::user::{UserId, hex};
 
@@ -33,7 +33,7 @@ impl Targets {
         for entry in text.split(',').map(str::trim) {
             match Target::parse(entry) {
                 Ok(target) if list.contains(&target) => {
-                    faults.push(format!("\"{entry}\" is listed twice"))
+                    faults.push(format!("\"{entry}\" is listed twice"));
                 }
                 Ok(target) => list.push(target),
                 Err(error) => faults.push(format!("\"{entry}\": {error}")),
@@ -46,7 +46,8 @@ impl Targets {
             return Err(faults);
         }
         let pairs = list.iter().flat_map(|outer| list.iter().map(move |inner| (outer, inner)));
-        let reserved = pairs.filter_map(|(outer, inner)| outer.id_that_covers(inner)).collect();
+        let reserved =
+            pairs.filter_map(|(outer, inner)| outer.conflicting_user_id(inner)).collect();
         let names = list.iter().map(Target::to_string).collect::<Vec<_>>().join(",");
         Ok(Self { mark: hex(&Sha256::digest(names)[..8]), list, reserved })
     }
@@ -63,8 +64,8 @@ impl Targets {
 
     /// The first target, if there is one, whose erasures could take along what stands in this
     /// folder.
-    pub fn first_around(&self, folder: &Folder) -> Option<&Target> {
-        self.list.iter().find(|target| folder.may_lie_in(target))
+    pub fn target_containing(&self, folder: &S3Folder) -> Option<&Target> {
+        self.list.iter().find(|target| folder.may_be_inside(target))
     }
 
     /// Whether this id is a fixed folder of another target: its user's folder would hold those of

@@ -20,7 +20,7 @@ pub struct Target {
 
 /// Why a text is no target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TargetError {
+pub enum ParseTargetError {
     /// It does not begin with `s3://`.
     #[error("expected s3://BUCKET/PREFIX")]
     Scheme,
@@ -28,7 +28,7 @@ pub enum TargetError {
     #[error(
         "the bucket's name is not 3 to 63 of a-z 0-9 . - beginning and ending with a letter or digit"
     )]
-    Bucket,
+    ReadStore,
     /// A directory bucket, whose listings have no order and which this function does not know yet.
     #[error(
         "directory buckets (--x-s3) are not supported: their listings have no order and their uploads other rules"
@@ -55,7 +55,7 @@ pub enum TargetError {
     Placeholder,
     /// The prefix does not end in `/`, so it could match more than the user's folder.
     #[error("expected a prefix that ends in /")]
-    End,
+    HopEnd,
     /// An empty segment, `.`, `..`, a brace or a control character in the prefix.
     #[error("the prefix has an empty segment, a segment . or .., a brace or a control character")]
     Segment,
@@ -66,34 +66,35 @@ pub enum TargetError {
 
 impl Target {
     /// Reads `s3://BUCKET/PREFIX`, as in `s3://photos/users/{user_id}/`.
-    pub fn parse(text: &str) -> Result<Self, TargetError> {
+    pub fn parse(text: &str) -> Result<Self, ParseTargetError> {
         if text.starts_with("arn:") {
-            return Err(TargetError::AccessPoint);
+            return Err(ParseTargetError::AccessPoint);
         }
-        let rest = text.strip_prefix("s3://").ok_or(TargetError::Scheme)?;
-        let (bucket, template) = rest.split_once('/').ok_or(TargetError::Placeholder)?;
+        let rest = text.strip_prefix("s3://").ok_or(ParseTargetError::Scheme)?;
+        let (bucket, template) = rest.split_once('/').ok_or(ParseTargetError::Placeholder)?;
         check_bucket(bucket)?;
         if template.contains(['*', '?']) {
-            return Err(TargetError::Wildcard);
+            return Err(ParseTargetError::Wildcard);
         }
         if has_unknown_placeholder(template) {
-            return Err(TargetError::UnknownPlaceholder);
+            return Err(ParseTargetError::UnknownPlaceholder);
         }
         if template.len() + MAX_USER_ID_BYTES > MAX_KEY_BYTES {
-            return Err(TargetError::Length);
+            return Err(ParseTargetError::Length);
         }
         let segments: Vec<&str> = template.split('/').collect();
         if segments.iter().filter(|segment| **segment == PLACEHOLDER).count() != 1
             || template.matches(PLACEHOLDER).count() != 1
             || !template.contains("{user_id}/")
         {
-            return Err(TargetError::Placeholder);
+            return Err(ParseTargetError::Placeholder);
         }
-        let folders = template.strip_suffix('/').ok_or(TargetError::End)?;
+        let folders = template.strip_suffix('/').ok_or(ParseTargetError::HopEnd)?;
         if folders.split('/').any(|segment| segment != PLACEHOLDER && !is_plain_segment(segment)) {
-            return Err(TargetError::Segment);
+            return Err(ParseTargetError::Segment);
         }
-        let (before, after) = template.split_once(PLACEHOLDER).ok_or(TargetError::Placeholder)?;
+        let (before, after) =
+            template.split_once(PLACEHOLDER).ok_or(ParseTargetError::Placeholder)?;
         Ok(Self { bucket: bucket.to_owned(), before: before.to_owned(), after: after.to_owned() })
     }
 
@@ -121,7 +122,7 @@ impl Target {
     ///
     /// With `s3://b/{user_id}/` beside `s3://b/users/{user_id}/`, the user called `users` would own
     /// everybody.
-    pub(super) fn id_that_covers(&self, inner: &Self) -> Option<String> {
+    pub(super) fn conflicting_user_id(&self, inner: &Self) -> Option<String> {
         if self.bucket != inner.bucket {
             return None;
         }
@@ -162,18 +163,18 @@ fn is_bucket_name(name: &str) -> bool {
 
 /// A bucket by its own name: not a directory bucket, and no other name of a bucket.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
-pub(super) fn check_bucket(name: &str) -> Result<(), TargetError> {
+pub(super) fn check_bucket(name: &str) -> Result<(), ParseTargetError> {
     // Of access points: for buckets, Object Lambda, Outposts, directory buckets and many regions.
     // And of table buckets.
     const ALIASES: [&str; 6] = ["-s3alias", "--ol-s3", "--op-s3", "--xa-s3", ".mrap", "--table-s3"];
     if name.starts_with("arn:") || ALIASES.into_iter().any(|alias| name.ends_with(alias)) {
-        return Err(TargetError::AccessPoint);
+        return Err(ParseTargetError::AccessPoint);
     }
     if !is_bucket_name(name) {
-        return Err(TargetError::Bucket);
+        return Err(ParseTargetError::ReadStore);
     }
     // https://docs.aws.amazon.com/AmazonS3/latest/userguide/s3-express-differences.html
-    if name.ends_with("--x-s3") { Err(TargetError::DirectoryBucket) } else { Ok(()) }
+    if name.ends_with("--x-s3") { Err(ParseTargetError::DirectoryBucket) } else { Ok(()) }
 }
 
 /// Whether a text in braces is a name, but not that of the placeholder.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::ports::store::{Bucket, Deletes, FailureKind, Fault, Item, Kind};
+use erase_user_files::ports::store::{DeleteStore, FailureKind, Item, Kind, ReadStore, StoreError};
 use futures::future::join;
 use tokio::time::timeout;
 
@@ -17,7 +17,7 @@ fn one_part() -> Answer {
 }
 
 /// The failures of one upload as (code, kind), and how many requests it took.
-async fn abort(script: Vec<Answer>) -> Result<(u64, Vec<(String, FailureKind)>), Fault> {
+async fn abort(script: Vec<Answer>) -> Result<(u64, Vec<(String, FailureKind)>), StoreError> {
     let server = Server::start(script);
     let deletion =
         server.s3().delete(&prefix(), &with_ids(Kind::Uploads, &[("u1/a", "up1")]), LIMIT).await;
@@ -75,7 +75,7 @@ async fn an_upload_that_is_not_found_is_aborted_under_the_other_reading_of_its_k
         let server = Server::start(script);
         let s3 = server.s3();
         let entry = s3.list(&prefix(), Kind::Uploads, None, LIMIT).await.unwrap().entries.remove(0);
-        let own = |key: String| prefix().own(key).unwrap();
+        let own = |key: String| prefix().claim(key).unwrap();
         let other_key = entry.other_key.map(own);
         let Item { last_modified, bytes, .. } =
             with_ids(Kind::Uploads, &[("u1/a", "up1")]).remove(0);
@@ -110,7 +110,7 @@ async fn where_the_parts_may_not_be_listed_all_uploads_are_aborted_and_nothing_i
     let fault =
         server.s3().delete(&prefix(), &with_ids(Kind::Uploads, &uploads), LIMIT).await.unwrap_err();
     for part in ["s3:ListMultipartUploadParts", "kms:Decrypt"] {
-        assert!(matches!(&fault, Fault::Refused(text) if text.contains(part)), "{fault}");
+        assert!(matches!(&fault, StoreError::Permanent(text) if text.contains(part)), "{fault}");
     }
     assert_eq!(
         server.requests().iter().filter(|request| request.starts_with("DELETE")).count(),
@@ -129,7 +129,7 @@ async fn an_answer_about_the_bucket_or_the_credentials_is_not_blamed_on_one_uplo
     ] {
         for script in [vec![error(status, code)], vec![Answer::Headers(""), error(status, code)]] {
             let answer = abort(script).await;
-            assert!(matches!(answer, Err(Fault::Refused(_))), "{code}: {answer:?}");
+            assert!(matches!(answer, Err(StoreError::Permanent(_))), "{code}: {answer:?}");
         }
     }
 }
@@ -210,12 +210,15 @@ async fn a_server_that_hangs_costs_no_more_than_the_limit() {
     for kind in [Kind::Objects, Kind::Versions, Kind::Uploads] {
         assert!(matches!(
             in_time(s3.list(&prefix(), kind, None, limit)).await,
-            Err(Fault::NoAnswer(_))
+            Err(StoreError::NoAnswer(_))
         ));
     }
-    assert!(matches!(in_time(s3.is_versioned(&prefix(), limit)).await, Err(Fault::NoAnswer(_))));
+    assert!(matches!(
+        in_time(s3.is_versioned(&prefix(), limit)).await,
+        Err(StoreError::NoAnswer(_))
+    ));
     let batch = in_time(s3.delete(&prefix(), &items(&["u1/a", "u1/b"]), limit)).await;
-    assert!(matches!(batch, Err(Fault::NoAnswer(_))));
+    assert!(matches!(batch, Err(StoreError::NoAnswer(_))));
     let single = in_time(s3.delete(&prefix(), &items(&["u1/\u{1}"]), limit)).await.unwrap();
     assert_eq!(single.failures[0].kind, FailureKind::Transient, "{single:?}");
     server.requests();

@@ -1,6 +1,6 @@
 //! Deleting: every key of an answer is held against the request.
 
-use erase_user_files::ports::store::{Deletes, FailureKind, Fault, Item, Kind};
+use erase_user_files::ports::store::{DeleteStore, FailureKind, Item, Kind, StoreError};
 
 use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids};
 
@@ -8,7 +8,7 @@ use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids}
 type Failure = (usize, String, FailureKind);
 
 /// The failures of one delete that takes one request.
-async fn delete(answer: Answer, items: &[Item]) -> Result<Vec<Failure>, Fault> {
+async fn delete(answer: Answer, items: &[Item]) -> Result<Vec<Failure>, StoreError> {
     let server = Server::start(vec![answer]);
     let deletion = server.s3().delete(&prefix(), items, LIMIT).await;
     server.requests();
@@ -69,7 +69,7 @@ async fn an_answer_about_other_keys_is_a_failed_batch() {
             [items(&["u1/a", "u1/b"]), with_ids(Kind::Versions, &[("u1/a", "1"), ("u1/b", "1")])]
         {
             let answer = delete(full(body), &items).await;
-            assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{body}: {answer:?}");
+            assert!(matches!(answer, Err(StoreError::Inconsistent(_))), "{body}: {answer:?}");
         }
     }
 }
@@ -114,7 +114,7 @@ async fn an_answer_without_a_version_id_is_about_a_key_that_was_asked_once() {
     let twice = with_ids(Kind::Versions, &[("u1/a", "v1"), ("u1/a", "v2")]);
     for answer in [deleted(""), failed()] {
         let answer = delete(answer, &twice).await;
-        assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{answer:?}");
+        assert!(matches!(answer, Err(StoreError::Inconsistent(_))), "{answer:?}");
     }
     // An id that was not asked for: a store that ignored ours, and has only added a delete marker.
     let marker = |id| {
@@ -124,7 +124,7 @@ async fn an_answer_without_a_version_id_is_about_a_key_that_was_asked_once() {
     };
     for rest in ["<VersionId>v3</VersionId>".to_owned(), marker("v3")] {
         let answer = delete(deleted(&rest), &once).await;
-        assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{rest}: {answer:?}");
+        assert!(matches!(answer, Err(StoreError::Inconsistent(_))), "{rest}: {answer:?}");
     }
     // S3 gives the id of a delete marker that was deleted twice, SeaweedFS gives only this one.
     let expected = failures([(0, "Unanswered", FailureKind::Transient)]);
@@ -141,10 +141,10 @@ async fn an_object_that_is_only_hidden_by_a_delete_marker_is_not_gone() {
          <DeleteMarkerVersionId>m1</DeleteMarkerVersionId></Deleted>\
          <Deleted><Key>u1/c</Key><DeleteMarker>false</DeleteMarker></Deleted></DeleteResult>",
     );
-    let expected = failures([(1, "OnlyHidden", FailureKind::OnlyHidden)]);
+    let expected = failures([(1, "OnlyHidden", FailureKind::HiddenByMarker)]);
     assert_eq!(delete(answer, &items(&["u1/a", "u1/b", "u1/c"])).await, Ok(expected));
     let hidden = || Answer::Headers("x-amz-delete-marker: true\r\nx-amz-version-id: m1\r\n");
-    let expected = failures([(0, "OnlyHidden", FailureKind::OnlyHidden)]);
+    let expected = failures([(0, "OnlyHidden", FailureKind::HiddenByMarker)]);
     assert_eq!(delete(hidden(), &items(&["u1/\u{1}"])).await, Ok(expected));
     // A delete marker that was itself deleted is told in the same words.
     assert_eq!(
@@ -155,11 +155,11 @@ async fn an_object_that_is_only_hidden_by_a_delete_marker_is_not_gone() {
 
 #[tokio::test]
 async fn failed_requests_are_sorted_by_what_to_do_about_them() {
-    type IsExpected = fn(&Fault) -> bool;
-    let throttled: IsExpected = |fault| matches!(fault, Fault::Throttled(_));
-    let unavailable: IsExpected = |fault| matches!(fault, Fault::Unavailable(_));
-    let refused: IsExpected = |fault| matches!(fault, Fault::Refused(_));
-    let malformed: IsExpected = |fault| matches!(fault, Fault::Malformed(_));
+    type IsExpected = fn(&StoreError) -> bool;
+    let throttled: IsExpected = |fault| matches!(fault, StoreError::Throttled(_));
+    let unavailable: IsExpected = |fault| matches!(fault, StoreError::Unavailable(_));
+    let refused: IsExpected = |fault| matches!(fault, StoreError::Permanent(_));
+    let malformed: IsExpected = |fault| matches!(fault, StoreError::Malformed(_));
     let half = r#"<?xml version="1.0"?><DeleteResult><Deleted><Key>u1/a</Key>"#;
     for (name, answer, is_expected) in [
         ("503 SlowDown", error(503, "SlowDown"), throttled),
@@ -211,10 +211,13 @@ async fn a_body_that_ends_too_early_confirms_nothing_that_it_does_not_name() {
     let half = r#"<?xml version="1.0"?><DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted>"#;
     match delete(Answer::Full(200, half.to_owned()), &items(&["u1/a", "u1/b"])).await {
         Ok(failures) => {
-            assert_eq!(failures, [(1, "Unanswered".to_owned(), FailureKind::Transient)])
+            assert_eq!(failures, [(1, "Unanswered".to_owned(), FailureKind::Transient)]);
         }
         Err(fault) => {
-            assert!(matches!(fault, Fault::Unavailable(_) | Fault::Untrustworthy(_)), "{fault:?}")
+            assert!(
+                matches!(fault, StoreError::Unavailable(_) | StoreError::Inconsistent(_)),
+                "{fault:?}"
+            );
         }
     }
 }
@@ -247,12 +250,12 @@ async fn an_answer_is_taken_as_a_whole_or_not_at_all() {
         let answer = full(&format!("<{root}>{first}{rest}</{root}>"));
         let fault = delete(answer, &items(&asked)).await;
         assert!(
-            matches!(fault, Err(Fault::Unavailable(_) | Fault::Untrustworthy(_))),
+            matches!(fault, Err(StoreError::Unavailable(_) | StoreError::Inconsistent(_))),
             "{name}: {fault:?}"
         );
     }
     let empty = delete(Answer::Full(200, String::new()), &items(&asked)).await;
-    assert!(matches!(empty, Err(Fault::Unavailable(_))), "{empty:?}");
+    assert!(matches!(empty, Err(StoreError::Unavailable(_))), "{empty:?}");
     // Elements of another name space, and those that nobody knows yet.
     let others =
         "<x:Deleted xmlns:x=\"u\"><x:Key>u1/b</x:Key></x:Deleted><New><Key>u1/b</Key></New>";
@@ -267,18 +270,18 @@ async fn an_error_in_an_answer_of_200_is_told_with_its_request_id() {
     let fault = delete(full(answer), &items(&["u1/a"])).await.unwrap_err();
     assert_eq!(
         fault,
-        Fault::Throttled("DeleteObjects: SlowDown (HTTP 200, request id REQ1)".to_owned())
+        StoreError::Throttled("DeleteObjects: SlowDown (HTTP 200, request id REQ1)".to_owned())
     );
     let answer =
         "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>";
     let fault = delete(full(answer), &items(&["u1/key"])).await.unwrap_err();
     let told =
         "DeleteObjects: SlowDown (HTTP 200, request id REQ1): Please reduce your request rate.";
-    assert_eq!(fault, Fault::Throttled(told.to_owned()));
+    assert_eq!(fault, StoreError::Throttled(told.to_owned()));
     let fault = delete(full("<Error/>"), &items(&["u1/a"])).await.unwrap_err();
     assert_eq!(
         fault,
-        Fault::Unavailable("DeleteObjects: NoCode (HTTP 200, request id REQ1)".to_owned())
+        StoreError::Unavailable("DeleteObjects: NoCode (HTTP 200, request id REQ1)".to_owned())
     );
 }
 
@@ -341,7 +344,7 @@ async fn only_objects_are_deleted_without_an_id() {
         without_id(Kind::Uploads),
     ] {
         let answer = server.s3().delete(&prefix(), &items, LIMIT).await;
-        assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
+        assert!(matches!(answer, Err(StoreError::Permanent(_))), "{answer:?}");
     }
     server.requests();
 }
@@ -364,7 +367,7 @@ async fn dot_segments_are_taken_literally_and_stay_out_of_urls_where_they_can() 
 #[tokio::test]
 async fn a_refusal_that_holds_for_all_keys_is_not_blamed_on_one() {
     let answer = delete(error(404, "NoSuchBucket"), &items(&["u1/\u{1}"])).await;
-    assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Permanent(_))), "{answer:?}");
 }
 
 #[tokio::test]
@@ -388,7 +391,7 @@ async fn what_is_confirmed_is_reported_whatever_becomes_of_a_request_of_its_own(
     // Nothing is confirmed: the fault is that of the request.
     let server = Server::start(vec![full(denied), error(404, "NoSuchBucket")]);
     let answer = server.s3().delete(&prefix(), &versions, LIMIT).await;
-    assert!(matches!(answer, Err(Fault::Refused(_))), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Permanent(_))), "{answer:?}");
     server.requests();
 }
 
@@ -450,5 +453,5 @@ async fn versions_of_keys_that_xml_cannot_carry_go_one_by_one_too() {
     let missing = failures([(0, "NoSuchVersion", FailureKind::NotFound)]);
     assert_eq!(delete(error(404, "NoSuchVersion"), &version).await, Ok(missing));
     let other = delete(Answer::Headers("x-amz-version-id: m1\r\n"), &version).await;
-    assert!(matches!(other, Err(Fault::Untrustworthy(_))), "{other:?}");
+    assert!(matches!(other, Err(StoreError::Inconsistent(_))), "{other:?}");
 }

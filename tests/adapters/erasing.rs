@@ -2,11 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use erase_user_files::erasure::checkpoint::Bookmark;
+use erase_user_files::erasure::checkpoint::Checkpoint;
 use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::progress::Counters;
-use erase_user_files::erasure::report::{End, Job, Work};
-use erase_user_files::limiter::Pace;
+use erase_user_files::erasure::progress::Progress;
+use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd};
+use erase_user_files::limiter::Limiter;
 use erase_user_files::target::{Targets, UserId};
 use tokio::time::Instant;
 
@@ -47,9 +47,9 @@ async fn a_batch_that_is_throttled_once_is_sent_again_and_one_that_is_throttled_
     let (targets, user) =
         (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
     let (pace, counters) =
-        (Pace::new(NonZeroU32::new(3_500), NonZeroU32::MIN, 1), Counters::default());
+        (Limiter::new(NonZeroU32::new(3_500), NonZeroU32::MIN, 1), Progress::default());
     let stop = Instant::now() + LIMIT;
-    let job = Job {
+    let job = ErasureScope {
         targets: &targets,
         user: &user,
         erase_before: None,
@@ -58,8 +58,8 @@ async fn a_batch_that_is_throttled_once_is_sent_again_and_one_that_is_throttled_
         stop,
     };
     let report =
-        Box::pin(Eraser(server.s3()).work(&pace, &counters, job, &mut Bookmark::default())).await;
-    assert_eq!(report.end, End::Erased);
+        Box::pin(Eraser(server.s3()).work(&pace, &counters, job, &mut Checkpoint::default())).await;
+    assert_eq!(report.end, HopEnd::Erased);
     let hop = counters.hop();
     assert_eq!((hop.throttles, hop.retries), (2, 3));
     let requests = server.requests();

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use erase_user_files::ports::queue::{Queue, QueueFault};
-use erase_user_files::ports::store::{Bucket, Deletes, FailureKind, Fault, Kind};
+use erase_user_files::ports::queue::{Queue, QueueError};
+use erase_user_files::ports::store::{DeleteStore, FailureKind, Kind, ReadStore, StoreError};
 
 use crate::server::{Answer, LIMIT, Server, continuation, error, full, in_time, items, prefix};
 
@@ -16,11 +16,11 @@ async fn a_request_without_an_answer_ends_at_its_limit_and_says_so() {
     let listed =
         in_time(server.reader().list(&prefix(), Kind::Objects, None, SHORT)).await.unwrap_err();
     assert!(
-        matches!(&listed, Fault::NoAnswer(text) if text.starts_with("ListObjectsV2: NoAnswerInTime")),
+        matches!(&listed, StoreError::NoAnswer(text) if text.starts_with("ListObjectsV2: NoAnswerInTime")),
         "{listed}"
     );
     let sent = in_time(server.sqs("erase").send(&continuation(), SHORT)).await.unwrap_err();
-    assert_eq!(sent, QueueFault::NoAnswer("SendMessage: NoAnswerInTime".to_owned()));
+    assert_eq!(sent, QueueError::NoAnswer("SendMessage: NoAnswerInTime".to_owned()));
     server.requests();
 }
 
@@ -30,13 +30,13 @@ async fn where_nobody_listens_the_reason_of_the_system_is_told() {
     let (reader, sqs) = (server.reader(), server.sqs("erase"));
     server.requests();
     let listed = reader.list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err();
-    let Fault::NoAnswer(text) = &listed else { panic!("{listed}") };
+    let StoreError::NoAnswer(text) = &listed else { panic!("{listed}") };
     assert!(
         text.starts_with("ListObjectsV2: NoConnection (") && text.contains("refused"),
         "{text}"
     );
     let sent = sqs.send(&continuation(), LIMIT).await.unwrap_err();
-    assert_eq!(sent, QueueFault::NoAnswer("SendMessage: NoConnection".to_owned()));
+    assert_eq!(sent, QueueError::NoAnswer("SendMessage: NoConnection".to_owned()));
 }
 
 #[tokio::test]
@@ -59,7 +59,7 @@ async fn a_denied_request_says_what_to_check_first_and_no_other_does() {
         let server = Server::start(vec![error(status, code)]);
         let fault = server.reader().list(&prefix(), Kind::Objects, None, LIMIT).await.unwrap_err();
         let told = format!("ListObjectsV2: {code} (HTTP {status}, request id REQ1){hint}");
-        assert_eq!(fault, Fault::Refused(told));
+        assert_eq!(fault, StoreError::Permanent(told));
         server.requests();
     }
 }
@@ -119,7 +119,7 @@ async fn an_answer_of_another_operation_was_an_answer_and_says_which() {
     }
     faults.push(s3.delete(&prefix(), &items(&["u1/a"]), LIMIT).await.unwrap_err());
     for fault in faults {
-        assert!(matches!(fault, Fault::Untrustworthy(_)), "{fault:?}");
+        assert!(matches!(fault, StoreError::Inconsistent(_)), "{fault:?}");
         let hint = "the answer is a ListAllMyBucketsResult: are the endpoint and S3_FORCE_PATH_STYLE right?";
         assert!(fault.to_string().ends_with(hint), "{fault}");
     }
@@ -170,19 +170,19 @@ async fn an_error_that_is_no_xml_is_sorted_by_its_status() {
     for _ in 0..3 {
         let fault = server.reader().list(&prefix(), Kind::Versions, None, LIMIT).await.unwrap_err();
         match &fault {
-            Fault::Throttled(text) => {
-                assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 503"), "{fault}")
+            StoreError::Throttled(text) => {
+                assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 503"), "{fault}");
             }
-            Fault::Unavailable(text) => {
-                assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 502"), "{fault}")
+            StoreError::Unavailable(text) => {
+                assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 502"), "{fault}");
             }
-            Fault::Refused(text) => {
-                assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 403"), "{fault}")
+            StoreError::Permanent(text) => {
+                assert!(text.starts_with("ListObjectVersions: NoCode (HTTP 403"), "{fault}");
             }
-            Fault::NoAnswer(_)
-            | Fault::Untrustworthy(_)
-            | Fault::TokenRefused(_)
-            | Fault::Malformed(_) => {
+            StoreError::NoAnswer(_)
+            | StoreError::Inconsistent(_)
+            | StoreError::TokenRejected(_)
+            | StoreError::Malformed(_) => {
                 unreachable!("{fault}")
             }
         }

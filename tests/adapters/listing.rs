@@ -1,6 +1,6 @@
 //! The three listings: what is believed, and what is not.
 
-use erase_user_files::ports::store::{Bucket, Entry, Fault, Kind, Page};
+use erase_user_files::ports::store::{Kind, ListedEntry, Page, ReadStore, StoreError};
 use erase_user_files::target::{Target, UserId};
 
 use crate::server::{Answer, LIMIT, Server, error, full, prefix};
@@ -22,7 +22,7 @@ fn listing(kind: Kind, rest: &str) -> Answer {
     })
 }
 
-async fn list(kind: Kind, answer: Answer, token: Option<&str>) -> Result<Page, Fault> {
+async fn list(kind: Kind, answer: Answer, token: Option<&str>) -> Result<Page, StoreError> {
     let server = Server::start(vec![answer]);
     let page = server.reader().list(&prefix(), kind, token, LIMIT).await;
     server.requests();
@@ -66,7 +66,7 @@ async fn a_missing_permission_is_named_with_code_and_request_id() {
         (Kind::Uploads, "ListMultipartUploads", "s3:ListBucketMultipartUploads granted"),
     ] {
         let fault = list(kind, error(403, "AccessDenied"), None).await.unwrap_err();
-        assert!(matches!(fault, Fault::Refused(_)), "{fault:?}");
+        assert!(matches!(fault, StoreError::Permanent(_)), "{fault:?}");
         let text = fault.to_string();
         for part in [operation, "AccessDenied", "HTTP 403", "REQ1", permission] {
             assert!(text.contains(part), "{part} is missing in: {text}");
@@ -141,7 +141,7 @@ async fn versions_and_delete_markers_stand_in_one_listing() {
         let last_modified = ["m1", "v+%20"]
             .contains(&id)
             .then(|| time::OffsetDateTime::from_unix_timestamp(1_769_860_800).expect("a moment"));
-        Entry {
+        ListedEntry {
             kind,
             key: key.to_owned(),
             other_key: None,
@@ -210,7 +210,7 @@ async fn uploads_of_an_id_that_is_encoded_are_found_by_the_reading_that_lies_in_
     for folder in ["a%2Bb%40c.dd", "a%252Bb%2540c.d", "other"] {
         let server = Server::start(vec![page(folder, ENCODED)]);
         let answer = server.reader().list(&prefix, Kind::Uploads, None, LIMIT).await;
-        assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{folder}: {answer:?}");
+        assert!(matches!(answer, Err(StoreError::Inconsistent(_))), "{folder}: {answer:?}");
         server.requests();
     }
     // No other listing is read like that: where its encoding is wrong, nothing is deleted.
@@ -219,7 +219,7 @@ async fn uploads_of_an_id_that_is_encoded_are_found_by_the_reading_that_lies_in_
         &format!("<Prefix>a%2Bb%40c.d/</Prefix>{LAST}"),
     )]);
     let answer = server.reader().list(&prefix, Kind::Objects, None, LIMIT).await;
-    assert!(matches!(answer, Err(Fault::Untrustworthy(_))), "{answer:?}");
+    assert!(matches!(answer, Err(StoreError::Inconsistent(_))), "{answer:?}");
     server.requests();
 }
 
@@ -227,9 +227,9 @@ async fn uploads_of_an_id_that_is_encoded_are_found_by_the_reading_that_lies_in_
 async fn a_store_that_cannot_list_uploads_or_versions_gives_no_proof_and_says_so() {
     let page = list(Kind::Uploads, error(501, "NotImplemented"), None).await;
     let is_named = |text: &String| text.contains("cannot list unfinished uploads");
-    assert!(matches!(&page, Err(Fault::Refused(text)) if is_named(text)), "{page:?}");
+    assert!(matches!(&page, Err(StoreError::Permanent(text)) if is_named(text)), "{page:?}");
     let page = list(Kind::Versions, error(501, "NotImplemented"), None).await;
-    assert!(matches!(page, Err(Fault::Refused(_))), "{page:?}");
+    assert!(matches!(page, Err(StoreError::Permanent(_))), "{page:?}");
 }
 
 #[tokio::test]
@@ -311,7 +311,7 @@ async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
         ("no UTF-8", format!("{ENCODED}{LAST}<Contents><Key>u1/%ff</Key></Contents>")),
     ] {
         let page = list(Kind::Objects, listing(Kind::Objects, &rest), Some("t1")).await;
-        assert!(matches!(page, Err(Fault::Untrustworthy(_))), "{name}: {page:?}");
+        assert!(matches!(page, Err(StoreError::Inconsistent(_))), "{name}: {page:?}");
     }
     for (name, answer) in [
         (
@@ -332,7 +332,7 @@ async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
     ] {
         let page = list(Kind::Objects, answer, None).await;
         assert!(
-            matches!(page, Err(Fault::Untrustworthy(_) | Fault::Unavailable(_))),
+            matches!(page, Err(StoreError::Inconsistent(_) | StoreError::Unavailable(_))),
             "{name}: {page:?}"
         );
     }
@@ -386,7 +386,7 @@ async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
             // Some stores say that they encode the keys of uploads, and do not.
             let may_be_plain = kind == Kind::Uploads && name.starts_with("a broken escape");
             assert_eq!(
-                matches!(page, Err(Fault::Untrustworthy(_))),
+                matches!(page, Err(StoreError::Inconsistent(_))),
                 !may_be_plain,
                 "{kind:?}, {name}: {page:?}"
             );
@@ -398,7 +398,7 @@ async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
         ] {
             let page = list(kind, answer, None).await;
             assert!(
-                matches!(page, Err(Fault::Untrustworthy(_) | Fault::Unavailable(_))),
+                matches!(page, Err(StoreError::Inconsistent(_) | StoreError::Unavailable(_))),
                 "{name}: {page:?}"
             );
         }
@@ -409,7 +409,7 @@ async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
     ] {
         let page =
             list(Kind::Versions, listing(Kind::Versions, &format!("{LAST}{marker}")), None).await;
-        assert!(matches!(page, Err(Fault::Untrustworthy(_))), "{page:?}");
+        assert!(matches!(page, Err(StoreError::Inconsistent(_))), "{page:?}");
     }
 }
 
@@ -434,7 +434,7 @@ async fn what_stands_behind_damage_is_never_missed() {
             ("an instruction", "<?x?>"),
         ] {
             let page = list(kind, listing(kind, &format!("{LAST}{damage}{hidden}")), None).await;
-            assert!(matches!(page, Err(Fault::Unavailable(_))), "{kind:?}, {name}: {page:?}");
+            assert!(matches!(page, Err(StoreError::Unavailable(_))), "{kind:?}, {name}: {page:?}");
         }
         let whole =
             list(kind, listing(kind, &format!("{LAST}<Owner></Owner>{hidden}")), None).await;
@@ -451,7 +451,7 @@ async fn a_key_with_a_comment_or_cdata_in_it_is_not_half_a_key() {
             None,
         )
         .await;
-        assert!(matches!(page, Err(Fault::Unavailable(_))), "{key}: {page:?}");
+        assert!(matches!(page, Err(StoreError::Unavailable(_))), "{key}: {page:?}");
     }
 }
 
@@ -487,14 +487,17 @@ async fn only_a_refused_token_means_begin_again() {
         let token = token.as_deref();
         for code in ["InvalidArgument", "ExpiredContinuationToken", "InvalidRequest"] {
             let with_token = list(kind, error(400, code), token).await;
-            assert!(matches!(with_token, Err(Fault::TokenRefused(_))), "{kind:?}: {with_token:?}");
+            assert!(
+                matches!(with_token, Err(StoreError::TokenRejected(_))),
+                "{kind:?}: {with_token:?}"
+            );
             let without = list(kind, error(400, code), None).await;
-            assert!(matches!(without, Err(Fault::Refused(_))), "{kind:?}: {without:?}");
+            assert!(matches!(without, Err(StoreError::Permanent(_))), "{kind:?}: {without:?}");
         }
         let not_now = list(kind, error(503, "SlowDown"), token).await;
-        assert!(matches!(not_now, Err(Fault::Throttled(_))), "{kind:?}: {not_now:?}");
+        assert!(matches!(not_now, Err(StoreError::Throttled(_))), "{kind:?}: {not_now:?}");
         let not_allowed = list(kind, error(403, "AccessDenied"), token).await;
-        assert!(matches!(not_allowed, Err(Fault::Refused(_))), "{kind:?}: {not_allowed:?}");
+        assert!(matches!(not_allowed, Err(StoreError::Permanent(_))), "{kind:?}: {not_allowed:?}");
     }
 }
 
@@ -516,7 +519,7 @@ async fn a_token_that_is_none_of_this_listing_is_refused_without_a_request() {
             "\u{0}\u{fffe}🦓&🦓",
         ] {
             let page = reader.list(&prefix(), kind, Some(token), LIMIT).await;
-            assert!(matches!(page, Err(Fault::TokenRefused(_))), "{token}: {page:?}");
+            assert!(matches!(page, Err(StoreError::TokenRejected(_))), "{token}: {page:?}");
             assert!(!page.unwrap_err().to_string().contains("u1"), "a token may hold a key");
         }
     }
@@ -524,7 +527,7 @@ async fn a_token_that_is_none_of_this_listing_is_refused_without_a_request() {
         [(Kind::Uploads, "u1%2Fk&"), (Kind::Objects, "&u10%2Fk"), (Kind::Objects, "&u1%2")]
     {
         let page = reader.list(&prefix(), kind, Some(token), LIMIT).await;
-        assert!(matches!(page, Err(Fault::TokenRefused(_))), "{token}: {page:?}");
+        assert!(matches!(page, Err(StoreError::TokenRejected(_))), "{token}: {page:?}");
     }
     server.requests();
 }

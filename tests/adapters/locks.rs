@@ -1,7 +1,7 @@
 //! Object Lock: when governance is bypassed, and what is said to hold a version.
 
 use erase_user_files::aws::s3::store::S3;
-use erase_user_files::ports::store::{Deletes, Fault, Hold, Kind, Retention};
+use erase_user_files::ports::store::{DeleteStore, Kind, LockKind, Retention, StoreError};
 use time::OffsetDateTime;
 
 use crate::server::{Answer, LIMIT, Server, error, full, items, prefix, with_ids};
@@ -18,7 +18,7 @@ fn deleted() -> Answer {
     full("<DeleteResult><Deleted><Key>u1/a</Key><VersionId>v1</VersionId></Deleted></DeleteResult>")
 }
 
-async fn delete_version(s3: &S3, kind: Kind) -> Result<u64, Fault> {
+async fn delete_version(s3: &S3, kind: Kind) -> Result<u64, StoreError> {
     let deletion = s3.delete(&prefix(), &with_ids(kind, &[("u1/a", "v1")]), LIMIT).await?;
     assert_eq!(deletion.failures, []);
     Ok(deletion.requests)
@@ -75,10 +75,13 @@ async fn whoever_bypasses_governance_must_be_able_to_see_the_lock() {
     let s3 = server.s3_that_bypasses();
     let refused = delete_version(&s3, Kind::Versions).await;
     let is_named =
-        |fault: &Fault| fault.to_string().contains("s3:GetBucketObjectLockConfiguration");
-    assert!(matches!(&refused, Err(fault @ Fault::Refused(_)) if is_named(fault)), "{refused:?}");
+        |fault: &StoreError| fault.to_string().contains("s3:GetBucketObjectLockConfiguration");
+    assert!(
+        matches!(&refused, Err(fault @ StoreError::Permanent(_)) if is_named(fault)),
+        "{refused:?}"
+    );
     let throttled = delete_version(&s3, Kind::Versions).await;
-    assert!(matches!(throttled, Err(Fault::Throttled(_))), "{throttled:?}");
+    assert!(matches!(throttled, Err(StoreError::Throttled(_))), "{throttled:?}");
     assert_eq!(delete_version(&s3, Kind::Versions).await, Ok(2), "neither is remembered");
     server.requests();
 }
@@ -88,7 +91,7 @@ async fn whoever_bypasses_governance_must_be_able_to_see_the_lock() {
 async fn retention(
     hold: (u16, &'static str),
     retention: (u16, &'static str),
-) -> Result<Option<Retention>, Fault> {
+) -> Result<Option<Retention>, StoreError> {
     let answer = |(status, body): (u16, &str)| match status {
         200 => full(body),
         _ => error(status, body),
@@ -117,21 +120,21 @@ const GOVERNANCE: (u16, &str) = (
 #[tokio::test]
 async fn a_version_is_held_by_its_legal_hold_or_else_until_its_date() {
     let until = OffsetDateTime::from_unix_timestamp(1_769_860_800).ok();
-    let governance = Some(Retention { hold: Hold::Governance, until });
+    let governance = Some(Retention { hold: LockKind::Governance, until });
     assert_eq!(retention(NONE, NONE).await, Ok(None));
     assert_eq!(retention(RELEASED, GOVERNANCE).await, Ok(governance));
     assert_eq!(retention(NONE, GOVERNANCE).await, Ok(governance));
-    let legal_hold = Some(Retention { hold: Hold::LegalHold, until: None });
+    let legal_hold = Some(Retention { hold: LockKind::LegalHold, until: None });
     assert_eq!(retention(HELD, GOVERNANCE).await, Ok(legal_hold));
     assert_eq!(retention(HELD, NONE).await, Ok(legal_hold));
     let undated = |hold| Ok(Some(Retention { hold, until: None }));
     assert_eq!(
         retention(NONE, (200, "<Retention><Mode>COMPLIANCE</Mode></Retention>")).await,
-        undated(Hold::Compliance)
+        undated(LockKind::Compliance)
     );
     let event = "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2026-01-31T12:00:00.000Z</RetainUntilDate>\
                  <EventHold>ON</EventHold></Retention>";
-    assert_eq!(retention(NONE, (200, event)).await, undated(Hold::Governance));
+    assert_eq!(retention(NONE, (200, event)).await, undated(LockKind::Governance));
     // Gone in the meantime, or a delete marker: nothing holds it. Other stores have codes of their
     // own.
     for nothing in
@@ -149,15 +152,18 @@ async fn what_could_not_be_asked_is_not_taken_for_nothing() {
         (retention(denied, NONE).await, "s3:GetObjectLegalHold"),
         (retention(NONE, denied).await, "s3:GetObjectRetention"),
     ] {
-        let is_named = |fault: &Fault| fault.to_string().contains(permission);
-        assert!(matches!(&answer, Err(fault @ Fault::Refused(_)) if is_named(fault)), "{answer:?}");
+        let is_named = |fault: &StoreError| fault.to_string().contains(permission);
+        assert!(
+            matches!(&answer, Err(fault @ StoreError::Permanent(_)) if is_named(fault)),
+            "{answer:?}"
+        );
     }
     let missing = retention((404, "NoSuchBucket"), NONE).await;
-    assert!(matches!(missing, Err(Fault::Refused(_))), "{missing:?}");
+    assert!(matches!(missing, Err(StoreError::Permanent(_))), "{missing:?}");
     let slow = retention(NONE, (503, "SlowDown")).await;
-    assert!(matches!(slow, Err(Fault::Throttled(_))), "{slow:?}");
+    assert!(matches!(slow, Err(StoreError::Throttled(_))), "{slow:?}");
     let unknown = retention(NONE, (200, "<Retention><Mode>CUSTODY</Mode></Retention>")).await;
-    assert!(matches!(unknown, Err(Fault::Untrustworthy(_))), "{unknown:?}");
+    assert!(matches!(unknown, Err(StoreError::Inconsistent(_))), "{unknown:?}");
 }
 
 #[tokio::test]

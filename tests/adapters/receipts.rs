@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use erase_user_files::config::Encryption;
-use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
 
 use crate::server::{Answer, LIMIT, Server, error, in_time};
 
 const NAME: &str = "e1/hop-000001.json";
 const DOCUMENT: &str = r#"{"user":"🦓"}"#;
 
-async fn store(answer: Answer) -> Result<Stored, ReceiptFault> {
+async fn store(answer: Answer) -> Result<PutResult, ReceiptError> {
     let server = Server::start(vec![answer]);
     let stored = server.receipts().store(NAME, DOCUMENT, LIMIT).await;
     server.requests();
     stored
 }
 
-async fn read(answer: Answer) -> Result<Option<String>, ReceiptFault> {
+async fn read(answer: Answer) -> Result<Option<String>, ReceiptError> {
     let server = Server::start(vec![answer]);
     let text = server.receipts().read(NAME, LIMIT).await;
     server.requests();
@@ -25,7 +25,7 @@ async fn read(answer: Answer) -> Result<Option<String>, ReceiptFault> {
 }
 
 /// Says what it is, and nothing that could be a key.
-fn check(fault: &ReceiptFault, parts: [&str; 2]) {
+fn check(fault: &ReceiptError, parts: [&str; 2]) {
     let text = fault.to_string();
     for part in [parts[0], parts[1], "REQ1"] {
         assert!(text.contains(part), "{part} is missing in: {text}");
@@ -36,14 +36,14 @@ fn check(fault: &ReceiptFault, parts: [&str; 2]) {
 #[tokio::test]
 async fn a_receipt_is_stored_unless_there_is_one() {
     let server = Server::start(vec![Answer::Headers("etag: \"1\"\r\n")]);
-    assert_eq!(server.receipts().store(NAME, DOCUMENT, LIMIT).await, Ok(Stored::Now));
+    assert_eq!(server.receipts().store(NAME, DOCUMENT, LIMIT).await, Ok(PutResult::Created));
     let request = server.requests().remove(0);
     assert!(request.starts_with("PUT /audit/erasures/e1/hop-000001.json?"), "{request}");
     for header in ["if-none-match: *\r\n", "content-type: application/json\r\n"] {
         assert!(request.contains(header), "{header} is missing in: {request}");
     }
     assert!(request.ends_with(&format!("\r\n\r\n{DOCUMENT}")), "{request}");
-    assert_eq!(store(error(412, "PreconditionFailed")).await, Ok(Stored::Before));
+    assert_eq!(store(error(412, "PreconditionFailed")).await, Ok(PutResult::AlreadyExists));
 }
 
 #[tokio::test]
@@ -52,7 +52,7 @@ async fn an_answer_without_an_etag_has_stored_nothing() {
         let fault = store(answer).await.unwrap_err();
         assert_eq!(
             fault,
-            ReceiptFault::Unavailable("PutObject: the answer has no ETag".to_owned())
+            ReceiptError::Unavailable("PutObject: the answer has no ETag".to_owned())
         );
     }
 }
@@ -71,7 +71,7 @@ async fn a_receipt_names_the_encryption_that_the_settings_ask_for() {
     ] {
         let server = Server::start(vec![Answer::Headers("etag: \"1\"\r\n")]);
         let stored = server.receipts_with(encryption).store(NAME, DOCUMENT, LIMIT).await;
-        assert_eq!(stored, Ok(Stored::Now));
+        assert_eq!(stored, Ok(PutResult::Created));
         let request = server.requests().remove(0);
         let value = |name: &str| {
             let mut lines = request.lines().filter_map(|line| line.split_once(": "));
@@ -91,18 +91,21 @@ async fn a_receipt_that_is_not_stored_says_whether_another_try_may_help() {
         (400, "RequestTimeout"),
     ] {
         let fault = store(error(status, code)).await.unwrap_err();
-        assert!(matches!(fault, ReceiptFault::Unavailable(_)) && !fault.is_hopeless(), "{fault:?}");
+        assert!(
+            matches!(fault, ReceiptError::Unavailable(_)) && !fault.is_permanent(),
+            "{fault:?}"
+        );
         check(&fault, ["PutObject", code]);
     }
     for (status, code) in
         [(404, "NoSuchBucket"), (400, "InvalidRequest"), (501, "NotImplemented"), (409, "Other")]
     {
         let fault = store(error(status, code)).await.unwrap_err();
-        assert!(matches!(fault, ReceiptFault::Refused(_)) && fault.is_hopeless(), "{fault:?}");
+        assert!(matches!(fault, ReceiptError::Permanent(_)) && fault.is_permanent(), "{fault:?}");
         check(&fault, ["PutObject", code]);
     }
     let fault = store(error(403, "AccessDenied")).await.unwrap_err();
-    assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
+    assert!(matches!(fault, ReceiptError::Permanent(_)), "{fault:?}");
     check(&fault, ["AccessDenied", "s3:PutObject"]);
 }
 
@@ -123,20 +126,20 @@ async fn a_receipt_is_read_as_it_was_stored() {
 async fn what_is_no_receipt_is_not_read_as_one() {
     for answer in [Answer::Full(200, "x".repeat(1_048_577)), Answer::Bytes(vec![b'{', 0xff])] {
         let fault = read(answer).await.unwrap_err();
-        assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
+        assert!(matches!(fault, ReceiptError::Permanent(_)), "{fault:?}");
     }
     let fault = read(error(404, "NoSuchBucket")).await.unwrap_err();
-    assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
+    assert!(matches!(fault, ReceiptError::Permanent(_)), "{fault:?}");
     check(&fault, ["GetObject", "NoSuchBucket"]);
     let fault = read(error(403, "AccessDenied")).await.unwrap_err();
-    assert!(matches!(fault, ReceiptFault::Refused(_)), "{fault:?}");
+    assert!(matches!(fault, ReceiptError::Permanent(_)), "{fault:?}");
     // Without s3:ListBucket, a receipt that is not there looks like this, too.
     check(&fault, ["s3:GetObject", "s3:ListBucket"]);
     for answer in
         [error(503, "SlowDown"), error(500, "InternalError"), Answer::CutOff(DOCUMENT.to_owned())]
     {
         let fault = read(answer).await.unwrap_err();
-        assert!(matches!(fault, ReceiptFault::Unavailable(_)), "{fault:?}");
+        assert!(matches!(fault, ReceiptError::Unavailable(_)), "{fault:?}");
     }
 }
 
@@ -146,10 +149,10 @@ async fn a_server_that_hangs_costs_no_more_than_the_limit() {
         Server::start(vec![Answer::Hang, Answer::Hang, Answer::Stall(DOCUMENT.to_owned())]);
     let (receipts, limit) = (server.receipts(), Duration::from_millis(200));
     let stored = in_time(receipts.store(NAME, DOCUMENT, limit)).await;
-    assert!(matches!(stored, Err(ReceiptFault::NoAnswer(_))), "{stored:?}");
+    assert!(matches!(stored, Err(ReceiptError::NoAnswer(_))), "{stored:?}");
     for _ in 0..2 {
         let text = in_time(receipts.read(NAME, limit)).await;
-        assert!(matches!(text, Err(ReceiptFault::NoAnswer(_))), "{text:?}");
+        assert!(matches!(text, Err(ReceiptError::NoAnswer(_))), "{text:?}");
     }
     server.requests();
 }

@@ -11,9 +11,9 @@ use erase_user_files::aws::s3::receipts::S3Receipts;
 use erase_user_files::aws::s3::store::{S3, S3Reader};
 use erase_user_files::aws::sqs::Sqs;
 use erase_user_files::config::{Encryption, ReceiptSettings};
-use erase_user_files::ports::queue::Outgoing;
+use erase_user_files::ports::queue::OutgoingMessage;
 use erase_user_files::ports::store::{Item, Kind};
-use erase_user_files::target::{Folder, Prefix, Target, UserId};
+use erase_user_files::target::{Prefix, S3Folder, Target, UserId};
 use tokio::time::timeout;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -113,7 +113,7 @@ impl Server {
     }
 
     pub(crate) fn receipts_with(&self, encryption: Option<Encryption>) -> S3Receipts {
-        let folder = Folder::parse("s3://audit/erasures/").expect("a folder");
+        let folder = S3Folder::parse("s3://audit/erasures/").expect("a folder");
         let expected_owner = Some(OWNER.to_owned());
         S3Receipts::new(&self.client(), ReceiptSettings { folder, expected_owner, encryption })
     }
@@ -226,8 +226,8 @@ pub(crate) async fn in_time<T>(request: impl Future<Output = T>) -> T {
     timeout(BY_FAR, Box::pin(request)).await.expect("the limit ends the request")
 }
 
-pub(crate) fn continuation() -> Outgoing {
-    Outgoing {
+pub(crate) fn continuation() -> OutgoingMessage {
+    OutgoingMessage {
         body: "{}".to_owned(),
         group: "u1".to_owned(),
         deduplication_id: "e1:1".to_owned(),
@@ -239,7 +239,7 @@ pub(crate) fn continuation() -> Outgoing {
 pub(crate) fn items(keys: &[&str]) -> Vec<Item> {
     let own = |key: &&str| Item {
         kind: Kind::Objects,
-        key: prefix().own((*key).to_owned()).expect("a key of u1"),
+        key: prefix().claim((*key).to_owned()).expect("a key of u1"),
         other_key: None,
         id: None,
         bytes: 1,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
+use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 
 use crate::server::{Answer, LIMIT, OWNER, Server, continuation};
 
@@ -30,7 +30,7 @@ async fn a_continuation_has_a_group_on_every_queue_and_a_deduplication_id_on_fif
 #[tokio::test]
 async fn a_continuation_may_stay_hidden_for_a_while_except_on_a_fifo_queue() {
     let server = Server::start(vec![sent(), sent(), sent()]);
-    let later = Outgoing { delay: Duration::from_secs(900), ..continuation() };
+    let later = OutgoingMessage { delay: Duration::from_secs(900), ..continuation() };
     server.sqs("erase").send(&later, LIMIT).await.unwrap();
     server.sqs("erase.fifo").send(&later, LIMIT).await.unwrap();
     server.sqs("erase").send(&continuation(), LIMIT).await.unwrap();
@@ -43,7 +43,7 @@ async fn a_continuation_may_stay_hidden_for_a_while_except_on_a_fifo_queue() {
 async fn a_message_is_given_back_to_the_queue_that_it_came_from() {
     let server = Server::start(vec![Answer::Full(200, "{}".to_owned())]);
     let queue_arn = Some(format!("arn:aws:sqs:eu-central-1:{OWNER}:withdrawals"));
-    let received = Received { queue_arn, receipt_handle: "handle".to_owned() };
+    let received = ReceiptHandle { queue_arn, receipt_handle: "handle".to_owned() };
     server.sqs("erase").set_visibility(&received, Duration::from_secs(40), LIMIT).await.unwrap();
     let request = server.requests().remove(0);
     assert!(request.contains(&format!("/{OWNER}/withdrawals\"")), "{request}");
@@ -67,7 +67,7 @@ async fn a_message_is_sent_only_if_sqs_names_it_and_has_taken_this_body() {
         let server = Server::start(vec![Answer::Full(200, answer.to_owned())]);
         let sent = server.sqs("erase").send(&continuation(), LIMIT).await;
         assert_eq!(sent.is_ok(), is_sent, "{answer}: {sent:?}");
-        assert!(sent.err().is_none_or(|fault| !fault.is_hopeless()), "{answer}");
+        assert!(sent.err().is_none_or(|fault| !fault.is_permanent()), "{answer}");
         server.requests();
     }
 }
@@ -89,8 +89,8 @@ async fn failed_requests_to_sqs_are_sorted_by_what_to_do_about_them() {
     ] {
         let server = Server::start(vec![answer]);
         let fault = server.sqs("erase").send(&continuation(), LIMIT).await.unwrap_err();
-        assert_eq!(matches!(fault, QueueFault::Unavailable(_)), is_temporary, "{fault:?}");
-        assert_eq!(fault.is_hopeless(), !is_temporary, "{fault:?}");
+        assert_eq!(matches!(fault, QueueError::Unavailable(_)), is_temporary, "{fault:?}");
+        assert_eq!(fault.is_permanent(), !is_temporary, "{fault:?}");
         assert!(!fault.to_string().contains("secret"), "{fault}");
         assert_eq!(server.requests().len(), 1, "the SDK must not repeat requests by itself");
     }

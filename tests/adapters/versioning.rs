@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::ports::store::{Bucket, Fault};
+use erase_user_files::ports::store::{ReadStore, StoreError};
 use tokio::time::{advance, pause, resume};
 
 use erase_user_files::target::{Target, UserId};
@@ -16,7 +16,7 @@ fn versioning(rest: &str) -> Answer {
     ))
 }
 
-async fn is_versioned(answer: Answer) -> Result<bool, Fault> {
+async fn is_versioned(answer: Answer) -> Result<bool, StoreError> {
     let server = Server::start(vec![answer]);
     let is_versioned = server.reader().is_versioned(&prefix(), LIMIT).await;
     let request = server.requests().remove(0);
@@ -36,13 +36,19 @@ async fn a_bucket_is_versioned_from_the_first_time_that_it_was_switched_on() {
     // A state that was cut off is no state.
     for damaged in ["", "<Status a=\"&\">Enabled</Status></VersioningConfiguration>"] {
         let answer = is_versioned(full(&format!("<VersioningConfiguration>{damaged}"))).await;
-        assert!(matches!(answer, Err(Fault::Unavailable(_))), "{answer:?}");
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
     }
-    assert!(matches!(is_versioned(error(500, "InternalError")).await, Err(Fault::Unavailable(_))));
-    assert!(matches!(is_versioned(error(400, "InvalidRequest")).await, Err(Fault::Refused(_))));
+    assert!(matches!(
+        is_versioned(error(500, "InternalError")).await,
+        Err(StoreError::Unavailable(_))
+    ));
+    assert!(matches!(
+        is_versioned(error(400, "InvalidRequest")).await,
+        Err(StoreError::Permanent(_))
+    ));
     let fault = is_versioned(error(403, "AccessDenied")).await.unwrap_err();
     assert!(
-        matches!(&fault, Fault::Refused(text) if text.contains("s3:GetBucketVersioning")),
+        matches!(&fault, StoreError::Permanent(text) if text.contains("s3:GetBucketVersioning")),
         "{fault:?}"
     );
 }
@@ -81,7 +87,7 @@ async fn a_bucket_with_mfa_delete_is_refused_each_time_until_it_is_off() {
     for _ in 0..2 {
         let fault = reader.is_versioned(&prefix(), LIMIT).await.unwrap_err();
         assert!(
-            matches!(&fault, Fault::Refused(text) if text.contains("switch MFA delete off")),
+            matches!(&fault, StoreError::Permanent(text) if text.contains("switch MFA delete off")),
             "{fault:?}"
         );
     }

@@ -31,13 +31,13 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-use erase_user_files::erasure::checkpoint::Bookmark;
+use erase_user_files::erasure::checkpoint::Checkpoint;
 use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::dry_run::Survey;
-use erase_user_files::erasure::progress::{Counters, Counts, Tally};
-use erase_user_files::erasure::report::{End, Job, Report, Stuck, Work};
-use erase_user_files::limiter::Pace;
-use erase_user_files::ports::store::Hold;
+use erase_user_files::erasure::dry_run::DryRun;
+use erase_user_files::erasure::progress::{Counts, Progress, Totals};
+use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd, IncompleteReason, Report};
+use erase_user_files::limiter::Limiter;
+use erase_user_files::ports::store::LockKind;
 use erase_user_files::target::{Targets, UserId};
 use local::{Ministack, Moto, Rclone, Seaweed, StoredKind};
 use time::OffsetDateTime;
@@ -171,9 +171,11 @@ async fn rclone_is_never_said_to_be_erased() -> Outcome {
             for _ in 0..2 {
                 let time = Duration::from_secs(3);
                 let (report, tally) =
-                    erasure.hop(&eraser, &pace(None), &mut Bookmark::default(), time).await;
-                let is_open =
-                    matches!(report.end, End::Failed(_) | End::Unfinished { .. } | End::Stuck(_));
+                    erasure.hop(&eraser, &pace(None), &mut Checkpoint::default(), time).await;
+                let is_open = matches!(
+                    report.end,
+                    HopEnd::Failed(_) | HopEnd::Unfinished { .. } | HopEnd::Incomplete(_)
+                );
                 assert!(is_open, "{bucket}: {report:?} {tally:?}");
                 let mut left = local::read_objects(&rclone.s3(), bucket, "").await?;
                 left.retain(|(key, _)| !key.starts_with("u1/"));
@@ -216,7 +218,7 @@ async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome 
         let erasure = Erasure::of(&shop, "photos")?;
         let (report, tally) = erasure.erase(false).await;
 
-        let End::Stuck(Stuck::Refused(left)) = &report.end else {
+        let HopEnd::Incomplete(IncompleteReason::NotDeletable(left)) = &report.end else {
             return Err(Failure(format!("{report:?} {tally:?}")));
         };
         let left = &left["s3://photos/{user_id}/"];
@@ -390,13 +392,13 @@ impl<'a, S: Shop> Erasure<'a, S> {
 
     async fn hop(
         &self,
-        work: &impl Work,
-        pace: &Pace,
-        bookmark: &mut Bookmark,
+        work: &impl Engine,
+        pace: &Limiter,
+        bookmark: &mut Checkpoint,
         time: Duration,
-    ) -> (Report, Tally) {
-        let counters = Counters::default();
-        let job = Job {
+    ) -> (Report, Totals) {
+        let counters = Progress::default();
+        let job = ErasureScope {
             targets: &self.targets,
             user: &self.user,
             erase_before: self.erase_before,
@@ -408,9 +410,9 @@ impl<'a, S: Shop> Erasure<'a, S> {
         (report, counters.hop())
     }
 
-    async fn erase(&self, bypasses_governance: bool) -> (Report, Tally) {
+    async fn erase(&self, bypasses_governance: bool) -> (Report, Totals) {
         let eraser = Eraser(self.shop.store(bypasses_governance));
-        self.hop(&eraser, &pace(None), &mut Bookmark::default(), self.shop.times().long).await
+        self.hop(&eraser, &pace(None), &mut Checkpoint::default(), self.shop.times().long).await
     }
 
     /// Erases everything, and checks the counts, the user's folder and everybody else's.
@@ -418,7 +420,7 @@ impl<'a, S: Shop> Erasure<'a, S> {
         let (report, tally) = self.erase(false).await;
         assert_eq!(
             report.end,
-            End::Erased,
+            HopEnd::Erased,
             "{} {}: {report:?} {tally:?}",
             self.shop.name(),
             self.bucket
@@ -448,8 +450,8 @@ fn target(bucket: &str) -> String {
     format!("s3://{bucket}/{{user_id}}/")
 }
 
-fn pace(keys_per_second: Option<u32>) -> Pace {
-    Pace::new(keys_per_second.and_then(NonZeroU32::new), NonZeroU32::MIN.saturating_add(7), 1)
+fn pace(keys_per_second: Option<u32>) -> Limiter {
+    Limiter::new(keys_per_second.and_then(NonZeroU32::new), NonZeroU32::MIN.saturating_add(7), 1)
 }
 
 /// Whether XML can carry a key.
@@ -555,16 +557,16 @@ async fn an_erasure_is_completed_in_several_hops(
     let eraser = Eraser(shop.store(false));
     let times = shop.times();
     let pace = pace(Some(times.keys_per_second));
-    let (mut bookmark, mut ends, mut gone) = (Bookmark::default(), Vec::new(), Counts::default());
-    while ends.last() != Some(&End::Erased) {
+    let (mut bookmark, mut ends, mut gone) = (Checkpoint::default(), Vec::new(), Counts::default());
+    while ends.last() != Some(&HopEnd::Erased) {
         assert!(ends.len() < 20, "still not erased: {ends:?}");
         let (report, tally) = erasure.hop(&eraser, &pace, &mut bookmark, times.hop).await;
-        assert!(matches!(report.end, End::Erased | End::Unfinished { .. }), "{report:?}");
+        assert!(matches!(report.end, HopEnd::Erased | HopEnd::Unfinished { .. }), "{report:?}");
         ends.push(report.end);
         gone += tally.gone;
     }
     assert!(ends.len() > 1, "there was time for everything in one hop");
-    assert!(gone.things() <= mine.len() as u64, "{gone:?}");
+    assert!(gone.total() <= mine.len() as u64, "{gone:?}");
     erasure.assert_left(&neighbours).await
 }
 
@@ -575,10 +577,10 @@ async fn a_dry_run_counts_what_the_erasure_then_erases(
 ) -> Checked {
     let (mine, neighbours) = furnish(shop, state, bucket, 50).await?;
     let erasure = Erasure::of(shop, bucket)?;
-    let survey = Survey(shop.store(false));
+    let survey = DryRun(shop.store(false));
     let (report, tally) =
-        erasure.hop(&survey, &pace(None), &mut Bookmark::default(), shop.times().long).await;
-    assert_eq!(report.end, End::Surveyed, "{report:?}");
+        erasure.hop(&survey, &pace(None), &mut Checkpoint::default(), shop.times().long).await;
+    assert_eq!(report.end, HopEnd::Counted, "{report:?}");
     erasure.assert_counts(tally.gone, &mine);
     erasure.assert_left(&[mine.clone(), neighbours.clone()].concat()).await?;
     let (_, erased) = erasure.erase(false).await;
@@ -599,7 +601,7 @@ async fn few_requests_prove_that_nothing_is_there(
         shop.suspend_versioning(bucket).await?;
     }
     let (report, tally) = Erasure::of(shop, bucket)?.erase(false).await;
-    assert_eq!((report.end, tally.gone), (End::Erased, Counts::default()));
+    assert_eq!((report.end, tally.gone), (HopEnd::Erased, Counts::default()));
     // The versioning, uploads and objects at the same time, then the data, and the versioning again
     // where there was none. If the first answer comes before the next request is sent, the objects
     // of a bucket with versions are not listed.
@@ -653,12 +655,12 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
     }
     // The older version of each.
     let locked = [
-        (&keys[0], Hold::Compliance),
-        (&keys[1], Hold::Governance),
-        (&keys[2], Hold::LegalHold),
-        (&keys[3], Hold::Governance),
-        (&keys[3], Hold::LegalHold),
-        (&keys[5], Hold::Governance),
+        (&keys[0], LockKind::Compliance),
+        (&keys[1], LockKind::Governance),
+        (&keys[2], LockKind::LegalHold),
+        (&keys[3], LockKind::Governance),
+        (&keys[3], LockKind::LegalHold),
+        (&keys[5], LockKind::Governance),
     ];
     let mut held = Vec::new();
     for (key, hold) in locked {
@@ -679,28 +681,31 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
 
     let erasure = Erasure::of(shop, bucket)?;
     let (report, tally) = erasure.erase(false).await;
-    let End::Stuck(Stuck::Refused(left)) = &report.end else {
+    let HopEnd::Incomplete(IncompleteReason::NotDeletable(left)) = &report.end else {
         return Err(Failure(format!("{}: {report:?} {tally:?}", shop.name())).into());
     };
     let left = &left[&erasure.target()];
-    let counts: Vec<(Hold, u64)> =
+    let counts: Vec<(LockKind, u64)> =
         left.retained.iter().map(|(hold, held)| (*hold, held.count)).collect();
     assert_eq!(
         counts,
-        [(Hold::Compliance, 1), (Hold::Governance, 2), (Hold::LegalHold, 2)],
+        [(LockKind::Compliance, 1), (LockKind::Governance, 2), (LockKind::LegalHold, 2)],
         "{}",
         shop.name()
     );
-    assert_eq!((left.refused.total(), left.markers_kept), (0, 1), "{}: {left:?}", shop.name());
-    let until = left.retained[&Hold::Compliance].erasable_from.expect("a date");
+    assert_eq!((left.refused.total(), left.deferred_markers), (0, 1), "{}: {left:?}", shop.name());
+    let until = left.retained[&LockKind::Compliance].erasable_from.expect("a date");
     assert!((until - shop.lock_end()).abs() < time::Duration::MINUTE, "{}: {until}", shop.name());
-    assert_eq!(left.retained[&Hold::LegalHold].erasable_from, None);
+    assert_eq!(left.retained[&LockKind::LegalHold].erasable_from, None);
     // A second round found out that nothing more can be deleted.
     assert_eq!((tally.gone.versions, tally.gone.delete_markers), (7, 1), "{}", shop.name());
     erasure.assert_left(&held).await?;
 
     let (report, tally) = erasure.erase(true).await;
-    assert!(matches!(report.end, End::Stuck(Stuck::Refused(_))), "{report:?}");
+    assert!(
+        matches!(report.end, HopEnd::Incomplete(IncompleteReason::NotDeletable(_))),
+        "{report:?}"
+    );
     assert_eq!(
         (tally.gone.versions, tally.gone.delete_markers),
         (2, 1),
@@ -729,8 +734,8 @@ async fn what_is_newer_stays(shop: &impl Shop, bucket: &str) -> Checked {
     assert_eq!((old.len(), newer.len()), (5, 4), "{}", shop.name());
     let erasure = Erasure { erase_before: Some(limit), ..Erasure::of(shop, bucket)? };
     let (report, tally) = erasure.erase(false).await;
-    assert_eq!(report.end, End::Erased, "{}: {report:?} {tally:?}", shop.name());
-    assert_eq!((tally.gone.things(), report.round.left().kept_newer), (5, 4), "{}", shop.name());
+    assert_eq!(report.end, HopEnd::Erased, "{}: {report:?} {tally:?}", shop.name());
+    assert_eq!((tally.gone.total(), report.round.left().kept_newer), (5, 4), "{}", shop.name());
     erasure.assert_left(&newer).await
 }
 
@@ -743,8 +748,11 @@ async fn too_many_versions_stop_an_erasure(shop: &impl Shop, bucket: &str) -> Ch
     let stored = shop.contents(bucket, "").await?;
     let stopped = Erasure { max_objects: NonZeroU64::new(5), ..Erasure::of(shop, bucket)? };
     let (report, tally) = stopped.erase(false).await;
-    assert!(matches!(report.end, End::Stuck(Stuck::Fuse(_))), "{report:?}");
-    assert_eq!(tally.gone.things(), 0);
+    assert!(
+        matches!(report.end, HopEnd::Incomplete(IncompleteReason::ObjectLimit(_))),
+        "{report:?}"
+    );
+    assert_eq!(tally.gone.total(), 0);
     stopped.assert_left(&stored).await?;
     let enough = Erasure { max_objects: NonZeroU64::new(6), ..Erasure::of(shop, bucket)? };
     enough.must_erase(&stored, &[]).await

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
 use erase_user_files::aws::s3::store::S3;
-use erase_user_files::erasure::checkpoint::Bookmark;
+use erase_user_files::erasure::checkpoint::Checkpoint;
 use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::progress::{Counters, Tally};
-use erase_user_files::erasure::report::{End, Job, Work};
-use erase_user_files::limiter::Pace;
-use erase_user_files::ports::store::{Bucket, Deletes, Fault, Item, Kind};
+use erase_user_files::erasure::progress::{Progress, Totals};
+use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd};
+use erase_user_files::limiter::Limiter;
+use erase_user_files::ports::store::{DeleteStore, Item, Kind, ReadStore, StoreError};
 use erase_user_files::target::{Targets, UserId};
 use local::{Ministack, Seaweed, list_keys, put_objects};
 use serde_json::json;
@@ -59,9 +59,14 @@ impl Store {
     }
 
     /// Erases as much as the time allows.
-    async fn erase(&self, pace: &Pace, bookmark: &mut Bookmark, time: Duration) -> (End, Tally) {
-        let counters = Counters::default();
-        let job = Job {
+    async fn erase(
+        &self,
+        pace: &Limiter,
+        bookmark: &mut Checkpoint,
+        time: Duration,
+    ) -> (HopEnd, Totals) {
+        let counters = Progress::default();
+        let job = ErasureScope {
             targets: &self.targets,
             user: &self.user,
             erase_before: None,
@@ -75,9 +80,9 @@ impl Store {
 
     /// Erases everything, and checks the counts.
     async fn must_erase(&self, stored: &[Object]) -> Outcome {
-        let (end, tally) = self.erase(&fast(), &mut Bookmark::default(), LONG).await;
+        let (end, tally) = self.erase(&fast(), &mut Checkpoint::default(), LONG).await;
         let keys: Vec<&String> = stored.iter().map(|(key, _)| key).take(3).collect();
-        assert_eq!(end, End::Erased, "{keys:?}: {tally:?}");
+        assert_eq!(end, HopEnd::Erased, "{keys:?}: {tally:?}");
         assert_eq!(
             (tally.gone.objects, tally.gone.bytes),
             (stored.len() as u64, size(stored)),
@@ -112,7 +117,7 @@ impl Store {
         let prefix = self.targets.as_slice()[0].prefix(&self.user);
         let first = self.eraser.0.list(&prefix, Kind::Objects, None, REQUEST_LIMIT).await?;
         assert_eq!(first.entries.len(), 1_000);
-        let own = |key: &String| prefix.own(key.clone());
+        let own = |key: &String| prefix.claim(key.clone());
         let items = first.entries.iter().map(|object| {
             Ok(Item {
                 kind: Kind::Objects,
@@ -148,7 +153,7 @@ impl Store {
         self.put(&stored).await?;
         let prefix = self.targets.as_slice()[0].prefix(&self.user);
         match self.eraser.0.list(&prefix, Kind::Objects, Some("nonsense"), REQUEST_LIMIT).await {
-            Ok(_) | Err(Fault::TokenRefused(_)) => {}
+            Ok(_) | Err(StoreError::TokenRejected(_)) => {}
             Err(fault) => {
                 return Err(Failure(format!(
                     "expected the token to be refused, not \"failed to {fault}\""
@@ -156,11 +161,11 @@ impl Store {
             }
         }
         let target = self.targets.as_slice()[0].to_string();
-        let mut bookmark: Bookmark = serde_json::from_value(
+        let mut bookmark: Checkpoint = serde_json::from_value(
             json!({ "target": target, "kind": "objects", "token": "nonsense" }),
         )?;
         let (end, tally) = self.erase(&fast(), &mut bookmark, LONG).await;
-        assert_eq!((end, tally.gone.objects), (End::Erased, 20), "{tally:?}");
+        assert_eq!((end, tally.gone.objects), (HopEnd::Erased, 20), "{tally:?}");
         assert_left(&self.client, BUCKET, kept).await
     }
 
@@ -168,9 +173,9 @@ impl Store {
     async fn erase_in_hops(&self, count: usize, kept: &[Object]) -> Outcome {
         let stored = objects(plain_keys("u1/", count));
         self.put(&stored).await?;
-        let pace = Pace::new(NonZeroU32::new(300), NonZeroU32::MIN.saturating_add(7), 1);
-        let (mut bookmark, mut ends, mut counted) = (Bookmark::default(), Vec::new(), 0);
-        while ends.last() != Some(&End::Erased) {
+        let pace = Limiter::new(NonZeroU32::new(300), NonZeroU32::MIN.saturating_add(7), 1);
+        let (mut bookmark, mut ends, mut counted) = (Checkpoint::default(), Vec::new(), 0);
+        while ends.last() != Some(&HopEnd::Erased) {
             assert!(ends.len() < 20, "still not erased: {ends:?}");
             let time = Duration::from_millis(2_500);
             let hop = Box::pin(self.erase(&pace, &mut bookmark, time));
@@ -178,7 +183,7 @@ impl Store {
             // a slow machine lets both go off at once.
             let (end, tally) =
                 timeout(time + LATE, hop).await.expect("the hop ends at its stop time");
-            assert!(matches!(end, End::Erased | End::Unfinished { .. }), "{end:?}");
+            assert!(matches!(end, HopEnd::Erased | HopEnd::Unfinished { .. }), "{end:?}");
             counted += tally.gone.objects;
             ends.push(end);
         }
@@ -188,8 +193,8 @@ impl Store {
     }
 }
 
-fn fast() -> Pace {
-    Pace::new(None, NonZeroU32::MIN.saturating_add(7), 1)
+fn fast() -> Limiter {
+    Limiter::new(None, NonZeroU32::MIN.saturating_add(7), 1)
 }
 
 #[tokio::test]

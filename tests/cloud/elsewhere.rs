@@ -18,7 +18,7 @@ use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, ObjectLockEnabled,
 };
 use erase_user_files::aws::s3::store::S3;
-use erase_user_files::ports::store::Hold;
+use erase_user_files::ports::store::LockKind;
 use futures::stream::{self, StreamExt};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout};
@@ -290,7 +290,7 @@ impl Elsewhere {
                     status.map(|status| format!("the versioning of a new bucket is {status}"));
             }
             Err(error) if error.code() == Some("NotImplemented") => {
-                self.differences.knows_versioning = false
+                self.differences.knows_versioning = false;
             }
             Err(error) => return Err(error.into()),
         }
@@ -309,7 +309,7 @@ impl Elsewhere {
             match put {
                 Ok(id) => drop(stored.insert(key, id)),
                 Err(error) => {
-                    drop(rejected.insert(key, error.code().unwrap_or("no code").to_owned()))
+                    drop(rejected.insert(key, error.code().unwrap_or("no code").to_owned()));
                 }
             }
         }
@@ -409,7 +409,7 @@ impl Elsewhere {
                     Ok(Err(error)) if error.code() == Some("NoSuchBucket") => {}
                     Ok(Err(error)) => left.push((bucket, error.to_string())),
                     Err(_elapsed) => {
-                        left.push((bucket, format!("not removed within {REMOVAL_LIMIT:?}")))
+                        left.push((bucket, format!("not removed within {REMOVAL_LIMIT:?}")));
                     }
                 }
             }
@@ -499,7 +499,7 @@ impl Shop for Elsewhere {
         self.served.start_upload(bucket, key).await
     }
 
-    async fn lock_oldest(&self, bucket: &str, key: &str, hold: Hold) -> Checked<Thing> {
+    async fn lock_oldest(&self, bucket: &str, key: &str, hold: LockKind) -> Checked<Thing> {
         self.locked_until.set(Some(Instant::now() + LOCKED_FOR));
         self.served.lock_oldest(bucket, key, hold).await
     }

@@ -51,7 +51,7 @@ fn flatten(name: &str, value: Value, row: &mut Row) {
     };
     match value {
         Value::Object(fields) => {
-            fields.into_iter().for_each(|(key, value)| flatten(&below(&key), value, row))
+            fields.into_iter().for_each(|(key, value)| flatten(&below(&key), value, row));
         }
         Value::Array(items) => {
             items

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::config::retry::RetryConfig;
 use erase_user_files::aws::s3::store::S3;
-use erase_user_files::ports::store::{Deletes, Hold, Retention};
+use erase_user_files::ports::store::{DeleteStore, LockKind, Retention};
 use local::{Lock, Stored, StoredKind};
 use time::OffsetDateTime;
 use tokio::time::sleep;
@@ -86,7 +86,7 @@ pub(crate) struct Times {
 
 /// A store under test.
 pub(crate) trait Shop {
-    type Store: Deletes;
+    type Store: DeleteStore;
 
     fn name(&self) -> &'static str;
     /// What an erasure works on.
@@ -104,7 +104,7 @@ pub(crate) trait Shop {
     async fn delete_plainly(&self, bucket: &str, key: &str) -> Checked;
     async fn start_upload(&self, bucket: &str, key: &str) -> Checked;
     /// Locks the oldest version of a key, and returns it.
-    async fn lock_oldest(&self, bucket: &str, key: &str, hold: Hold) -> Checked<Thing>;
+    async fn lock_oldest(&self, bucket: &str, key: &str, hold: LockKind) -> Checked<Thing>;
     /// A moment of the store's clock that is after everything that was written, and not after
     /// anything that will be. It leaves the bucket as it is.
     async fn a_moment_later(&self, bucket: &str) -> Checked<OffsetDateTime>;
@@ -212,14 +212,14 @@ impl Shop for Fakes {
         Ok(())
     }
 
-    async fn lock_oldest(&self, bucket: &str, key: &str, hold: Hold) -> Checked<Thing> {
+    async fn lock_oldest(&self, bucket: &str, key: &str, hold: LockKind) -> Checked<Thing> {
         let mut store = self.0.store();
         let id = store
             .versions(bucket, key)
             .last()
             .map(|version| version.id.clone())
             .expect("a version");
-        let until = (hold != Hold::LegalHold).then(|| store.now() + LOCKED_FOR);
+        let until = (hold != LockKind::LegalHold).then(|| store.now() + LOCKED_FOR);
         store.lock(bucket, key, &id, Retention { hold, until });
         Ok(Thing { key: key.to_owned(), kind: StoredKind::Version, id: Some(id) })
     }
@@ -326,16 +326,16 @@ impl Shop for Served {
         Ok(())
     }
 
-    async fn lock_oldest(&self, bucket: &str, key: &str, hold: Hold) -> Checked<Thing> {
+    async fn lock_oldest(&self, bucket: &str, key: &str, hold: LockKind) -> Checked<Thing> {
         // Newest first, as every store lists them.
         let answer = self.client.list_object_versions().bucket(bucket).prefix(key).send().await?;
         let id =
             answer.versions().last().and_then(|version| version.version_id()).unwrap_or_default();
         let seconds = u32::try_from(self.locked_for.as_secs())?;
         let lock = match hold {
-            Hold::Compliance => Lock::Compliance(seconds),
-            Hold::Governance => Lock::Governance(seconds),
-            Hold::LegalHold => Lock::LegalHold,
+            LockKind::Compliance => Lock::Compliance(seconds),
+            LockKind::Governance => Lock::Governance(seconds),
+            LockKind::LegalHold => Lock::LegalHold,
         };
         local::lock_version(&self.client, bucket, key, id, lock).await.map_err(Stop::of)?;
         Ok(Thing { key: key.to_owned(), kind: StoredKind::Version, id: Some(id.to_owned()) })

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use erase_user_files::ports::store::{
-    Bucket, Deletes, Deletion, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
+    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, Page, ReadStore, Retention,
+    StoreError,
 };
 use erase_user_files::target::Prefix;
 
@@ -36,12 +37,12 @@ impl Fake {
     }
 }
 
-impl Bucket for Fake {
-    async fn is_versioned(&self, prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Fake {
+    async fn is_versioned(&self, prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
         let versioning = self.store().versioning(prefix.bucket());
         versioning
             .map(|versioning| versioning.has_versions())
-            .ok_or_else(|| Fault::Refused("NoSuchBucket".to_owned()))
+            .ok_or_else(|| StoreError::Permanent("NoSuchBucket".to_owned()))
     }
 
     async fn list(
@@ -50,7 +51,7 @@ impl Bucket for Fake {
         kind: Kind,
         token: Option<&str>,
         _limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         self.store().list((prefix.bucket(), prefix.as_str()), kind, token, self.page_size)
     }
 
@@ -59,13 +60,13 @@ impl Bucket for Fake {
     }
 }
 
-impl Deletes for Fake {
+impl DeleteStore for Fake {
     async fn delete(
         &self,
         prefix: &Prefix,
         items: &[Item],
         _limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         let mut failures = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let deleted = self.store().delete(prefix.bucket(), item, self.bypasses_governance);
@@ -73,7 +74,7 @@ impl Deletes for Fake {
         }
         let is_of_uploads = items.iter().any(|item| item.kind == Kind::Uploads);
         let requests = if is_of_uploads { items.len() as u64 } else { 1 };
-        Ok(Deletion { requests, failures })
+        Ok(DeleteResult { requests, failures })
     }
 
     async fn retention(
@@ -81,7 +82,7 @@ impl Deletes for Fake {
         prefix: &Prefix,
         item: &Item,
         _limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         Ok(self.store().retention(
             prefix.bucket(),
             item.key.as_str(),
@@ -127,7 +128,7 @@ impl S3 {
 pub(crate) fn refusal(index: usize, code: &str) -> KeyFailure {
     let kind = match code {
         "AccessDenied" => FailureKind::Denied,
-        "OnlyHidden" => FailureKind::OnlyHidden,
+        "OnlyHidden" => FailureKind::HiddenByMarker,
         _ => FailureKind::Other,
     };
     KeyFailure { index, code: code.to_owned(), kind }

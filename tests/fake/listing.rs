@@ -1,6 +1,6 @@
 //! The three listings, page by page.
 
-use erase_user_files::ports::store::{Entry, Fault, Kind, Page};
+use erase_user_files::ports::store::{Kind, ListedEntry, Page, StoreError};
 
 use super::model::{Contents, S3, Upload, Version, Versioning};
 
@@ -43,16 +43,17 @@ impl S3 {
         kind: Kind,
         token: Option<&str>,
         most: usize,
-    ) -> Result<Page, Fault> {
-        let contents =
-            self.contents(bucket).ok_or_else(|| Fault::Refused("NoSuchBucket".to_owned()))?;
-        let refused = || Fault::TokenRefused("InvalidArgument".to_owned());
+    ) -> Result<Page, StoreError> {
+        let contents = self
+            .contents(bucket)
+            .ok_or_else(|| StoreError::Permanent("NoSuchBucket".to_owned()))?;
+        let refused = || StoreError::TokenRejected("InvalidArgument".to_owned());
         let after = match token {
             Some(token) => Place::parse(token, kind, prefix).ok_or_else(refused)?,
             None => Place { key: prefix.to_owned(), rank: 0 },
         };
         let from = &after.key;
-        let mut listed: Vec<(Place, Entry)> = match kind {
+        let mut listed: Vec<(Place, ListedEntry)> = match kind {
             Kind::Objects => behind(&after, prefix, most, objects(contents, from)),
             Kind::Versions | Kind::DeleteMarkers => {
                 behind(&after, prefix, most, versions(contents, from))
@@ -77,8 +78,8 @@ fn behind(
     after: &Place,
     prefix: &str,
     most: usize,
-    entries: impl Iterator<Item = (Place, Entry)>,
-) -> Vec<(Place, Entry)> {
+    entries: impl Iterator<Item = (Place, ListedEntry)>,
+) -> Vec<(Place, ListedEntry)> {
     let entries = entries.skip_while(|(place, _)| place <= after);
     entries
         .take_while(|(place, _)| place.key.starts_with(prefix))
@@ -87,16 +88,16 @@ fn behind(
 }
 
 /// Keys whose newest version is data.
-fn objects(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, Entry)> {
+fn objects(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, ListedEntry)> {
     contents.keys.range(from.to_owned()..).filter_map(|(key, versions)| {
         let newest = versions.first().filter(|newest| newest.bytes.is_some())?;
-        let entry = Entry { kind: Kind::Objects, id: None, ..version_entry(key, newest) };
+        let entry = ListedEntry { kind: Kind::Objects, id: None, ..version_entry(key, newest) };
         Some((Place { key: key.clone(), rank: 1 }, entry))
     })
 }
 
 /// All versions and delete markers, the newest of a key first.
-fn versions(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, Entry)> {
+fn versions(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, ListedEntry)> {
     let keys = contents.keys.range(from.to_owned()..);
     keys.flat_map(|(key, versions)| {
         versions.iter().map(move |version| {
@@ -107,17 +108,20 @@ fn versions(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, Ent
 }
 
 /// Unfinished uploads, the oldest of a key first.
-fn uploads(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, Entry)> {
+fn uploads(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, ListedEntry)> {
     contents.uploads.range((from.to_owned(), 0)..).map(|((key, sequence), upload)| {
         let Upload { id, initiated } = upload.clone();
         let place = Place { key: key.clone(), rank: *sequence };
         let (key, id, last_modified) = (key.clone(), Some(id), Some(initiated));
-        (place, Entry { kind: Kind::Uploads, key, other_key: None, id, bytes: 0, last_modified })
+        (
+            place,
+            ListedEntry { kind: Kind::Uploads, key, other_key: None, id, bytes: 0, last_modified },
+        )
     })
 }
 
-fn version_entry(key: &str, version: &Version) -> Entry {
-    Entry {
+fn version_entry(key: &str, version: &Version) -> ListedEntry {
+    ListedEntry {
         kind: version.kind(),
         key: key.to_owned(),
         other_key: None,

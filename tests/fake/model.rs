@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use erase_user_files::ports::store::{Hold, Kind, Retention};
+use erase_user_files::ports::store::{Kind, LockKind, Retention};
 use time::OffsetDateTime;
 
 /// The id of versions that were written while the bucket did not keep any.
@@ -147,8 +147,8 @@ impl S3 {
         self.write(bucket, key, Some(bytes), self.now);
     }
 
-    /// Deletes an object as any client does, without a version id. `true`: it is only hidden, or
-    /// was before.
+    /// Deletes an object as any client does, without a version id. `true`: it is only hidden,
+    /// or was before.
     pub(crate) fn delete_plain(&mut self, bucket: &str, key: &str) -> bool {
         if self.contents_mut(bucket).versioning == Versioning::Never {
             self.contents_mut(bucket).keys.remove(key);
@@ -228,8 +228,8 @@ impl S3 {
         version.expect("a data version to lock").lock = Some(lock);
     }
 
-    /// Deletes one version or delete marker for good; one that is gone already is as good. `false`:
-    /// it is locked.
+    /// Deletes one version or delete marker for good; one that is gone already is as good.
+    /// `false`: it is locked.
     pub(crate) fn delete_version(
         &mut self,
         bucket: &str,
@@ -244,7 +244,7 @@ impl S3 {
         };
         let holds = |version: &Version| {
             let is_bypassed = bypasses_governance
-                && version.lock.is_some_and(|lock| lock.hold == Hold::Governance);
+                && version.lock.is_some_and(|lock| lock.hold == LockKind::Governance);
             version.is_locked(now) && !is_bypassed
         };
         if versions.iter().any(|version| version.id == id && holds(version)) {

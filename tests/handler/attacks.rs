@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use erase_user_files::erasure::checkpoint::Bookmark;
-use erase_user_files::erasure::progress::{Counts, Left, Tally};
-use erase_user_files::erasure::report::{Round, Stuck};
-use erase_user_files::lambda::receipt::{self, Verdict};
+use erase_user_files::erasure::checkpoint::Checkpoint;
+use erase_user_files::erasure::progress::{Counts, Remaining, Totals};
+use erase_user_files::erasure::report::{IncompleteReason, Round};
+use erase_user_files::lambda::receipt::{self, ReceiptKind};
 use erase_user_files::message::erasure::Erasure;
-use erase_user_files::ports::store::{Hold, Kind, Retention};
+use erase_user_files::ports::store::{Kind, LockKind, Retention};
 use erase_user_files::target::{MAX_TARGETS, Targets};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -278,12 +278,13 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
         ..Counts::of(Kind::Objects, u64::MAX, 0)
     };
     let most = Counts { versions: u64::MAX, delete_markers: u64::MAX, ..most };
-    let mut left = Left { kept_newer: u64::MAX, markers_kept: u64::MAX, ..Left::default() };
+    let mut left =
+        Remaining { kept_newer: u64::MAX, deferred_markers: u64::MAX, ..Remaining::default() };
     for number in 0..1_000 {
         left.refused.add(&format!("{number:C>64}"), u64::MAX / 10_000);
         left.refused.add(&format!("{number}{}", "C".repeat(1_000_000)), u64::MAX / 10_000);
     }
-    for hold in [Hold::Compliance, Hold::Governance, Hold::LegalHold] {
+    for hold in [LockKind::Compliance, LockKind::Governance, LockKind::LegalHold] {
         left.retain(Retention { hold, until: Some(OffsetDateTime::UNIX_EPOCH) });
     }
 
@@ -297,7 +298,7 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
         (erasure.withdrawn_at, erasure.withdrawn_at, erasure.withdrawn_at);
     // A token that JSON makes six times as long.
     let token = Some("\u{1}".repeat(16_384));
-    erasure.bookmark = Bookmark {
+    erasure.bookmark = Checkpoint {
         round: u32::MAX,
         setting: Some(config.targets.mark().to_owned()),
         target: targets.last().cloned(),
@@ -307,22 +308,22 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
         has_left_some: true,
     };
     let of_targets = targets.iter().map(|target| (target.clone(), most)).collect();
-    erasure.tally = Tally {
+    erasure.tally = Totals {
         gone: most,
         targets: of_targets,
         requests: u64::MAX,
         throttles: u64::MAX,
         retries: u64::MAX,
     };
-    erasure.has_begun = true;
+    erasure.is_continuation = true;
 
     let continuation = erasure.continuation();
     assert!((262_144..524_288).contains(&continuation.len()), "{} bytes", continuation.len());
     assert_eq!(Erasure::parse(&continuation, None, &config).as_ref(), Ok(&erasure));
     let left = targets.iter().map(|target| (target.clone(), left.clone())).collect();
     let round = Round { left, ..Round::default() };
-    let reason = Stuck::Refused(round.left.clone()).to_string();
-    let verdict = Verdict::Incomplete { delivery: u32::MAX, reason };
+    let reason = IncompleteReason::NotDeletable(round.left.clone()).to_string();
+    let verdict = ReceiptKind::Incomplete { delivery: u32::MAX, reason };
     let user = config.hash_key.hash(&erasure.user);
     let now = OffsetDateTime::UNIX_EPOCH;
     let receipt = receipt::document(&verdict, &erasure, &user, (&config.targets, &round), now);

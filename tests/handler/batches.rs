@@ -5,15 +5,15 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use erase_user_files::erasure::checkpoint::Bookmark;
+use erase_user_files::erasure::checkpoint::Checkpoint;
 use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::dry_run::Survey;
-use erase_user_files::erasure::progress::{Counters, Left, Tally};
-use erase_user_files::erasure::report::{End, Job, Report, Stuck, Work};
-use erase_user_files::limiter::Pace;
+use erase_user_files::erasure::dry_run::DryRun;
+use erase_user_files::erasure::progress::{Progress, Remaining, Totals};
+use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd, IncompleteReason, Report};
+use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::{
-    Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Hold, Item, KeyFailure, Kind, Page,
-    Retention,
+    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, ListedEntry, LockKind, Page,
+    ReadStore, Retention, StoreError,
 };
 use erase_user_files::target::{Prefix, Targets, UserId};
 use tokio::time::{Instant, sleep};
@@ -32,14 +32,14 @@ const SLOW_DOWN: Code = ("SlowDown", FailureKind::Throttled);
 
 /// What the store says to request number `n`, from 0 on, for these keys: the codes of the keys that
 /// it keeps.
-type Says = fn(n: usize, keys: &[&str]) -> Result<Vec<(usize, Code)>, Fault>;
+type Says = fn(n: usize, keys: &[&str]) -> Result<Vec<(usize, Code)>, StoreError>;
 
 /// One page of things, and answers as they are written down.
 struct Written {
     keys: Mutex<BTreeSet<String>>,
     is_versioned: bool,
     says: Says,
-    holds: fn(key: &str) -> Result<Option<Hold>, Fault>,
+    holds: fn(key: &str) -> Result<Option<LockKind>, StoreError>,
     /// Of which kind no listing is allowed.
     denies: Option<Kind>,
     /// A token that it names once, and then does not know.
@@ -67,8 +67,8 @@ impl Written {
     }
 }
 
-impl Bucket for Shared<Written> {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Shared<Written> {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
         Ok(self.is_versioned)
     }
 
@@ -78,24 +78,31 @@ impl Bucket for Shared<Written> {
         kind: Kind,
         token: Option<&str>,
         _limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         locked(&self.listed).push((Instant::now(), kind));
         if self.denies == Some(kind) {
-            return Err(Fault::Refused("AccessDenied".to_owned()));
+            return Err(StoreError::Permanent("AccessDenied".to_owned()));
         }
         if token.is_some() {
-            return Err(Fault::TokenRefused("InvalidArgument".to_owned()));
+            return Err(StoreError::TokenRejected("InvalidArgument".to_owned()));
         }
         let is_listed = kind == if self.is_versioned { Kind::Versions } else { Kind::Objects };
         let mut broken = locked(&self.broken);
         if is_listed && *broken > 0 {
             *broken -= 1;
-            return Err(Fault::Unavailable("InternalError".to_owned()));
+            return Err(StoreError::Unavailable("InternalError".to_owned()));
         }
         let id = self.is_versioned.then(|| "v1".to_owned());
         let entry = |key: &String| {
             let key = format!("{}{key}", prefix.as_str());
-            Entry { kind, key, other_key: None, id: id.clone(), bytes: 1, last_modified: None }
+            ListedEntry {
+                kind,
+                key,
+                other_key: None,
+                id: id.clone(),
+                bytes: 1,
+                last_modified: None,
+            }
         };
         let entries =
             if is_listed { locked(&self.keys).iter().map(entry).collect() } else { Vec::new() };
@@ -108,13 +115,13 @@ impl Bucket for Shared<Written> {
     }
 }
 
-impl Deletes for Shared<Written> {
+impl DeleteStore for Shared<Written> {
     async fn delete(
         &self,
         prefix: &Prefix,
         items: &[Item],
         _limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         let number = locked(&self.requests).len();
         locked(&self.requests).push((Instant::now(), items.len()));
         sleep(Duration::from_millis(DELETING)).await;
@@ -131,7 +138,7 @@ impl Deletes for Shared<Written> {
             code: code.to_owned(),
             kind,
         };
-        Ok(Deletion { requests: 1, failures: kept.into_iter().map(failure).collect() })
+        Ok(DeleteResult { requests: 1, failures: kept.into_iter().map(failure).collect() })
     }
 
     async fn retention(
@@ -139,7 +146,7 @@ impl Deletes for Shared<Written> {
         prefix: &Prefix,
         item: &Item,
         _limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         let hold = (self.holds)(&item.key.as_str()[prefix.as_str().len()..])?;
         Ok(hold.map(|hold| Retention { hold, until: None }))
     }
@@ -148,12 +155,12 @@ impl Deletes for Shared<Written> {
 /// What came of a hop.
 struct Hop {
     report: Report,
-    tally: Tally,
+    tally: Totals,
     listed: Vec<(Instant, Kind)>,
     /// The delete requests: how long after the answer to the one before, in milliseconds, and how
     /// many keys they had.
     requests: Vec<(u64, usize)>,
-    pace: Pace,
+    pace: Limiter,
 }
 
 impl Hop {
@@ -162,8 +169,8 @@ impl Hop {
     }
 
     /// What is left, where nothing of it could be deleted.
-    fn left(&self) -> Option<&Left> {
-        if let End::Stuck(Stuck::Refused(left)) = &self.report.end {
+    fn left(&self) -> Option<&Remaining> {
+        if let HopEnd::Incomplete(IncompleteReason::NotDeletable(left)) = &self.report.end {
             left.get(TARGET)
         } else {
             None
@@ -172,7 +179,7 @@ impl Hop {
 
     /// What stood in the way of a hop that had no time for more.
     fn fault(&self) -> String {
-        let End::Unfinished { faults, .. } = &self.report.end else {
+        let HopEnd::Unfinished { faults, .. } = &self.report.end else {
             return String::new();
         };
         faults.iter().map(ToString::to_string).collect()
@@ -185,7 +192,7 @@ async fn hop(store: Written, milliseconds: u64, max_objects: u64) -> Hop {
         (Targets::parse(TARGET).expect("a target"), UserId::parse("u1").expect("an id"));
     let (max_objects, stop) =
         (NonZeroU64::new(max_objects), start + Duration::from_millis(milliseconds));
-    let job = Job {
+    let job = ErasureScope {
         targets: &targets,
         user: &user,
         erase_before: None,
@@ -193,8 +200,9 @@ async fn hop(store: Written, milliseconds: u64, max_objects: u64) -> Hop {
         started_at: None,
         stop,
     };
-    let (pace, counters) = (Pace::new(None, NonZeroU32::MIN, 1), Counters::default());
-    let report = Eraser(store.clone()).work(&pace, &counters, job, &mut Bookmark::default()).await;
+    let (pace, counters) = (Limiter::new(None, NonZeroU32::MIN, 1), Progress::default());
+    let report =
+        Eraser(store.clone()).work(&pace, &counters, job, &mut Checkpoint::default()).await;
     let mut free = start;
     let mut since = |(at, keys): &(Instant, usize)| {
         let waited = at.duration_since(free).as_millis();
@@ -212,12 +220,12 @@ async fn erase(store: Written) -> Hop {
 #[tokio::test(start_paused = true)]
 async fn what_is_deleted_at_once_takes_one_request_and_counts_once() {
     let hop = erase(Written::new(8, |_, _| Ok(Vec::new()))).await;
-    assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8]));
+    assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8]));
     assert_eq!((hop.tally.gone.objects, hop.tally.retries, hop.tally.throttles), (8, 0, 0));
 }
 
-fn malformed() -> Fault {
-    Fault::Malformed("DeleteObjects: InvalidRequest (HTTP 400)".to_owned())
+fn malformed() -> StoreError {
+    StoreError::Malformed("DeleteObjects: InvalidRequest (HTTP 400)".to_owned())
 }
 
 #[tokio::test(start_paused = true)]
@@ -254,7 +262,9 @@ async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
 async fn where_single_keys_are_rejected_alike_the_request_is_at_fault_after_a_few_requests() {
     for count in [2, 3, 8, 1_000] {
         let hop = erase(Written::new(count, |_, _| Err(malformed()))).await;
-        let End::Failed(faults) = &hop.report.end else { panic!("{count}: {:?}", hop.report.end) };
+        let HopEnd::Failed(faults) = &hop.report.end else {
+            panic!("{count}: {:?}", hop.report.end)
+        };
         let expected = format!(
             "{TARGET}: the bucket cannot be used: DeleteObjects: InvalidRequest (HTTP 400)"
         );
@@ -269,8 +279,8 @@ async fn where_single_keys_are_rejected_alike_the_request_is_at_fault_after_a_fe
     assert_eq!(one.left().unwrap().refused.of("InvalidRequest"), 1, "of one key, nobody knows");
 }
 
-fn unavailable() -> Fault {
-    Fault::Unavailable("DeleteObjects: InternalError (HTTP 500)".to_owned())
+fn unavailable() -> StoreError {
+    StoreError::Unavailable("DeleteObjects: InternalError (HTTP 500)".to_owned())
 }
 
 #[tokio::test(start_paused = true)]
@@ -279,7 +289,7 @@ async fn a_request_that_fails_for_the_moment_is_sent_again_after_waits_and_then_
         if n < 3 { Err(unavailable()) } else { Ok(Vec::new()) }
     };
     let hop = erase(Written::new(8, says)).await;
-    assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8, 8, 4, 4, 2, 2]));
+    assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8, 8, 4, 4, 2, 2]));
     assert_eq!((hop.tally.gone.objects, hop.tally.throttles), (8, 0));
     for ((waited, _), ceiling) in hop.requests[1..].iter().zip([100, 200]) {
         assert!((ceiling / 2..=ceiling + 5).contains(waited), "{waited} ms, at most {ceiling}");
@@ -293,7 +303,7 @@ async fn a_key_that_makes_every_request_fail_is_found_by_halves_and_the_others_a
     };
     let hop = erase(Written::new(300, says)).await;
     assert_eq!(hop.tally.gone.objects, 299);
-    let End::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
+    let HopEnd::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
     assert!(
         faults[0].to_string().ends_with("which were left for later: InternalError: 1"),
         "{faults:?}"
@@ -325,7 +335,7 @@ async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_
         let start = Instant::now();
         let hop = erase(Written::new(20, says)).await;
         assert_eq!(hop.tally.gone.objects, 19, "{code:?}");
-        let End::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
+        let HopEnd::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
         assert!(faults[0].to_string().contains(code.0), "{faults:?}");
         assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
     }
@@ -334,19 +344,20 @@ async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_
 #[tokio::test(start_paused = true)]
 async fn a_store_that_throttles_everything_is_left_to_the_limiter_and_then_for_this_round() {
     let says: Says = |n, _| {
-        if n < 6 { Err(Fault::Throttled("SlowDown".to_owned())) } else { Ok(Vec::new()) }
+        if n < 6 { Err(StoreError::Throttled("SlowDown".to_owned())) } else { Ok(Vec::new()) }
     };
     let hop = erase(Written::new(8, says)).await;
-    assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8; 7]));
+    assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8; 7]));
     assert_eq!((hop.tally.retries, hop.tally.throttles), (6, 6));
     let waits: Vec<u64> = hop.requests[1..].iter().map(|(waited, _)| *waited).collect();
     assert!(waits[..2].iter().all(|waited| *waited < 50), "{waits:?}");
     let start = Instant::now();
-    let hop =
-        erase(Written::new(8, |_, _| Err(Fault::Throttled("DeleteObjects: SlowDown".to_owned()))))
-            .await;
+    let hop = erase(Written::new(8, |_, _| {
+        Err(StoreError::Throttled("DeleteObjects: SlowDown".to_owned()))
+    }))
+    .await;
     assert!(
-        matches!(&hop.report.end, End::Failed(faults) if faults.len() == 1),
+        matches!(&hop.report.end, HopEnd::Failed(faults) if faults.len() == 1),
         "{:?}",
         hop.report.end
     );
@@ -363,7 +374,7 @@ async fn only_the_keys_that_failed_are_sent_again_and_slow_ones_count_as_throttl
         Ok(if n == 0 { vec![(1, SLOW_DOWN), (4, CONFLICT), (6, CONFLICT)] } else { Vec::new() })
     };
     let hop = erase(Written::new(8, says)).await;
-    assert_eq!((hop.report.end.clone(), hop.sizes()), (End::Erased, vec![8, 2, 1]));
+    assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8, 2, 1]));
     assert_eq!((hop.tally.gone.objects, hop.tally.retries, hop.tally.throttles), (8, 2, 1));
 }
 
@@ -372,7 +383,7 @@ async fn one_key_of_many_that_is_throttled_again_and_again_does_not_slow_the_oth
     let says: Says =
         |n, keys| Ok(if n < 12 && keys[0] == "000" { vec![(0, SLOW_DOWN)] } else { Vec::new() });
     let hop = erase(Written::new(1_000, says)).await;
-    assert_eq!(hop.report.end, End::Erased);
+    assert_eq!(hop.report.end, HopEnd::Erased);
     assert!(hop.tally.throttles > 2, "{}", hop.tally.throttles);
     let start = Instant::now();
     for _ in 0..3 {
@@ -396,13 +407,13 @@ async fn a_hop_of_no_use_says_which_code_how_many_items_wait_for() {
 async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
     let denied: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, DENIED)).collect());
     let holds = |key: &str| match key {
-        "000" => Ok(Some(Hold::Compliance)),
+        "000" => Ok(Some(LockKind::Compliance)),
         "001" => Ok(None),
-        _ => Err(Fault::Refused("AccessDenied".to_owned())),
+        _ => Err(StoreError::Permanent("AccessDenied".to_owned())),
     };
     let versions = erase(Written { is_versioned: true, holds, ..Written::new(3, denied) }).await;
     let left = versions.left().unwrap();
-    assert_eq!(left.retained.keys().collect::<Vec<_>>(), [&Hold::Compliance]);
+    assert_eq!(left.retained.keys().collect::<Vec<_>>(), [&LockKind::Compliance]);
     assert_eq!(
         left.refused.iter().collect::<Vec<_>>(),
         [("AccessDenied", 1), ("LockNotReadable", 1)]
@@ -423,7 +434,7 @@ async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
 async fn where_no_delete_marker_was_seen_none_is_looked_for() {
     let versions =
         erase(Written { is_versioned: true, ..Written::new(3, |_, _| Ok(Vec::new())) }).await;
-    assert_eq!(versions.report.end, End::Erased);
+    assert_eq!(versions.report.end, HopEnd::Erased);
     let kinds: Vec<Kind> = versions.listed.iter().map(|(_, kind)| *kind).collect();
     assert_eq!(kinds, [Kind::Uploads, Kind::Versions, Kind::Uploads, Kind::Versions]);
 }
@@ -432,7 +443,7 @@ async fn where_no_delete_marker_was_seen_none_is_looked_for() {
 async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
     let hop =
         erase(Written { broken: Mutex::new(6), ..Written::new(0, |_, _| Ok(Vec::new())) }).await;
-    assert_eq!((hop.report.end.clone(), hop.tally.retries), (End::Erased, 6));
+    assert_eq!((hop.report.end.clone(), hop.tally.retries), (HopEnd::Erased, 6));
     let listed: Vec<Instant> =
         hop.listed.iter().filter(|(_, kind)| *kind == Kind::Objects).map(|(at, _)| *at).collect();
     let waits = listed.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_millis());
@@ -448,9 +459,10 @@ async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_for_good_ends_the_work_on_a_target_at_once() {
-    let hop = erase(Written::new(3, |_, _| Err(Fault::Refused("NoSuchBucket".to_owned())))).await;
+    let hop =
+        erase(Written::new(3, |_, _| Err(StoreError::Permanent("NoSuchBucket".to_owned())))).await;
     assert!(
-        matches!(&hop.report.end, End::Failed(faults) if faults.len() == 1),
+        matches!(&hop.report.end, HopEnd::Failed(faults) if faults.len() == 1),
         "{:?}",
         hop.report.end
     );
@@ -462,10 +474,10 @@ async fn where_one_listing_is_denied_nothing_is_said_of_the_whole() {
     let empty =
         || Written { denies: Some(Kind::Uploads), ..Written::new(0, |_, _| Ok(Vec::new())) };
     let end = erase(empty()).await.report.end;
-    assert!(matches!(&end, End::Failed(faults) if faults.len() == 1), "{end:?}");
+    assert!(matches!(&end, HopEnd::Failed(faults) if faults.len() == 1), "{end:?}");
     let (targets, user) = (Targets::parse(TARGET).unwrap(), UserId::parse("u1").unwrap());
     let stop = Instant::now() + Duration::from_secs(60);
-    let job = Job {
+    let job = ErasureScope {
         targets: &targets,
         user: &user,
         erase_before: None,
@@ -473,10 +485,10 @@ async fn where_one_listing_is_denied_nothing_is_said_of_the_whole() {
         started_at: None,
         stop,
     };
-    let (pace, counters) = (Pace::new(None, NonZeroU32::MIN, 1), Counters::default());
-    let survey = Survey(Shared(Arc::new(empty())));
-    let end = survey.work(&pace, &counters, job, &mut Bookmark::default()).await.end;
-    assert!(matches!(&end, End::Failed(faults) if faults.len() == 1), "{end:?}");
+    let (pace, counters) = (Limiter::new(None, NonZeroU32::MIN, 1), Progress::default());
+    let survey = DryRun(Shared(Arc::new(empty())));
+    let end = survey.work(&pace, &counters, job, &mut Checkpoint::default()).await.end;
+    assert!(matches!(&end, HopEnd::Failed(faults) if faults.len() == 1), "{end:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -486,5 +498,5 @@ async fn the_fuse_counts_nothing_twice_that_is_listed_anew() {
         || Written { bad_token: Mutex::new(Some("t".to_owned())), ..Written::new(10, denied) };
     assert_eq!(hop(with_token(), 60_000, 10).await.left().unwrap().refused.total(), 10);
     let end = hop(with_token(), 60_000, 9).await.report.end;
-    assert!(matches!(end, End::Stuck(Stuck::Fuse(_))), "{end:?}");
+    assert!(matches!(end, HopEnd::Incomplete(IncompleteReason::ObjectLimit(_))), "{end:?}");
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::SqsEvent;
 use erase_user_files::erasure::delete::Eraser;
 use erase_user_files::lambda::handler::Handler;
-use erase_user_files::ports::queue::Outgoing;
+use erase_user_files::ports::queue::OutgoingMessage;
 use erase_user_files::ports::store::{
-    Bucket, Deletes, Deletion, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
+    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, Page, ReadStore, Retention,
+    StoreError,
 };
 use erase_user_files::target::Prefix;
 use serde_json::Value;
@@ -63,7 +64,7 @@ impl Asks {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Failing {
     /// Every request gets this fault and this code.
-    Requests(fn(String) -> Fault, &'static str),
+    Requests(fn(String) -> StoreError, &'static str),
     /// These requests get no answer.
     Hangs(&'static [Asks]),
     /// `DeleteObjects` answers 200, with this code for every key that ends with `end`.
@@ -104,7 +105,7 @@ impl Faulty {
     }
 
     /// Takes the time of a request, and fails as the bucket does.
-    async fn answer(&self, prefix: &Prefix, asks: Asks, limit: Duration) -> Result<(), Fault> {
+    async fn answer(&self, prefix: &Prefix, asks: Asks, limit: Duration) -> Result<(), StoreError> {
         let (name, time) = asks.operation();
         match self.failing(prefix) {
             Some(Failing::Requests(fault, code)) => {
@@ -113,7 +114,7 @@ impl Faulty {
             }
             Some(Failing::Hangs(hanging)) if hanging.contains(&asks) => {
                 sleep(limit).await;
-                Err(Fault::NoAnswer(format!("{name}: NoAnswerInTime")))
+                Err(StoreError::NoAnswer(format!("{name}: NoAnswerInTime")))
             }
             Some(_) | None => {
                 sleep(time).await;
@@ -171,8 +172,8 @@ impl Faulty {
     }
 }
 
-impl Bucket for Shared<Faulty> {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Shared<Faulty> {
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
         self.answer(prefix, Asks::Versioning, limit).await?;
         self.fake.is_versioned(prefix, limit).await
     }
@@ -183,7 +184,7 @@ impl Bucket for Shared<Faulty> {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         self.answer(prefix, Asks::Listing, limit).await?;
         let page = self.fake.list(prefix, kind, token, limit).await;
         self.note_listing(prefix, kind);
@@ -195,7 +196,7 @@ impl Bucket for Shared<Faulty> {
     }
 }
 
-impl Deletes for Shared<Faulty> {
+impl DeleteStore for Shared<Faulty> {
     /// Deletes key by key. A slow bucket has deleted the first ones when the caller waits no
     /// longer.
     async fn delete(
@@ -203,7 +204,7 @@ impl Deletes for Shared<Faulty> {
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         let end = Instant::now() + limit;
         let is_of_uploads = items.iter().any(|item| item.kind == Kind::Uploads);
         let asks = if is_of_uploads { Asks::Aborting } else { Asks::Deleting };
@@ -215,7 +216,7 @@ impl Deletes for Shared<Faulty> {
             {
                 if Instant::now() + time > end {
                     sleep_until(end).await;
-                    return Err(Fault::NoAnswer("DeleteObjects: NoAnswerInTime".to_owned()));
+                    return Err(StoreError::NoAnswer("DeleteObjects: NoAnswerInTime".to_owned()));
                 }
                 sleep(time).await;
             }
@@ -227,7 +228,7 @@ impl Deletes for Shared<Faulty> {
             }));
         }
         let requests = if is_of_uploads { items.len() as u64 } else { 1 };
-        Ok(Deletion { requests, failures })
+        Ok(DeleteResult { requests, failures })
     }
 
     async fn retention(
@@ -235,7 +236,7 @@ impl Deletes for Shared<Faulty> {
         _prefix: &Prefix,
         _item: &Item,
         _limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         Ok(None)
     }
 }
@@ -255,9 +256,9 @@ pub(crate) struct Hop {
     pub(crate) outcome: String,
     pub(crate) reason: String,
     /// Whether the answer names the message as a batch item failure.
-    pub(crate) comes_again: bool,
+    pub(crate) is_redelivered: bool,
     /// The continuation.
-    pub(crate) sent: Option<Outgoing>,
+    pub(crate) sent: Option<OutgoingMessage>,
     /// How many objects and uploads u1 has afterwards in each bucket.
     pub(crate) left: [usize; 3],
 }
@@ -311,11 +312,11 @@ impl Function {
             lines.find(|line| line["message"] == "hop finished").expect("a line for the hop");
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
         let sent = locked(&self.scene.letters.sent).pop();
-        let comes_again = !response.batch_item_failures.is_empty();
+        let is_redelivered = !response.batch_item_failures.is_empty();
         Hop {
             outcome: text("outcome"),
             reason: text("reason"),
-            comes_again,
+            is_redelivered,
             sent,
             left: self.left(),
         }
@@ -327,7 +328,7 @@ impl Function {
         let (mut body, mut delivery, mut hops) = (body.to_owned(), 1, Vec::<Hop>::new());
         loop {
             let hop = self.deliver(&body, delivery, seconds).await;
-            let wait = if hop.comes_again {
+            let wait = if hop.is_redelivered {
                 delivery += 1;
                 let seconds = locked(&self.scene.letters.visibilities)["m"];
                 Some(Duration::from_secs(seconds))

@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use erase_user_files::deadline::Announced;
+use erase_user_files::deadline::AnnouncedDeadline;
 use erase_user_files::lambda::handler::EventError;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
@@ -831,7 +831,8 @@ async fn a_deadline_that_has_passed_is_not_believed() {
         let settings = [("AWS_LAMBDA_FUNCTION_TIMEOUT", "20")];
         let scene = Scene::new(Store::of(&[("u1", 500_000)]), Letters::default(), &settings);
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-        let announced = Announced { deadline_epoch_ms, now, fallback: Duration::from_secs(20) };
+        let announced =
+            AnnouncedDeadline { deadline_epoch_ms, now, fallback: Duration::from_secs(20) };
         let mut event = SqsEvent::default();
         event.records = vec![withdrawal("u1")];
         let start = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::ports::store::Fault;
+use erase_user_files::ports::store::StoreError;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -30,7 +30,7 @@ async fn assert_isolated(ways: &[(Failing, &str)]) {
                     .enumerate()
                     .all(|(at, target)| hop.reason.contains(target) == (at == index));
                 let is_given_back =
-                    hop.outcome == "failed" && hop.comes_again && hop.sent.is_none();
+                    hop.outcome == "failed" && hop.is_redelivered && hop.sent.is_none();
                 if !(are_others_empty && is_given_back && names_target && hop.reason.contains(code))
                 {
                     wrong.push(format!("{failing:?} in {bucket}, {seconds} s: {hop:?}"));
@@ -38,7 +38,7 @@ async fn assert_isolated(ways: &[(Failing, &str)]) {
                 function.store.heal();
                 sleep(Duration::from_secs(5)).await;
                 let hop = function.deliver(REQUEST, 2, seconds).await;
-                if hop.outcome != "erased" || hop.comes_again || hop.left != [0; 3] {
+                if hop.outcome != "erased" || hop.is_redelivered || hop.left != [0; 3] {
                     wrong.push(format!("after {failing:?} in {bucket}, {seconds} s: {hop:?}"));
                 }
             }
@@ -50,10 +50,10 @@ async fn assert_isolated(ways: &[(Failing, &str)]) {
 #[tokio::test(start_paused = true)]
 async fn a_bucket_whose_requests_all_fail_keeps_no_other_target_from_being_erased() {
     let ways = [
-        (Failing::Requests(Fault::Throttled, "SlowDown"), "SlowDown"),
-        (Failing::Requests(Fault::Unavailable, "InternalError"), "InternalError"),
-        (Failing::Requests(Fault::Refused, "AccessDenied"), "AccessDenied"),
-        (Failing::Requests(Fault::Refused, "NoSuchBucket"), "NoSuchBucket"),
+        (Failing::Requests(StoreError::Throttled, "SlowDown"), "SlowDown"),
+        (Failing::Requests(StoreError::Unavailable, "InternalError"), "InternalError"),
+        (Failing::Requests(StoreError::Permanent, "AccessDenied"), "AccessDenied"),
+        (Failing::Requests(StoreError::Permanent, "NoSuchBucket"), "NoSuchBucket"),
     ];
     assert_isolated(&ways).await;
 }
@@ -92,7 +92,8 @@ async fn one_key_that_always_fails_keeps_no_other_key_from_being_deleted_in_one_
                 hop.reason.split(|c: char| !c.is_ascii_digit()).any(|number| number == "1");
             let is_named =
                 hop.reason.contains(TARGETS[0]) && hop.reason.contains(code) && names_one;
-            if !(hop.left == [1, 0, 0] && hop.outcome == "failed" && hop.comes_again && is_named) {
+            if !(hop.left == [1, 0, 0] && hop.outcome == "failed" && hop.is_redelivered && is_named)
+            {
                 wrong.push(format!("{code}, {seconds} s: {hop:?}"));
             }
             function.store.heal();
@@ -111,7 +112,7 @@ async fn one_key_that_always_fails_keeps_no_other_key_from_being_deleted_in_one_
 /// At this rate, 10 s are enough for less than 1,000 objects.
 const SLOWLY: [(&str, &str); 1] = [("MAX_DELETES_PER_SECOND", "100")];
 
-const EVERY_REQUEST: Failing = Failing::Requests(Fault::Unavailable, "InternalError");
+const EVERY_REQUEST: Failing = Failing::Requests(StoreError::Unavailable, "InternalError");
 
 /// The first target fails in the first hop, and the second one has too many objects for it; then
 /// all hops are healthy. Returns the first hop and those after it, which end with the receipt.
@@ -122,7 +123,7 @@ async fn left_in_the_first_hop(
 ) -> (Hop, Vec<Hop>) {
     function.store.fail(BUCKETS[0], failing);
     let first = function.deliver(REQUEST, 1, 10).await;
-    assert_eq!((&*first.outcome, first.comes_again), ("continued", false), "{first:?}");
+    assert_eq!((&*first.outcome, first.is_redelivered), ("continued", false), "{first:?}");
     assert!(first.left[0] >= objects[0] && first.left[1] > 0, "{first:?}");
     function.store.heal();
     let next = first.sent.as_ref().expect("a continuation").body.clone();

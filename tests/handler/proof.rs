@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use erase_user_files::erasure::checkpoint::Bookmark;
+use erase_user_files::erasure::checkpoint::Checkpoint;
 use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::dry_run::Survey;
-use erase_user_files::erasure::progress::Counters;
-use erase_user_files::erasure::report::{End, Job, Work};
-use erase_user_files::limiter::Pace;
+use erase_user_files::erasure::dry_run::DryRun;
+use erase_user_files::erasure::progress::Progress;
+use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd};
+use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::{
-    Bucket, Deletes, Deletion, Entry, Fault, Item, Kind, Page, Retention,
+    DeleteResult, DeleteStore, Item, Kind, ListedEntry, Page, ReadStore, Retention, StoreError,
 };
 use erase_user_files::target::{Prefix, Targets, UserId};
 use time::OffsetDateTime;
@@ -21,18 +21,18 @@ use tokio::time::{Instant, sleep};
 use crate::scene::{Shared, locked};
 
 /// How an erasure of u1 in this store ends, in one hop.
-async fn erase<B: Send + Sync>(store: &Shared<B>, erase_before: Option<OffsetDateTime>) -> End
+async fn erase<B: Send + Sync>(store: &Shared<B>, erase_before: Option<OffsetDateTime>) -> HopEnd
 where
-    Shared<B>: Deletes,
+    Shared<B>: DeleteStore,
 {
     hop(&Eraser(store.clone()), erase_before).await
 }
 
-async fn hop(work: &impl Work, erase_before: Option<OffsetDateTime>) -> End {
+async fn hop(work: &impl Engine, erase_before: Option<OffsetDateTime>) -> HopEnd {
     let targets = Targets::parse("s3://photos/{user_id}/").expect("a target is a target");
     let user = UserId::parse("u1").expect("a user id is a user id");
     let stop = Instant::now() + Duration::from_secs(30);
-    let job = Job {
+    let job = ErasureScope {
         targets: &targets,
         user: &user,
         erase_before,
@@ -40,8 +40,8 @@ async fn hop(work: &impl Work, erase_before: Option<OffsetDateTime>) -> End {
         started_at: None,
         stop,
     };
-    let pace = Pace::new(None, NonZeroU32::MIN, 1);
-    work.work(&pace, &Counters::default(), job, &mut Bookmark::default()).await.end
+    let pace = Limiter::new(None, NonZeroU32::MIN, 1);
+    work.work(&pace, &Progress::default(), job, &mut Checkpoint::default()).await.end
 }
 
 /// A bucket whose versioning is switched on just after the function has asked, and whose only
@@ -52,8 +52,8 @@ struct Switching {
     erased: AtomicU32,
 }
 
-impl Bucket for Shared<Switching> {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Shared<Switching> {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
         Ok(self.asked.fetch_add(1, Ordering::Relaxed) > 0)
     }
 
@@ -63,10 +63,10 @@ impl Bucket for Shared<Switching> {
         kind: Kind,
         _token: Option<&str>,
         _limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         let is_left = self.erased.load(Ordering::Relaxed) == 0 && kind == Kind::Versions;
         let id = Some("v1".to_owned());
-        let version = Entry {
+        let version = ListedEntry {
             kind,
             key: format!("{}a", prefix.as_str()),
             other_key: None,
@@ -86,16 +86,16 @@ impl Bucket for Shared<Switching> {
     }
 }
 
-impl Deletes for Shared<Switching> {
+impl DeleteStore for Shared<Switching> {
     async fn delete(
         &self,
         _prefix: &Prefix,
         items: &[Item],
         _limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         assert_eq!((items[0].kind, items.len()), (Kind::Versions, 1));
         self.erased.fetch_add(1, Ordering::Relaxed);
-        Ok(Deletion { requests: 1, failures: Vec::new() })
+        Ok(DeleteResult { requests: 1, failures: Vec::new() })
     }
 
     async fn retention(
@@ -103,7 +103,7 @@ impl Deletes for Shared<Switching> {
         _prefix: &Prefix,
         _item: &Item,
         _limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         Ok(None)
     }
 }
@@ -111,7 +111,10 @@ impl Deletes for Shared<Switching> {
 #[tokio::test(start_paused = true)]
 async fn versioning_that_is_switched_on_in_the_middle_hides_nothing_from_the_proof() {
     let store = Shared(Arc::new(Switching::default()));
-    assert_eq!((erase(&store, None).await, store.erased.load(Ordering::Relaxed)), (End::Erased, 1));
+    assert_eq!(
+        (erase(&store, None).await, store.erased.load(Ordering::Relaxed)),
+        (HopEnd::Erased, 1)
+    );
 }
 
 /// A bucket with one upload, which is completed 70 ms after the first request. Objects and versions
@@ -142,8 +145,8 @@ impl Completing {
     }
 }
 
-impl Bucket for Shared<Completing> {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Shared<Completing> {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
         Ok(self.is_versioned)
     }
 
@@ -153,14 +156,14 @@ impl Bucket for Shared<Completing> {
         kind: Kind,
         _token: Option<&str>,
         _limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         locked(&self.listed).push((self.start.elapsed(), kind));
         let before = self.lists(kind);
         sleep(Duration::from_millis(if kind == Kind::Uploads { 100 } else { 60 })).await;
         let is_there = if kind == Kind::Uploads { self.lists(kind) } else { before };
         let id = (kind != Kind::Objects).then(|| "1".to_owned());
         let last_modified = Some(OffsetDateTime::UNIX_EPOCH);
-        let entry = Entry {
+        let entry = ListedEntry {
             kind,
             key: format!("{}a", prefix.as_str()),
             other_key: None,
@@ -180,16 +183,16 @@ impl Bucket for Shared<Completing> {
     }
 }
 
-impl Deletes for Shared<Completing> {
+impl DeleteStore for Shared<Completing> {
     async fn delete(
         &self,
         _prefix: &Prefix,
         items: &[Item],
         _limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         assert_eq!((items[0].kind == Kind::Versions, items.len()), (self.is_versioned, 1));
         self.erased.fetch_add(1, Ordering::Relaxed);
-        Ok(Deletion { requests: 1, failures: Vec::new() })
+        Ok(DeleteResult { requests: 1, failures: Vec::new() })
     }
 
     async fn retention(
@@ -197,7 +200,7 @@ impl Deletes for Shared<Completing> {
         _prefix: &Prefix,
         _item: &Item,
         _limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         Ok(None)
     }
 }
@@ -208,7 +211,7 @@ async fn an_upload_that_is_completed_between_two_listings_at_the_same_time_is_fo
         let store = Completing::new(is_versioned);
         assert_eq!(
             (erase(&store, None).await, store.erased.load(Ordering::Relaxed)),
-            (End::Erased, 1)
+            (HopEnd::Erased, 1)
         );
     }
 }
@@ -217,7 +220,10 @@ async fn an_upload_that_is_completed_between_two_listings_at_the_same_time_is_fo
 async fn an_object_that_was_listed_ahead_is_not_taken_for_a_version() {
     let store = Completing::new(true);
     sleep(Duration::from_millis(70)).await;
-    assert_eq!((erase(&store, None).await, store.erased.load(Ordering::Relaxed)), (End::Erased, 1));
+    assert_eq!(
+        (erase(&store, None).await, store.erased.load(Ordering::Relaxed)),
+        (HopEnd::Erased, 1)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -237,11 +243,11 @@ async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_era
         let store = Completing::new(false);
         sleep(Duration::from_millis(70)).await;
         let end = if is_dry_run {
-            hop(&Survey(store.clone()), None).await
+            hop(&DryRun(store.clone()), None).await
         } else {
             erase(&store, erase_before).await
         };
-        assert_eq!(end, if is_dry_run { End::Surveyed } else { End::Erased });
+        assert_eq!(end, if is_dry_run { HopEnd::Counted } else { HopEnd::Erased });
         let listed: Vec<(u128, Kind)> =
             locked(&store.listed).iter().map(|(at, kind)| (at.as_millis() - 70, *kind)).collect();
         assert_eq!(listed, expected);
@@ -253,8 +259,8 @@ async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_era
 #[derive(Debug)]
 struct Buried;
 
-impl Bucket for Buried {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Buried {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
         sleep(Duration::from_millis(20)).await;
         Ok(true)
     }
@@ -265,10 +271,10 @@ impl Bucket for Buried {
         kind: Kind,
         _token: Option<&str>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         sleep(if kind == Kind::Objects { limit } else { Duration::from_millis(60) }).await;
         match kind {
-            Kind::Objects => Err(Fault::Unavailable("no answer in time".to_owned())),
+            Kind::Objects => Err(StoreError::Unavailable("no answer in time".to_owned())),
             Kind::Uploads | Kind::Versions | Kind::DeleteMarkers => {
                 Ok(Page { entries: Vec::new(), next: None, cut_at: None })
             }
@@ -280,13 +286,13 @@ impl Bucket for Buried {
     }
 }
 
-impl Deletes for Buried {
+impl DeleteStore for Buried {
     async fn delete(
         &self,
         _prefix: &Prefix,
         _items: &[Item],
         _limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         unreachable!("there is nothing to delete")
     }
 
@@ -295,7 +301,7 @@ impl Deletes for Buried {
         _prefix: &Prefix,
         _item: &Item,
         _limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         unreachable!("there is nothing to ask about")
     }
 }
@@ -303,7 +309,7 @@ impl Deletes for Buried {
 #[tokio::test(start_paused = true)]
 async fn a_bucket_with_versions_does_not_wait_for_a_listing_of_objects() {
     let start = Instant::now();
-    assert_eq!(hop(&Eraser(Buried), None).await, End::Erased);
+    assert_eq!(hop(&Eraser(Buried), None).await, HopEnd::Erased);
     assert_eq!(
         start.elapsed(),
         Duration::from_millis(60 + 60),

@@ -9,15 +9,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
-use erase_user_files::deadline::Announced;
+use erase_user_files::deadline::AnnouncedDeadline;
 use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::dry_run::Survey;
+use erase_user_files::erasure::dry_run::DryRun;
 use erase_user_files::lambda::handler::{EventError, Handler};
 use erase_user_files::lambda::metrics::Metrics;
-use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
-use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
+use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
 use erase_user_files::ports::store::{
-    Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
+    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, ListedEntry, Page, ReadStore,
+    Retention, StoreError,
 };
 use erase_user_files::target::Prefix;
 use serde_json::{Value, json};
@@ -100,8 +101,8 @@ impl Store {
     }
 }
 
-impl Bucket for Shared<Store> {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Shared<Store> {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
         Ok(self.is_versioned)
     }
 
@@ -111,19 +112,20 @@ impl Bucket for Shared<Store> {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         if self.hangs {
             sleep(limit).await;
-            return Err(Fault::NoAnswer("ListObjects: NoAnswerInTime".to_owned()));
+            return Err(StoreError::NoAnswer("ListObjects: NoAnswerInTime".to_owned()));
         }
         assert!(!prefix.as_str().starts_with("panic"), "this one panics on purpose");
         sleep(Duration::from_millis(60)).await;
         if self.denies_uploads && kind == Kind::Uploads {
-            return Err(Fault::Refused("AccessDenied".to_owned()));
+            return Err(StoreError::Permanent("AccessDenied".to_owned()));
         }
         if self.lists_a_stray && kind == Kind::Uploads {
             let (key, id) = ("somebody-else/a".to_owned(), Some("upload".to_owned()));
-            let stray = Entry { kind, key, other_key: None, id, bytes: 0, last_modified: None };
+            let stray =
+                ListedEntry { kind, key, other_key: None, id, bytes: 0, last_modified: None };
             return Ok(Page { entries: vec![stray], next: None, cut_at: None });
         }
         if kind == Kind::Uploads {
@@ -131,14 +133,14 @@ impl Bucket for Shared<Store> {
         }
         self.note(Event::Listed(prefix.as_str().to_owned()));
         let Ok(from) = token.map_or(Ok(0), str::parse) else {
-            return Err(Fault::TokenRefused("InvalidArgument".to_owned()));
+            return Err(StoreError::TokenRejected("InvalidArgument".to_owned()));
         };
         let objects = locked(&self.objects);
         let mut rest = objects.get(prefix.as_str()).into_iter().flat_map(|all| all.range(from..));
         let page: Vec<u32> = rest.by_ref().take(1_000).copied().collect();
         let next = rest.next().map(|number| format!("{}{number}", "0".repeat(self.zeros)));
         let kind = if self.is_versioned { Kind::Versions } else { Kind::Objects };
-        let listed = |number: &u32| Entry {
+        let listed = |number: &u32| ListedEntry {
             kind,
             key: format!("{}{number:09}", prefix.as_str()),
             other_key: None,
@@ -168,13 +170,13 @@ impl Bucket for Shared<Store> {
     }
 }
 
-impl Deletes for Shared<Store> {
+impl DeleteStore for Shared<Store> {
     async fn delete(
         &self,
         prefix: &Prefix,
         items: &[Item],
         _limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         self.note(Event::Deleting(items.len()));
         let number = |item: &Item| {
             item.key.as_str()[prefix.as_str().len()..].parse::<u32>().expect("a number")
@@ -190,7 +192,7 @@ impl Deletes for Shared<Store> {
             == 0;
         if self.throttles_half && is_even {
             sleep(Duration::from_millis(20)).await;
-            return Err(Fault::Throttled("SlowDown".to_owned()));
+            return Err(StoreError::Throttled("SlowDown".to_owned()));
         }
         if !self.is_uneven {
             sleep(Duration::from_millis(250)).await;
@@ -201,7 +203,10 @@ impl Deletes for Shared<Store> {
                 code: "AccessDenied".to_owned(),
                 kind: FailureKind::Denied,
             };
-            return Ok(Deletion { requests: 1, failures: (0..items.len()).map(failure).collect() });
+            return Ok(DeleteResult {
+                requests: 1,
+                failures: (0..items.len()).map(failure).collect(),
+            });
         }
         self.remove(prefix.as_str(), items.iter().map(number));
         if self.is_uneven {
@@ -209,7 +214,7 @@ impl Deletes for Shared<Store> {
             sleep(Duration::from_millis(175 + u64::from(spread))).await;
         }
         self.note(Event::Deleted(items.len()));
-        Ok(Deletion { requests: 1, failures: Vec::new() })
+        Ok(DeleteResult { requests: 1, failures: Vec::new() })
     }
 
     async fn retention(
@@ -217,7 +222,7 @@ impl Deletes for Shared<Store> {
         _prefix: &Prefix,
         _item: &Item,
         _limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         sleep(Duration::from_millis(2)).await;
         Ok(None)
     }
@@ -226,17 +231,17 @@ impl Deletes for Shared<Store> {
 /// SQS: remembers what it was asked.
 #[derive(Debug, Default)]
 pub(crate) struct Letters {
-    pub(crate) sent: Mutex<Vec<Outgoing>>,
+    pub(crate) sent: Mutex<Vec<OutgoingMessage>>,
     pub(crate) visibilities: Mutex<BTreeMap<String, u64>>,
     pub(crate) fails: bool,
     pub(crate) hangs: bool,
 }
 
 impl Letters {
-    async fn answer(&self, limit: Duration) -> Result<(), QueueFault> {
+    async fn answer(&self, limit: Duration) -> Result<(), QueueError> {
         sleep(if self.hangs { limit } else { Duration::from_millis(20) }).await;
         if self.fails || self.hangs {
-            Err(QueueFault::Unavailable("simulated".to_owned()))
+            Err(QueueError::Unavailable("simulated".to_owned()))
         } else {
             Ok(())
         }
@@ -251,7 +256,11 @@ impl Letters {
 }
 
 impl Queue for Shared<Letters> {
-    async fn send(&self, continuation: &Outgoing, limit: Duration) -> Result<(), QueueFault> {
+    async fn send(
+        &self,
+        continuation: &OutgoingMessage,
+        limit: Duration,
+    ) -> Result<(), QueueError> {
         self.answer(limit).await?;
         locked(&self.sent).push(continuation.clone());
         Ok(())
@@ -259,10 +268,10 @@ impl Queue for Shared<Letters> {
 
     async fn set_visibility(
         &self,
-        to: &Received,
+        to: &ReceiptHandle,
         visibility: Duration,
         limit: Duration,
-    ) -> Result<(), QueueFault> {
+    ) -> Result<(), QueueError> {
         self.answer(limit).await?;
         locked(&self.visibilities).insert(to.receipt_handle.clone(), visibility.as_secs());
         Ok(())
@@ -303,31 +312,31 @@ impl Receipts for Shared<Shelf> {
         name: &str,
         document: &str,
         limit: Duration,
-    ) -> Result<Stored, ReceiptFault> {
+    ) -> Result<PutResult, ReceiptError> {
         sleep(if self.hangs { limit } else { STORING }).await;
         if self.hangs {
-            return Err(ReceiptFault::Unavailable("no answer in time".to_owned()));
+            return Err(ReceiptError::Unavailable("no answer in time".to_owned()));
         }
         if self.refuses {
-            return Err(ReceiptFault::Refused("AccessDenied".to_owned()));
+            return Err(ReceiptError::Permanent("AccessDenied".to_owned()));
         }
         if take(&self.fails) {
-            return Err(ReceiptFault::Unavailable("simulated".to_owned()));
+            return Err(ReceiptError::Unavailable("simulated".to_owned()));
         }
         let stored = match locked(&self.documents).entry(name.to_owned()) {
-            Place::Occupied(_) => Stored::Before,
+            Place::Occupied(_) => PutResult::AlreadyExists,
             Place::Vacant(place) => {
                 place.insert(document.to_owned());
-                Stored::Now
+                PutResult::Created
             }
         };
         if take(&self.loses_answers) {
-            return Err(ReceiptFault::Unavailable("simulated".to_owned()));
+            return Err(ReceiptError::Unavailable("simulated".to_owned()));
         }
         Ok(stored)
     }
 
-    async fn read(&self, name: &str, _limit: Duration) -> Result<Option<String>, ReceiptFault> {
+    async fn read(&self, name: &str, _limit: Duration) -> Result<Option<String>, ReceiptError> {
         Ok(locked(&self.documents).get(name).cloned())
     }
 }
@@ -392,15 +401,19 @@ impl Scene {
     }
 
     /// As main.rs does it: the setting decides what the function can do.
-    pub(crate) async fn handle_until(&self, event: SqsEvent, announced: Announced) -> Answer {
+    pub(crate) async fn handle_until(
+        &self,
+        event: SqsEvent,
+        announced: AnnouncedDeadline,
+    ) -> Answer {
         let (config, store) = (self.config(), self.store.clone());
         let shelf = config.receipts.is_some().then(|| self.shelf.clone());
         let lines = self.metrics.clone();
         let metrics = Metrics::new("erase".to_owned(), Some("warn"), move |line| {
-            locked(&lines).push(line.to_owned())
+            locked(&lines).push(line.to_owned());
         });
         if config.dry_run {
-            let handler = Handler::new(config, Survey(store), self.letters.clone(), shelf, 1);
+            let handler = Handler::new(config, DryRun(store), self.letters.clone(), shelf, 1);
             handler.with_metrics(metrics).handle_until(event, announced).await
         } else {
             let handler = Handler::new(config, Eraser(store), self.letters.clone(), shelf, 1);
@@ -416,12 +429,12 @@ impl Scene {
     }
 
     /// What Lambda announces of an invocation that begins now.
-    pub(crate) fn announced(&self, timeout: Duration) -> Announced {
+    pub(crate) fn announced(&self, timeout: Duration) -> AnnouncedDeadline {
         let now = self.now();
         let end = now.duration_since(UNIX_EPOCH).expect("after 1970") + timeout;
         let deadline_epoch_ms =
             u64::try_from(end.as_millis()).expect("before the year 584 million");
-        Announced { deadline_epoch_ms, now, fallback: Duration::from_secs(60) }
+        AnnouncedDeadline { deadline_epoch_ms, now, fallback: Duration::from_secs(60) }
     }
 
     pub(crate) async fn invoke(

@@ -45,7 +45,7 @@ async fn what_is_listed_for_ever_after_its_deletion_is_never_reported_as_erased(
             function.store.fail(BUCKETS[0], Failing::Ghosts { kind, listings: usize::MAX });
             for delivery in [1, 2] {
                 let hop = function.deliver(REQUEST, delivery, seconds).await;
-                assert_eq!((&*hop.outcome, hop.comes_again), ("incomplete", true), "{hop:?}");
+                assert_eq!((&*hop.outcome, hop.is_redelivered), ("incomplete", true), "{hop:?}");
                 assert!(hop.reason.contains(&format!("{} ({told})", TARGETS[0])), "{hop:?}");
                 assert!(
                     !hop.reason.contains(TARGETS[1]) && !hop.reason.contains(TARGETS[2]),
@@ -99,7 +99,7 @@ async fn what_is_listed_and_not_found_is_not_counted_and_the_erasure_ends() {
             function.store.fail(BUCKETS[0], Failing::Missing { kinds, end });
             let hop = function.deliver(REQUEST, 1, 10).await;
             assert_eq!(
-                (&*hop.outcome, hop.comes_again, hop.left),
+                (&*hop.outcome, hop.is_redelivered, hop.left),
                 ("erased", false, [0; 3]),
                 "{kinds:?}: {hop:?}"
             );

@@ -12,13 +12,14 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
-use erase_user_files::deadline::Announced;
+use erase_user_files::deadline::AnnouncedDeadline;
 use erase_user_files::erasure::delete::Eraser;
 use erase_user_files::lambda::handler::Handler;
-use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
-use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
+use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
 use erase_user_files::ports::store::{
-    Bucket, Deletes, Deletion, Entry, Fault, Hold, Item, Kind, Page, Retention,
+    DeleteResult, DeleteStore, Item, Kind, ListedEntry, LockKind, Page, ReadStore, Retention,
+    StoreError,
 };
 use erase_user_files::target::Prefix;
 use fake::handle::Fake;
@@ -35,8 +36,8 @@ struct OneKey {
     markers: Arc<Mutex<BTreeSet<u32>>>,
 }
 
-impl Bucket for OneKey {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for OneKey {
+    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
         Ok(true)
     }
 
@@ -46,14 +47,14 @@ impl Bucket for OneKey {
         kind: Kind,
         token: Option<&str>,
         _limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         sleep(Duration::from_millis(60)).await;
         let markers = self.markers.lock().expect("no panic");
         let from = token.and_then(|token| token.parse().ok()).unwrap_or(0);
         let mut rest = markers.range(from..).filter(|_| kind == Kind::Versions);
         let listed: Vec<u32> = rest.by_ref().take(1_000).copied().collect();
         let next = rest.next().map(u32::to_string);
-        let entry = |number: u32| Entry {
+        let entry = |number: u32| ListedEntry {
             kind: Kind::DeleteMarkers,
             key: self.key.clone(),
             other_key: None,
@@ -70,19 +71,19 @@ impl Bucket for OneKey {
     }
 }
 
-impl Deletes for OneKey {
+impl DeleteStore for OneKey {
     async fn delete(
         &self,
         _prefix: &Prefix,
         items: &[Item],
         _limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         sleep(Duration::from_millis(250)).await;
         let mut markers = self.markers.lock().expect("no panic");
         for id in items.iter().filter_map(|item| item.id.as_ref()) {
             markers.remove(&id.parse().expect("a number"));
         }
-        Ok(Deletion { requests: 1, failures: Vec::new() })
+        Ok(DeleteResult { requests: 1, failures: Vec::new() })
     }
 
     async fn retention(
@@ -90,7 +91,7 @@ impl Deletes for OneKey {
         _prefix: &Prefix,
         _item: &Item,
         _limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         Ok(None)
     }
 }
@@ -99,8 +100,8 @@ impl Deletes for OneKey {
 #[derive(Debug)]
 struct Slow(Fake);
 
-impl Bucket for Slow {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Slow {
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
         self.0.is_versioned(prefix, limit).await
     }
 
@@ -110,7 +111,7 @@ impl Bucket for Slow {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         sleep(Duration::from_millis(60)).await;
         self.0.list(prefix, kind, token, limit).await
     }
@@ -120,13 +121,13 @@ impl Bucket for Slow {
     }
 }
 
-impl Deletes for Slow {
+impl DeleteStore for Slow {
     async fn delete(
         &self,
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         sleep(Duration::from_millis(250)).await;
         self.0.delete(prefix, items, limit).await
     }
@@ -136,7 +137,7 @@ impl Deletes for Slow {
         prefix: &Prefix,
         item: &Item,
         limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         sleep(Duration::from_millis(40)).await;
         self.0.retention(prefix, item, limit).await
     }
@@ -147,16 +148,20 @@ impl Deletes for Slow {
 struct Sink;
 
 impl Queue for Sink {
-    async fn send(&self, _continuation: &Outgoing, _limit: Duration) -> Result<(), QueueFault> {
+    async fn send(
+        &self,
+        _continuation: &OutgoingMessage,
+        _limit: Duration,
+    ) -> Result<(), QueueError> {
         Ok(())
     }
 
     async fn set_visibility(
         &self,
-        _to: &Received,
+        _to: &ReceiptHandle,
         _time: Duration,
         _limit: Duration,
-    ) -> Result<(), QueueFault> {
+    ) -> Result<(), QueueError> {
         Ok(())
     }
 }
@@ -167,17 +172,17 @@ impl Receipts for Sink {
         _name: &str,
         _document: &str,
         _limit: Duration,
-    ) -> Result<Stored, ReceiptFault> {
-        Ok(Stored::Now)
+    ) -> Result<PutResult, ReceiptError> {
+        Ok(PutResult::Created)
     }
 
-    async fn read(&self, _name: &str, _limit: Duration) -> Result<Option<String>, ReceiptFault> {
+    async fn read(&self, _name: &str, _limit: Duration) -> Result<Option<String>, ReceiptError> {
         Ok(None)
     }
 }
 
 /// The most bytes that one invocation of five minutes holds, for these users.
-fn peak(store: impl Deletes, users: &[String]) -> u64 {
+fn peak(store: impl DeleteStore, users: &[String]) -> u64 {
     let lookup = |name: &str| match name {
         "ERASE_TARGETS" => Some("s3://photos/{user_id}/".to_owned()),
         "CONTINUATION_QUEUE_URL" => {
@@ -193,8 +198,11 @@ fn peak(store: impl Deletes, users: &[String]) -> u64 {
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime");
     let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let announced =
-        Announced { deadline_epoch_ms: 1_800_000_300_000, now, fallback: Duration::from_secs(60) };
+    let announced = AnnouncedDeadline {
+        deadline_epoch_ms: 1_800_000_300_000,
+        now,
+        fallback: Duration::from_secs(60),
+    };
     let counted = allocation_counter::measure(|| {
         runtime.block_on(async {
             let handler = Handler::new(config, Eraser(store), Sink, Some(Sink), 1);
@@ -244,7 +252,7 @@ fn locked_versions_of_ten_users_take_bounded_memory_whatever_the_length_of_their
                 "photos",
                 &key,
                 &id,
-                Retention { hold: Hold::LegalHold, until: None },
+                Retention { hold: LockKind::LegalHold, until: None },
             );
         }
         let peak = peak(Slow(fake), &users);

@@ -3,9 +3,9 @@
 //! Every order of events in a small world is tried: a prefix of three pages, two execution
 //! environments, messages that come twice, environments that die at any moment, answers that are
 //! lost, somebody who writes late, keys that cannot be deleted. What the function decides is
-//! decided here by the function's own code: [`Erasure::place`], [`Round::judge`], [`is_of_no_use`],
-//! [`Erasure::next_hop`], [`LowWaterMark`] and [`Bookmark`]. What is modelled is only what happens
-//! around it.
+//! decided here by the function's own code: [`Erasure::place`], [`Round::judge`],
+//! [`made_no_progress`], [`Erasure::next_hop`], [`LowWaterMark`] and [`Checkpoint`]. What is
+//! modelled is only what happens around it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,10 +13,10 @@ use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
 use erase_user_files::config::Config;
-use erase_user_files::erasure::checkpoint::{Bookmark, LowWaterMark, PageMark};
-use erase_user_files::erasure::progress::Left;
-use erase_user_files::erasure::report::{Judgement, Round, is_of_no_use};
-use erase_user_files::message::erasure::{ChainEnd, Erasure};
+use erase_user_files::erasure::checkpoint::{Checkpoint, LowWaterMark, PageInfo};
+use erase_user_files::erasure::progress::Remaining;
+use erase_user_files::erasure::report::{Round, RoundVerdict, made_no_progress};
+use erase_user_files::message::erasure::{ChainLimit, Erasure};
 use erase_user_files::ports::store::Kind;
 use stateright::{Checker, Model, Property};
 
@@ -102,7 +102,7 @@ struct Hop {
     /// As the hop found it.
     chain: Chain,
     /// Where it began.
-    start: Bookmark,
+    start: Checkpoint,
     was_of_use: bool,
     doing: Doing,
 }
@@ -121,7 +121,7 @@ enum Doing {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Pass {
     is_fresh: bool,
-    mark: LowWaterMark<Left>,
+    mark: LowWaterMark<Remaining>,
     first_page: u8,
     next_page: u8,
     in_flight: BTreeSet<u8>,
@@ -175,14 +175,14 @@ fn config() -> &'static Config {
 }
 
 impl Chain {
-    fn bookmark(self) -> Bookmark {
+    fn bookmark(self) -> Checkpoint {
         let is_at_start = self.page.is_none();
-        Bookmark {
+        Checkpoint {
             round: 1,
             target: (!is_at_start).then(|| TARGET.to_owned()),
             kind: (!is_at_start).then_some(Kind::Objects),
             token: self.page.filter(|page| *page > 0).map(|page| page.to_string()),
-            ..Bookmark::default()
+            ..Checkpoint::default()
         }
     }
 
@@ -192,31 +192,31 @@ impl Chain {
         Self { idle_hops: erasure.idle_hops, page, hop: erasure.hop }
     }
 
-    fn erasure(self, bookmark: Bookmark) -> Erasure {
+    fn erasure(self, bookmark: Checkpoint) -> Erasure {
         Erasure { idle_hops: self.idle_hops, bookmark, hop: self.hop, ..template().clone() }
     }
 
     /// Where the function would begin.
-    fn place(self, delivery: u8, max_idle_hops: NonZeroU32) -> Bookmark {
+    fn place(self, delivery: u8, max_idle_hops: NonZeroU32) -> Checkpoint {
         let place = self.erasure(self.bookmark()).place(delivery.into(), max_idle_hops);
         // The number of the round decides nothing here.
-        Bookmark { round: 1, ..place }
+        Checkpoint { round: 1, ..place }
     }
 
     /// What the function would send.
     fn next(
         self,
-        bookmark: Bookmark,
+        bookmark: Checkpoint,
         was_idle: bool,
         max_idle_hops: NonZeroU32,
-    ) -> Result<Self, ChainEnd> {
+    ) -> Result<Self, ChainLimit> {
         self.erasure(bookmark).next_hop(was_idle, max_idle_hops).map(|next| Self::of(&next))
     }
 }
 
 impl Pass {
     /// Begins at the bookmark.
-    fn begin(bookmark: &Bookmark, stored: u8) -> Self {
+    fn begin(bookmark: &Checkpoint, stored: u8) -> Self {
         let first_page = bookmark.token.as_ref().map_or(0, |token| token.parse().expect("a page"));
         Self {
             is_fresh: bookmark.is_at_start_of_round(),
@@ -234,27 +234,27 @@ impl Pass {
     }
 
     /// A page has all its outcomes.
-    fn settle(&mut self, page: u8, left: Left) {
+    fn settle(&mut self, page: u8, left: Remaining) {
         let is_last = page + 1 == PAGES;
         let resume = (!is_last).then(|| (page + 1).to_string());
         let mark =
-            PageMark { number: (page - self.first_page).into(), batches: 1, resume, is_last };
-        for left in self.mark.batch_done(mark, left) {
+            PageInfo { number: (page - self.first_page).into(), batches: 1, resume, is_last };
+        for left in self.mark.record(mark, left) {
             self.round.left.entry(TARGET.to_owned()).or_default().merge(&left);
         }
     }
 
     /// Where a hop that stops now would go on.
-    fn bookmark(&self) -> Bookmark {
+    fn bookmark(&self) -> Checkpoint {
         let token = self.mark.token().map(str::to_owned);
         let is_at_start = token.is_none();
         let target = (!is_at_start).then(|| TARGET.to_owned());
-        Bookmark {
+        Checkpoint {
             round: 1,
             target,
             kind: (!is_at_start).then_some(Kind::Objects),
             token,
-            ..Bookmark::default()
+            ..Checkpoint::default()
         }
     }
 }
@@ -315,7 +315,12 @@ impl State {
 
     /// Sends the erasure on from a bookmark, or gives the message back where the chain has come to
     /// its end.
-    fn hand_on(&mut self, worker: usize, bookmark: Bookmark, max_idle_hops: NonZeroU32) {
+    fn send_continuation(
+        &mut self,
+        worker: usize,
+        bookmark: Checkpoint,
+        max_idle_hops: NonZeroU32,
+    ) {
         let hop = self.worker(worker);
         match hop.chain.next(bookmark, !hop.was_of_use, max_idle_hops) {
             Ok(next) => hop.doing = Doing::Sending(next),
@@ -348,7 +353,7 @@ impl World {
         let page = pass.next_page;
         pass.next_page += 1;
         if stored & (1 << page) == 0 {
-            pass.settle(page, Left::default());
+            pass.settle(page, Remaining::default());
         } else {
             pass.in_flight.insert(page);
         }
@@ -359,7 +364,7 @@ impl World {
     fn list_foreign_key(state: &mut State, worker: usize) {
         let is_refused = config().targets.as_slice()[0]
             .prefix(&template().user)
-            .own("u10/secret".to_owned())
+            .claim("u10/secret".to_owned())
             .is_err();
         state.has_neighbour &= is_refused;
         // The whole erasure stops.
@@ -381,7 +386,7 @@ impl World {
         hop.was_of_use |= !is_refused;
         let pass = state.pass(worker);
         pass.in_flight.remove(&page);
-        let mut left = Left::default();
+        let mut left = Remaining::default();
         if is_refused {
             left.refused.add("AccessDenied", 1);
         } else {
@@ -397,11 +402,13 @@ impl World {
         let Doing::Round(pass) = &hop.doing else {
             return;
         };
-        match pass.round.judge(pass.is_fresh, 1) {
-            Judgement::Erased => hop.doing = Doing::Proven(pass.clone()),
-            Judgement::Stuck(_) | Judgement::Failed(_) | Judgement::Wait => state.give_back(worker),
-            Judgement::NextRound => {
-                hop.doing = Doing::Round(Pass::begin(&Bookmark::default(), stored));
+        match pass.round.verdict(pass.is_fresh, 1) {
+            RoundVerdict::Erased => hop.doing = Doing::Proven(pass.clone()),
+            RoundVerdict::Incomplete(_) | RoundVerdict::Failed(_) | RoundVerdict::Wait => {
+                state.give_back(worker);
+            }
+            RoundVerdict::NextRound => {
+                hop.doing = Doing::Round(Pass::begin(&Checkpoint::default(), stored));
             }
         }
     }
@@ -413,10 +420,10 @@ impl World {
             return;
         };
         let bookmark = pass.bookmark();
-        if is_of_no_use(!hop.was_of_use, bookmark != hop.start) {
+        if made_no_progress(!hop.was_of_use, bookmark != hop.start) {
             state.give_back(worker);
         } else {
-            state.hand_on(worker, bookmark, self.max_idle_hops);
+            state.send_continuation(worker, bookmark, self.max_idle_hops);
         }
     }
 
@@ -430,7 +437,7 @@ impl World {
         if fault == Fault::None {
             state.worker(worker).doing = Doing::Answering;
         } else {
-            state.hand_on(worker, Bookmark::default(), self.max_idle_hops);
+            state.send_continuation(worker, Checkpoint::default(), self.max_idle_hops);
         }
     }
 
@@ -514,10 +521,10 @@ impl Model for World {
                     events.push(Event::Stop { worker });
                 }
                 Doing::Proven(_) => {
-                    events.extend(faults.map(|fault| Event::StoreReceipt { worker, fault }))
+                    events.extend(faults.map(|fault| Event::StoreReceipt { worker, fault }));
                 }
                 Doing::Sending(_) => {
-                    events.extend(faults.map(|fault| Event::Send { worker, fault }))
+                    events.extend(faults.map(|fault| Event::Send { worker, fault }));
                 }
                 Doing::Answering => events.push(Event::Acknowledge { worker }),
             }

@@ -18,7 +18,7 @@ mod world;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use erase_user_files::limiter::{Pace, Read};
+use erase_user_files::limiter::{Limiter, ReadClass};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::world::{COSTLY_REQUEST, FULL, KEYS, LEAST, REQUEST, SLOTS, Shared};
@@ -27,12 +27,12 @@ fn partition(keys_per_second: u32, no: Option<f64>) -> Shared {
     Shared::new(keys_per_second, no)
 }
 
-fn pace(ceiling: u32) -> Pace {
-    Pace::new(NonZeroU32::new(ceiling), SLOTS, 1)
+fn pace(ceiling: u32) -> Limiter {
+    Limiter::new(NonZeroU32::new(ceiling), SLOTS, 1)
 }
 
 /// How many keys a request may have now.
-async fn batch_keys(pace: &Pace, bucket: &str) -> usize {
+async fn batch_keys(pace: &Limiter, bucket: &str) -> usize {
     pace.admit(bucket, 1_000).await.keys()
 }
 
@@ -244,11 +244,11 @@ async fn where_nothing_passes_at_all_it_asks_on_now_and_then() {
 async fn listings_wait_less_again_when_some_have_passed() {
     let pace = pace(3_500);
     let refuse = async || {
-        let pass = pace.admit_read("photos", Read::Other).await;
+        let pass = pace.admit_read("photos", ReadClass::Other).await;
         pass.answered(true);
         drop(pass);
         let start = Instant::now();
-        drop(pace.admit_read("photos", Read::Other).await);
+        drop(pace.admit_read("photos", ReadClass::Other).await);
         start.elapsed().as_millis()
     };
     for most in [100, 200, 400, 800] {
@@ -256,7 +256,7 @@ async fn listings_wait_less_again_when_some_have_passed() {
         assert!((most / 2..=most).contains(&wait), "{wait} ms of {most}");
     }
     sleep(LEAST).await;
-    pace.admit_read("photos", Read::Other).await.answered(false);
+    pace.admit_read("photos", ReadClass::Other).await.answered(false);
     let wait = refuse().await;
     assert!((200..=400).contains(&wait), "the fourth refusal counts half: {wait} ms");
 }
@@ -265,20 +265,20 @@ async fn listings_wait_less_again_when_some_have_passed() {
 async fn a_listing_that_is_refused_makes_all_listings_wait() {
     let pace = pace(3_500);
     let (first, second) = (
-        pace.admit_read("photos", Read::Other).await,
-        pace.admit_read("photos", Read::Other).await,
+        pace.admit_read("photos", ReadClass::Other).await,
+        pace.admit_read("photos", ReadClass::Other).await,
     );
     first.answered(true);
     // It was on its way: one event.
     second.answered(true);
     let start = Instant::now();
-    let third = pace.admit_read("photos", Read::Other).await;
+    let third = pace.admit_read("photos", ReadClass::Other).await;
     assert!((50..=100).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
     third.answered(true);
     let other = Instant::now();
-    pace.admit_read("exports", Read::Other).await.answered(false);
+    pace.admit_read("exports", ReadClass::Other).await.answered(false);
     assert_eq!(other.elapsed(), Duration::ZERO, "another bucket knows nothing of it");
     let start = Instant::now();
-    pace.admit_read("photos", Read::Other).await.answered(false);
+    pace.admit_read("photos", ReadClass::Other).await.answered(false);
     assert!((100..=200).contains(&start.elapsed().as_millis()), "{:?}", start.elapsed());
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::rc::Rc;
 use std::time::Duration;
 
-use erase_user_files::limiter::{Pace, Pass};
+use erase_user_files::limiter::{Limiter, Permit};
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
@@ -44,15 +44,15 @@ pub(crate) trait Sent {
     fn answered(&self, refused: usize);
 }
 
-impl Keeper for Pace {
-    type Pass<'k> = Pass<'k>;
+impl Keeper for Limiter {
+    type Pass<'k> = Permit<'k>;
 
-    async fn admit(&self, wanted: usize) -> Pass<'_> {
+    async fn admit(&self, wanted: usize) -> Permit<'_> {
         self.admit("photos", wanted).await
     }
 }
 
-impl Sent for Pass<'_> {
+impl Sent for Permit<'_> {
     fn keys(&self) -> usize {
         self.keys()
     }
@@ -117,8 +117,8 @@ impl Shared {
         if keys == 0 { 0 } else { self.0.borrow_mut().take(keys, Instant::now()) }
     }
 
-    /// Deletes so many keys at this pace, as many requests at once as there are slots, for at most
-    /// an hour.
+    /// Deletes so many keys at this pace, as many requests at once as there are slots, for at
+    /// most an hour.
     pub(crate) async fn erase(&self, keeper: &impl Keeper, keys: usize) -> Run {
         let (start, left, run) = (Instant::now(), Cell::new(keys), RefCell::new(Run::default()));
         // As in the function, one at a time waits at the pace.

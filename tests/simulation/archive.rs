@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::claims::check_receipt;
@@ -15,13 +15,13 @@ pub(crate) struct Archive {
     pub(crate) environment: usize,
 }
 
-fn unavailable() -> ReceiptFault {
-    ReceiptFault::Unavailable("simulated".to_owned())
+fn unavailable() -> ReceiptError {
+    ReceiptError::Unavailable("simulated".to_owned())
 }
 
 impl Archive {
     /// Takes a request's time, and fails before it has an effect.
-    async fn request(&self, limit: Duration) -> Result<(), ReceiptFault> {
+    async fn request(&self, limit: Duration) -> Result<(), ReceiptError> {
         let (took, fails) = {
             let mut world = locked(&self.world);
             let (hangs, fails) = (world.weather.receipts_hang, world.weather.receipts_fail);
@@ -33,7 +33,7 @@ impl Archive {
         if world.happens(fails, "receipt failed") {
             let is_refused = world.dice.u32(0..4) == 0;
             return Err(if is_refused {
-                ReceiptFault::Refused("simulated".to_owned())
+                ReceiptError::Permanent("simulated".to_owned())
             } else {
                 unavailable()
             });
@@ -48,7 +48,7 @@ impl Receipts for Archive {
         name: &str,
         document: &str,
         limit: Duration,
-    ) -> Result<Stored, ReceiptFault> {
+    ) -> Result<PutResult, ReceiptError> {
         // What it says must be true, whether it comes to be stored or not.
         {
             let mut world = locked(&self.world);
@@ -61,15 +61,15 @@ impl Receipts for Archive {
         let loses = world.weather.receipt_answer_lost;
         let stored = if world.receipts.contains_key(name) {
             world.reach("receipt stood before");
-            Stored::Before
+            PutResult::AlreadyExists
         } else {
             world.receipts.insert(name.to_owned(), document.to_owned());
-            Stored::Now
+            PutResult::Created
         };
         if world.happens(loses, "receipt's answer lost") { Err(unavailable()) } else { Ok(stored) }
     }
 
-    async fn read(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptFault> {
+    async fn read(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptError> {
         self.request(limit).await?;
         Ok(locked(&self.world).receipts.get(name).cloned())
     }

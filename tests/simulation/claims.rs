@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use erase_user_files::ports::store::Hold;
+use erase_user_files::ports::store::LockKind;
 use erase_user_files::target::{HashKey, UserId};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -106,7 +106,7 @@ impl World {
 
     /// Whether a lock stands in the way of this function, with what it is allowed.
     fn holds(&self, version: &Version, now: OffsetDateTime, place: &(String, String)) -> bool {
-        let is_governance = version.lock.is_some_and(|lock| lock.hold == Hold::Governance);
+        let is_governance = version.lock.is_some_and(|lock| lock.hold == LockKind::Governance);
         let is_bypassed =
             self.scene.bypasses_governance && is_governance && !self.refused_keys.contains(place);
         version.is_locked(now) && !is_bypassed

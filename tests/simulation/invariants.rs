@@ -1,6 +1,6 @@
 //! What must be true after every event, whoever caused it.
 
-use erase_user_files::ports::store::Hold;
+use erase_user_files::ports::store::LockKind;
 
 use crate::fake::model::{S3, Upload, Version};
 use crate::people::{BUCKETS, withdrawn_prefixes};
@@ -62,7 +62,7 @@ fn uploads_of_others<'a>(
 fn what_is_locked_stays(world: &mut World) {
     let now = world.s3.now();
     let is_kept = |bucket, key, version: &Version| {
-        let is_governance = version.lock.is_some_and(|lock| lock.hold == Hold::Governance);
+        let is_governance = version.lock.is_some_and(|lock| lock.hold == LockKind::Governance);
         let may_be_gone =
             world.scene.bypasses_governance && is_governance || !version.is_locked(now);
         may_be_gone

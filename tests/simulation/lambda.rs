@@ -10,9 +10,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsBatchResponse, SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
-use erase_user_files::deadline::Announced;
+use erase_user_files::deadline::AnnouncedDeadline;
 use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::dry_run::Survey;
+use erase_user_files::erasure::dry_run::DryRun;
 use erase_user_files::lambda::handler::{EventError, Handler};
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -106,14 +106,14 @@ struct Lambda {
 /// One process of the function: what it knew before is gone.
 enum Function {
     Erases(Handler<Eraser<Store>, Sqs, Archive>),
-    Surveys(Handler<Survey<ReadOnly>, Sqs, Archive>),
+    Surveys(Handler<DryRun<ReadOnly>, Sqs, Archive>),
 }
 
 impl Function {
     async fn handle(
         &self,
         event: SqsEvent,
-        announced: Announced,
+        announced: AnnouncedDeadline,
     ) -> Result<SqsBatchResponse, EventError> {
         match self {
             Self::Erases(handler) => handler.handle_until(event, announced).await,
@@ -221,7 +221,7 @@ impl Lambda {
         if config.dry_run {
             Function::Surveys(Handler::new(
                 config,
-                Survey(ReadOnly(Store(shared()))),
+                DryRun(ReadOnly(Store(shared()))),
                 queue,
                 receipts,
                 seed,
@@ -357,7 +357,7 @@ impl Lambda {
         world: &mut World,
         messages: &[Message],
         number: usize,
-    ) -> (Announced, Death) {
+    ) -> (AnnouncedDeadline, Death) {
         world.invocations[number] = Some(Instant::now());
         match world.invocations.iter().flatten().count() {
             0 | 1 => {}
@@ -375,7 +375,10 @@ impl Lambda {
         }
         let since_1970 = deadline.duration_since(UNIX_EPOCH).unwrap_or_default();
         let deadline_epoch_ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
-        (Announced { deadline_epoch_ms, now, fallback: FALLBACK }, Death::draw(world, self.timeout))
+        (
+            AnnouncedDeadline { deadline_epoch_ms, now, fallback: FALLBACK },
+            Death::draw(world, self.timeout),
+        )
     }
 }
 

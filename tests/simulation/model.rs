@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use erase_user_files::ports::store::{Bucket, Deletes, Entry, Hold, Item, Kind, Retention};
+use erase_user_files::ports::store::{
+    DeleteStore, Item, Kind, ListedEntry, LockKind, ReadStore, Retention,
+};
 use erase_user_files::target::{Prefix, Target, UserId};
 
 use crate::fake::handle::Fake;
@@ -20,7 +22,7 @@ fn prefix(bucket: &str) -> Prefix {
 }
 
 /// All pages of a listing, one after the other.
-async fn all(fake: &Fake, prefix: &Prefix, kind: Kind) -> Vec<Entry> {
+async fn all(fake: &Fake, prefix: &Prefix, kind: Kind) -> Vec<ListedEntry> {
     let (mut entries, mut token) = (Vec::new(), None);
     loop {
         let page = fake.list(prefix, kind, token.as_deref(), LIMIT).await.expect("a page");
@@ -126,8 +128,11 @@ fn an_upload_becomes_an_object_as_old_as_itself_or_nothing() {
 async fn a_lock_holds_until_its_end_and_a_legal_hold_has_none() {
     let mut fake = Fake::new(&["photos"]);
     let later = fake.store().now() + Duration::from_secs(60);
-    let locks =
-        [(Hold::Compliance, Some(later)), (Hold::Governance, Some(later)), (Hold::LegalHold, None)];
+    let locks = [
+        (LockKind::Compliance, Some(later)),
+        (LockKind::Governance, Some(later)),
+        (LockKind::LegalHold, None),
+    ];
     fake.store().set_versioning("photos", Versioning::Enabled);
     let mut items = Vec::new();
     for (hold, until) in locks {
@@ -135,7 +140,7 @@ async fn a_lock_holds_until_its_end_and_a_legal_hold_has_none() {
         fake.store().put("photos", &key, 1);
         let id = fake.store().versions("photos", &key)[0].id.clone();
         fake.store().lock("photos", &key, &id, Retention { hold, until });
-        let key = prefix("photos").own(key).expect("a key of u1");
+        let key = prefix("photos").claim(key).expect("a key of u1");
         let (kind, other_key, id) = (Kind::Versions, None, Some(id));
         items.push(Item { kind, key, other_key, id, bytes: 1, last_modified: None });
     }
@@ -150,7 +155,7 @@ async fn a_lock_holds_until_its_end_and_a_legal_hold_has_none() {
     assert_eq!(refused(&fake).await, [2]);
     assert_eq!(
         fake.retention(&prefix("photos"), &items[2], LIMIT).await,
-        Ok(Some(Retention { hold: Hold::LegalHold, until: None }))
+        Ok(Some(Retention { hold: LockKind::LegalHold, until: None }))
     );
     assert_eq!(fake.retention(&prefix("photos"), &items[0], LIMIT).await, Ok(None));
     assert_eq!(fake.is_versioned(&prefix("photos"), LIMIT).await, Ok(true));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use erase_user_files::ports::store::{Hold, Retention};
+use erase_user_files::ports::store::{LockKind, Retention};
 use time::OffsetDateTime;
 
 use crate::fake::model::{S3, Versioning};
@@ -160,9 +160,9 @@ fn lock_some(s3: &mut S3, user: &str, locks_end: bool, dice: &mut fastrand::Rng)
                 if locks_end { dice.u64(1..120) } else { 315_360_000 + dice.u64(0..100) };
             let until = Some(start + Duration::from_secs(holds_for));
             let lock = match dice.u32(0..20) {
-                0 => Retention { hold: Hold::Compliance, until },
-                1 => Retention { hold: Hold::Governance, until },
-                2 => Retention { hold: Hold::LegalHold, until: None },
+                0 => Retention { hold: LockKind::Compliance, until },
+                1 => Retention { hold: LockKind::Governance, until },
+                2 => Retention { hold: LockKind::LegalHold, until: None },
                 _ => continue,
             };
             s3.lock(bucket, &key, &version.id, lock);

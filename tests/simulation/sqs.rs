@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
+use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checks::check_sweep;
@@ -75,8 +75,8 @@ impl Sqs {
         limit: Duration,
         lost: &'static str,
         answer_lost: &'static str,
-    ) -> Result<Result<(), QueueFault>, QueueFault> {
-        let unavailable = || QueueFault::Unavailable("simulated".to_owned());
+    ) -> Result<Result<(), QueueError>, QueueError> {
+        let unavailable = || QueueError::Unavailable("simulated".to_owned());
         let took = locked(&self.world).latency(2..150);
         timeout(limit, sleep(took)).await.map_err(|_elapsed| unavailable())?;
         let mut world = locked(&self.world);
@@ -84,7 +84,7 @@ impl Sqs {
         if world.happens(fails, lost) {
             let is_refused = world.dice.u32(0..4) == 0;
             return Err(if is_refused {
-                QueueFault::Refused("simulated".to_owned())
+                QueueError::Permanent("simulated".to_owned())
             } else {
                 unavailable()
             });
@@ -98,10 +98,14 @@ impl Sqs {
 }
 
 impl Queue for Sqs {
-    async fn send(&self, continuation: &Outgoing, limit: Duration) -> Result<(), QueueFault> {
+    async fn send(
+        &self,
+        continuation: &OutgoingMessage,
+        limit: Duration,
+    ) -> Result<(), QueueError> {
         let answer = self.request(limit, "continuation lost", "continuation's answer lost").await?;
         let mut world = locked(&self.world);
-        let Outgoing { body, deduplication_id, delay, .. } = continuation;
+        let OutgoingMessage { body, deduplication_id, delay, .. } = continuation;
         if body.len() > 1_048_576
             || deduplication_id.len() > 128
             || *delay > Duration::from_secs(900)
@@ -122,7 +126,7 @@ impl Queue for Sqs {
         }
         let answer = if world.happens(damaged, "continuation's answer damaged") {
             // HTTP 200 without a MessageId: the queue has nothing.
-            return Err(QueueFault::Unavailable(
+            return Err(QueueError::Unavailable(
                 "SendMessage: the answer has no MessageId".to_owned(),
             ));
         } else {
@@ -153,10 +157,10 @@ impl Queue for Sqs {
 
     async fn set_visibility(
         &self,
-        received: &Received,
+        received: &ReceiptHandle,
         visibility: Duration,
         limit: Duration,
-    ) -> Result<(), QueueFault> {
+    ) -> Result<(), QueueError> {
         let answer = self.request(limit, "visibility lost", "visibility's answer lost").await?;
         let id = received.receipt_handle.trim_start_matches('m').parse();
         locked(&self.world).mail.set_visibility(id.expect("a handle of this queue"), visibility);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use erase_user_files::ports::store::{
-    Bucket, Deletes, Deletion, Entry, FailureKind, Fault, Item, KeyFailure, Kind, Page, Retention,
+    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, ListedEntry, Page, ReadStore,
+    Retention, StoreError,
 };
 use erase_user_files::target::Prefix;
 use tokio::time::{Instant, sleep, timeout};
@@ -25,8 +26,8 @@ pub(crate) struct Store(pub(crate) Shared);
 #[derive(Debug)]
 pub(crate) struct ReadOnly(pub(crate) Store);
 
-fn unavailable() -> Fault {
-    Fault::Unavailable("simulated".to_owned())
+fn unavailable() -> StoreError {
+    StoreError::Unavailable("simulated".to_owned())
 }
 
 impl Store {
@@ -36,12 +37,12 @@ impl Store {
         limit: Duration,
         hangs_percent: u32,
         what: &'static str,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StoreError> {
         let hangs = locked(&self.0).happens(hangs_percent, what);
         let took = locked(&self.0).latency(5..300);
         let took = if hangs { Duration::MAX } else { took };
         let answered = timeout(limit, sleep(took)).await;
-        answered.map_err(|_elapsed| Fault::NoAnswer("Simulated: NoAnswerInTime".to_owned()))
+        answered.map_err(|_elapsed| StoreError::NoAnswer("Simulated: NoAnswerInTime".to_owned()))
     }
 
     /// Fails as the bucket's outage does, if it concerns this request.
@@ -50,7 +51,7 @@ impl Store {
         prefix: &Prefix,
         limit: Duration,
         is_hit: impl Fn(Outage) -> bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), StoreError> {
         let outage = locked(&self.0)
             .weather
             .outage
@@ -61,10 +62,10 @@ impl Store {
         locked(&self.0).reach("outage of a bucket");
         sleep(if outage == Outage::Hanging { limit } else { Duration::from_millis(20) }).await;
         Err(match outage {
-            Outage::Busy => Fault::Throttled("Simulated: SlowDown".to_owned()),
-            Outage::Hanging => Fault::NoAnswer("Simulated: NoAnswerInTime".to_owned()),
+            Outage::Busy => StoreError::Throttled("Simulated: SlowDown".to_owned()),
+            Outage::Hanging => StoreError::NoAnswer("Simulated: NoAnswerInTime".to_owned()),
             Outage::Failing | Outage::NoUploads | Outage::NoDeletions => {
-                Fault::Unavailable("Simulated: InternalError".to_owned())
+                StoreError::Unavailable("Simulated: InternalError".to_owned())
             }
         })
     }
@@ -74,8 +75,8 @@ impl Store {
     }
 }
 
-impl Bucket for Store {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for Store {
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
         let bucket = prefix.bucket();
         self.outage(prefix, limit, |outage| {
             outage != Outage::NoUploads && outage != Outage::NoDeletions
@@ -101,7 +102,7 @@ impl Bucket for Store {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         self.outage(prefix, limit, |outage| match outage {
             Outage::NoUploads => kind == Kind::Uploads,
             Outage::NoDeletions => false,
@@ -120,10 +121,10 @@ impl Bucket for Store {
             return Err(unavailable());
         }
         if world.happens(weather.throttled / 4, "list throttled") {
-            return Err(Fault::Throttled("simulated".to_owned()));
+            return Err(StoreError::Throttled("simulated".to_owned()));
         }
         if token.is_some() && world.happens(weather.tokens_refused, "token refused") {
-            return Err(Fault::TokenRefused("simulated".to_owned()));
+            return Err(StoreError::TokenRejected("simulated".to_owned()));
         }
         list_now(&mut world, prefix, kind, token)
     }
@@ -139,7 +140,7 @@ fn list_now(
     prefix: &Prefix,
     kind: Kind,
     token: Option<&str>,
-) -> Result<Page, Fault> {
+) -> Result<Page, StoreError> {
     let (bucket, prefix) = (prefix.bucket(), prefix.as_str());
     if owner(bucket, prefix).is_none() {
         world.broken("a folder was listed that nobody asked to erase".to_owned());
@@ -159,7 +160,7 @@ fn list_now(
     if page.entries.is_empty() && page.next.is_some() {
         world.reach("empty page");
     }
-    let is_open = |entry: &&Entry| {
+    let is_open = |entry: &&ListedEntry| {
         Some(&entry.key) == page.cut_at.as_ref() && entry.kind == Kind::DeleteMarkers
     };
     if kind == Kind::Versions && page.entries.iter().any(|entry| is_open(&entry)) {
@@ -168,7 +169,8 @@ fn list_now(
     world.tokens += 1;
     page.next = page.next.map(|token| format!("{}|{token}", world.tokens));
     if !page.entries.is_empty() && world.happens(foreign_keys, "key outside the prefix listed") {
-        let foreign = Entry { key: "u1-zebra0/secret-0000".to_owned(), ..page.entries[0].clone() };
+        let foreign =
+            ListedEntry { key: "u1-zebra0/secret-0000".to_owned(), ..page.entries[0].clone() };
         page.entries.push(foreign);
     }
     shuffle_keys(&mut world.dice, &mut page.entries);
@@ -181,20 +183,20 @@ fn list_now(
 }
 
 /// Puts the keys of a page into any order. The versions of one key stay in theirs.
-fn shuffle_keys(dice: &mut fastrand::Rng, entries: &mut [Entry]) {
+fn shuffle_keys(dice: &mut fastrand::Rng, entries: &mut [ListedEntry]) {
     let mut keys: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
     keys.dedup();
     dice.shuffle(&mut keys);
     entries.sort_by_cached_key(|entry| keys.iter().position(|key| *key == entry.key));
 }
 
-impl Deletes for Store {
+impl DeleteStore for Store {
     async fn delete(
         &self,
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         let start = Instant::now();
         self.outage(prefix, limit, |outage| outage != Outage::NoUploads).await?;
         let weather = self.weather();
@@ -215,7 +217,7 @@ impl Deletes for Store {
         sleep(answer_takes).await;
         let is_of_uploads = items.iter().any(|item| item.kind == Kind::Uploads);
         let requests = if is_of_uploads { items.len() as u64 } else { 1 };
-        Ok(Deletion { requests, failures })
+        Ok(DeleteResult { requests, failures })
     }
 
     async fn retention(
@@ -223,7 +225,7 @@ impl Deletes for Store {
         prefix: &Prefix,
         item: &Item,
         limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         let weather = self.weather();
         self.latency(limit, weather.list_hangs / 2, "question for a lock hung").await?;
         let mut world = locked(&self.0);
@@ -232,7 +234,7 @@ impl Deletes for Store {
         }
         if weather.is_retention_secret {
             world.reach("retention secret");
-            return Err(Fault::Refused("simulated".to_owned()));
+            return Err(StoreError::Permanent("simulated".to_owned()));
         }
         Ok(world.s3.retention(
             prefix.bucket(),
@@ -242,8 +244,8 @@ impl Deletes for Store {
     }
 }
 
-impl Bucket for ReadOnly {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for ReadOnly {
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
         self.0.is_versioned(prefix, limit).await
     }
 
@@ -253,7 +255,7 @@ impl Bucket for ReadOnly {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         self.0.list(prefix, kind, token, limit).await
     }
 
@@ -320,18 +322,18 @@ fn delete_or_refuse(
     world: &mut World,
     prefix: &Prefix,
     items: &[Item],
-) -> Result<Vec<KeyFailure>, Fault> {
+) -> Result<Vec<KeyFailure>, StoreError> {
     if world.happens(world.weather.throttled, "throttled") {
-        return Err(Fault::Throttled("simulated".to_owned()));
+        return Err(StoreError::Throttled("simulated".to_owned()));
     }
     if world.happens(world.weather.delete_fails, "delete failed") {
         return Err(unavailable());
     }
     if world.is_malformed(prefix, items) {
-        return Err(Fault::Malformed("simulated".to_owned()));
+        return Err(StoreError::Malformed("simulated".to_owned()));
     }
     let Some(taken) = world.keys_taken(prefix.bucket(), items.len()) else {
-        return Err(Fault::Throttled("simulated".to_owned()));
+        return Err(StoreError::Throttled("simulated".to_owned()));
     };
     let mut failures = delete_now(world, prefix, &items[..taken]);
     failures.extend((taken..items.len()).map(slow_down));

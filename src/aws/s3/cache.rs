@@ -12,11 +12,11 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
 
 /// One fact of each bucket, with the time when it was learnt.
 #[derive(Debug, Default)]
-pub(super) struct Memory<T> {
+pub(super) struct TtlCache<T> {
     facts: Mutex<HashMap<String, (Instant, T)>>,
 }
 
-impl<T: Copy> Memory<T> {
+impl<T: Copy> TtlCache<T> {
     /// What is remembered of this bucket.
     pub(super) fn get(&self, bucket: &str) -> Option<T> {
         let fact = self.facts().get(bucket).copied();
@@ -42,7 +42,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_fact_is_remembered_for_an_hour_from_when_it_was_learnt() {
-        let memory = Memory::default();
+        let memory = TtlCache::default();
         memory.put("photos", true);
         advance(REMEMBERED_FOR / 2).await;
         memory.put("films", false);

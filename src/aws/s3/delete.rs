@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::aws::s3::errors::{classify, key_failure, own_failure, plain_code, within};
 use crate::aws::s3::store::S3;
-use crate::deadline::left_until;
-use crate::ports::store::{Deletion, FailureKind, Fault, Item, KeyFailure};
+use crate::deadline::time_until;
+use crate::ports::store::{DeleteResult, FailureKind, Item, KeyFailure, StoreError};
 use crate::target::{Key, Prefix};
 
 /// Items that need a request of their own: so many concurrently for each request of
@@ -35,7 +35,7 @@ const ONLY_HIDDEN: &str = "OnlyHidden";
 
 /// What the requests of one delete have in common.
 #[derive(Debug, Clone, Copy)]
-struct Order<'a> {
+struct DeleteContext<'a> {
     prefix: &'a Prefix,
     bypass_governance: bool,
     end: Instant,
@@ -43,14 +43,14 @@ struct Order<'a> {
 
 /// What became of one item that had a request of its own.
 #[derive(Debug, Default)]
-struct Single {
+struct SingleResult {
     requests: u64,
     failure: Option<KeyFailure>,
     /// What fails the delete as a whole, when all of its items were tried.
-    fault: Option<Fault>,
+    fault: Option<StoreError>,
 }
 
-impl Single {
+impl SingleResult {
     /// Another attempt may cure all that has a code of ours.
     fn failed(requests: u64, index: usize, code: &str) -> Self {
         Self { requests, failure: Some(transient(index, code)), fault: None }
@@ -64,8 +64,8 @@ impl S3 {
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> Result<Deletion, Fault> {
-        let order = Order { prefix, bypass_governance: false, end: Instant::now() + limit };
+    ) -> Result<DeleteResult, StoreError> {
+        let order = DeleteContext { prefix, bypass_governance: false, end: Instant::now() + limit };
         self.delete(order, items).await
     }
 
@@ -75,24 +75,29 @@ impl S3 {
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         let end = Instant::now() + limit;
         let mut lock_requests = 0;
         // Only where there is a lock: the header needs a permission of its own.
         let bypass_governance =
             self.bypass_governance && self.has_object_lock(prefix, end, &mut lock_requests).await?;
-        let mut deletion = self.delete(Order { prefix, bypass_governance, end }, items).await?;
+        let mut deletion =
+            self.delete(DeleteContext { prefix, bypass_governance, end }, items).await?;
         deletion.requests += lock_requests;
         Ok(deletion)
     }
 
-    async fn delete(&self, order: Order<'_>, items: &[Item]) -> Result<Deletion, Fault> {
+    async fn delete(
+        &self,
+        order: DeleteContext<'_>,
+        items: &[Item],
+    ) -> Result<DeleteResult, StoreError> {
         // Half of the time for the singles: what they have deleted must be reported, not dropped at
         // the stop time.
-        let half = Order { end: half_way_to(order.end), ..order };
+        let half = DeleteContext { end: half_way_to(order.end), ..order };
         let (batch, singles): (Vec<_>, Vec<_>) =
             items.iter().enumerate().partition(|(_, item)| is_xml_text(item.key.as_str()));
-        let mut deletion = Deletion::default();
+        let mut deletion = DeleteResult::default();
         if !batch.is_empty() {
             deletion.requests += 1;
             deletion.failures = self.delete_batch(order, &batch).await?;
@@ -102,9 +107,9 @@ impl S3 {
 
     async fn delete_batch(
         &self,
-        order: Order<'_>,
+        order: DeleteContext<'_>,
         items: &[(usize, &Item)],
-    ) -> Result<Vec<KeyFailure>, Fault> {
+    ) -> Result<Vec<KeyFailure>, StoreError> {
         let identifiers = items.iter().map(|(_, item)| {
             ObjectIdentifier::builder()
                 .key(item.key.as_str())
@@ -124,7 +129,7 @@ impl S3 {
             .set_bypass_governance_retention(order.bypass_governance.then_some(true))
             .set_expected_bucket_owner(self.reader.owner())
             .customize()
-            .config_override(within(left_until(order.end)))
+            .config_override(within(time_until(order.end)))
             .interceptor(ContentMd5)
             .send()
             .await
@@ -146,12 +151,12 @@ impl S3 {
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
     async fn delete_single(
         &self,
-        order: Order<'_>,
+        order: DeleteContext<'_>,
         (index, item): (usize, &Item),
-    ) -> Result<Single, Fault> {
-        let limit = left_until(order.end);
+    ) -> Result<SingleResult, StoreError> {
+        let limit = time_until(order.end);
         if limit.is_zero() {
-            return Ok(Single::failed(0, index, NOT_ASKED));
+            return Ok(SingleResult::failed(0, index, NOT_ASKED));
         }
         let answer = self
             .reader
@@ -174,7 +179,7 @@ impl S3 {
                 if item.id.is_some()
                     && answer.version_id().is_some_and(|id| Some(id) != item.id.as_deref()) =>
             {
-                return Err(Fault::Untrustworthy(
+                return Err(StoreError::Inconsistent(
                     "DeleteObject: OtherVersion; it is about another version".to_owned(),
                 ));
             }
@@ -187,7 +192,7 @@ impl S3 {
                 )?)
             }
         };
-        Ok(Single { requests: 1, failure, fault: None })
+        Ok(SingleResult { requests: 1, failure, fault: None })
     }
 
     /// Aborts uploads; each of them takes a request of its own, and one to see that no part is
@@ -197,11 +202,14 @@ impl S3 {
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> Result<Deletion, Fault> {
-        let order =
-            Order { prefix, bypass_governance: false, end: half_way_to(Instant::now() + limit) };
+    ) -> Result<DeleteResult, StoreError> {
+        let order = DeleteContext {
+            prefix,
+            bypass_governance: false,
+            end: half_way_to(Instant::now() + limit),
+        };
         let uploads = items.iter().enumerate().collect();
-        gather((Deletion::default(), items.len()), uploads, |upload| self.abort(order, upload))
+        gather((DeleteResult::default(), items.len()), uploads, |upload| self.abort(order, upload))
             .await
     }
 
@@ -210,16 +218,16 @@ impl S3 {
     /// the other reading of its key. Its id is unique, so that no other upload can be meant.
     async fn abort(
         &self,
-        order: Order<'_>,
+        order: DeleteContext<'_>,
         (index, item): (usize, &Item),
-    ) -> Result<Single, Fault> {
+    ) -> Result<SingleResult, StoreError> {
         let single = self.abort_as(order, index, item, &item.key).await?;
         let is_not_found =
             single.failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::NotFound);
         match &item.other_key {
             Some(other_key) if is_not_found => {
                 let other = self.abort_as(order, index, item, other_key).await?;
-                Ok(Single { requests: single.requests + other.requests, ..other })
+                Ok(SingleResult { requests: single.requests + other.requests, ..other })
             }
             Some(_) | None => Ok(single),
         }
@@ -227,14 +235,14 @@ impl S3 {
 
     async fn abort_as(
         &self,
-        order: Order<'_>,
+        order: DeleteContext<'_>,
         index: usize,
         item: &Item,
         key: &Key,
-    ) -> Result<Single, Fault> {
-        let limit = left_until(order.end);
+    ) -> Result<SingleResult, StoreError> {
+        let limit = time_until(order.end);
         if limit.is_zero() {
-            return Ok(Single::failed(0, index, NOT_ASKED));
+            return Ok(SingleResult::failed(0, index, NOT_ASKED));
         }
         let answer = self
             .reader
@@ -253,7 +261,7 @@ impl S3 {
         };
         let failed =
             classify("AbortMultipartUpload", "s3:AbortMultipartUpload", key.as_str(), &error);
-        Ok(Single { requests: 1, failure: Some(own_failure(index, failed)?), fault: None })
+        Ok(SingleResult { requests: 1, failure: Some(own_failure(index, failed)?), fault: None })
     }
 
     /// A part that is being uploaded during the abort may still arrive: S3 asks to look, and to
@@ -261,17 +269,17 @@ impl S3 {
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
     async fn check_parts(
         &self,
-        order: Order<'_>,
+        order: DeleteContext<'_>,
         index: usize,
         item: &Item,
         key: &Key,
-    ) -> Result<Single, Fault> {
+    ) -> Result<SingleResult, StoreError> {
         /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html>
         const PERMISSION: &str =
             "s3:ListMultipartUploadParts (and kms:Decrypt, for uploads encrypted with SSE-KMS)";
-        let limit = left_until(order.end);
+        let limit = time_until(order.end);
         if limit.is_zero() {
-            return Ok(Single::failed(1, index, NOT_ASKED));
+            return Ok(SingleResult::failed(1, index, NOT_ASKED));
         }
         let answer = self
             .reader
@@ -288,19 +296,23 @@ impl S3 {
             .await;
         let failure = match answer {
             Ok(answer) if answer.parts().is_empty() => None,
-            Ok(_) => return Ok(Single::failed(2, index, PARTS_LEFT)),
+            Ok(_) => return Ok(SingleResult::failed(2, index, PARTS_LEFT)),
             Err(error) => match classify("ListParts", PERMISSION, key.as_str(), &error) {
                 // It holds for all uploads: nothing is proven of what nobody may look at. But all
                 // are aborted first.
                 failed if failed.code == "AccessDenied" => {
-                    return Ok(Single { requests: 2, failure: None, fault: Some(failed.fault) });
+                    return Ok(SingleResult {
+                        requests: 2,
+                        failure: None,
+                        fault: Some(failed.fault),
+                    });
                 }
                 // The abort was confirmed before: nothing is left of the upload.
                 failed => Some(own_failure(index, failed)?)
                     .filter(|failure| failure.kind != FailureKind::NotFound),
             },
         };
-        Ok(Single { requests: 2, failure, fault: None })
+        Ok(SingleResult { requests: 2, failure, fault: None })
     }
 }
 
@@ -336,12 +348,12 @@ impl Intercept for ContentMd5 {
 /// was deleted. Otherwise the item is to be tried again: a delete in which nothing else succeeds
 /// then returns the fault.
 async fn gather<'i, Request>(
-    (mut deletion, all): (Deletion, usize),
+    (mut deletion, all): (DeleteResult, usize),
     items: Vec<(usize, &'i Item)>,
     request: impl Fn((usize, &'i Item)) -> Request,
-) -> Result<Deletion, Fault>
+) -> Result<DeleteResult, StoreError>
 where
-    Request: Future<Output = Result<Single, Fault>>,
+    Request: Future<Output = Result<SingleResult, StoreError>>,
 {
     let ask = move |item: (usize, &'i Item)| {
         let request = request(item);
@@ -352,7 +364,7 @@ where
     let (mut fault_of_all, mut faults) = (None, Vec::new());
     while let Some((index, answer)) = open.next().await {
         match answer {
-            Ok(Single { requests, failure, fault }) => {
+            Ok(SingleResult { requests, failure, fault }) => {
                 deletion.requests += requests;
                 deletion.failures.extend(failure);
                 fault_of_all = fault_of_all.or(fault);
@@ -386,7 +398,7 @@ fn secret_of(prefix: &Prefix, items: &[(usize, &Item)]) -> String {
 }
 
 fn half_way_to(end: Instant) -> Instant {
-    Instant::now() + left_until(end) / 2
+    Instant::now() + time_until(end) / 2
 }
 
 fn permission(items: &[(usize, &Item)]) -> &'static str {
@@ -405,11 +417,11 @@ fn is_xml_text(text: &str) -> bool {
 /// and now in a listing of versions alone. Another try would only add another delete marker.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html>
 fn only_hidden(index: usize) -> KeyFailure {
-    KeyFailure { index, code: ONLY_HIDDEN.to_owned(), kind: FailureKind::OnlyHidden }
+    KeyFailure { index, code: ONLY_HIDDEN.to_owned(), kind: FailureKind::HiddenByMarker }
 }
 
 /// What was asked, in its order. Positions in it stand for its items.
-struct Asked<'a> {
+struct RequestedItems<'a> {
     items: &'a [(usize, &'a Item)],
     /// Where the answer is expected to go on.
     next: usize,
@@ -417,7 +429,7 @@ struct Asked<'a> {
     by_key: OnceCell<HashMap<&'a str, Vec<usize>>>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestedItems<'a> {
     fn new(items: &'a [(usize, &'a Item)]) -> Self {
         Self { items, next: 0, by_key: OnceCell::new() }
     }
@@ -461,9 +473,9 @@ impl<'a> Asked<'a> {
 fn match_answer(
     items: &[(usize, &Item)],
     answer: &DeleteObjectsOutput,
-) -> Result<Vec<KeyFailure>, Fault> {
-    let distrust = |what: &str| Fault::Untrustworthy(format!("DeleteObjects: {what}"));
-    let mut asked = Asked::new(items);
+) -> Result<Vec<KeyFailure>, StoreError> {
+    let distrust = |what: &str| StoreError::Inconsistent(format!("DeleteObjects: {what}"));
+    let mut asked = RequestedItems::new(items);
     let mut is_open = vec![true; items.len()];
     let mut failures = Vec::new();
     for error in answer.errors() {
@@ -497,8 +509,8 @@ fn match_answer(
     Ok(failures)
 }
 
-fn unbuilt(error: &dyn Error) -> Fault {
-    Fault::Refused(format!("DeleteObjects: the request could not be built ({error})"))
+fn unbuilt(error: &dyn Error) -> StoreError {
+    StoreError::Permanent(format!("DeleteObjects: the request could not be built ({error})"))
 }
 
 #[cfg(test)]

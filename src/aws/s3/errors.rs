@@ -13,7 +13,7 @@ use aws_sdk_s3::operation::RequestId;
 
 use super::redact::scrub;
 use crate::deadline::CONNECT_TIMEOUT;
-use crate::ports::store::{FailureKind, Fault, KeyFailure, MAX_CODE_BYTES};
+use crate::ports::store::{FailureKind, KeyFailure, MAX_CODE_BYTES, StoreError};
 
 /// Codes of an error of the store's own.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
@@ -28,8 +28,8 @@ const RETRYABLE_CODES: [&str; 2] = ["OperationAborted", "RequestTimeout"];
 const THROTTLE_CODES: [&str; 5] =
     ["RequestLimitExceeded", "ServiceUnavailable", "SlowDown", "Throttl", "TooManyRequests"];
 
-/// Codes about the bucket, the account or the credentials, whatever the request was: every other
-/// request gets the same.
+/// Codes about the bucket, the account or the credentials, whatever the request was: every
+/// other request gets the same.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 const BUCKET_CODES: [&str; 25] = [
     "AccountProblem",
@@ -67,7 +67,8 @@ const REGION_CODES: [&str; 4] = [
     "PermanentRedirect",
 ];
 
-/// Codes of an item that does not exist. `NotFound` is the SDK's own for HTTP 404 without a body.
+/// Codes of an item that does not exist. `NotFound` is the SDK's own for HTTP 404 without a
+/// body.
 const NOT_FOUND_CODES: [&str; 4] = ["NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound"];
 
 /// Our own code for a successful answer that is of another operation.
@@ -81,7 +82,7 @@ pub(crate) struct Failed {
     /// The HTTP status; `None`: no answer came.
     pub(crate) status: Option<u16>,
     /// What the caller does about it. Its text names the operation and never a key.
-    pub(crate) fault: Fault,
+    pub(crate) fault: StoreError,
 }
 
 /// Classifies an SDK error. `permission`: what S3 asks for this operation. `secret`: the key or the
@@ -100,24 +101,24 @@ where
     let body = response.and_then(|response| response.body().bytes()).unwrap_or_default();
     let root = root_of(body).filter(|root| *root != "Error");
     let is_success = status.is_some_and(|status| (200..300).contains(&status));
-    let (code, fault): (&str, fn(String) -> Fault) = match error {
+    let (code, fault): (&str, fn(String) -> StoreError) = match error {
         _ if is_success
             && error.code().is_none()
             && root.is_some()
             && !is_answer_to(operation, root) =>
         {
-            (OTHER_ANSWER, Fault::Untrustworthy)
+            (OTHER_ANSWER, StoreError::Inconsistent)
         }
         SdkError::ServiceError(service) => {
             let code = plain_code(service.err().code());
             (code, fault_of(code, status.unwrap_or(0)))
         }
-        SdkError::TimeoutError(_) => ("NoAnswerInTime", Fault::NoAnswer),
-        SdkError::DispatchFailure(_) => ("NoConnection", Fault::NoAnswer),
-        SdkError::ResponseError(_) if status.is_none() => ("BrokenAnswer", Fault::NoAnswer),
-        SdkError::ResponseError(_) => ("BrokenAnswer", Fault::Unavailable),
-        SdkError::ConstructionFailure(_) => ("NoRequest", Fault::Refused),
-        _ => ("Unknown", Fault::Unavailable),
+        SdkError::TimeoutError(_) => ("NoAnswerInTime", StoreError::NoAnswer),
+        SdkError::DispatchFailure(_) => ("NoConnection", StoreError::NoAnswer),
+        SdkError::ResponseError(_) if status.is_none() => ("BrokenAnswer", StoreError::NoAnswer),
+        SdkError::ResponseError(_) => ("BrokenAnswer", StoreError::Unavailable),
+        SdkError::ConstructionFailure(_) => ("NoRequest", StoreError::Permanent),
+        _ => ("Unknown", StoreError::Unavailable),
     };
     let details = match (status, root_cause(error)) {
         (Some(status), _) => {
@@ -237,15 +238,15 @@ fn is_answer_to(operation: &str, root: Option<&str>) -> bool {
 }
 
 /// For requests that have no smaller form: what S3 rejects once, it always rejects.
-pub(super) fn not_malformed(fault: Fault) -> Fault {
+pub(super) fn not_malformed(fault: StoreError) -> StoreError {
     match fault {
-        Fault::Malformed(text) => Fault::Refused(text),
-        fault @ (Fault::Throttled(_)
-        | Fault::NoAnswer(_)
-        | Fault::Unavailable(_)
-        | Fault::Untrustworthy(_)
-        | Fault::TokenRefused(_)
-        | Fault::Refused(_)) => fault,
+        StoreError::Malformed(text) => StoreError::Permanent(text),
+        fault @ (StoreError::Throttled(_)
+        | StoreError::NoAnswer(_)
+        | StoreError::Unavailable(_)
+        | StoreError::Inconsistent(_)
+        | StoreError::TokenRejected(_)
+        | StoreError::Permanent(_)) => fault,
     }
 }
 
@@ -271,20 +272,24 @@ pub(super) fn key_failure(index: usize, code: &str) -> KeyFailure {
 
 /// The failure of one item that had a request of its own. `Err`: it is not about this item, and all
 /// others get the same.
-pub(super) fn own_failure(index: usize, failed: Failed) -> Result<KeyFailure, Fault> {
+pub(super) fn own_failure(index: usize, failed: Failed) -> Result<KeyFailure, StoreError> {
     let kind = match &failed.fault {
-        Fault::Throttled(_) => FailureKind::Throttled,
-        Fault::NoAnswer(_) | Fault::Unavailable(_) => FailureKind::Transient,
-        Fault::Refused(_) | Fault::Malformed(_) if NOT_FOUND_CODES.contains(&&*failed.code) => {
+        StoreError::Throttled(_) => FailureKind::Throttled,
+        StoreError::NoAnswer(_) | StoreError::Unavailable(_) => FailureKind::Transient,
+        StoreError::Permanent(_) | StoreError::Malformed(_)
+            if NOT_FOUND_CODES.contains(&&*failed.code) =>
+        {
             FailureKind::NotFound
         }
         // A policy may deny single keys.
-        Fault::Refused(_) if failed.code == "AccessDenied" => FailureKind::Denied,
-        Fault::Refused(_) if !is_about_the_bucket(&failed.code, failed.status.unwrap_or(0)) => {
+        StoreError::Permanent(_) if failed.code == "AccessDenied" => FailureKind::Denied,
+        StoreError::Permanent(_)
+            if !is_about_the_bucket(&failed.code, failed.status.unwrap_or(0)) =>
+        {
             FailureKind::Other
         }
-        Fault::Malformed(_) => FailureKind::Other,
-        Fault::Refused(_) | Fault::Untrustworthy(_) | Fault::TokenRefused(_) => {
+        StoreError::Malformed(_) => FailureKind::Other,
+        StoreError::Permanent(_) | StoreError::Inconsistent(_) | StoreError::TokenRejected(_) => {
             return Err(failed.fault);
         }
     };
@@ -315,15 +320,15 @@ fn is_about_the_bucket(code: &str, status: u16) -> bool {
         || (status == 404 && code == "NoCode")
 }
 
-fn fault_of(code: &str, status: u16) -> fn(String) -> Fault {
+fn fault_of(code: &str, status: u16) -> fn(String) -> StoreError {
     match (kind_of(code), status) {
-        (FailureKind::Throttled, _) | (_, 429 | 503) => Fault::Throttled,
-        (_, status) if is_about_the_bucket(code, status) || status == 403 => Fault::Refused,
+        (FailureKind::Throttled, _) | (_, 429 | 503) => StoreError::Throttled,
+        (_, status) if is_about_the_bucket(code, status) || status == 403 => StoreError::Permanent,
         (kind, status) if kind == FailureKind::Transient || !(400..500).contains(&status) => {
-            Fault::Unavailable
+            StoreError::Unavailable
         }
         // Whatever else S3 rejects may be about a part of the request.
-        _ => Fault::Malformed,
+        _ => StoreError::Malformed,
     }
 }
 

@@ -19,7 +19,7 @@ use time::OffsetDateTime;
 
 use crate::aws::s3::errors::{classify, not_malformed, within};
 use crate::aws::s3::store::S3Reader;
-use crate::ports::store::{Entry, Fault, Kind, Page};
+use crate::ports::store::{Kind, ListedEntry, Page, StoreError};
 use crate::target::Prefix;
 
 /// Longest token of a next page, in bytes: it goes through the queue. Two markers have 6 KiB at
@@ -38,9 +38,9 @@ impl S3Reader {
     /// seldom many.
     pub(super) fn token_behind(kind: Kind, key: &str) -> Option<String> {
         match kind {
-            Kind::Objects => Some(Place::after(key)),
+            Kind::Objects => Some(ObjectCursor::after(key)),
             Kind::Versions | Kind::DeleteMarkers => {
-                Some(Markers { key: key.to_owned(), id: String::new() }.write())
+                Some(VersionCursor { key: key.to_owned(), id: String::new() }.write())
             }
             Kind::Uploads => None,
         }
@@ -53,12 +53,12 @@ impl S3Reader {
         token: Option<&str>,
         most: Option<i32>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
-        let place = token.map(|token| Place::read(prefix, token)).transpose()?;
+    ) -> Result<Page, StoreError> {
+        let place = token.map(|token| ObjectCursor::read(prefix, token)).transpose()?;
         let (token_of_s3, start_after) = match place {
             None => (None, None),
-            Some(Place::Token(token)) => (Some(token), None),
-            Some(Place::After(key)) => (None, Some(key)),
+            Some(ObjectCursor::Token(token)) => (Some(token), None),
+            Some(ObjectCursor::After(key)) => (None, Some(key)),
         };
         let answer = self
             .client
@@ -87,8 +87,8 @@ impl S3Reader {
         token: Option<&str>,
         most: Option<i32>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
-        let asked = Markers::read(prefix, token)?;
+    ) -> Result<Page, StoreError> {
+        let asked = VersionCursor::read(prefix, token)?;
         let answer = self.ask_for_versions(prefix, asked.as_ref(), most, limit).await;
         let answer = answer.map_err(|error| {
             listing_fault("ListObjectVersions", "s3:ListBucketVersions", (prefix, token), &error)
@@ -101,7 +101,7 @@ impl S3Reader {
         &self,
         prefix: &Prefix,
         limit: Duration,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, StoreError> {
         match self.ask_for_versions(prefix, None, Some(1), limit).await {
             Ok(_) => Ok(true),
             Err(error) if error.code() == Some("NotImplemented") => Ok(false),
@@ -117,7 +117,7 @@ impl S3Reader {
     async fn ask_for_versions(
         &self,
         prefix: &Prefix,
-        from: Option<&Markers>,
+        from: Option<&VersionCursor>,
         most: Option<i32>,
         limit: Duration,
     ) -> Result<ListObjectVersionsOutput, SdkError<ListObjectVersionsError, HttpResponse>> {
@@ -143,8 +143,8 @@ impl S3Reader {
         token: Option<&str>,
         most: Option<i32>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
-        let asked = Markers::read(prefix, token)?;
+    ) -> Result<Page, StoreError> {
+        let asked = VersionCursor::read(prefix, token)?;
         if asked.as_ref().is_some_and(|markers| markers.id.is_empty()) {
             return Err(none_of_this_listing());
         }
@@ -166,7 +166,7 @@ impl S3Reader {
             Ok(answer) => page_of_uploads(prefix, asked.as_ref(), &answer),
             // It may keep the parts of uploads all the same: where nobody can look, nothing is
             // proven.
-            Err(error) if error.code() == Some("NotImplemented") => Err(Fault::Refused(
+            Err(error) if error.code() == Some("NotImplemented") => Err(StoreError::Permanent(
                 "ListMultipartUploads: NotImplemented; this store cannot list unfinished uploads, so that nobody can \
                  prove that none is left"
                     .to_owned(),
@@ -180,8 +180,9 @@ fn page_of_objects(
     prefix: &Prefix,
     token: Option<&str>,
     answer: &ListObjectsV2Output,
-) -> Result<Page, Fault> {
-    let reading = Reading::new("ListObjectsV2", prefix, answer.encoding_type(), answer.prefix())?;
+) -> Result<Page, StoreError> {
+    let reading =
+        ResponseDecoder::new("ListObjectsV2", prefix, answer.encoding_type(), answer.prefix())?;
     let contents = answer.contents();
     if answer.key_count().is_some_and(|count| usize::try_from(count) != Ok(contents.len())) {
         return Err(reading.distrust("it has another number of keys than it says"));
@@ -192,7 +193,7 @@ fn page_of_objects(
             (true, None | Some("")) => {
                 return Err(reading.distrust("more follows, but there is no continuation token"));
             }
-            (true, Some(next)) => Some(reading.bounded(Place::of(next))?),
+            (true, Some(next)) => Some(reading.bounded(ObjectCursor::of(next))?),
         };
     if next.is_some() && next.as_deref() == token {
         return Err(reading.distrust("the continuation token did not move"));
@@ -207,11 +208,15 @@ fn page_of_objects(
 /// Which version of a key is the latest one is never asked: between two pages it may be another.
 fn page_of_versions(
     prefix: &Prefix,
-    asked: Option<&Markers>,
+    asked: Option<&VersionCursor>,
     answer: &ListObjectVersionsOutput,
-) -> Result<Page, Fault> {
-    let reading =
-        Reading::new("ListObjectVersions", prefix, answer.encoding_type(), answer.prefix())?;
+) -> Result<Page, StoreError> {
+    let reading = ResponseDecoder::new(
+        "ListObjectVersions",
+        prefix,
+        answer.encoding_type(),
+        answer.prefix(),
+    )?;
     let (next, cut_at) = if reading.is_truncated(answer.is_truncated())? {
         let markers = (answer.next_key_marker(), answer.next_version_id_marker());
         let next = reading.next_markers(asked, markers)?;
@@ -238,10 +243,11 @@ fn page_of_versions(
 
 fn page_of_uploads(
     prefix: &Prefix,
-    asked: Option<&Markers>,
+    asked: Option<&VersionCursor>,
     answer: &ListMultipartUploadsOutput,
-) -> Result<Page, Fault> {
-    let reading = Reading::new(LIST_UPLOADS, prefix, answer.encoding_type(), answer.prefix())?;
+) -> Result<Page, StoreError> {
+    let reading =
+        ResponseDecoder::new(LIST_UPLOADS, prefix, answer.encoding_type(), answer.prefix())?;
     let next = if reading.is_truncated(answer.is_truncated())? {
         let markers = (answer.next_key_marker(), answer.next_upload_id_marker());
         Some(reading.bounded(reading.next_markers(asked, markers)?.write())?)
@@ -258,12 +264,12 @@ fn page_of_uploads(
 /// Where a listing of objects goes on: at a token of S3, or behind a key. A token is written as it
 /// is, so that releases that knew nothing else understand it.
 #[derive(Debug, PartialEq, Eq)]
-enum Place {
+enum ObjectCursor {
     Token(String),
     After(String),
 }
 
-impl Place {
+impl ObjectCursor {
     const MARK: char = '&';
 
     fn after(key: &str) -> String {
@@ -278,7 +284,7 @@ impl Place {
         }
     }
 
-    fn read(prefix: &Prefix, text: &str) -> Result<Self, Fault> {
+    fn read(prefix: &Prefix, text: &str) -> Result<Self, StoreError> {
         let Some(rest) = text.strip_prefix(Self::MARK) else {
             return Ok(Self::Token(text.to_owned()));
         };
@@ -294,12 +300,12 @@ impl Place {
 /// Where a listing goes on: at a key, and at a version or an upload of it. Without an id, it goes
 /// on behind the key.
 #[derive(Debug, PartialEq, Eq)]
-struct Markers {
+struct VersionCursor {
     key: String,
     id: String,
 }
 
-impl Markers {
+impl VersionCursor {
     /// Both as one token of plain letters: the queue that carries it does not take every character.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
     fn write(&self) -> String {
@@ -308,7 +314,7 @@ impl Markers {
     }
 
     /// A token comes back from the queue and may be any text.
-    fn read(prefix: &Prefix, token: Option<&str>) -> Result<Option<Self>, Fault> {
+    fn read(prefix: &Prefix, token: Option<&str>) -> Result<Option<Self>, StoreError> {
         let Some(token) = token else { return Ok(None) };
         let read = |(key, id)| {
             let markers =
@@ -320,26 +326,26 @@ impl Markers {
     }
 }
 
-fn none_of_this_listing() -> Fault {
-    Fault::TokenRefused("the token is none of this listing".to_owned())
+fn none_of_this_listing() -> StoreError {
+    StoreError::TokenRejected("the token is none of this listing".to_owned())
 }
 
 /// How one answer is read: of which operation and prefix it is, and whether its keys are encoded.
 #[derive(Debug, Clone, Copy)]
-struct Reading<'p> {
+struct ResponseDecoder<'p> {
     operation: &'static str,
     prefix: &'p Prefix,
     is_encoded: bool,
 }
 
-impl<'p> Reading<'p> {
+impl<'p> ResponseDecoder<'p> {
     /// Takes an answer only if it does not say that it is of another prefix.
     fn new(
         operation: &'static str,
         prefix: &'p Prefix,
         encoding: Option<&EncodingType>,
         listed: Option<&str>,
-    ) -> Result<Self, Fault> {
+    ) -> Result<Self, StoreError> {
         let reading = Self { operation, prefix, is_encoded: encoding == Some(&EncodingType::Url) };
         match listed {
             Some(listed) if reading.both(listed)?.0 != prefix.as_str() => {
@@ -349,20 +355,20 @@ impl<'p> Reading<'p> {
         }
     }
 
-    fn distrust(self, what: &str) -> Fault {
-        Fault::Untrustworthy(format!("{}: {what}", self.operation))
+    fn distrust(self, what: &str) -> StoreError {
+        StoreError::Inconsistent(format!("{}: {what}", self.operation))
     }
 
-    fn is_truncated(self, answer: Option<bool>) -> Result<bool, Fault> {
+    fn is_truncated(self, answer: Option<bool>) -> Result<bool, StoreError> {
         answer.ok_or_else(|| self.distrust("it does not say whether more follows"))
     }
 
     /// The markers of the next page: a missing or repeated one is an error, never an end.
     fn next_markers(
         self,
-        asked: Option<&Markers>,
+        asked: Option<&VersionCursor>,
         (key, id): (Option<&str>, Option<&str>),
-    ) -> Result<Markers, Fault> {
+    ) -> Result<VersionCursor, StoreError> {
         let (key, _) = self.both(key.unwrap_or_default())?;
         let id = id.unwrap_or_default().to_owned();
         if key.is_empty() || id.is_empty() {
@@ -371,19 +377,19 @@ impl<'p> Reading<'p> {
         if !key.starts_with(self.prefix.as_str()) {
             return Err(self.distrust("it goes on outside the prefix"));
         }
-        let next = Markers { key, id };
+        let next = VersionCursor { key, id };
         if asked == Some(&next) { Err(self.distrust("the markers did not move")) } else { Ok(next) }
     }
 
     /// A token that the queue could not carry is no place to go on from.
-    fn bounded(self, token: String) -> Result<String, Fault> {
+    fn bounded(self, token: String) -> Result<String, StoreError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(self.distrust("the token of the next page is longer than any of S3"));
         }
         Ok(token)
     }
 
-    fn id(self, id: Option<&str>) -> Result<String, Fault> {
+    fn id(self, id: Option<&str>) -> Result<String, StoreError> {
         // The id "null" is one like any other.
         let id = id
             .filter(|id| !id.is_empty())
@@ -397,11 +403,11 @@ impl<'p> Reading<'p> {
         key: Option<&str>,
         id: Option<String>,
         (size, at): (Option<i64>, Option<&DateTime>),
-    ) -> Result<Entry, Fault> {
+    ) -> Result<ListedEntry, StoreError> {
         let listed = key.ok_or_else(|| self.distrust("an entry without a key"))?;
         let time_of = |at: &DateTime| OffsetDateTime::from_unix_timestamp_nanos(at.as_nanos());
         let (key, other_key) = self.both(listed)?;
-        Ok(Entry {
+        Ok(ListedEntry {
             kind,
             key,
             other_key,
@@ -414,7 +420,7 @@ impl<'p> Reading<'p> {
     /// A key, and in the listing of uploads its other reading, if it has one. Where only the other
     /// one lies in the prefix that was asked for, it is the key: a store that lists what was asked
     /// means no other.
-    fn both(self, listed: &str) -> Result<(String, Option<String>), Fault> {
+    fn both(self, listed: &str) -> Result<(String, Option<String>), StoreError> {
         if self.operation != LIST_UPLOADS {
             return Ok((self.decode(listed)?.into_owned(), None));
         }
@@ -434,7 +440,7 @@ impl<'p> Reading<'p> {
         })
     }
 
-    fn decode(self, text: &str) -> Result<Cow<'_, str>, Fault> {
+    fn decode(self, text: &str) -> Result<Cow<'_, str>, StoreError> {
         decode(text, self.is_encoded)
             .ok_or_else(|| self.distrust("a key is not URL-encoded as announced"))
     }
@@ -463,7 +469,7 @@ fn listing_fault<E>(
     permission: &str,
     (prefix, token): (&Prefix, Option<&str>),
     error: &SdkError<E, HttpResponse>,
-) -> Fault
+) -> StoreError
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
@@ -474,16 +480,16 @@ where
     match not_malformed(failed.fault) {
         // S3 says InvalidArgument; whatever the code, a listing without the token shows what is
         // really wrong.
-        Fault::Refused(text) if token.is_some() && failed.status == Some(400) => {
-            Fault::TokenRefused(text)
+        StoreError::Permanent(text) if token.is_some() && failed.status == Some(400) => {
+            StoreError::TokenRejected(text)
         }
-        fault @ (Fault::Refused(_)
-        | Fault::Throttled(_)
-        | Fault::NoAnswer(_)
-        | Fault::Unavailable(_)
-        | Fault::Untrustworthy(_)
-        | Fault::TokenRefused(_)
-        | Fault::Malformed(_)) => fault,
+        fault @ (StoreError::Permanent(_)
+        | StoreError::Throttled(_)
+        | StoreError::NoAnswer(_)
+        | StoreError::Unavailable(_)
+        | StoreError::Inconsistent(_)
+        | StoreError::TokenRejected(_)
+        | StoreError::Malformed(_)) => fault,
     }
 }
 
@@ -517,25 +523,25 @@ mod tests {
 
         #[test]
         fn a_token_brings_both_markers_back_in_letters_that_every_queue_takes(key in any::<String>(), id in ".+") {
-            let markers = Markers { key: format!("u1/{key}"), id };
+            let markers = VersionCursor { key: format!("u1/{key}"), id };
             let token = markers.write();
             prop_assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%&".contains(&byte)), "{}", token);
-            prop_assert_eq!(Markers::read(&prefix(), Some(&token)), Ok(Some(markers)));
+            prop_assert_eq!(VersionCursor::read(&prefix(), Some(&token)), Ok(Some(markers)));
         }
 
         #[test]
         fn any_text_as_a_token_is_read_or_refused(text in any::<String>()) {
-            let read = Markers::read(&prefix(), Some(&text));
-            prop_assert!(matches!(read, Err(Fault::TokenRefused(_))), "{:?}", read);
+            let read = VersionCursor::read(&prefix(), Some(&text));
+            prop_assert!(matches!(read, Err(StoreError::TokenRejected(_))), "{:?}", read);
         }
 
         #[test]
         fn a_place_is_read_as_it_was_written(text in "&{0,3}.*", name in any::<String>()) {
-            prop_assert_eq!(Place::read(&prefix(), &Place::of(&text)), Ok(Place::Token(text)));
+            prop_assert_eq!(ObjectCursor::read(&prefix(), &ObjectCursor::of(&text)), Ok(ObjectCursor::Token(text)));
             let key = format!("u1/{name}");
             let after = S3Reader::token_behind(Kind::Objects, &key).unwrap();
             prop_assert!(after.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"%&".contains(&byte)), "{}", after);
-            prop_assert_eq!(Place::read(&prefix(), &after), Ok(Place::After(key)));
+            prop_assert_eq!(ObjectCursor::read(&prefix(), &after), Ok(ObjectCursor::After(key)));
         }
     }
 }

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use crate::aws::s3::errors::{classify, not_malformed, within};
 use crate::aws::s3::store::S3;
-use crate::deadline::left_until;
-use crate::ports::store::{Fault, Hold, Item, Retention};
+use crate::deadline::time_until;
+use crate::ports::store::{Item, LockKind, Retention, StoreError};
 use crate::target::Prefix;
 
 /// What S3 says of a bucket without Object Lock, and other stores too, each in its own words.
@@ -31,7 +31,7 @@ impl S3 {
         prefix: &Prefix,
         end: Instant,
         requests: &mut u64,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, StoreError> {
         const PERMISSION: &str = "s3:GetBucketObjectLockConfiguration";
         let bucket = prefix.bucket();
         if let Some(has_lock) = self.locks.get(bucket) {
@@ -45,7 +45,7 @@ impl S3 {
             .bucket(bucket)
             .set_expected_bucket_owner(self.reader.owner())
             .customize()
-            .config_override(within(left_until(end)))
+            .config_override(within(time_until(end)))
             .send()
             .await;
         let has_lock = match &answer {
@@ -57,8 +57,8 @@ impl S3 {
             Err(error) => {
                 match classify("GetObjectLockConfiguration", PERMISSION, prefix.as_str(), error) {
                     failed if NO_LOCK_CODES.contains(&failed.code.as_str()) => false,
-                    // Only a function that is to bypass it must be allowed to see it; to all others it
-                    // is one denial more.
+                    // Only a function that is to bypass it must be allowed to see it; to all others
+                    // it is one denial more.
                     failed if failed.status == Some(403) && !self.bypass_governance => false,
                     failed => return Err(not_malformed(failed.fault)),
                 }
@@ -74,7 +74,7 @@ impl S3 {
         prefix: &Prefix,
         item: &Item,
         limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         let end = Instant::now() + limit;
         if !self.has_object_lock(prefix, end, &mut 0).await? {
             return Ok(None);
@@ -91,7 +91,7 @@ impl S3 {
         prefix: &Prefix,
         item: &Item,
         end: Instant,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         let answer = self
             .reader
             .client
@@ -101,7 +101,7 @@ impl S3 {
             .set_version_id(item.id.clone())
             .set_expected_bucket_owner(self.reader.owner())
             .customize()
-            .config_override(within(left_until(end)))
+            .config_override(within(time_until(end)))
             .send()
             .await;
         let answer = match answer {
@@ -117,7 +117,7 @@ impl S3 {
         };
         let status = answer.legal_hold().and_then(|hold| hold.status());
         let is_on = status == Some(&ObjectLockLegalHoldStatus::On);
-        Ok(is_on.then_some(Retention { hold: Hold::LegalHold, until: None }))
+        Ok(is_on.then_some(Retention { hold: LockKind::LegalHold, until: None }))
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectRetention.html>
@@ -126,7 +126,7 @@ impl S3 {
         prefix: &Prefix,
         item: &Item,
         end: Instant,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         let answer = self
             .reader
             .client
@@ -136,7 +136,7 @@ impl S3 {
             .set_version_id(item.id.clone())
             .set_expected_bucket_owner(self.reader.owner())
             .customize()
-            .config_override(within(left_until(end)))
+            .config_override(within(time_until(end)))
             .send()
             .await;
         match answer {
@@ -150,13 +150,15 @@ impl S3 {
 
 /// A date that has passed is reported too: whoever refused the deletion knows better what time it
 /// is.
-fn read_retention(retention: &ObjectLockRetention) -> Result<Option<Retention>, Fault> {
+fn read_retention(retention: &ObjectLockRetention) -> Result<Option<Retention>, StoreError> {
     let hold = match retention.mode() {
         None => return Ok(None),
-        Some(ObjectLockRetentionMode::Compliance) => Hold::Compliance,
-        Some(ObjectLockRetentionMode::Governance) => Hold::Governance,
+        Some(ObjectLockRetentionMode::Compliance) => LockKind::Compliance,
+        Some(ObjectLockRetentionMode::Governance) => LockKind::Governance,
         Some(_) => {
-            return Err(Fault::Untrustworthy("GetObjectRetention: its mode is unknown".to_owned()));
+            return Err(StoreError::Inconsistent(
+                "GetObjectRetention: its mode is unknown".to_owned(),
+            ));
         }
     };
     // As long as an event hold is on, the end is not known: a duration begins when it is released.
@@ -175,7 +177,7 @@ fn nothing_or_fault<E>(
     permission: &str,
     item: &Item,
     error: &SdkError<E, HttpResponse>,
-) -> Result<Option<Retention>, Fault>
+) -> Result<Option<Retention>, StoreError>
 where
     E: ProvideErrorMetadata + Error + 'static,
 {

@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::aws::s3::errors::{Failed, OwnRegion, classify, within};
 use crate::config::{Encryption, ReceiptSettings};
-use crate::ports::receipts::{ReceiptFault, Receipts, Stored};
-use crate::ports::store::Fault;
-use crate::target::Folder;
+use crate::ports::receipts::{PutResult, ReceiptError, Receipts};
+use crate::ports::store::StoreError;
+use crate::target::S3Folder;
 
 /// The most that is read of a receipt, in bytes. Ours are far smaller; what is larger is none of
 /// ours.
@@ -21,7 +21,7 @@ const MAX_RECEIPT_BYTES: usize = 1_048_576;
 #[derive(Debug)]
 pub struct S3Receipts {
     client: Client,
-    folder: Folder,
+    folder: S3Folder,
     expected_bucket_owner: Option<String>,
     encryption: Option<Encryption>,
 }
@@ -34,7 +34,7 @@ impl S3Receipts {
         Self { client, folder, expected_bucket_owner: expected_owner, encryption }
     }
 
-    async fn get(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptFault> {
+    async fn get(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptError> {
         let answer = self
             .client
             .get_object()
@@ -67,7 +67,7 @@ impl Receipts for S3Receipts {
         name: &str,
         document: &str,
         limit: Duration,
-    ) -> Result<Stored, ReceiptFault> {
+    ) -> Result<PutResult, ReceiptError> {
         const PERMISSION: &str = "s3:PutObject (or does a policy of the bucket demand an encryption header, see RECEIPTS_SSE)";
         let (encryption, kms_key) = match &self.encryption {
             None => (None, None),
@@ -94,61 +94,61 @@ impl Receipts for S3Receipts {
         let error = match answer {
             // S3 names what it has stored.
             Ok(answer) if answer.e_tag().is_some_and(|tag| !tag.is_empty()) => {
-                return Ok(Stored::Now);
+                return Ok(PutResult::Created);
             }
             Ok(_) => {
-                return Err(ReceiptFault::Unavailable(
+                return Err(ReceiptError::Unavailable(
                     "PutObject: the answer has no ETag".to_owned(),
                 ));
             }
             Err(error) => error,
         };
         match classify("PutObject", PERMISSION, &self.folder.key(name), &error) {
-            failed if failed.code == "PreconditionFailed" => Ok(Stored::Before),
+            failed if failed.code == "PreconditionFailed" => Ok(PutResult::AlreadyExists),
             // Somebody else writes or deletes there right now: who came first is not decided yet.
-            Failed { code, fault: Fault::Refused(text) | Fault::Malformed(text), .. }
-                if code == "ConditionalRequestConflict" =>
-            {
-                Err(ReceiptFault::Unavailable(text))
-            }
+            Failed {
+                code,
+                fault: StoreError::Permanent(text) | StoreError::Malformed(text),
+                ..
+            } if code == "ConditionalRequestConflict" => Err(ReceiptError::Unavailable(text)),
             failed => Err(receipt_fault(failed.fault)),
         }
     }
 
-    async fn read(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptFault> {
+    async fn read(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptError> {
         // The SDK's own time limit ends where the body begins.
         let answer = timeout_at(Instant::now() + limit, self.get(name, limit)).await;
         answer.unwrap_or_else(|_elapsed| {
-            Err(ReceiptFault::NoAnswer("GetObject: NoAnswerInTime".to_owned()))
+            Err(ReceiptError::NoAnswer("GetObject: NoAnswerInTime".to_owned()))
         })
     }
 }
 
-async fn text_of(mut body: ByteStream) -> Result<String, ReceiptFault> {
+async fn text_of(mut body: ByteStream) -> Result<String, ReceiptError> {
     let mut bytes = Vec::new();
     while let Some(chunk) = body.next().await {
         let broken =
-            |error| ReceiptFault::Unavailable(format!("GetObject: BrokenAnswer ({error})"));
+            |error| ReceiptError::Unavailable(format!("GetObject: BrokenAnswer ({error})"));
         bytes.extend_from_slice(&chunk.map_err(broken)?);
         if bytes.len() > MAX_RECEIPT_BYTES {
             let text = format!(
                 "GetObject: what stands there has more than {MAX_RECEIPT_BYTES} bytes: no receipt"
             );
-            return Err(ReceiptFault::Refused(text));
+            return Err(ReceiptError::Permanent(text));
         }
     }
     String::from_utf8(bytes)
-        .map_err(|_error| ReceiptFault::Refused("GetObject: what stands there is no text".into()))
+        .map_err(|_error| ReceiptError::Permanent("GetObject: what stands there is no text".into()))
 }
 
-fn receipt_fault(fault: Fault) -> ReceiptFault {
+fn receipt_fault(fault: StoreError) -> ReceiptError {
     match fault {
-        Fault::NoAnswer(text) => ReceiptFault::NoAnswer(text),
-        Fault::Throttled(text) | Fault::Unavailable(text) | Fault::Untrustworthy(text) => {
-            ReceiptFault::Unavailable(text)
-        }
-        Fault::TokenRefused(text) | Fault::Malformed(text) | Fault::Refused(text) => {
-            ReceiptFault::Refused(text)
-        }
+        StoreError::NoAnswer(text) => ReceiptError::NoAnswer(text),
+        StoreError::Throttled(text)
+        | StoreError::Unavailable(text)
+        | StoreError::Inconsistent(text) => ReceiptError::Unavailable(text),
+        StoreError::TokenRejected(text)
+        | StoreError::Malformed(text)
+        | StoreError::Permanent(text) => ReceiptError::Permanent(text),
     }
 }

@@ -12,7 +12,7 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata, Orche
 use aws_smithy_runtime_api::client::ser_de::DeserializeResponse;
 use aws_smithy_types::config_bag::ConfigBag;
 
-use crate::aws::s3::xml::{Content, Damaged, walk};
+use crate::aws::s3::xml::{Content, TruncatedXml, walk};
 use aws_sdk_s3::config::interceptors::{
     AfterDeserializationInterceptorContextRef, BeforeDeserializationInterceptorContextRef,
 };
@@ -21,17 +21,17 @@ use aws_smithy_runtime_api::client::ser_de::SharedResponseDeserializer;
 
 /// Takes an XML answer only if it is a document from its first tag to its last.
 #[derive(Debug)]
-pub(super) struct WholeDocument;
+pub(super) struct RequireCompleteXml;
 
 /// The answer that is read here; `None` if the SDK's reader takes it, which does not tell what it
 /// could not read.
-fn answer(config: &ConfigBag) -> Option<Answer> {
-    config.load::<Metadata>().and_then(|operation| Answer::to(operation.name()))
+fn answer(config: &ConfigBag) -> Option<ParsedOperation> {
+    config.load::<Metadata>().and_then(|operation| ParsedOperation::to(operation.name()))
 }
 
-impl Intercept for WholeDocument {
+impl Intercept for RequireCompleteXml {
     fn name(&self) -> &'static str {
-        "WholeDocument"
+        "RequireCompleteXml"
     }
 
     fn read_before_deserialization(
@@ -58,7 +58,7 @@ impl Intercept for WholeDocument {
         let is_unread = context.response().status().is_success() && answer(config).is_none();
         // Some answers say all with their status.
         if is_unread && !body.is_empty() && walk(body, |_path, _content| Some(())).is_none() {
-            return Err(Damaged.into());
+            return Err(TruncatedXml.into());
         }
         Ok(())
     }
@@ -66,12 +66,12 @@ impl Intercept for WholeDocument {
 
 /// Which answer is read.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Answer {
+pub(super) enum ParsedOperation {
     ListObjectsV2,
     DeleteObjects,
 }
 
-impl Answer {
+impl ParsedOperation {
     /// The answer to an operation; `None` if the SDK reads it.
     pub(super) fn to(operation: &str) -> Option<Self> {
         match operation {
@@ -82,15 +82,15 @@ impl Answer {
     }
 }
 
-impl DeserializeResponse for Answer {
+impl DeserializeResponse for ParsedOperation {
     fn deserialize_nonstreaming_with_config(
         &self,
         response: &HttpResponse,
         _config: &ConfigBag,
     ) -> Result<Output, OrchestratorError<Error>> {
         let body = response.body().bytes().unwrap_or_default();
-        let damaged = || OrchestratorError::response(Damaged.into());
-        let mut failure = Failure::default();
+        let damaged = || OrchestratorError::response(TruncatedXml.into());
+        let mut failure = ResponseError::default();
         let (output, error) = match self {
             Self::ListObjectsV2 => {
                 let output = Output::erase(read_listing(body, &mut failure).ok_or_else(damaged)?);
@@ -112,14 +112,14 @@ impl DeserializeResponse for Answer {
 }
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
-fn read_listing(body: &[u8], failure: &mut Failure) -> Option<ListObjectsV2Output> {
+fn read_listing(body: &[u8], failure: &mut ResponseError) -> Option<ListObjectsV2Output> {
     let mut listing = ListObjectsV2Output::builder().build();
     let mut contents = Vec::new();
     let mut object = Object::builder().build();
     walk(body, |path, content| {
         match path {
             ["ListBucketResult", "Contents", "Key"] => {
-                object.key = Some(content.text()?.into_owned())
+                object.key = Some(content.text()?.into_owned());
             }
             ["ListBucketResult", "Contents", "Size"] => object.size = Some(content.parse()?),
             ["ListBucketResult", "Contents", "LastModified"] => {
@@ -148,7 +148,7 @@ fn read_listing(body: &[u8], failure: &mut Failure) -> Option<ListObjectsV2Outpu
 }
 
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
-fn read_deletion(body: &[u8], failure: &mut Failure) -> Option<DeleteObjectsOutput> {
+fn read_deletion(body: &[u8], failure: &mut ResponseError) -> Option<DeleteObjectsOutput> {
     let (mut all_deleted, mut errors) = (Vec::new(), Vec::new());
     let mut deleted = DeletedObject::builder().build();
     let mut error = KeyError::builder().build();
@@ -156,10 +156,10 @@ fn read_deletion(body: &[u8], failure: &mut Failure) -> Option<DeleteObjectsOutp
         match path {
             ["DeleteResult", "Deleted", "Key"] => deleted.key = Some(content.text()?.into_owned()),
             ["DeleteResult", "Deleted", "VersionId"] => {
-                deleted.version_id = Some(content.text()?.into_owned())
+                deleted.version_id = Some(content.text()?.into_owned());
             }
             ["DeleteResult", "Deleted", "DeleteMarker"] => {
-                deleted.delete_marker = Some(content.parse()?)
+                deleted.delete_marker = Some(content.parse()?);
             }
             ["DeleteResult", "Deleted", "DeleteMarkerVersionId"] => {
                 deleted.delete_marker_version_id = Some(content.text()?.into_owned());
@@ -169,11 +169,11 @@ fn read_deletion(body: &[u8], failure: &mut Failure) -> Option<DeleteObjectsOutp
             }
             ["DeleteResult", "Error", "Key"] => error.key = Some(content.text()?.into_owned()),
             ["DeleteResult", "Error", "VersionId"] => {
-                error.version_id = Some(content.text()?.into_owned())
+                error.version_id = Some(content.text()?.into_owned());
             }
             ["DeleteResult", "Error", "Code"] => error.code = Some(content.text()?.into_owned()),
             ["DeleteResult", "Error"] => {
-                errors.push(std::mem::replace(&mut error, KeyError::builder().build()))
+                errors.push(std::mem::replace(&mut error, KeyError::builder().build()));
             }
             ["DeleteResult", ..] => {}
             _ => failure.show(path, content)?,
@@ -191,13 +191,13 @@ fn read_deletion(body: &[u8], failure: &mut Failure) -> Option<DeleteObjectsOutp
 /// An error in an answer of 200: S3 has begun it before it failed.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ErrorBestPractices.html>
 #[derive(Debug, Default)]
-struct Failure {
+struct ResponseError {
     is_there: bool,
     code: Option<String>,
     message: Option<String>,
 }
 
-impl Failure {
+impl ResponseError {
     /// Takes an element of an error, and no other.
     fn show(&mut self, path: &[&str], content: Content<'_>) -> Option<()> {
         match path {

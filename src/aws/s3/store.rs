@@ -1,4 +1,4 @@
-//! [`Bucket`] and [`Deletes`] over the AWS SDK.
+//! [`ReadStore`] and [`DeleteStore`] over the AWS SDK.
 //!
 //! Here and in [`receipts::s3`](crate::aws::s3::receipts) is all that knows S3's codes, encodings
 //! and headers.
@@ -9,11 +9,13 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::MfaDeleteStatus;
 use tokio::time::Instant;
 
-use super::cache::Memory;
+use super::cache::TtlCache;
 use super::errors::{OwnRegion, classify, not_malformed, within};
-use super::responses::WholeDocument;
-use crate::deadline::left_until;
-use crate::ports::store::{Bucket, Deletes, Deletion, Fault, Item, Kind, Page, Retention};
+use super::responses::RequireCompleteXml;
+use crate::deadline::time_until;
+use crate::ports::store::{
+    DeleteResult, DeleteStore, Item, Kind, Page, ReadStore, Retention, StoreError,
+};
 use crate::target::Prefix;
 
 /// S3 to read from, through one client that is shared by all requests. It has no method that
@@ -22,19 +24,23 @@ use crate::target::Prefix;
 pub struct S3Reader {
     pub(super) client: Client,
     pub(super) expected_bucket_owner: Option<String>,
-    pub(super) versioned: Memory<bool>,
+    pub(super) versioned: TtlCache<bool>,
 }
 
 impl S3Reader {
     /// The client must not retry by itself: its retry quota is shared by all requests, and ours are
     /// counted.
     pub fn new(client: &Client, expected_bucket_owner: Option<String>) -> Self {
-        let config =
-            client.config().to_builder().interceptor(WholeDocument).interceptor(OwnRegion).build();
+        let config = client
+            .config()
+            .to_builder()
+            .interceptor(RequireCompleteXml)
+            .interceptor(OwnRegion)
+            .build();
         Self {
             client: Client::from_conf(config),
             expected_bucket_owner,
-            versioned: Memory::default(),
+            versioned: TtlCache::default(),
         }
     }
 
@@ -49,7 +55,7 @@ impl S3Reader {
         token: Option<&str>,
         most: Option<i32>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         match kind {
             Kind::Uploads => self.list_uploads(prefix, token, most, limit).await,
             Kind::Objects => self.list_objects(prefix, token, most, limit).await,
@@ -60,11 +66,11 @@ impl S3Reader {
     }
 }
 
-impl Bucket for S3Reader {
+impl ReadStore for S3Reader {
     /// Only `true` is remembered: a bucket that has had versions never loses them. Versioning may
     /// be switched on at any moment, and a listing of current objects would then be a false proof.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
         let bucket = prefix.bucket();
         if self.versioned.get(bucket) == Some(true) {
             return Ok(true);
@@ -82,7 +88,7 @@ impl Bucket for S3Reader {
         let is_versioned = match answer {
             // https://docs.aws.amazon.com/AmazonS3/latest/userguide/MultiFactorAuthenticationDelete.html
             Ok(answer) if answer.mfa_delete() == Some(&MfaDeleteStatus::Enabled) => {
-                return Err(Fault::Refused(
+                return Err(StoreError::Permanent(
                     "MFA delete is on: only the account's owner with an MFA device can delete a version, and no \
                      function has one; switch MFA delete off first"
                         .to_owned(),
@@ -101,7 +107,7 @@ impl Bucket for S3Reader {
                     return Err(not_malformed(failed.fault));
                 }
                 // A store that cannot say whether it keeps versions may keep them all the same.
-                self.can_list_versions(prefix, left_until(end)).await?
+                self.can_list_versions(prefix, time_until(end)).await?
             }
         };
         if is_versioned {
@@ -116,7 +122,7 @@ impl Bucket for S3Reader {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         self.list_most((prefix, kind), token, None, limit).await
     }
 
@@ -131,7 +137,7 @@ impl Bucket for S3Reader {
         kind: Kind,
         key: &str,
         limit: Duration,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, StoreError> {
         let Some(token) = self.token_after(kind, key) else {
             return Ok(false);
         };
@@ -144,7 +150,7 @@ impl Bucket for S3Reader {
 pub struct S3 {
     pub(super) reader: S3Reader,
     pub(super) bypass_governance: bool,
-    pub(super) locks: Memory<bool>,
+    pub(super) locks: TtlCache<bool>,
 }
 
 impl S3 {
@@ -156,12 +162,12 @@ impl S3 {
         bypass_governance: bool,
     ) -> Self {
         let reader = S3Reader::new(client, expected_bucket_owner);
-        Self { reader, bypass_governance, locks: Memory::default() }
+        Self { reader, bypass_governance, locks: TtlCache::default() }
     }
 }
 
-impl Bucket for S3 {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, Fault> {
+impl ReadStore for S3 {
+    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
         self.reader.is_versioned(prefix, limit).await
     }
 
@@ -171,7 +177,7 @@ impl Bucket for S3 {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> Result<Page, Fault> {
+    ) -> Result<Page, StoreError> {
         self.reader.list(prefix, kind, token, limit).await
     }
 
@@ -185,25 +191,25 @@ impl Bucket for S3 {
         kind: Kind,
         key: &str,
         limit: Duration,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, StoreError> {
         self.reader.is_any_behind(prefix, kind, key, limit).await
     }
 }
 
-impl Deletes for S3 {
+impl DeleteStore for S3 {
     async fn delete(
         &self,
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> Result<Deletion, Fault> {
+    ) -> Result<DeleteResult, StoreError> {
         let kind = items.first().map_or(Kind::Objects, |item| item.kind);
         // Without its id, a version would only be hidden by one more delete marker.
         let is_fit =
             |item: &Item| kind.lists(item.kind) && item.id.is_none() == (kind == Kind::Objects);
         if !items.iter().all(is_fit) {
             let text = "DeleteObjects: the items are not of one sort, or one lacks its id";
-            return Err(Fault::Refused(text.to_owned()));
+            return Err(StoreError::Permanent(text.to_owned()));
         }
         match kind {
             Kind::Uploads => self.abort_uploads(prefix, items, limit).await,
@@ -219,7 +225,7 @@ impl Deletes for S3 {
         prefix: &Prefix,
         item: &Item,
         limit: Duration,
-    ) -> Result<Option<Retention>, Fault> {
+    ) -> Result<Option<Retention>, StoreError> {
         self.find_retention(prefix, item, limit).await
     }
 }

@@ -15,7 +15,7 @@ use xmlparser::{ElementEnd, Reference, StrSpan, Stream, Token, Tokenizer};
 /// An answer of which a part may be missing.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is cut off or damaged")]
-pub(super) struct Damaged;
+pub(super) struct TruncatedXml;
 
 /// What stands between the tags of an element.
 #[derive(Debug, Clone, Copy, Default)]

@@ -14,7 +14,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use erase_user_files::aws::s3::store::S3;
-use erase_user_files::ports::store::{Bucket, Deletes, Item, Kind};
+use erase_user_files::ports::store::{DeleteStore, Item, Kind, ReadStore};
 use erase_user_files::target::{Key, Prefix, Target, UserId};
 use tokio::runtime::{Builder, Runtime};
 
@@ -59,7 +59,7 @@ fn delete(bencher: Bencher<'_, '_>) {
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<DeleteResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">\
          {entries}</DeleteResult>"
     ));
-    let items: Vec<_> = keys().map(|key| item(prefix.own(key).expect("a key of u1"))).collect();
+    let items: Vec<_> = keys().map(|key| item(prefix.claim(key).expect("a key of u1"))).collect();
     bencher.counter(ItemsCount::new(KEYS)).bench_local(|| {
         let deletion = runtime.block_on(s3.delete(&prefix, &items, LIMIT)).expect("an answer");
         assert!(deletion.failures.is_empty());

@@ -147,20 +147,20 @@ fn check(erasure: &Erasure, config: &Config) {
                 && prefix.as_str().split('/').any(|segment| segment == user)
         );
         let is_somebody_else = user != other.as_str();
-        assert_eq!(prefix.own(format!("{}x", others.as_str())).is_err(), is_somebody_else);
+        assert_eq!(prefix.claim(format!("{}x", others.as_str())).is_err(), is_somebody_else);
     }
     let id = erasure.deduplication_id();
     assert!(
         (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()),
         "{id}"
     );
-    assert!(user.len() < 8 || !erasure.public_name().contains(user));
+    assert!(user.len() < 8 || !erasure.redacted_id().contains(user));
     // Times from far away can be compared, and waited for.
     let now = OffsetDateTime::UNIX_EPOCH + Duration::days(20_000);
     assert!(erasure.erase_before.is_none_or(|limit| (now >= limit) != (now < limit)));
     assert!(erasure.sweep_at.is_none_or(|due| (due - now) + (now - due) == Duration::ZERO));
-    match erasure.later() {
-        Ok(next) => check_continuation(&Erasure { has_begun: true, ..next }, config),
+    match erasure.next_hop_unchecked() {
+        Ok(next) => check_continuation(&Erasure { is_continuation: true, ..next }, config),
         Err(_) => assert!(erasure.hop >= 10_000),
     }
 }

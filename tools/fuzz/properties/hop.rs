@@ -8,12 +8,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
-use erase_user_files::deadline::Announced;
+use erase_user_files::deadline::AnnouncedDeadline;
 use erase_user_files::erasure::delete::Eraser;
 use erase_user_files::lambda::handler::Handler;
 use erase_user_files::message::erasure::Erasure;
-use erase_user_files::ports::queue::{Outgoing, Queue, QueueFault, Received};
-use erase_user_files::ports::receipts::{ReceiptFault, Receipts, Stored};
+use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
+use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
 use tokio::runtime::Builder;
 
 use super::fake::handle::Fake;
@@ -28,7 +28,7 @@ struct Office(Arc<Mutex<Papers>>);
 
 #[derive(Debug, Default)]
 struct Papers {
-    letters: Vec<Outgoing>,
+    letters: Vec<OutgoingMessage>,
     receipts: BTreeMap<String, String>,
 }
 
@@ -39,17 +39,21 @@ impl Office {
 }
 
 impl Queue for Office {
-    async fn send(&self, continuation: &Outgoing, _limit: Duration) -> Result<(), QueueFault> {
+    async fn send(
+        &self,
+        continuation: &OutgoingMessage,
+        _limit: Duration,
+    ) -> Result<(), QueueError> {
         self.papers().letters.push(continuation.clone());
         Ok(())
     }
 
     async fn set_visibility(
         &self,
-        _: &Received,
+        _: &ReceiptHandle,
         _: Duration,
         _limit: Duration,
-    ) -> Result<(), QueueFault> {
+    ) -> Result<(), QueueError> {
         Ok(())
     }
 }
@@ -60,13 +64,13 @@ impl Receipts for Office {
         name: &str,
         document: &str,
         _limit: Duration,
-    ) -> Result<Stored, ReceiptFault> {
+    ) -> Result<PutResult, ReceiptError> {
         let before = self.papers().receipts.insert(name.to_owned(), document.to_owned());
         assert!(before.is_none(), "one erasure has one receipt");
-        Ok(Stored::Now)
+        Ok(PutResult::Created)
     }
 
-    async fn read(&self, _name: &str, _limit: Duration) -> Result<Option<String>, ReceiptFault> {
+    async fn read(&self, _name: &str, _limit: Duration) -> Result<Option<String>, ReceiptError> {
         Ok(None)
     }
 }
@@ -150,7 +154,7 @@ async fn go_through(
         event.records = vec![record];
         let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
         let fallback = Duration::from_secs(60);
-        let announced = Announced { deadline_epoch_ms: 1_800_000_060_000, now, fallback };
+        let announced = AnnouncedDeadline { deadline_epoch_ms: 1_800_000_060_000, now, fallback };
         let answer = handler.handle_until(event, announced).await.expect("an answer");
         let letter = office.papers().letters.pop();
         match letter {

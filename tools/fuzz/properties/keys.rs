@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use erase_user_files::ports::store::{Fault, Kind};
+use erase_user_files::ports::store::{Kind, StoreError};
 
 use super::store::{Store, with_store};
 
@@ -52,7 +52,7 @@ fn listed(store: &Store, text: &str) -> Option<String> {
             assert_eq!((page.entries.len(), page.next), (1, None));
             Some(page.entries.remove(0).key)
         }
-        Err(fault @ (Fault::Untrustworthy(_) | Fault::Unavailable(_))) => {
+        Err(fault @ (StoreError::Inconsistent(_) | StoreError::Unavailable(_))) => {
             assert!(text.len() < 4 || !fault.to_string().contains(text), "{fault}");
             None
         }
@@ -74,7 +74,7 @@ pub(crate) fn check(data: &[u8]) {
         // Encoded, any key comes back, and is ours or not by its first letters alone.
         let key = listed(store, &encoded(text)).expect("an encoded key can be read");
         assert_eq!(key, text);
-        let own = store.prefix.own(key);
+        let own = store.prefix.claim(key);
         assert_eq!(own.is_ok(), text.starts_with("u1/"));
         assert!(own.is_err() || own.is_ok_and(|key| key.as_str() == text));
         check_markers(store, text);
@@ -103,7 +103,10 @@ fn check_markers(store: &Store, text: &str) {
     assert!(token.bytes().all(|byte| byte.is_ascii_graphic()), "{token}");
     assert_eq!(page.cut_at.as_deref(), (kind == Kind::Versions).then_some(key.as_str()));
     let again = store.list(kind, Some(&token), body.as_bytes());
-    assert!(matches!(again, Err(Fault::Untrustworthy(_))), "the markers did not move: {again:?}");
+    assert!(
+        matches!(again, Err(StoreError::Inconsistent(_))),
+        "the markers did not move: {again:?}"
+    );
     assert_eq!(store.asked("key-marker").as_deref(), Some(key.as_str()));
     assert_eq!(store.asked(id_marker).as_deref(), Some(text));
 }

@@ -2,7 +2,7 @@
 //! that looks like the last one, and is not: then "erased" is said of a user whose files are still
 //! there.
 
-use erase_user_files::ports::store::{Entry, Fault, Item, Kind, Page};
+use erase_user_files::ports::store::{Item, Kind, ListedEntry, Page, StoreError};
 use roxmltree::{Document, Node};
 
 use super::keys::decoded;
@@ -76,7 +76,7 @@ fn check_listing(store: &Store, question: Question, body: &[u8]) {
                 assert!(cut.is_err(), "cut off at {end}, it is taken as {cut:?}");
             }
         }
-        Err(fault @ (Fault::Unavailable(_) | Fault::Untrustworthy(_))) => {
+        Err(fault @ (StoreError::Unavailable(_) | StoreError::Inconsistent(_))) => {
             assert!(!fault.to_string().contains("u1/"), "a key in a log: {fault}");
         }
         Err(fault) => unreachable!("an answer of 200 leads to {fault}"),
@@ -89,7 +89,7 @@ const KEYS: [&str; 4] = ["u1/a", "u1/b&", "u1/c d", "u1/é"];
 fn asked(store: &Store) -> Vec<Item> {
     let item = |key: &str| Item {
         kind: Kind::Objects,
-        key: store.prefix.own(key.to_owned()).expect("a key of u1"),
+        key: store.prefix.claim(key.to_owned()).expect("a key of u1"),
         other_key: None,
         id: None,
         bytes: 0,
@@ -161,10 +161,10 @@ fn compare(store: &Store, question: Question, page: &Page, body: &[u8]) {
             expected.push((*kind, key_of(node, "Key"), id));
         }
     }
-    let found = |entry: &Entry| (entry.kind, entry.key.clone(), entry.id.clone());
+    let found = |entry: &ListedEntry| (entry.kind, entry.key.clone(), entry.id.clone());
     assert_eq!(page.entries.iter().map(found).collect::<Vec<_>>(), expected);
     for entry in &page.entries {
-        assert_eq!(store.prefix.own(entry.key.clone()).is_ok(), entry.key.starts_with("u1/"));
+        assert_eq!(store.prefix.claim(entry.key.clone()).is_ok(), entry.key.starts_with("u1/"));
     }
     // "The last page" needs a word of its own.
     let truncated = if page.next.is_some() { "true" } else { "false" };

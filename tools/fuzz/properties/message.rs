@@ -16,7 +16,7 @@ pub(crate) fn check(data: &[u8]) {
             continue;
         };
         let value: Value = serde_json::from_str(body).expect("what was understood is JSON");
-        if erasure.has_begun || value["type"] != "user-withdrawn" {
+        if erasure.is_continuation || value["type"] != "user-withdrawn" {
             continue;
         }
         let by_sns = json!({"Type": "Notification", "Message": body}).to_string();

@@ -13,7 +13,9 @@ use aws_smithy_runtime_api::client::http::{
 };
 use aws_smithy_runtime_api::http::StatusCode;
 use erase_user_files::aws::s3::store::{S3, S3Reader};
-use erase_user_files::ports::store::{Bucket, Deletes, Deletion, Fault, Item, Kind, Page};
+use erase_user_files::ports::store::{
+    DeleteResult, DeleteStore, Item, Kind, Page, ReadStore, StoreError,
+};
 use erase_user_files::target::{Prefix, Target, UserId};
 use tokio::runtime::{Builder, Runtime};
 
@@ -83,20 +85,25 @@ impl Store {
     }
 
     /// What the adapter makes of this answer to a listing.
-    pub(crate) fn list(&self, kind: Kind, token: Option<&str>, body: &[u8]) -> Result<Page, Fault> {
+    pub(crate) fn list(
+        &self,
+        kind: Kind,
+        token: Option<&str>,
+        body: &[u8],
+    ) -> Result<Page, StoreError> {
         body.clone_into(&mut self.connector.exchange().body);
         self.runtime.block_on(self.reader.list(&self.prefix, kind, token, LIMIT))
     }
 
     /// What the adapter makes of this answer to a delete of objects.
-    pub(crate) fn delete(&self, items: &[Item], body: &[u8]) -> Result<Deletion, Fault> {
+    pub(crate) fn delete(&self, items: &[Item], body: &[u8]) -> Result<DeleteResult, StoreError> {
         body.clone_into(&mut self.connector.exchange().body);
         self.runtime.block_on(self.eraser.delete(&self.prefix, items, LIMIT))
     }
 
     /// What the adapter makes of this answer to the question for versioning. A new one each time:
     /// it remembers.
-    pub(crate) fn is_versioned(&self, body: &[u8]) -> Result<bool, Fault> {
+    pub(crate) fn is_versioned(&self, body: &[u8]) -> Result<bool, StoreError> {
         body.clone_into(&mut self.connector.exchange().body);
         let reader = S3Reader::new(&self.client, None);
         self.runtime.block_on(reader.is_versioned(&self.prefix, LIMIT))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use erase_user_files::target::{Folder, Prefix, Target, Targets, UserId};
+use erase_user_files::target::{Prefix, S3Folder, Target, Targets, UserId};
 
 /// How many users are tried: what is wrong shows with those who are called like a folder.
 const MOST_USERS: usize = 12;
@@ -23,7 +23,7 @@ fn check_targets(targets: &Targets, list: &str, folder: &str) {
     let written: Vec<_> = targets.as_slice().iter().map(ToString::to_string).collect();
     assert_eq!(written, list.split(',').map(str::trim).collect::<Vec<_>>());
     assert_eq!(written.iter().collect::<BTreeSet<_>>().len(), written.len());
-    let folder = Folder::parse(folder).ok();
+    let folder = S3Folder::parse(folder).ok();
     let users = users(&written, folder.as_ref());
     let of_all = |target: &Target| -> Vec<_> {
         users
@@ -40,7 +40,7 @@ fn check_targets(targets: &Targets, list: &str, folder: &str) {
             assert!(!is_inside || mine == theirs, "{mine:?} would erase {inner:?}: {list}");
         }
     }
-    let Some(folder) = folder.filter(|folder| targets.first_around(folder).is_none()) else {
+    let Some(folder) = folder.filter(|folder| targets.target_containing(folder).is_none()) else {
         return;
     };
     for erasure in &users {
@@ -69,7 +69,7 @@ fn prefix(target: &Target, user: &UserId) -> Prefix {
 }
 
 /// Some users, most of them called like a folder somewhere.
-fn users(written: &[String], folder: Option<&Folder>) -> Vec<UserId> {
+fn users(written: &[String], folder: Option<&S3Folder>) -> Vec<UserId> {
     let receipts = folder.map(|folder| folder.key("")).unwrap_or_default();
     let segments = written
         .iter()

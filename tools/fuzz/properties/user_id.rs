@@ -26,9 +26,9 @@ pub(crate) fn check(data: &[u8]) {
             assert!(mine.as_str().ends_with('/'));
             assert_eq!(mine.as_str().starts_with(theirs.as_str()), one == other);
             let key = format!("{}{rest}", mine.as_str());
-            assert_eq!(theirs.own(key.clone()).is_ok(), one == other);
-            assert_eq!(mine.own(key.clone()).map(|key| key.as_str().to_owned()), Ok(key));
-            assert_eq!(mine.own(rest.to_owned()).is_ok(), rest.starts_with(mine.as_str()));
+            assert_eq!(theirs.claim(key.clone()).is_ok(), one == other);
+            assert_eq!(mine.claim(key.clone()).map(|key| key.as_str().to_owned()), Ok(key));
+            assert_eq!(mine.claim(rest.to_owned()).is_ok(), rest.starts_with(mine.as_str()));
         }
     }
 }

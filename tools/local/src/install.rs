@@ -109,7 +109,7 @@ async fn wait_for_turn(path: PathBuf) -> Result<File, Error> {
         match file.try_lock() {
             Ok(()) => return Ok(file),
             Err(fs::TryLockError::WouldBlock) => {
-                tokio::time::sleep(std::time::Duration::from_millis(200)).await
+                tokio::time::sleep(std::time::Duration::from_millis(200)).await;
             }
             Err(fs::TryLockError::Error(error)) => return Err(Error::file("lock", path)(error)),
         }
