@@ -11,9 +11,9 @@ use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::AnnouncedDeadline;
 use erase_user_files::erasure::checkpoint::{Checkpoint, KeyRange};
-use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::counts::{Counts, Totals};
 use erase_user_files::erasure::dry_run::DryRun;
-use erase_user_files::erasure::progress::{Counts, Totals};
+use erase_user_files::erasure::erase::Eraser;
 use erase_user_files::lambda::handler::Handler;
 use erase_user_files::message::erasure::{Erasure, MessageError};
 use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
@@ -332,7 +332,7 @@ fn any_erasure() -> impl Strategy<Value = Erasure> {
                     has_left_some: is_begun,
                 };
                 erasure.tally = Totals {
-                    gone,
+                    deleted: gone,
                     targets: [(target, gone)].into(),
                     requests,
                     throttles,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use erase_user_files::config::Config;
 use erase_user_files::erasure::checkpoint::{Checkpoint, KeyRange};
-use erase_user_files::erasure::progress::{Counts, Totals};
+use erase_user_files::erasure::counts::{Counts, Totals};
 use erase_user_files::message::erasure::{ChainLimit, Erasure, MessageError};
 use erase_user_files::ports::store::Kind;
 use erase_user_files::target::{
@@ -100,7 +100,7 @@ proptest! {
             has_left_some: hop % 2 == 1,
         };
         let targets = BTreeMap::from([("s3://photos/{user_id}/".to_owned(), gone)]);
-        erasure.tally = Totals { gone, targets, requests, throttles, retries };
+        erasure.tally = Totals { deleted: gone, targets, requests, throttles, retries };
         erasure.is_dry_run = hop % 2 == 0;
         erasure.requested_at = erasure.withdrawn_at;
         erasure.started_at = erasure.withdrawn_at;

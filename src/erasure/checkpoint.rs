@@ -1,8 +1,6 @@
 //! Where an erasure is: the checkpoint that a continuation carries, and the low-water mark that
 //! moves it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 use crate::ports::store::Kind;
@@ -75,112 +73,37 @@ impl Checkpoint {
             && self.lanes.is_empty()
     }
 
-    /// Takes the places out that a kind is to be gone on with from; none: from its start.
-    pub(crate) fn take_ranges(&mut self) -> Vec<KeyRange> {
-        let whole = self.token.take().map(|token| KeyRange { token: Some(token), until: None });
-        let lanes = std::mem::take(&mut self.lanes);
-        if lanes.is_empty() { whole.into_iter().collect() } else { lanes }
+    /// The ranges at which the listing resumes; empty: at its start.
+    pub(crate) fn ranges(&self) -> Vec<KeyRange> {
+        let whole = self.token.clone().map(|token| KeyRange { token: Some(token), until: None });
+        if self.lanes.is_empty() { whole.into_iter().collect() } else { self.lanes.clone() }
     }
 
-    /// Notes these places. One part that goes to the end is written as releases before parts did.
-    pub(crate) fn set_ranges(&mut self, mut lanes: Vec<KeyRange>) {
-        if let [KeyRange { token, until: None }] = lanes.as_mut_slice() {
+    /// Stores these ranges. One range that goes to the end is written as a token, as releases
+    /// before key ranges did.
+    pub(crate) fn set_ranges(&mut self, mut ranges: Vec<KeyRange>) {
+        if let [KeyRange { token, until: None }] = ranges.as_mut_slice() {
             self.token = token.take();
         } else {
-            self.lanes = lanes;
+            self.lanes = ranges;
         }
+    }
+
+    /// Goes to the start of the same round.
+    pub(crate) fn clear_position(&mut self) {
+        *self = Self { round: self.round, has_left_some: self.has_left_some, ..Self::default() };
     }
 
     /// Goes to the start of the next round.
     pub fn start_next_round(&mut self) {
-        let has_left_some = self.has_left_some;
-        *self = Self { round: self.round.saturating_add(1), has_left_some, ..Self::default() };
-    }
-}
-
-/// What a batch knows of the page that listed it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct PageInfo {
-    /// The page's number in this pass, from 0 without gaps.
-    pub number: u64,
-    /// Into how many batches it was cut; an empty page counts as one.
-    pub batches: usize,
-    /// The token to resume from when this page and all before it are done: the next page's, or an
-    /// earlier one where the page left something to a later one.
-    pub resume: Option<String>,
-    /// Whether no page follows.
-    pub is_last: bool,
-}
-
-/// The place before which everything listed has an outcome.
-///
-/// `Outcome` is what one batch leaves to be counted. It is handed out only when the mark has passed
-/// its page, so that a page that is listed again in the next hop is never counted twice.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct LowWaterMark<Outcome> {
-    token: Option<String>,
-    first_open: u64,
-    open: BTreeMap<u64, OpenPage<Outcome>>,
-    is_complete: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct OpenPage<Outcome> {
-    missing: usize,
-    mark: PageInfo,
-    outcomes: Vec<Outcome>,
-}
-
-impl<Outcome> LowWaterMark<Outcome> {
-    /// Begins at the page that this token lists; `None` is the first page of the prefix.
-    pub fn new(token: Option<String>) -> Self {
-        Self { token, first_open: 0, open: BTreeMap::new(), is_complete: false }
-    }
-
-    /// Notes that one batch of a page has an outcome; returns the outcomes of all pages that the
-    /// mark passes now.
-    pub fn record(&mut self, page: PageInfo, outcome: Outcome) -> Vec<Outcome> {
-        let open = self.open.entry(page.number).or_insert_with(|| OpenPage {
-            missing: page.batches,
-            mark: page,
-            outcomes: Vec::new(),
-        });
-        open.missing = open.missing.saturating_sub(1);
-        open.outcomes.push(outcome);
-
-        let mut passed = Vec::new();
-        while let Some(first) = self.open.first_entry() {
-            if *first.key() != self.first_open || first.get().missing > 0 {
-                break;
-            }
-            let page = first.remove();
-            passed.extend(page.outcomes);
-            self.first_open += 1;
-            self.is_complete = page.mark.is_last;
-            self.token = page.mark.resume;
-        }
-        passed
-    }
-
-    /// The token that lists the first page with a batch without an outcome; `None` is the prefix's
-    /// first page.
-    pub fn token(&self) -> Option<&str> {
-        self.token.as_deref()
-    }
-
-    /// Whether every page up to the last has all its outcomes.
-    pub fn is_complete(&self) -> bool {
-        self.is_complete
+        self.clear_position();
+        self.round = self.round.saturating_add(1);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn page(number: u64, batches: usize, next: Option<&str>) -> PageInfo {
-        PageInfo { number, batches, resume: next.map(str::to_owned), is_last: next.is_none() }
-    }
 
     #[test]
     fn a_round_begins_nowhere_but_at_the_start_of_its_first_target() {
@@ -193,27 +116,5 @@ mod tests {
         ] {
             assert!(!checkpoint.is_at_start_of_round(), "{checkpoint:?}");
         }
-    }
-
-    #[test]
-    fn stays_before_the_first_page_with_a_batch_without_outcome() {
-        let mut mark = LowWaterMark::new(Some("resume".to_owned()));
-        assert!(mark.record(page(1, 1, Some("c")), "1").is_empty());
-        assert!(mark.record(page(0, 2, Some("b")), "0a").is_empty());
-        assert_eq!(mark.token(), Some("resume"));
-
-        assert_eq!(mark.record(page(0, 2, Some("b")), "0b"), ["0a", "0b", "1"]);
-        assert_eq!(mark.token(), Some("c"));
-        assert!(!mark.is_complete());
-    }
-
-    #[test]
-    fn is_complete_only_behind_the_last_page() {
-        let mut mark = LowWaterMark::new(None);
-        mark.record(page(1, 1, None), ());
-        assert!(!mark.is_complete());
-        mark.record(page(0, 1, Some("b")), ());
-        assert!(mark.is_complete());
-        assert_eq!(mark.token(), None);
     }
 }

@@ -15,7 +15,7 @@ const MAX_REMEMBERED: usize = 65_536;
 
 /// What became of an item whose deletion the store has confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Confirmation {
+pub(super) enum Confirmation {
     /// It is deleted for the first time.
     First,
     /// It was confirmed before, and was listed again.
@@ -25,8 +25,8 @@ pub(crate) enum Confirmation {
 }
 
 /// The items that were confirmed in this hop.
-#[derive(Debug)]
-pub(crate) struct ConfirmedItems {
+#[derive(Debug, Default)]
+pub(super) struct ConfirmedItems {
     hashes: HashSet<u64>,
     /// Whether this hop has seen the erasure from its beginning.
     knows_all: bool,
@@ -45,7 +45,7 @@ pub(crate) struct ConfirmedItems {
 
 impl ConfirmedItems {
     /// `is_from_start`: the hop begins at the start of the erasure's first round.
-    pub(crate) fn new(
+    pub(super) fn new(
         is_from_start: bool,
         started_at: Option<OffsetDateTime>,
         counted: HashSet<String>,
@@ -62,13 +62,13 @@ impl ConfirmedItems {
     }
 
     /// Notes that a round begins, or goes on.
-    pub(crate) fn begin_round(&mut self, checkpoint: &Checkpoint) {
+    pub(super) fn begin_round(&mut self, checkpoint: &Checkpoint) {
         (self.is_later_round, self.has_left_some) =
             (checkpoint.round > 1, checkpoint.has_left_some);
     }
 
     /// Notes that the deletion of an item was confirmed in this round.
-    pub(crate) fn confirm(&mut self, target: &str, item: &Item) -> Confirmation {
+    pub(super) fn confirm(&mut self, target: &str, item: &Item) -> Confirmation {
         let hash = hash(target, item);
         if self.hashes.contains(&hash) {
             return Confirmation::Again;
@@ -89,7 +89,7 @@ impl ConfirmedItems {
     }
 
     /// Notes that an item exists whose deletion was confirmed before. `false`: it was not.
-    pub(crate) fn revoke(&mut self, target: &str, item: &Item) -> bool {
+    pub(super) fn revoke(&mut self, target: &str, item: &Item) -> bool {
         !self.hashes.is_empty() && self.hashes.remove(&hash(target, item))
     }
 }

@@ -1,75 +1,61 @@
-//! The dry run: one round that counts what would go. It has a store to read from, and none to
-//! delete from.
+//! The dry run: one round that counts what would be deleted. It has a store to read from, and none
+//! to delete from.
 
 use crate::erasure::batch::{BatchOutcome, BatchSink, Items};
 use crate::erasure::checkpoint::Checkpoint;
 use crate::erasure::context::{Context, Scope};
-use crate::erasure::progress::{Counts, Progress};
-use crate::erasure::report::{Engine, ErasureScope, HopEnd, PassError, Report, Round};
-use crate::erasure::round::RoundEnd;
+use crate::erasure::engine::{Engine, ErasureScope};
+use crate::erasure::progress::Progress;
+use crate::erasure::report::{HopEnd, PassError, Report};
+use crate::erasure::round::{RoundEnd, run_round};
 use crate::limiter::Limiter;
 use crate::ports::store::ReadStore;
 
 /// Counts, and deletes nothing.
 #[derive(Debug)]
-pub struct DryRun<B>(pub B);
+pub struct DryRun<S>(pub S);
 
-impl<B: ReadStore> Engine for DryRun<B> {
+impl<S: ReadStore> Engine for DryRun<S> {
     const IS_DRY_RUN: bool = true;
 
     async fn work(
         &self,
-        pace: &Limiter,
-        counters: &Progress,
-        job: ErasureScope<'_>,
+        limiter: &Limiter,
+        progress: &Progress,
+        erasure: ErasureScope<'_>,
         checkpoint: &mut Checkpoint,
     ) -> Report {
         let start = checkpoint.clone();
-        let cx = Context::new(&self.0, pace, counters, job, checkpoint);
-        let (mut round, mut faults) = (Round::default(), Vec::new());
-        let end = match cx.round(&Counter, checkpoint, &mut round, &mut faults).await {
-            // The next hop would know nothing of them, and this is the only round.
-            RoundEnd::OutOfTime if !faults.is_empty() => HopEnd::Failed(faults),
-            RoundEnd::OutOfTime => {
-                faults.extend(cx.last_transient_error());
-                HopEnd::Unfinished { has_advanced: *checkpoint != start, faults }
+        progress.begin_hop(checkpoint, erasure.started_at);
+        let cx = Context::new(&self.0, limiter, progress, erasure, true);
+        let round_end = run_round(&cx, &Counter, checkpoint).await;
+        let mut round = progress.round();
+        let end = match round_end {
+            RoundEnd::Aborted(error) => round.aborted(error),
+            // The next hop would not know of these errors, and this is the only round.
+            RoundEnd::OutOfTime | RoundEnd::Complete if !round.errors.is_empty() => {
+                HopEnd::Failed(std::mem::take(&mut round.errors))
             }
-            RoundEnd::Aborted(fault) => {
-                faults.push(fault);
-                HopEnd::Failed(faults)
-            }
-            RoundEnd::Complete if faults.is_empty() => HopEnd::Counted,
-            RoundEnd::Complete => HopEnd::Failed(faults),
+            RoundEnd::Complete => HopEnd::Counted,
+            RoundEnd::OutOfTime => HopEnd::Unfinished {
+                has_advanced: *checkpoint != start,
+                faults: progress.last_transient_error().into_iter().collect(),
+            },
         };
         Report { end, round }
     }
 }
 
-/// Only counts.
+/// Counts the items of a batch; the pass does that for every sink.
 #[derive(Debug)]
 struct Counter;
 
-impl<B: ReadStore> BatchSink<B> for Counter {
-    const DELETES: bool = false;
-
-    /// Its one round has to be as good as a proof.
-    fn prefetches_first_page(&self) -> bool {
-        false
-    }
-
-    fn restart(&self, cx: &Context<'_, B>, target: Option<&str>) {
-        match target {
-            Some(target) => cx.counters.forget(target),
-            None => cx.counters.reset(),
-        }
-    }
-
-    async fn handle_batch(
+impl<S> BatchSink<S> for Counter {
+    async fn handle(
         &self,
-        _tour: &Context<'_, B>,
-        _ground: &Scope<'_>,
+        _cx: &Context<'_, S>,
+        _scope: &Scope<'_>,
         _items: Items,
-        _found: Counts,
     ) -> Result<Option<BatchOutcome>, PassError> {
         Ok(Some(BatchOutcome::default()))
     }

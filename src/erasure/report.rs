@@ -1,52 +1,12 @@
-//! What is asked of a hop, and what it reports: shared by the erasure and its dry run.
+//! What a hop reports, and what follows from a round.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::num::NonZeroU64;
 
-use time::OffsetDateTime;
-use tokio::time::Instant;
-
-use crate::erasure::checkpoint::{Checkpoint, MAX_ROUNDS};
-use crate::erasure::progress::{Counts, Progress, Remaining};
-use crate::limiter::Limiter;
+use crate::erasure::checkpoint::MAX_ROUNDS;
+use crate::erasure::counts::{Counts, Remaining};
 use crate::ports::store::StoreError;
-use crate::target::{OutsidePrefix, Targets, UserId};
-
-/// What the function does with a user's files: the eraser deletes, the survey counts.
-pub trait Engine: Sync {
-    /// Whether nothing is deleted.
-    const IS_DRY_RUN: bool;
-
-    /// Works from the checkpoint on, moves it, and returns at the stop time at the latest.
-    ///
-    /// `counters` are raised as answers arrive, and hold whatever happens to this future. It need
-    /// not be `Send`: the function has one thread.
-    fn work(
-        &self,
-        pace: &Limiter,
-        counters: &Progress,
-        job: ErasureScope<'_>,
-        checkpoint: &mut Checkpoint,
-    ) -> impl Future<Output = Report>;
-}
-
-/// What is to be erased, and until when it may be worked on.
-#[derive(Debug, Clone, Copy)]
-pub struct ErasureScope<'a> {
-    /// Where users' files are.
-    pub targets: &'a Targets,
-    /// Whose.
-    pub user: &'a UserId,
-    /// What was last modified at this moment or after it is kept.
-    pub erase_before: Option<OffsetDateTime>,
-    /// The most objects and versions that an erasure may meet, all hops together.
-    pub max_objects: Option<NonZeroU64>,
-    /// When the first hop of the erasure began.
-    pub started_at: Option<OffsetDateTime>,
-    /// When the work ends, finished or not.
-    pub stop: Instant,
-}
+use crate::target::OutsidePrefix;
 
 /// What a hop reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,17 +67,17 @@ pub enum IncompleteReason {
 }
 
 /// What stood in the way at one target.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{target}: {obstacle}")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{target}: {error}")]
 pub struct TargetError {
     /// The target, as its setting names it.
     pub target: String,
     /// What it was.
-    pub obstacle: PassError,
+    pub error: PassError,
 }
 
 /// What stands in the way of a pass.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PassError {
     /// The store failed.
     #[error("{0}")]
@@ -138,13 +98,15 @@ pub enum PassError {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Round {
     /// Things of any kind that it deleted; in a dry run, that would be deleted.
-    pub gone: u64,
+    pub deleted: u64,
     /// What was listed and not found when it was to be deleted.
     pub missing: u64,
     /// What it listed to be deleted, by target.
     pub found: BTreeMap<String, Counts>,
     /// What it left, by target, as their setting names them.
     pub left: BTreeMap<String, Remaining>,
+    /// Why passes were left, in the order in which they were.
+    pub errors: Vec<TargetError>,
 }
 
 impl Round {
@@ -165,22 +127,37 @@ impl Round {
         let again = left.still_listed.total() + self.missing;
         // Markers that stay above data that came late: the next round takes that data first.
         let passing = left.unsettled.total() + left.hidden + left.deferred_markers + again;
-        if !is_fresh {
+        if !self.errors.is_empty() && (is_fresh || number > MAX_ROUNDS) {
+            RoundVerdict::Failed(self.errors.clone())
+        } else if !is_fresh {
+            // The targets before the position where it was resumed may have something that waits
+            // for a next round. A redelivery would begin at the same position.
             RoundVerdict::NextRound
-        } else if self.gone == 0 && lasting == 0 && passing == 0 {
+        } else if self.deleted == 0 && lasting == 0 && passing == 0 {
             RoundVerdict::Erased
-        } else if self.gone == 0 && left.unsettled.total() > 0 {
+        } else if self.deleted == 0 && left.unsettled.total() > 0 {
             RoundVerdict::Failed(self.unsettled())
-        } else if self.gone == 0 && lasting > 0 {
+        } else if self.deleted == 0 && lasting > 0 {
             RoundVerdict::Incomplete(IncompleteReason::NotDeletable(self.left.clone()))
         } else if number >= MAX_ROUNDS {
             // The rest of a round is followed by one more: a dead letter that is redriven when
             // everything is in order again has to reach its proof.
             RoundVerdict::Incomplete(IncompleteReason::Rounds(self.found.clone()))
-        } else if self.gone == 0 && again > 0 {
+        } else if self.deleted == 0 && again > 0 {
             RoundVerdict::Wait
         } else {
             RoundVerdict::NextRound
+        }
+    }
+
+    /// How the hop ends after an error that stopped the whole erasure.
+    pub(super) fn aborted(&mut self, error: TargetError) -> HopEnd {
+        match error.error {
+            PassError::ObjectLimit(max) => HopEnd::Incomplete(IncompleteReason::ObjectLimit(max)),
+            PassError::Store(_) | PassError::ForeignKey(_) | PassError::TransientFailures(_) => {
+                self.errors.push(error);
+                HopEnd::Failed(std::mem::take(&mut self.errors))
+            }
         }
     }
 
@@ -189,7 +166,7 @@ impl Round {
         let some = self.left.iter().filter(|(_, left)| left.unsettled.total() > 0);
         some.map(|(target, left)| TargetError {
             target: target.clone(),
-            obstacle: PassError::TransientFailures(left.to_string()),
+            error: PassError::TransientFailures(left.to_string()),
         })
         .collect()
     }
@@ -217,7 +194,7 @@ const DENIED_HINT: &str = "; are s3:DeleteObject, s3:DeleteObjectVersion for ver
 pub(crate) fn describe_remaining(left: &BTreeMap<String, Remaining>) -> String {
     let stays = |left: &Remaining| left.not_deleted() + left.retained_total() > 0;
     let told = left.iter().filter(|(_, left)| stays(left)).map(|(target, left)| {
-        let hint = if left.refused.of("AccessDenied") > 0 { DENIED_HINT } else { "" };
+        let hint = if left.denied > 0 { DENIED_HINT } else { "" };
         format!("{target} ({left}{hint})")
     });
     told.collect::<Vec<_>>().join(", ")
@@ -312,9 +289,9 @@ mod tests {
             (0, ghost(), true, MAX_ROUNDS, rounds),
             (1, ghost(), true, 1, next),
         ];
-        for (gone, left, is_fresh, number, judged) in cases {
+        for (deleted, left, is_fresh, number, judged) in cases {
             let left = [("s3://photos/{user_id}/".to_owned(), left)].into();
-            let round = Round { gone, left, ..Round::default() };
+            let round = Round { deleted, left, ..Round::default() };
             assert_eq!(
                 round.verdict(is_fresh, number),
                 judged(&round),
@@ -327,6 +304,24 @@ mod tests {
             RoundVerdict::Wait,
             "what was listed and not found is no proof"
         );
+    }
+
+    #[test]
+    fn a_round_with_errors_fails_unless_a_next_round_can_show_more() {
+        let error = TargetError {
+            target: "s3://photos/{user_id}/".to_owned(),
+            error: StoreError::Permanent("ListObjectsV2: AccessDenied".to_owned()).into(),
+        };
+        let round = Round { errors: vec![error.clone()], ..Round::default() };
+        let failed = || RoundVerdict::Failed(vec![error.clone()]);
+        for (is_fresh, number, verdict) in [
+            (true, 1, failed()),
+            (false, 1, RoundVerdict::NextRound),
+            (false, MAX_ROUNDS, RoundVerdict::NextRound),
+            (false, MAX_ROUNDS + 1, failed()),
+        ] {
+            assert_eq!(round.verdict(is_fresh, number), verdict, "fresh: {is_fresh}, {number}");
+        }
     }
 
     #[test]
@@ -357,6 +352,7 @@ mod tests {
             told(both(retained(), &refused("InvalidRequest"))),
             "b (InvalidRequest: 2, legal-hold: 1)"
         );
-        assert_eq!(told(refused("AccessDenied")), format!("b (AccessDenied: 2{DENIED_HINT})"));
+        let denied = Remaining { denied: 2, ..refused("AccessDenied") };
+        assert_eq!(told(denied), format!("b (AccessDenied: 2{DENIED_HINT})"));
     }
 }

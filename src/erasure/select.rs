@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use time::OffsetDateTime;
 
-use crate::erasure::progress::Remaining;
+use crate::erasure::counts::Remaining;
 use crate::ports::store::{Item, Kind, ListedEntry, Page};
 use crate::target::{Key, OutsidePrefix, Prefix};
 
@@ -20,7 +20,7 @@ use crate::target::{Key, OutsidePrefix, Prefix};
 /// at any moment, because the newest covers the rest. The newest is carried to the page where the
 /// key ends; where data was seen on an earlier page, it stays until the next round.
 #[derive(Debug)]
-pub(crate) struct Selector {
+pub(super) struct Selector {
     kind: Kind,
     erase_before: Option<OffsetDateTime>,
     deletes: bool,
@@ -53,21 +53,21 @@ enum Newest {
 
 /// What a page leaves.
 #[derive(Debug, Default)]
-pub(crate) struct SelectedPage {
+pub(super) struct SelectedPage {
     /// What may be deleted.
-    pub(crate) items: Vec<Item>,
+    pub(super) items: Vec<Item>,
     /// Delete markers, each of which may be deleted when all data of its key in `items` is deleted.
-    pub(crate) after_data: Vec<Item>,
+    pub(super) after_data: Vec<Item>,
     /// What stays.
-    pub(crate) left: Remaining,
+    pub(super) left: Remaining,
     /// The token of the page that follows; `None` behind the last, and behind the last key that is
     /// looked for.
-    pub(crate) next: Option<String>,
+    pub(super) next: Option<String>,
 }
 
 impl Selector {
     /// `may_begin_within`: the listing does not begin at the start of a key for certain.
-    pub(crate) fn new(
+    pub(super) fn new(
         kind: Kind,
         erase_before: Option<OffsetDateTime>,
         deletes: bool,
@@ -77,12 +77,12 @@ impl Selector {
     }
 
     /// Looks for no key behind this one.
-    pub(crate) fn until(self, key: Option<String>) -> Self {
+    pub(super) fn until(self, key: Option<String>) -> Self {
         Self { until: key, ..self }
     }
 
     /// Selects from the next page.
-    pub(crate) fn select(
+    pub(super) fn select(
         &mut self,
         prefix: &Prefix,
         page: Page,

@@ -10,32 +10,74 @@ use std::future::Future;
 
 use futures::future::join_all;
 
+use crate::erasure::context::{Context, Scope};
+use crate::limiter::ReadClass;
+use crate::ports::store::{Page, ReadStore};
 use crate::target::Prefix;
 
 /// At most so many parts: at 60 ms a page, they list more than 200,000 keys a second.
-pub(crate) const MAX_LANES: usize = 16;
+pub(super) const MAX_RANGES: usize = 16;
 
-/// A listing of so many pages is not split: what it takes to find out where is not worth it. Where
-/// nothing holds the deletion back, the second page is worth it.
-pub(crate) fn head_pages(deletes: bool) -> u64 {
-    if deletes { 1 } else { 8 }
-}
+/// The listing is split behind this page of it, from 1. Before, splitting costs more than it saves;
+/// where nothing holds the deletion back, the second page is worth it.
+const HEAD_PAGES: u64 = 1;
+const HEAD_PAGES_OF_A_DRY_RUN: u64 = 8;
 
 /// Questions at once about what is behind a place.
 const QUESTIONS_AT_ONCE: usize = 15;
 
+/// A sample of the page's keys, if the listing is to be split behind this page: it is the last of
+/// the head, more pages follow, and listing could be slower than what is done with the items.
+pub(super) fn sample<S: ReadStore>(
+    cx: &Context<'_, S>,
+    scope: &Scope<'_>,
+    number: u64,
+    page: &Page,
+) -> Option<KeySample> {
+    let head_pages = if cx.is_dry_run { HEAD_PAGES_OF_A_DRY_RUN } else { HEAD_PAGES };
+    let is_last_of_head = number + 1 == head_pages && page.next.is_some();
+    let is_slower = || cx.is_dry_run || cx.limiter.is_free(scope.prefix.bucket());
+    if !is_last_of_head || !is_slower() {
+        return None;
+    }
+    KeySample::of(page.entries.iter().map(|entry| entry.key.as_str()))
+}
+
+/// The keys at which to cut the listing behind the head, in order, each with the token of the page
+/// behind it. None: the store does not list in the order of keys, or there is nothing to split.
+pub(super) async fn cuts<S: ReadStore>(
+    cx: &Context<'_, S>,
+    scope: &Scope<'_>,
+    sample: &KeySample,
+) -> Vec<(String, String)> {
+    let Scope { kind, prefix, .. } = *scope;
+    let token = |key: &str| cx.store.token_after(kind, key);
+    if token(&sample.last).is_none() {
+        return Vec::new();
+    }
+    // What cannot be listed from a key counts as nothing behind it: the range before has it.
+    let is_any_behind = async |key: String| {
+        let request = |timeout| cx.store.is_any_behind(prefix, kind, &key, timeout);
+        cx.retry_read(scope, ReadClass::Other, request).await.unwrap_or(false)
+    };
+    let keys = sample.split_points(prefix, is_any_behind).await;
+    let cuts: Option<Vec<_>> =
+        keys.into_iter().map(|key| token(&key).map(|token| (key, token))).collect();
+    cuts.unwrap_or_default()
+}
+
 /// What a page tells of the keys behind it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct KeySample {
+pub(super) struct KeySample {
     /// The last of its keys.
-    pub(crate) last: String,
+    pub(super) last: String,
     /// The characters by which its keys differ.
     alphabet: BTreeSet<char>,
 }
 
 impl KeySample {
     /// `None`: there are no keys.
-    pub(crate) fn of<'k>(keys: impl Iterator<Item = &'k str> + Clone) -> Option<Self> {
+    pub(super) fn of<'k>(keys: impl Iterator<Item = &'k str> + Clone) -> Option<Self> {
         let (first, last) = (keys.clone().min()?, keys.clone().max()?);
         let same = first.chars().zip(last.chars()).take_while(|(one, other)| one == other).count();
         let alphabet = keys.flat_map(|key| key.chars().skip(same).take(4)).collect();
@@ -44,13 +86,13 @@ impl KeySample {
 
     /// The keys at which to cut what is behind the page, in their order. `is_any_behind` says
     /// whether there are keys behind one.
-    pub(crate) async fn split_points<Answer>(
+    pub(super) async fn split_points<Answer>(
         &self,
         prefix: &Prefix,
-        is_any_behind: impl Fn(String) -> Answer + Sync,
+        is_any_behind: impl Fn(String) -> Answer,
     ) -> Vec<String>
     where
-        Answer: Future<Output = bool> + Send,
+        Answer: Future<Output = bool>,
     {
         // Behind all keys that begin as the last one does, the fewer the longer that beginning is:
         // where the first are, the character before is the one by which they differ.
@@ -92,24 +134,20 @@ impl KeySample {
     fn thin_out(&self, blocks: &[String]) -> Vec<String> {
         let within = |block: &String| -> Vec<String> {
             let inner = self.alphabet.iter().map(|other| format!("{block}{other}"));
-            if blocks.len() < MAX_LANES / 2 { inner.collect() } else { vec![block.clone()] }
+            if blocks.len() < MAX_RANGES / 2 { inner.collect() } else { vec![block.clone()] }
         };
         let cuts: Vec<String> =
             blocks.iter().flat_map(within).filter(|cut| *cut > self.last).collect();
-        let step = cuts.len().div_ceil(MAX_LANES - 1).max(1);
+        let step = cuts.len().div_ceil(MAX_RANGES - 1).max(1);
         cuts.into_iter().step_by(step).collect()
     }
 }
 
 /// The position of the first of these places of which the answer is yes, when it is yes of all
 /// behind it, too; if of none, that of the last one.
-async fn partition_point<'p, P, Answer>(
-    places: &'p [P],
-    is_yes: impl Fn(&'p P) -> Answer + Sync,
-) -> usize
+async fn partition_point<'p, P, Answer>(places: &'p [P], is_yes: impl Fn(&'p P) -> Answer) -> usize
 where
-    P: Sync,
-    Answer: Future<Output = bool> + Send,
+    Answer: Future<Output = bool>,
 {
     let (mut low, mut high) = (0, places.len().saturating_sub(1));
     while low < high {
@@ -145,7 +183,7 @@ mod tests {
             std::future::ready(behind.iter().any(|other| *other > key))
         };
         let cuts = futures::executor::block_on(sample.split_points(&prefix, is_any_behind));
-        assert!(cuts.is_sorted() && cuts.len() < MAX_LANES, "{cuts:?}");
+        assert!(cuts.is_sorted() && cuts.len() < MAX_RANGES, "{cuts:?}");
         assert!(
             cuts.iter().all(|cut| *cut > first[page - 1] && cut.starts_with("u1/")),
             "{cuts:?}"

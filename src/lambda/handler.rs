@@ -15,9 +15,11 @@ use tracing::{error, info, warn};
 use crate::config::Config;
 use crate::deadline::{AnnouncedDeadline, Deadline, time_until};
 use crate::erasure::checkpoint::Checkpoint;
-use crate::erasure::progress::{Progress, Remaining, Totals};
+use crate::erasure::counts::{Remaining, Totals};
+use crate::erasure::engine::{Engine, ErasureScope};
+use crate::erasure::progress::Progress;
 use crate::erasure::report::{
-    Engine, ErasureScope, HopEnd, IncompleteReason, Round, describe_remaining, made_no_progress,
+    HopEnd, IncompleteReason, Round, describe_remaining, made_no_progress,
 };
 use crate::lambda::metrics::{Metrics, Numbers, Share};
 use crate::lambda::outcome::{Failure, Incomplete, Outcome, Rejection, reason};
@@ -200,7 +202,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
         erasure.started_at = erasure.started_at.or(Some(now));
 
-        let counters = Progress::resume(std::mem::take(&mut erasure.tally));
+        let progress = Progress::resume(std::mem::take(&mut erasure.tally));
         let mut bookmark = erasure.place(receive_count(record), self.config.max_idle_hops);
         let job = ErasureScope {
             targets: &self.config.targets,
@@ -210,14 +212,14 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
             started_at: erasure.started_at,
             stop: deadline.stop(),
         };
-        let report = self.work.work(&self.pace, &counters, job, &mut bookmark).await;
+        let report = self.work.work(&self.pace, &progress, job, &mut bookmark).await;
         erasure.bookmark = bookmark;
-        erasure.tally = counters.total();
-        hop.tally = counters.hop();
+        erasure.tally = progress.total();
+        hop.tally = progress.hop();
         // A dry run that lists what is kept counts nothing for a while, and makes progress.
         let gets_on = erasure.is_dry_run
             && matches!(report.end, HopEnd::Unfinished { has_advanced: true, .. });
-        hop.is_idle = counters.was_reset() || (counters.progress() == 0 && !gets_on);
+        hop.is_idle = progress.was_reset() || (progress.deleted() == 0 && !gets_on);
         hop.round = report.round;
         let outcome = self.conclude(&erasure, report.end, &hop).await;
         self.store_incomplete_receipt(&erasure, &outcome, &hop, receive_count(record)).await;
@@ -271,7 +273,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
             // Given back, the message would not know what was met so far, and a later delivery
             // would delete the rest.
             HopEnd::Incomplete(stuck @ IncompleteReason::ObjectLimit(_))
-                if hop.tally.gone.objects_and_versions() > 0 =>
+                if hop.tally.deleted.objects_and_versions() > 0 =>
             {
                 self.continue_erasure(erasure, hop, Some(stuck.to_string())).await
             }
@@ -547,11 +549,11 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
                     erasure = erasure.redacted_id(),
                     hop = erasure.hop,
                     round = erasure.bookmark.round,
-                    objects = hop.tally.gone.objects,
-                    versions = hop.tally.gone.versions,
-                    delete_markers = hop.tally.gone.delete_markers,
-                    uploads = hop.tally.gone.uploads,
-                    bytes = hop.tally.gone.bytes,
+                    objects = hop.tally.deleted.objects,
+                    versions = hop.tally.deleted.versions,
+                    delete_markers = hop.tally.deleted.delete_markers,
+                    uploads = hop.tally.deleted.uploads,
+                    bytes = hop.tally.deleted.bytes,
                     foundNothing = outcome.found_nothing(),
                     kept_newer = left.kept_newer,
                     retained = left.retained_total(),
@@ -559,11 +561,11 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
                     requests = hop.tally.requests,
                     throttles = hop.tally.throttles,
                     retries = hop.tally.retries,
-                    total_objects = erasure.tally.gone.objects,
-                    total_versions = erasure.tally.gone.versions,
-                    total_delete_markers = erasure.tally.gone.delete_markers,
-                    total_uploads = erasure.tally.gone.uploads,
-                    total_bytes = erasure.tally.gone.bytes,
+                    total_objects = erasure.tally.deleted.objects,
+                    total_versions = erasure.tally.deleted.versions,
+                    total_delete_markers = erasure.tally.deleted.delete_markers,
+                    total_uploads = erasure.tally.deleted.uploads,
+                    total_bytes = erasure.tally.deleted.bytes,
                     receive_count = receive_count(record),
                     duration_ms = u64::try_from(hop.deadline.start().elapsed().as_millis())
                         .unwrap_or(u64::MAX),
@@ -621,7 +623,7 @@ impl Hop<'_> {
         let age =
             since.and_then(|since| Duration::try_from(self.deadline.time_of_day() - since).ok());
         Share {
-            gone: self.tally.gone,
+            deleted: self.tally.deleted,
             left: self.round.left(),
             throttles: self.tally.throttles,
             is_idle: self.is_idle,

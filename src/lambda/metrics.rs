@@ -16,7 +16,7 @@ use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::erasure::progress::{Counts, Remaining};
+use crate::erasure::counts::{Counts, Remaining};
 use crate::lambda::outcome::Outcome;
 
 /// Where `CloudWatch` shows the metrics.
@@ -52,7 +52,7 @@ pub const METRICS: [(&str, &str); 19] = [
 #[derive(Debug)]
 pub(crate) struct Share {
     /// What this hop deleted; in a dry run, what would go.
-    pub(crate) gone: Counts,
+    pub(crate) deleted: Counts,
     /// What its last round left.
     pub(crate) left: Remaining,
     /// Answers that asked to slow down.
@@ -141,14 +141,14 @@ impl Numbers {
         if share.is_dry_run {
             return;
         }
-        sum(&mut self.objects_erased, share.gone.objects);
-        sum(&mut self.versions_erased, share.gone.versions);
-        sum(&mut self.delete_markers_erased, share.gone.delete_markers);
-        sum(&mut self.uploads_aborted, share.gone.uploads);
-        sum(&mut self.bytes_erased, share.gone.bytes);
+        sum(&mut self.objects_erased, share.deleted.objects);
+        sum(&mut self.versions_erased, share.deleted.versions);
+        sum(&mut self.delete_markers_erased, share.deleted.delete_markers);
+        sum(&mut self.uploads_aborted, share.deleted.uploads);
+        sum(&mut self.bytes_erased, share.deleted.bytes);
         if share.is_sweep {
             // What it looks at was erased, and proven empty: only what came late is new.
-            sum(&mut self.late_writes_found, share.gone.total());
+            sum(&mut self.late_writes_found, share.deleted.total());
         } else if !is_over {
             self.oldest_erasure_age_seconds =
                 self.oldest_erasure_age_seconds.max(share.age.as_secs());

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::erasure::progress::{Counts, Remaining, STILL_LISTED};
+use crate::erasure::counts::{Counts, Remaining, STILL_LISTED};
 use crate::erasure::report::Round;
 use crate::message::erasure::Erasure;
 use crate::target::{Target, Targets};
@@ -86,7 +86,7 @@ struct Receipt<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(flatten)]
-    gone: Counts,
+    deleted: Counts,
     targets: Vec<OfTarget>,
     requests: u64,
     throttles: u64,
@@ -99,7 +99,7 @@ struct OfTarget {
     bucket: String,
     prefix: String,
     #[serde(flatten)]
-    gone: Counts,
+    deleted: Counts,
     retained: Vec<Retained>,
     refused: Vec<Refused>,
     #[serde(rename = "markersKept")]
@@ -148,7 +148,7 @@ pub fn document(
             ReceiptKind::Incomplete { reason, .. } => Some(reason),
             ReceiptKind::Erased { .. } | ReceiptKind::Swept | ReceiptKind::DryRun => None,
         },
-        gone: with_kept(erasure.tally.gone, &round.left(), erasure),
+        deleted: with_kept(erasure.tally.deleted, &round.left(), erasure),
         targets: of_targets(erasure, targets, round),
         requests: erasure.tally.requests,
         throttles: erasure.tally.throttles,
@@ -164,7 +164,7 @@ fn of_targets(erasure: &Erasure, targets: &Targets, round: &Round) -> Vec<OfTarg
         OfTarget {
             bucket: target.bucket().to_owned(),
             prefix: target.template(),
-            gone: with_kept(
+            deleted: with_kept(
                 erasure.tally.targets.get(&name).copied().unwrap_or_default(),
                 &left,
                 erasure,
@@ -178,8 +178,8 @@ fn of_targets(erasure: &Erasure, targets: &Targets, round: &Round) -> Vec<OfTarg
 }
 
 /// A dry run has counted what is kept; an erasure knows it from its last round.
-fn with_kept(gone: Counts, left: &Remaining, erasure: &Erasure) -> Counts {
-    if erasure.is_dry_run { gone } else { Counts { kept_newer: left.kept_newer, ..gone } }
+fn with_kept(deleted: Counts, left: &Remaining, erasure: &Erasure) -> Counts {
+    if erasure.is_dry_run { deleted } else { Counts { kept_newer: left.kept_newer, ..deleted } }
 }
 
 fn retained(left: &Remaining) -> Vec<Retained> {

@@ -2,6 +2,7 @@
 //! erasures of an execution environment.
 
 mod congestion;
+pub mod retry;
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;

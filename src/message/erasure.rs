@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::Config;
 use crate::erasure::checkpoint::{Checkpoint, MAX_ROUNDS};
-use crate::erasure::progress::Totals;
+use crate::erasure::counts::Totals;
 use crate::message::json;
 use crate::target::{UserId, UserIdError, hex};
 

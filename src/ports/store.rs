@@ -246,7 +246,7 @@ impl LockKind {
 }
 
 /// Why a request as a whole failed, by what the caller does about it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum StoreError {
     /// The store asks for fewer keys: wait, and send fewer.
     #[error("S3 throttled the request: {0}")]
@@ -274,6 +274,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the same request may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Throttled(_)
+            | Self::NoAnswer(_)
+            | Self::Unavailable(_)
+            | Self::Inconsistent(_) => true,
+            Self::TokenRejected(_) | Self::Malformed(_) | Self::Permanent(_) => false,
+        }
+    }
+
     /// The store's code, or the adapter's word for it: every text begins with the operation and the
     /// code, as in `DeleteObjects: SlowDown (HTTP 503, ...)`.
     pub fn code(&self) -> &str {

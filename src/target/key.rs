@@ -45,7 +45,7 @@ impl fmt::Debug for Prefix {
 }
 
 /// The store listed a key that the prefix does not cover: a bug of the store or of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("the store listed a key outside the user's prefix")]
 pub struct OutsidePrefix;
 

@@ -3,9 +3,10 @@
 use std::num::NonZeroU32;
 
 use erase_user_files::erasure::checkpoint::Checkpoint;
-use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::engine::{Engine, ErasureScope};
+use erase_user_files::erasure::erase::Eraser;
 use erase_user_files::erasure::progress::Progress;
-use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd};
+use erase_user_files::erasure::report::HopEnd;
 use erase_user_files::limiter::Limiter;
 use erase_user_files::target::{Targets, UserId};
 use tokio::time::Instant;

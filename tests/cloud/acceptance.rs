@@ -32,10 +32,12 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use erase_user_files::erasure::checkpoint::Checkpoint;
-use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::counts::{Counts, Totals};
 use erase_user_files::erasure::dry_run::DryRun;
-use erase_user_files::erasure::progress::{Counts, Progress, Totals};
-use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd, IncompleteReason, Report};
+use erase_user_files::erasure::engine::{Engine, ErasureScope};
+use erase_user_files::erasure::erase::Eraser;
+use erase_user_files::erasure::progress::Progress;
+use erase_user_files::erasure::report::{HopEnd, IncompleteReason, Report};
 use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::LockKind;
 use erase_user_files::target::{Targets, UserId};
@@ -223,7 +225,7 @@ async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome 
         };
         let left = &left["s3://photos/{user_id}/"];
         assert_eq!(left.refused.iter().collect::<Vec<_>>(), [("AccessDenied", 260)]);
-        assert_eq!(tally.gone.objects, 1_040);
+        assert_eq!(tally.deleted.objects, 1_040);
         let mut expected: Vec<String> =
             keys.into_iter().filter(|key| key.starts_with("u1/3/")).collect();
         expected.extend(neighbours);
@@ -425,7 +427,7 @@ impl<'a, S: Shop> Erasure<'a, S> {
             self.shop.name(),
             self.bucket
         );
-        self.assert_counts(tally.gone, stored);
+        self.assert_counts(tally.deleted, stored);
         self.assert_left(neighbours).await
     }
 
@@ -563,7 +565,7 @@ async fn an_erasure_is_completed_in_several_hops(
         let (report, tally) = erasure.hop(&eraser, &pace, &mut bookmark, times.hop).await;
         assert!(matches!(report.end, HopEnd::Erased | HopEnd::Unfinished { .. }), "{report:?}");
         ends.push(report.end);
-        gone += tally.gone;
+        gone += tally.deleted;
     }
     assert!(ends.len() > 1, "there was time for everything in one hop");
     assert!(gone.total() <= mine.len() as u64, "{gone:?}");
@@ -581,10 +583,10 @@ async fn a_dry_run_counts_what_the_erasure_then_erases(
     let (report, tally) =
         erasure.hop(&survey, &pace(None), &mut Checkpoint::default(), shop.times().long).await;
     assert_eq!(report.end, HopEnd::Counted, "{report:?}");
-    erasure.assert_counts(tally.gone, &mine);
+    erasure.assert_counts(tally.deleted, &mine);
     erasure.assert_left(&[mine.clone(), neighbours.clone()].concat()).await?;
     let (_, erased) = erasure.erase(false).await;
-    assert_eq!(erased.gone, tally.gone, "{} {bucket}", shop.name());
+    assert_eq!(erased.deleted, tally.deleted, "{} {bucket}", shop.name());
     erasure.assert_left(&neighbours).await
 }
 
@@ -601,7 +603,7 @@ async fn few_requests_prove_that_nothing_is_there(
         shop.suspend_versioning(bucket).await?;
     }
     let (report, tally) = Erasure::of(shop, bucket)?.erase(false).await;
-    assert_eq!((report.end, tally.gone), (HopEnd::Erased, Counts::default()));
+    assert_eq!((report.end, tally.deleted), (HopEnd::Erased, Counts::default()));
     // The versioning, uploads and objects at the same time, then the data, and the versioning again
     // where there was none. If the first answer comes before the next request is sent, the objects
     // of a bucket with versions are not listed.
@@ -698,7 +700,7 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
     assert!((until - shop.lock_end()).abs() < time::Duration::MINUTE, "{}: {until}", shop.name());
     assert_eq!(left.retained[&LockKind::LegalHold].erasable_from, None);
     // A second round found out that nothing more can be deleted.
-    assert_eq!((tally.gone.versions, tally.gone.delete_markers), (7, 1), "{}", shop.name());
+    assert_eq!((tally.deleted.versions, tally.deleted.delete_markers), (7, 1), "{}", shop.name());
     erasure.assert_left(&held).await?;
 
     let (report, tally) = erasure.erase(true).await;
@@ -707,7 +709,7 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
         "{report:?}"
     );
     assert_eq!(
-        (tally.gone.versions, tally.gone.delete_markers),
+        (tally.deleted.versions, tally.deleted.delete_markers),
         (2, 1),
         "{}: governance",
         shop.name()
@@ -735,7 +737,7 @@ async fn what_is_newer_stays(shop: &impl Shop, bucket: &str) -> Checked {
     let erasure = Erasure { erase_before: Some(limit), ..Erasure::of(shop, bucket)? };
     let (report, tally) = erasure.erase(false).await;
     assert_eq!(report.end, HopEnd::Erased, "{}: {report:?} {tally:?}", shop.name());
-    assert_eq!((tally.gone.total(), report.round.left().kept_newer), (5, 4), "{}", shop.name());
+    assert_eq!((tally.deleted.total(), report.round.left().kept_newer), (5, 4), "{}", shop.name());
     erasure.assert_left(&newer).await
 }
 
@@ -752,7 +754,7 @@ async fn too_many_versions_stop_an_erasure(shop: &impl Shop, bucket: &str) -> Ch
         matches!(report.end, HopEnd::Incomplete(IncompleteReason::ObjectLimit(_))),
         "{report:?}"
     );
-    assert_eq!(tally.gone.total(), 0);
+    assert_eq!(tally.deleted.total(), 0);
     stopped.assert_left(&stored).await?;
     let enough = Erasure { max_objects: NonZeroU64::new(6), ..Erasure::of(shop, bucket)? };
     enough.must_erase(&stored, &[]).await

@@ -7,9 +7,11 @@ use std::time::Duration;
 use aws_sdk_s3::config::retry::RetryConfig;
 use erase_user_files::aws::s3::store::S3;
 use erase_user_files::erasure::checkpoint::Checkpoint;
-use erase_user_files::erasure::delete::Eraser;
-use erase_user_files::erasure::progress::{Progress, Totals};
-use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd};
+use erase_user_files::erasure::counts::Totals;
+use erase_user_files::erasure::engine::{Engine, ErasureScope};
+use erase_user_files::erasure::erase::Eraser;
+use erase_user_files::erasure::progress::Progress;
+use erase_user_files::erasure::report::HopEnd;
 use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::{DeleteStore, Item, Kind, ReadStore, StoreError};
 use erase_user_files::target::{Targets, UserId};
@@ -84,7 +86,7 @@ impl Store {
         let keys: Vec<&String> = stored.iter().map(|(key, _)| key).take(3).collect();
         assert_eq!(end, HopEnd::Erased, "{keys:?}: {tally:?}");
         assert_eq!(
-            (tally.gone.objects, tally.gone.bytes),
+            (tally.deleted.objects, tally.deleted.bytes),
             (stored.len() as u64, size(stored)),
             "{keys:?}: {tally:?}"
         );
@@ -165,7 +167,7 @@ impl Store {
             json!({ "target": target, "kind": "objects", "token": "nonsense" }),
         )?;
         let (end, tally) = self.erase(&fast(), &mut bookmark, LONG).await;
-        assert_eq!((end, tally.gone.objects), (HopEnd::Erased, 20), "{tally:?}");
+        assert_eq!((end, tally.deleted.objects), (HopEnd::Erased, 20), "{tally:?}");
         assert_left(&self.client, BUCKET, kept).await
     }
 
@@ -184,7 +186,7 @@ impl Store {
             let (end, tally) =
                 timeout(time + LATE, hop).await.expect("the hop ends at its stop time");
             assert!(matches!(end, HopEnd::Erased | HopEnd::Unfinished { .. }), "{end:?}");
-            counted += tally.gone.objects;
+            counted += tally.deleted.objects;
             ends.push(end);
         }
         assert!(ends.len() > 1, "there was time for everything in one hop");

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use erase_user_files::erasure::checkpoint::Checkpoint;
-use erase_user_files::erasure::progress::{Counts, Remaining, Totals};
+use erase_user_files::erasure::counts::{Counts, Remaining, Totals};
 use erase_user_files::erasure::report::{IncompleteReason, Round};
 use erase_user_files::lambda::receipt::{self, ReceiptKind};
 use erase_user_files::message::erasure::Erasure;
@@ -309,7 +309,7 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
     };
     let of_targets = targets.iter().map(|target| (target.clone(), most)).collect();
     erasure.tally = Totals {
-        gone: most,
+        deleted: most,
         targets: of_targets,
         requests: u64::MAX,
         throttles: u64::MAX,

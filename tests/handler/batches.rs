@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use erase_user_files::erasure::checkpoint::Checkpoint;
-use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::counts::{Remaining, Totals};
 use erase_user_files::erasure::dry_run::DryRun;
-use erase_user_files::erasure::progress::{Progress, Remaining, Totals};
-use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd, IncompleteReason, Report};
+use erase_user_files::erasure::engine::{Engine, ErasureScope};
+use erase_user_files::erasure::erase::Eraser;
+use erase_user_files::erasure::progress::Progress;
+use erase_user_files::erasure::report::{HopEnd, IncompleteReason, Report};
 use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::{
     DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, ListedEntry, LockKind, Page,
@@ -221,7 +223,7 @@ async fn erase(store: Written) -> Hop {
 async fn what_is_deleted_at_once_takes_one_request_and_counts_once() {
     let hop = erase(Written::new(8, |_, _| Ok(Vec::new()))).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8]));
-    assert_eq!((hop.tally.gone.objects, hop.tally.retries, hop.tally.throttles), (8, 0, 0));
+    assert_eq!((hop.tally.deleted.objects, hop.tally.retries, hop.tally.throttles), (8, 0, 0));
 }
 
 fn malformed() -> StoreError {
@@ -240,7 +242,7 @@ async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
         (hop.left().unwrap().refused.of("InvalidRequest"), hop.left().unwrap().refused.total()),
         (1, 1)
     );
-    assert_eq!((hop.tally.gone.objects, hop.tally.retries), (7, 6));
+    assert_eq!((hop.tally.deleted.objects, hop.tally.retries), (7, 6));
     // Also where it is the first one, or the last one.
     for says in [
         (|_, keys| {
@@ -252,7 +254,7 @@ async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
     ] {
         let hop = erase(Written::new(8, says)).await;
         assert_eq!(
-            (hop.tally.gone.objects, hop.left().unwrap().refused.of("InvalidRequest")),
+            (hop.tally.deleted.objects, hop.left().unwrap().refused.of("InvalidRequest")),
             (7, 1)
         );
     }
@@ -290,7 +292,7 @@ async fn a_request_that_fails_for_the_moment_is_sent_again_after_waits_and_then_
     };
     let hop = erase(Written::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8, 8, 4, 4, 2, 2]));
-    assert_eq!((hop.tally.gone.objects, hop.tally.throttles), (8, 0));
+    assert_eq!((hop.tally.deleted.objects, hop.tally.throttles), (8, 0));
     for ((waited, _), ceiling) in hop.requests[1..].iter().zip([100, 200]) {
         assert!((ceiling / 2..=ceiling + 5).contains(waited), "{waited} ms, at most {ceiling}");
     }
@@ -302,7 +304,7 @@ async fn a_key_that_makes_every_request_fail_is_found_by_halves_and_the_others_a
         if keys.contains(&"123") { Err(unavailable()) } else { Ok(Vec::new()) }
     };
     let hop = erase(Written::new(300, says)).await;
-    assert_eq!(hop.tally.gone.objects, 299);
+    assert_eq!(hop.tally.deleted.objects, 299);
     let HopEnd::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
     assert!(
         faults[0].to_string().ends_with("which were left for later: InternalError: 1"),
@@ -334,7 +336,7 @@ async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_
         };
         let start = Instant::now();
         let hop = erase(Written::new(20, says)).await;
-        assert_eq!(hop.tally.gone.objects, 19, "{code:?}");
+        assert_eq!(hop.tally.deleted.objects, 19, "{code:?}");
         let HopEnd::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
         assert!(faults[0].to_string().contains(code.0), "{faults:?}");
         assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
@@ -375,7 +377,7 @@ async fn only_the_keys_that_failed_are_sent_again_and_slow_ones_count_as_throttl
     };
     let hop = erase(Written::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8, 2, 1]));
-    assert_eq!((hop.tally.gone.objects, hop.tally.retries, hop.tally.throttles), (8, 2, 1));
+    assert_eq!((hop.tally.deleted.objects, hop.tally.retries, hop.tally.throttles), (8, 2, 1));
 }
 
 #[tokio::test(start_paused = true)]

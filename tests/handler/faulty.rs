@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsEvent;
-use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::erase::Eraser;
 use erase_user_files::lambda::handler::Handler;
 use erase_user_files::ports::queue::OutgoingMessage;
 use erase_user_files::ports::store::{

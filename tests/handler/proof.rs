@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use erase_user_files::erasure::checkpoint::Checkpoint;
-use erase_user_files::erasure::delete::Eraser;
 use erase_user_files::erasure::dry_run::DryRun;
+use erase_user_files::erasure::engine::{Engine, ErasureScope};
+use erase_user_files::erasure::erase::Eraser;
 use erase_user_files::erasure::progress::Progress;
-use erase_user_files::erasure::report::{Engine, ErasureScope, HopEnd};
+use erase_user_files::erasure::report::HopEnd;
 use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::{
     DeleteResult, DeleteStore, Item, Kind, ListedEntry, Page, ReadStore, Retention, StoreError,

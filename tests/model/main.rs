@@ -13,9 +13,10 @@ use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
 use erase_user_files::config::Config;
-use erase_user_files::erasure::checkpoint::{Checkpoint, LowWaterMark, PageInfo};
-use erase_user_files::erasure::progress::Remaining;
+use erase_user_files::erasure::checkpoint::Checkpoint;
+use erase_user_files::erasure::counts::Remaining;
 use erase_user_files::erasure::report::{Round, RoundVerdict, made_no_progress};
+use erase_user_files::erasure::watermark::{LowWaterMark, PageInfo};
 use erase_user_files::message::erasure::{ChainLimit, Erasure};
 use erase_user_files::ports::store::Kind;
 use stateright::{Checker, Model, Property};
@@ -391,7 +392,7 @@ impl World {
             left.refused.add("AccessDenied", 1);
         } else {
             // Some or none: how many decides nothing.
-            pass.round.gone = 1;
+            pass.round.deleted = 1;
         }
         pass.settle(page, left);
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use erase_user_files::config::Config;
 use erase_user_files::deadline::AnnouncedDeadline;
-use erase_user_files::erasure::delete::Eraser;
+use erase_user_files::erasure::erase::Eraser;
 use erase_user_files::lambda::handler::Handler;
 use erase_user_files::message::erasure::Erasure;
 use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
