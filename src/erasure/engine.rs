@@ -13,7 +13,7 @@ use crate::limiter::Limiter;
 use crate::target::{Targets, UserId};
 
 /// What the function does with a user's files: the eraser deletes, the survey counts.
-pub trait Engine: Sync {
+pub trait Engine {
     /// Whether nothing is deleted.
     const IS_DRY_RUN: bool;
 

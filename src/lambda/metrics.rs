@@ -169,7 +169,7 @@ impl Numbers {
 pub struct Metrics {
     function_name: String,
     level: String,
-    write: Box<dyn Fn(&str) + Send + Sync>,
+    write: Box<dyn Fn(&str)>,
 }
 
 impl fmt::Debug for Metrics {
@@ -189,7 +189,7 @@ impl Metrics {
     pub fn new(
         function_name: String,
         log_level: Option<&str>,
-        write: impl Fn(&str) + Send + Sync + 'static,
+        write: impl Fn(&str) + 'static,
     ) -> Self {
         let level =
             log_level.filter(|level| !level.is_empty()).unwrap_or("INFO").to_ascii_uppercase();

@@ -4,9 +4,10 @@
 mod congestion;
 pub mod retry;
 
+use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
@@ -47,11 +48,11 @@ pub struct Limiter {
     pages_of_lanes: Semaphore,
     other_reads: Semaphore,
     memory: Semaphore,
-    gates: std::sync::Mutex<HashMap<String, Arc<BucketLimiter>>>,
+    gates: RefCell<HashMap<String, Rc<BucketLimiter>>>,
     /// What was let through last, to whichever bucket.
     last: Mutex<LastAdmission>,
-    batch_time: std::sync::Mutex<BatchLatency>,
-    jitter: std::sync::Mutex<fastrand::Rng>,
+    batch_time: RefCell<BatchLatency>,
+    jitter: RefCell<fastrand::Rng>,
 }
 
 /// The turnstile of one bucket.
@@ -59,9 +60,9 @@ pub struct Limiter {
 struct BucketLimiter {
     /// What was let through last.
     last: Mutex<LastAdmission>,
-    congestion: std::sync::Mutex<Congestion>,
-    key_time: std::sync::Mutex<KeyLatency>,
-    reading: std::sync::Mutex<ReadBackoff>,
+    congestion: RefCell<Congestion>,
+    key_time: RefCell<KeyLatency>,
+    reading: RefCell<ReadBackoff>,
 }
 
 /// A batch that was let through: the next one has to wait as long as it takes at the rate of then.
@@ -79,11 +80,7 @@ impl LastAdmission {
 
     /// Waits until the next batch may start; returns from when on it might have, `earliest` or
     /// later.
-    async fn next_start(
-        &self,
-        earliest: Instant,
-        time_for: impl Fn(usize) -> Duration + Send,
-    ) -> Instant {
+    async fn next_start(&self, earliest: Instant, time_for: impl Fn(usize) -> Duration) -> Instant {
         loop {
             // The rate may have become another meanwhile.
             let start = earliest.max(self.start + time_for(self.keys));
@@ -119,7 +116,7 @@ pub enum ReadClass {
 #[derive(Debug)]
 pub struct Permit<'p> {
     pace: &'p Limiter,
-    gate: Arc<BucketLimiter>,
+    gate: Rc<BucketLimiter>,
     _slot: SemaphorePermit<'p>,
     sent: Instant,
     keys: usize,
@@ -130,7 +127,7 @@ pub struct Permit<'p> {
 #[derive(Debug)]
 pub struct ReadPermit<'p> {
     pace: &'p Limiter,
-    gate: Arc<BucketLimiter>,
+    gate: Rc<BucketLimiter>,
     _slot: SemaphorePermit<'p>,
     sent: Instant,
 }
@@ -148,10 +145,10 @@ impl Limiter {
             pages_of_lanes: Semaphore::new(READS_AT_ONCE),
             other_reads: Semaphore::new(READS_AT_ONCE),
             memory: Semaphore::new(MEMORY_KIB),
-            gates: std::sync::Mutex::default(),
+            gates: RefCell::default(),
             last: Mutex::new(LastAdmission::rested(Instant::now())),
-            batch_time: std::sync::Mutex::default(),
-            jitter: std::sync::Mutex::new(fastrand::Rng::with_seed(seed)),
+            batch_time: RefCell::default(),
+            jitter: RefCell::new(fastrand::Rng::with_seed(seed)),
         }
     }
 
@@ -232,12 +229,12 @@ impl Limiter {
     /// How long to leave the buckets alone, where one of them refuses most of what is sent. Else
     /// zero.
     pub fn rest(&self) -> Duration {
-        let gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+        let gates = self.gates.borrow_mut();
         gates.values().map(|gate| gate.congestion().rest()).max().unwrap_or_default()
     }
 
-    fn gate(&self, bucket: &str) -> Arc<BucketLimiter> {
-        let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+    fn gate(&self, bucket: &str) -> Rc<BucketLimiter> {
+        let mut gates = self.gates.borrow_mut();
         let now = Instant::now();
         if let Some(gate) = gates.get(bucket) {
             let mut congestion = gate.congestion();
@@ -245,19 +242,15 @@ impl Limiter {
                 *congestion = Congestion::new(self.ceiling, now);
             }
             drop(congestion);
-            return Arc::clone(gate);
+            return Rc::clone(gate);
         }
-        let gate = Arc::new(BucketLimiter {
+        let gate = Rc::new(BucketLimiter {
             last: Mutex::new(LastAdmission::rested(now)),
-            congestion: std::sync::Mutex::new(Congestion::new(self.ceiling, now)),
-            key_time: std::sync::Mutex::default(),
-            reading: std::sync::Mutex::new(ReadBackoff {
-                resume: now,
-                refused_at: None,
-                attempt: 0,
-            }),
+            congestion: RefCell::new(Congestion::new(self.ceiling, now)),
+            key_time: RefCell::default(),
+            reading: RefCell::new(ReadBackoff { resume: now, refused_at: None, attempt: 0 }),
         });
-        gates.insert(bucket.to_owned(), Arc::clone(&gate));
+        gates.insert(bucket.to_owned(), Rc::clone(&gate));
         gate
     }
 
@@ -267,8 +260,8 @@ impl Limiter {
         self.batch_time().longest()
     }
 
-    fn batch_time(&self) -> MutexGuard<'_, BatchLatency> {
-        self.batch_time.lock().unwrap_or_else(PoisonError::into_inner)
+    fn batch_time(&self) -> RefMut<'_, BatchLatency> {
+        self.batch_time.borrow_mut()
     }
 
     /// The wait before repetition number `attempt` (from 1): 100 ms doubling to 5 s, less a random
@@ -280,22 +273,22 @@ impl Limiter {
         const LONGEST: Duration = Duration::from_secs(5);
         let ceiling =
             FIRST.saturating_mul(2_u32.saturating_pow(attempt.saturating_sub(1))).min(LONGEST);
-        let part = self.jitter.lock().unwrap_or_else(PoisonError::into_inner).f64();
+        let part = self.jitter.borrow_mut().f64();
         ceiling.mul_f64(0.5 + 0.5 * part)
     }
 }
 
 impl BucketLimiter {
-    fn congestion(&self) -> MutexGuard<'_, Congestion> {
-        self.congestion.lock().unwrap_or_else(PoisonError::into_inner)
+    fn congestion(&self) -> RefMut<'_, Congestion> {
+        self.congestion.borrow_mut()
     }
 
-    fn key_time(&self) -> MutexGuard<'_, KeyLatency> {
-        self.key_time.lock().unwrap_or_else(PoisonError::into_inner)
+    fn key_time(&self) -> RefMut<'_, KeyLatency> {
+        self.key_time.borrow_mut()
     }
 
-    fn reading(&self) -> MutexGuard<'_, ReadBackoff> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    fn reading(&self) -> RefMut<'_, ReadBackoff> {
+        self.reading.borrow_mut()
     }
 }
 

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 /// A message queue, as far as an erasure needs it. Every call ends within its `limit`, and none
 /// retries by itself.
-pub trait Queue: Sync {
+pub trait Queue {
     /// Puts a continuation into the continuation queue. An error does not mean that it is not
     /// there.
     fn send(
         &self,
         continuation: &OutgoingMessage,
         limit: Duration,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+    ) -> impl Future<Output = Result<(), QueueError>>;
 
     /// Sets how long from now a received message stays hidden: 0 s to 12 h.
     fn set_visibility(
@@ -21,7 +21,7 @@ pub trait Queue: Sync {
         received: &ReceiptHandle,
         visibility: Duration,
         limit: Duration,
-    ) -> impl Future<Output = Result<(), QueueError>> + Send;
+    ) -> impl Future<Output = Result<(), QueueError>>;
 }
 
 /// A continuation on its way out.

@@ -6,21 +6,21 @@ use std::time::Duration;
 
 /// A place for receipts that never overwrites one. Every call ends within its `limit`, and none
 /// retries by itself.
-pub trait Receipts: Sync {
+pub trait Receipts {
     /// Stores a document under a name, unless there is one already.
     fn store(
         &self,
         name: &str,
         document: &str,
         limit: Duration,
-    ) -> impl Future<Output = Result<PutResult, ReceiptError>> + Send;
+    ) -> impl Future<Output = Result<PutResult, ReceiptError>>;
 
     /// Reads what stands under a name; `None`: nothing.
     fn read(
         &self,
         name: &str,
         limit: Duration,
-    ) -> impl Future<Output = Result<Option<String>, ReceiptError>> + Send;
+    ) -> impl Future<Output = Result<Option<String>, ReceiptError>>;
 }
 
 /// What became of a document.

@@ -10,14 +10,14 @@ use time::OffsetDateTime;
 use crate::target::{Key, Prefix};
 
 /// An object store to read from. Every call ends within its `limit`, and none retries by itself.
-pub trait ReadStore: Sync {
+pub trait ReadStore {
     /// Whether the bucket of this prefix keeps, or has ever kept, versions: a plain delete would
     /// then only hide the data.
     fn is_versioned(
         &self,
         prefix: &Prefix,
         limit: Duration,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+    ) -> impl Future<Output = Result<bool, StoreError>>;
 
     /// Lists one page of what lies under a prefix, from its start or from where a token of the same
     /// kind points.
@@ -29,7 +29,7 @@ pub trait ReadStore: Sync {
         kind: Kind,
         token: Option<&str>,
         limit: Duration,
-    ) -> impl Future<Output = Result<Page, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Page, StoreError>>;
 
     /// The token of a page that begins behind a key. `None`: the store does not list in the order
     /// of keys, or cannot begin a listing of this kind anywhere.
@@ -43,7 +43,7 @@ pub trait ReadStore: Sync {
         kind: Kind,
         key: &str,
         limit: Duration,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send {
+    ) -> impl Future<Output = Result<bool, StoreError>> {
         async move {
             let Some(token) = self.token_after(kind, key) else {
                 return Ok(false);
@@ -64,7 +64,7 @@ pub trait DeleteStore: ReadStore {
         prefix: &Prefix,
         items: &[Item],
         limit: Duration,
-    ) -> impl Future<Output = Result<DeleteResult, StoreError>> + Send;
+    ) -> impl Future<Output = Result<DeleteResult, StoreError>>;
 
     /// Why S3 may have refused to delete a version: what holds it, if anything does.
     fn retention(
@@ -72,7 +72,7 @@ pub trait DeleteStore: ReadStore {
         prefix: &Prefix,
         item: &Item,
         limit: Duration,
-    ) -> impl Future<Output = Result<Option<Retention>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<Option<Retention>, StoreError>>;
 }
 
 /// What an erasure looks for under a prefix.

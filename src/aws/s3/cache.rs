@@ -1,7 +1,7 @@
-//! What was learnt of a bucket, for an hour.
+//! Facts about buckets that the function learned, for an hour.
 
+use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
 /// One fact of each bucket, with the time when it was learnt.
 #[derive(Debug, Default)]
 pub(super) struct TtlCache<T> {
-    facts: Mutex<HashMap<String, (Instant, T)>>,
+    facts: RefCell<HashMap<String, (Instant, T)>>,
 }
 
 impl<T: Copy> TtlCache<T> {
@@ -28,9 +28,8 @@ impl<T: Copy> TtlCache<T> {
         self.facts().insert(bucket.to_owned(), (Instant::now(), fact));
     }
 
-    fn facts(&self) -> MutexGuard<'_, HashMap<String, (Instant, T)>> {
-        // A panic elsewhere cannot leave half a fact.
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn facts(&self) -> RefMut<'_, HashMap<String, (Instant, T)>> {
+        self.facts.borrow_mut()
     }
 }
 
