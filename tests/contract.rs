@@ -319,19 +319,19 @@ fn any_erasure() -> impl Strategy<Value = Erasure> {
                     (true, hop, idle_hops.into());
                 (erasure.is_dry_run, erasure.sweep_at) = (is_dry_run, time(0));
                 (erasure.requested_at, erasure.started_at) = (time(1), time(2));
-                erasure.bookmark = Checkpoint {
+                erasure.checkpoint = Checkpoint {
                     round: hop,
                     setting: is_begun.then(|| "0123456789abcdef".to_owned()),
                     target: is_begun.then(|| target.clone()),
                     kind: kinds[kind],
                     token: token.filter(|_| lanes.is_empty()),
-                    lanes: lanes
+                    ranges: lanes
                         .into_iter()
                         .map(|(token, until)| KeyRange { token, until })
                         .collect(),
                     has_left_some: is_begun,
                 };
-                erasure.tally = Totals {
+                erasure.totals = Totals {
                     deleted: gone,
                     targets: [(target, gone)].into(),
                     requests,
@@ -442,11 +442,11 @@ fn the_schema_of_continuations_is_narrow() {
         ("/userId", json!("..")),
         ("/dryRun", json!(false)),
         ("/startedAt", json!("yesterday")),
-        ("/bookmark/kind", json!("photos")),
-        ("/bookmark/lanes", json!([])),
+        ("/checkpoint/kind", json!("photos")),
+        ("/checkpoint/lanes", json!([])),
         ("/bookmark", json!({"round": 1, "token": "t", "lanes": [{"until": "u"}]})),
-        ("/tally/objects", json!(-1)),
-        ("/tally/targets", json!({"s3://photos/{user_id}/": {"objects": 1}})),
+        ("/totals/objects", json!(-1)),
+        ("/totals/targets", json!({"s3://photos/{user_id}/": {"objects": 1}})),
     ] {
         let mut changed = whole.clone();
         let (parent, name) = place.rsplit_once('/').unwrap_or_default();

@@ -90,17 +90,17 @@ proptest! {
         let gone = Counts { objects, bytes, delete_markers: retries, ..Counts::default() };
         erasure.hop = hop;
         erasure.idle_hops = idle_hops;
-        erasure.bookmark = Checkpoint {
+        erasure.checkpoint = Checkpoint {
             setting: Some("0123456789abcdef".to_owned()),
             target: Some("s3://photos/{user_id}/".to_owned()),
             kind: [None, Some(Kind::Uploads), Some(Kind::DeleteMarkers)][hop as usize % 3],
-            lanes: token.iter().map(|until| KeyRange { token: None, until: Some(until.clone()) }).collect(),
+            ranges: token.iter().map(|until| KeyRange { token: None, until: Some(until.clone()) }).collect(),
             token,
             round: 7,
             has_left_some: hop % 2 == 1,
         };
         let targets = BTreeMap::from([("s3://photos/{user_id}/".to_owned(), gone)]);
-        erasure.tally = Totals { deleted: gone, targets, requests, throttles, retries };
+        erasure.totals = Totals { deleted: gone, targets, requests, throttles, retries };
         erasure.is_dry_run = hop % 2 == 0;
         erasure.requested_at = erasure.withdrawn_at;
         erasure.started_at = erasure.withdrawn_at;
@@ -142,7 +142,7 @@ proptest! {
         prop_assert!(ids.iter().all(|id| id.len() <= 128));
         // What a hop has done is not in it: each delivery of a message sends the same.
         let mut worked = erasure.clone();
-        (worked.idle_hops, worked.started_at, worked.bookmark.round) = (2, at(3), 7);
+        (worked.idle_hops, worked.started_at, worked.checkpoint.round) = (2, at(3), 7);
         prop_assert_eq!(worked.deduplication_id(), erasure.deduplication_id());
         if id.len() < 100 {
             let begins_with_id = |text: &String| text.starts_with(&format!("{id}:"));
@@ -264,9 +264,9 @@ fn a_continuation_of_the_first_release_needs_only_its_first_fields() {
     let body = r#"{"type":"erasure-continuation","version":1,"erasureId":"e1","userId":"u1","hop":3,"new":true}"#;
     let erasure = parse(body).unwrap();
     assert_eq!((erasure.hop, erasure.idle_hops), (3, 0));
-    assert_eq!(erasure.bookmark, Checkpoint::default());
-    assert!(erasure.bookmark.is_at_start_of_round());
-    assert_eq!(erasure.bookmark.round, 1);
+    assert_eq!(erasure.checkpoint, Checkpoint::default());
+    assert!(erasure.checkpoint.is_at_start_of_round());
+    assert_eq!(erasure.checkpoint.round, 1);
 }
 
 #[test]

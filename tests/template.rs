@@ -729,7 +729,7 @@ fn the_dashboard_shows_every_metric_that_the_code_emits_and_no_other() {
 
 #[test]
 fn the_dashboard_asks_for_fields_that_are_in_the_log() {
-    let handler = read("src/lambda/handler.rs");
+    let handler = read("src/lambda/log.rs");
     let queries: Vec<String> = widgets()
         .iter()
         .filter(|widget| widget["type"] == "log")

@@ -29,8 +29,8 @@ pub struct Checkpoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
     /// Where the kind was listed in parts: those that are not done. Then there is no `token`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub lanes: Vec<KeyRange>,
+    #[serde(rename = "lanes", skip_serializing_if = "Vec::is_empty")]
+    pub ranges: Vec<KeyRange>,
     /// Whether something was left for a later round, which counts it: then what a later round finds
     /// is not what the store still lists.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -58,7 +58,7 @@ impl Default for Checkpoint {
             target: None,
             kind: None,
             token: None,
-            lanes: Vec::new(),
+            ranges: Vec::new(),
             has_left_some: false,
         }
     }
@@ -70,13 +70,13 @@ impl Checkpoint {
         self.target.is_none()
             && self.kind.is_none()
             && self.token.is_none()
-            && self.lanes.is_empty()
+            && self.ranges.is_empty()
     }
 
     /// The ranges at which the listing resumes; empty: at its start.
-    pub(crate) fn ranges(&self) -> Vec<KeyRange> {
+    pub(crate) fn resume_ranges(&self) -> Vec<KeyRange> {
         let whole = self.token.clone().map(|token| KeyRange { token: Some(token), until: None });
-        if self.lanes.is_empty() { whole.into_iter().collect() } else { self.lanes.clone() }
+        if self.ranges.is_empty() { whole.into_iter().collect() } else { self.ranges.clone() }
     }
 
     /// Stores these ranges. One range that goes to the end is written as a token, as releases
@@ -85,7 +85,7 @@ impl Checkpoint {
         if let [KeyRange { token, until: None }] = ranges.as_mut_slice() {
             self.token = token.take();
         } else {
-            self.lanes = ranges;
+            self.ranges = ranges;
         }
     }
 

@@ -81,7 +81,7 @@ impl<'p> Cursor<'p> {
             return None;
         }
         let target = targets.as_slice().iter().position(|target| target.to_string() == name)?;
-        let ranges = checkpoint.ranges();
+        let ranges = checkpoint.resume_ranges();
         let (pass, resume) = match checkpoint.kind? {
             Kind::Uploads => (Pass::Uploads, Resume { kind: Some(Kind::Uploads), ranges }),
             // Earlier releases deleted delete markers in a pass of their own, after that of the data.

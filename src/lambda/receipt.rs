@@ -148,10 +148,10 @@ pub fn document(
             ReceiptKind::Incomplete { reason, .. } => Some(reason),
             ReceiptKind::Erased { .. } | ReceiptKind::Swept | ReceiptKind::DryRun => None,
         },
-        deleted: with_kept(erasure.tally.deleted, &round.left(), erasure),
+        deleted: with_kept(erasure.totals.deleted, &round.left(), erasure),
         targets: of_targets(erasure, targets, round),
-        requests: erasure.tally.requests,
-        throttles: erasure.tally.throttles,
+        requests: erasure.totals.requests,
+        throttles: erasure.totals.throttles,
         not_reached: NOT_REACHED,
     };
     serde_json::to_string(&receipt).expect("strings, numbers and checked times always serialize")
@@ -165,7 +165,7 @@ fn of_targets(erasure: &Erasure, targets: &Targets, round: &Round) -> Vec<OfTarg
             bucket: target.bucket().to_owned(),
             prefix: target.template(),
             deleted: with_kept(
-                erasure.tally.targets.get(&name).copied().unwrap_or_default(),
+                erasure.totals.targets.get(&name).copied().unwrap_or_default(),
                 &left,
                 erasure,
             ),

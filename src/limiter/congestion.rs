@@ -364,7 +364,7 @@ impl Congestion {
     }
 
     /// How long to leave the bucket alone, where it throttles more than every third key. Else zero.
-    pub(super) fn rest(&self) -> Duration {
+    pub(super) fn cooldown(&self) -> Duration {
         if self.throttled_share * 3 > WHOLE { self.quiet } else { Duration::ZERO }
     }
 

@@ -228,9 +228,9 @@ impl Limiter {
 
     /// How long to leave the buckets alone, where one of them refuses most of what is sent. Else
     /// zero.
-    pub fn rest(&self) -> Duration {
+    pub fn cooldown(&self) -> Duration {
         let gates = self.gates.borrow_mut();
-        gates.values().map(|gate| gate.congestion().rest()).max().unwrap_or_default()
+        gates.values().map(|gate| gate.congestion().cooldown()).max().unwrap_or_default()
     }
 
     fn gate(&self, bucket: &str) -> Rc<BucketLimiter> {

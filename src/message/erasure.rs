@@ -101,9 +101,9 @@ pub struct Erasure {
     /// When the first hop began.
     pub started_at: Option<OffsetDateTime>,
     /// How far it has come.
-    pub bookmark: Checkpoint,
+    pub checkpoint: Checkpoint,
     /// What it has counted.
-    pub tally: Totals,
+    pub totals: Totals,
 }
 
 /// Why a body is no message for this function. Never repeats what the body says.
@@ -203,10 +203,10 @@ struct Continuation {
         skip_serializing_if = "Option::is_none"
     )]
     started_at: Option<OffsetDateTime>,
-    #[serde(default)]
-    bookmark: Checkpoint,
-    #[serde(default)]
-    tally: Totals,
+    #[serde(default, rename = "bookmark")]
+    checkpoint: Checkpoint,
+    #[serde(default, rename = "tally")]
+    totals: Totals,
 }
 
 impl Erasure {
@@ -257,8 +257,8 @@ impl Erasure {
             erase_before: time(fields, "eraseBefore")?,
             requested_at: None,
             started_at: None,
-            bookmark: Checkpoint::default(),
-            tally: Totals::default(),
+            checkpoint: Checkpoint::default(),
+            totals: Totals::default(),
         })
     }
 
@@ -283,16 +283,16 @@ impl Erasure {
             erase_before: wire.erase_before,
             requested_at: wire.requested_at,
             started_at: wire.started_at,
-            bookmark: wire.bookmark,
-            tally: wire.tally,
+            checkpoint: wire.checkpoint,
+            totals: wire.totals,
         })
     }
 
-    /// Where this delivery of the message begins: at the bookmark. But a last try that comes again
+    /// Where this delivery of the message begins: at the checkpoint. But a last try that comes again
     /// has been there before: its time is for a proof. The rest of a last round is tried twice: it
     /// may be long, and a delivery cut short.
-    pub fn place(&self, delivery: u32, max_idle_hops: NonZeroU32) -> Checkpoint {
-        let mut place = self.bookmark.clone();
+    pub fn starting_checkpoint(&self, delivery: u32, max_idle_hops: NonZeroU32) -> Checkpoint {
+        let mut place = self.checkpoint.clone();
         let is_last_try = || self.next_hop(true, max_idle_hops).is_err();
         let is_last_round = place.round >= MAX_ROUNDS && !place.is_at_start_of_round();
         if !self.is_dry_run && (delivery > 2 && is_last_round || delivery > 1 && is_last_try()) {
@@ -339,8 +339,8 @@ impl Erasure {
             erase_before: self.erase_before,
             requested_at: self.requested_at,
             started_at: self.started_at,
-            bookmark: self.bookmark.clone(),
-            tally: self.tally.clone(),
+            checkpoint: self.checkpoint.clone(),
+            totals: self.totals.clone(),
         };
         let json = serde_json::to_string(&wire)
             .expect("strings, numbers and checked times always serialize");

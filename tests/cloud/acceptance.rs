@@ -172,13 +172,13 @@ async fn rclone_is_never_said_to_be_erased() -> Outcome {
             let eraser = Eraser(shop.store(false));
             for _ in 0..2 {
                 let time = Duration::from_secs(3);
-                let (report, tally) =
+                let (report, totals) =
                     erasure.hop(&eraser, &pace(None), &mut Checkpoint::default(), time).await;
                 let is_open = matches!(
                     report.end,
                     HopEnd::Failed(_) | HopEnd::Unfinished { .. } | HopEnd::Incomplete(_)
                 );
-                assert!(is_open, "{bucket}: {report:?} {tally:?}");
+                assert!(is_open, "{bucket}: {report:?} {totals:?}");
                 let mut left = local::read_objects(&rclone.s3(), bucket, "").await?;
                 left.retain(|(key, _)| !key.starts_with("u1/"));
                 assert_same(
@@ -218,14 +218,14 @@ async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome 
         moto.s3().put_bucket_policy().bucket("photos").policy(policy.to_string()).send().await?;
 
         let erasure = Erasure::of(&shop, "photos")?;
-        let (report, tally) = erasure.erase(false).await;
+        let (report, totals) = erasure.erase(false).await;
 
         let HopEnd::Incomplete(IncompleteReason::NotDeletable(left)) = &report.end else {
-            return Err(Failure(format!("{report:?} {tally:?}")));
+            return Err(Failure(format!("{report:?} {totals:?}")));
         };
         let left = &left["s3://photos/{user_id}/"];
         assert_eq!(left.refused.iter().collect::<Vec<_>>(), [("AccessDenied", 260)]);
-        assert_eq!(tally.deleted.objects, 1_040);
+        assert_eq!(totals.deleted.objects, 1_040);
         let mut expected: Vec<String> =
             keys.into_iter().filter(|key| key.starts_with("u1/3/")).collect();
         expected.extend(neighbours);
@@ -396,7 +396,7 @@ impl<'a, S: Shop> Erasure<'a, S> {
         &self,
         work: &impl Engine,
         pace: &Limiter,
-        bookmark: &mut Checkpoint,
+        checkpoint: &mut Checkpoint,
         time: Duration,
     ) -> (Report, Totals) {
         let counters = Progress::default();
@@ -408,7 +408,7 @@ impl<'a, S: Shop> Erasure<'a, S> {
             started_at: None,
             stop: Instant::now() + time,
         };
-        let report = Box::pin(work.work(pace, &counters, job, bookmark)).await;
+        let report = Box::pin(work.work(pace, &counters, job, checkpoint)).await;
         (report, counters.hop())
     }
 
@@ -419,15 +419,15 @@ impl<'a, S: Shop> Erasure<'a, S> {
 
     /// Erases everything, and checks the counts, the user's folder and everybody else's.
     async fn must_erase(&self, stored: &[Thing], neighbours: &[Thing]) -> Checked {
-        let (report, tally) = self.erase(false).await;
+        let (report, totals) = self.erase(false).await;
         assert_eq!(
             report.end,
             HopEnd::Erased,
-            "{} {}: {report:?} {tally:?}",
+            "{} {}: {report:?} {totals:?}",
             self.shop.name(),
             self.bucket
         );
-        self.assert_counts(tally.deleted, stored);
+        self.assert_counts(totals.deleted, stored);
         self.assert_left(neighbours).await
     }
 
@@ -548,7 +548,7 @@ async fn everything_of_the_user_is_erased(shop: &impl Shop, state: State, bucket
     Erasure::of(shop, bucket)?.must_erase(&mine, &neighbours).await
 }
 
-/// Too little time in each hop, as under Lambda; the bookmark goes from hop to hop.
+/// Too little time in each hop, as under Lambda; the checkpoint goes from hop to hop.
 async fn an_erasure_is_completed_in_several_hops(
     shop: &impl Shop,
     state: State,
@@ -559,13 +559,14 @@ async fn an_erasure_is_completed_in_several_hops(
     let eraser = Eraser(shop.store(false));
     let times = shop.times();
     let pace = pace(Some(times.keys_per_second));
-    let (mut bookmark, mut ends, mut gone) = (Checkpoint::default(), Vec::new(), Counts::default());
+    let (mut checkpoint, mut ends, mut gone) =
+        (Checkpoint::default(), Vec::new(), Counts::default());
     while ends.last() != Some(&HopEnd::Erased) {
         assert!(ends.len() < 20, "still not erased: {ends:?}");
-        let (report, tally) = erasure.hop(&eraser, &pace, &mut bookmark, times.hop).await;
+        let (report, totals) = erasure.hop(&eraser, &pace, &mut checkpoint, times.hop).await;
         assert!(matches!(report.end, HopEnd::Erased | HopEnd::Unfinished { .. }), "{report:?}");
         ends.push(report.end);
-        gone += tally.deleted;
+        gone += totals.deleted;
     }
     assert!(ends.len() > 1, "there was time for everything in one hop");
     assert!(gone.total() <= mine.len() as u64, "{gone:?}");
@@ -580,13 +581,13 @@ async fn a_dry_run_counts_what_the_erasure_then_erases(
     let (mine, neighbours) = furnish(shop, state, bucket, 50).await?;
     let erasure = Erasure::of(shop, bucket)?;
     let survey = DryRun(shop.store(false));
-    let (report, tally) =
+    let (report, totals) =
         erasure.hop(&survey, &pace(None), &mut Checkpoint::default(), shop.times().long).await;
     assert_eq!(report.end, HopEnd::Counted, "{report:?}");
-    erasure.assert_counts(tally.deleted, &mine);
+    erasure.assert_counts(totals.deleted, &mine);
     erasure.assert_left(&[mine.clone(), neighbours.clone()].concat()).await?;
     let (_, erased) = erasure.erase(false).await;
-    assert_eq!(erased.deleted, tally.deleted, "{} {bucket}", shop.name());
+    assert_eq!(erased.deleted, totals.deleted, "{} {bucket}", shop.name());
     erasure.assert_left(&neighbours).await
 }
 
@@ -602,8 +603,8 @@ async fn few_requests_prove_that_nothing_is_there(
     if state == State::Suspended {
         shop.suspend_versioning(bucket).await?;
     }
-    let (report, tally) = Erasure::of(shop, bucket)?.erase(false).await;
-    assert_eq!((report.end, tally.deleted), (HopEnd::Erased, Counts::default()));
+    let (report, totals) = Erasure::of(shop, bucket)?.erase(false).await;
+    assert_eq!((report.end, totals.deleted), (HopEnd::Erased, Counts::default()));
     // The versioning, uploads and objects at the same time, then the data, and the versioning again
     // where there was none. If the first answer comes before the next request is sent, the objects
     // of a bucket with versions are not listed.
@@ -613,7 +614,7 @@ async fn few_requests_prove_that_nothing_is_there(
         State::Never => 5..=7,
         State::Enabled | State::Suspended => 3..=4,
     };
-    let requests = tally.requests - tally.retries;
+    let requests = totals.requests - totals.retries;
     assert!(expected.contains(&requests), "{requests} of {expected:?}");
     Ok(())
 }
@@ -682,9 +683,9 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
     held.dedup();
 
     let erasure = Erasure::of(shop, bucket)?;
-    let (report, tally) = erasure.erase(false).await;
+    let (report, totals) = erasure.erase(false).await;
     let HopEnd::Incomplete(IncompleteReason::NotDeletable(left)) = &report.end else {
-        return Err(Failure(format!("{}: {report:?} {tally:?}", shop.name())).into());
+        return Err(Failure(format!("{}: {report:?} {totals:?}", shop.name())).into());
     };
     let left = &left[&erasure.target()];
     let counts: Vec<(LockKind, u64)> =
@@ -700,16 +701,16 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
     assert!((until - shop.lock_end()).abs() < time::Duration::MINUTE, "{}: {until}", shop.name());
     assert_eq!(left.retained[&LockKind::LegalHold].erasable_from, None);
     // A second round found out that nothing more can be deleted.
-    assert_eq!((tally.deleted.versions, tally.deleted.delete_markers), (7, 1), "{}", shop.name());
+    assert_eq!((totals.deleted.versions, totals.deleted.delete_markers), (7, 1), "{}", shop.name());
     erasure.assert_left(&held).await?;
 
-    let (report, tally) = erasure.erase(true).await;
+    let (report, totals) = erasure.erase(true).await;
     assert!(
         matches!(report.end, HopEnd::Incomplete(IncompleteReason::NotDeletable(_))),
         "{report:?}"
     );
     assert_eq!(
-        (tally.deleted.versions, tally.deleted.delete_markers),
+        (totals.deleted.versions, totals.deleted.delete_markers),
         (2, 1),
         "{}: governance",
         shop.name()
@@ -735,9 +736,9 @@ async fn what_is_newer_stays(shop: &impl Shop, bucket: &str) -> Checked {
         shop.contents(bucket, "").await?.into_iter().filter(|thing| !old.contains(thing)).collect();
     assert_eq!((old.len(), newer.len()), (5, 4), "{}", shop.name());
     let erasure = Erasure { erase_before: Some(limit), ..Erasure::of(shop, bucket)? };
-    let (report, tally) = erasure.erase(false).await;
-    assert_eq!(report.end, HopEnd::Erased, "{}: {report:?} {tally:?}", shop.name());
-    assert_eq!((tally.deleted.total(), report.round.left().kept_newer), (5, 4), "{}", shop.name());
+    let (report, totals) = erasure.erase(false).await;
+    assert_eq!(report.end, HopEnd::Erased, "{}: {report:?} {totals:?}", shop.name());
+    assert_eq!((totals.deleted.total(), report.round.left().kept_newer), (5, 4), "{}", shop.name());
     erasure.assert_left(&newer).await
 }
 
@@ -749,12 +750,12 @@ async fn too_many_versions_stop_an_erasure(shop: &impl Shop, bucket: &str) -> Ch
     }
     let stored = shop.contents(bucket, "").await?;
     let stopped = Erasure { max_objects: NonZeroU64::new(5), ..Erasure::of(shop, bucket)? };
-    let (report, tally) = stopped.erase(false).await;
+    let (report, totals) = stopped.erase(false).await;
     assert!(
         matches!(report.end, HopEnd::Incomplete(IncompleteReason::ObjectLimit(_))),
         "{report:?}"
     );
-    assert_eq!(tally.deleted.total(), 0);
+    assert_eq!(totals.deleted.total(), 0);
     stopped.assert_left(&stored).await?;
     let enough = Erasure { max_objects: NonZeroU64::new(6), ..Erasure::of(shop, bucket)? };
     enough.must_erase(&stored, &[]).await

@@ -64,7 +64,7 @@ impl Store {
     async fn erase(
         &self,
         pace: &Limiter,
-        bookmark: &mut Checkpoint,
+        checkpoint: &mut Checkpoint,
         time: Duration,
     ) -> (HopEnd, Totals) {
         let counters = Progress::default();
@@ -76,21 +76,21 @@ impl Store {
             started_at: None,
             stop: Instant::now() + time,
         };
-        let report = Box::pin(self.eraser.work(pace, &counters, job, bookmark)).await;
+        let report = Box::pin(self.eraser.work(pace, &counters, job, checkpoint)).await;
         (report.end, counters.hop())
     }
 
     /// Erases everything, and checks the counts.
     async fn must_erase(&self, stored: &[Object]) -> Outcome {
-        let (end, tally) = self.erase(&fast(), &mut Checkpoint::default(), LONG).await;
+        let (end, totals) = self.erase(&fast(), &mut Checkpoint::default(), LONG).await;
         let keys: Vec<&String> = stored.iter().map(|(key, _)| key).take(3).collect();
-        assert_eq!(end, HopEnd::Erased, "{keys:?}: {tally:?}");
+        assert_eq!(end, HopEnd::Erased, "{keys:?}: {totals:?}");
         assert_eq!(
-            (tally.deleted.objects, tally.deleted.bytes),
+            (totals.deleted.objects, totals.deleted.bytes),
             (stored.len() as u64, size(stored)),
-            "{keys:?}: {tally:?}"
+            "{keys:?}: {totals:?}"
         );
-        assert_eq!((tally.retries, tally.throttles), (0, 0), "{keys:?}: {tally:?}");
+        assert_eq!((totals.retries, totals.throttles), (0, 0), "{keys:?}: {totals:?}");
         Ok(())
     }
 
@@ -111,7 +111,7 @@ impl Store {
         assert_left(&self.client, BUCKET, kept).await
     }
 
-    /// A token stays good when the objects before it are gone: the bookmark of a continuation
+    /// A token stays good when the objects before it are gone: the checkpoint of a continuation
     /// relies on it.
     async fn resume_behind_deleted_objects(&self, kept: &[Object]) -> Outcome {
         let stored = objects(plain_keys("u1/", 1_500));
@@ -163,30 +163,30 @@ impl Store {
             }
         }
         let target = self.targets.as_slice()[0].to_string();
-        let mut bookmark: Checkpoint = serde_json::from_value(
+        let mut checkpoint: Checkpoint = serde_json::from_value(
             json!({ "target": target, "kind": "objects", "token": "nonsense" }),
         )?;
-        let (end, tally) = self.erase(&fast(), &mut bookmark, LONG).await;
-        assert_eq!((end, tally.deleted.objects), (HopEnd::Erased, 20), "{tally:?}");
+        let (end, totals) = self.erase(&fast(), &mut checkpoint, LONG).await;
+        assert_eq!((end, totals.deleted.objects), (HopEnd::Erased, 20), "{totals:?}");
         assert_left(&self.client, BUCKET, kept).await
     }
 
-    /// Too little time in each hop, as under Lambda; the bookmark goes from hop to hop.
+    /// Too little time in each hop, as under Lambda; the checkpoint goes from hop to hop.
     async fn erase_in_hops(&self, count: usize, kept: &[Object]) -> Outcome {
         let stored = objects(plain_keys("u1/", count));
         self.put(&stored).await?;
         let pace = Limiter::new(NonZeroU32::new(300), NonZeroU32::MIN.saturating_add(7), 1);
-        let (mut bookmark, mut ends, mut counted) = (Checkpoint::default(), Vec::new(), 0);
+        let (mut checkpoint, mut ends, mut counted) = (Checkpoint::default(), Vec::new(), 0);
         while ends.last() != Some(&HopEnd::Erased) {
             assert!(ends.len() < 20, "still not erased: {ends:?}");
             let time = Duration::from_millis(2_500);
-            let hop = Box::pin(self.erase(&pace, &mut bookmark, time));
+            let hop = Box::pin(self.erase(&pace, &mut checkpoint, time));
             // No clock is read: both times are timers, and that of the hop is looked at first when
             // a slow machine lets both go off at once.
-            let (end, tally) =
+            let (end, totals) =
                 timeout(time + LATE, hop).await.expect("the hop ends at its stop time");
             assert!(matches!(end, HopEnd::Erased | HopEnd::Unfinished { .. }), "{end:?}");
-            counted += tally.deleted.objects;
+            counted += totals.deleted.objects;
             ends.push(end);
         }
         assert!(ends.len() > 1, "there was time for everything in one hop");

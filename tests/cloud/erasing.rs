@@ -265,12 +265,12 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
                 json!({ "target": "s3://gone/{user_id}/", "kind": "objects", "token": "nonsense" }),
             ),
         ];
-        for (index, (what, bookmark)) in bookmarks.into_iter().enumerate() {
+        for (index, (what, checkpoint)) in bookmarks.into_iter().enumerate() {
             cloud.put_objects("photos", objects(plain_keys("u1/", 20)), || {}).await?;
             cloud.put_objects("exports", objects(plain_keys("users/u1/", 20)), || {}).await?;
             let mut message: Value = serde_json::from_str(&body_of("continuation.json")?)?;
-            if !bookmark.is_null() {
-                message["bookmark"] = bookmark;
+            if !checkpoint.is_null() {
+                message["bookmark"] = checkpoint;
                 message["tally"] = json!({ "objects": 1_000, "bytes": 5_000 });
             }
             deployed.send(&message.to_string()).await?;

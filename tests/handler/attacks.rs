@@ -232,7 +232,7 @@ async fn every_attack_by_a_message_has_its_outcome() {
 /// the settings.
 #[tokio::test(start_paused = true)]
 async fn a_forged_bookmark_leads_nowhere_else() {
-    for bookmark in [
+    for checkpoint in [
         json!({"target": "s3://photos/", "kind": "objects", "token": "0"}),
         json!({"target": "s3://photos/{user_id}/../u2/", "kind": "objects"}),
         json!({"target": "s3://other/{user_id}/", "kind": "versions", "token": "u2/%26null"}),
@@ -240,7 +240,7 @@ async fn a_forged_bookmark_leads_nowhere_else() {
     ] {
         let scene = Scene::new(Store::of(&USERS), Letters::default(), &[]);
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
-            "bucket": "other", "prefix": "", "bookmark": bookmark, "tally": {"targets": {"s3://other/x": {"objects": 7}}}});
+            "bucket": "other", "prefix": "", "bookmark": checkpoint, "tally": {"targets": {"s3://other/x": {"objects": 7}}}});
         let failed =
             scene.invoke(TIMEOUT, vec![record("m", &body.to_string())]).await.expect("an answer");
         let is_listed =
@@ -252,9 +252,9 @@ async fn a_forged_bookmark_leads_nowhere_else() {
                 .all(is_listed)
         );
         for (user, objects) in USERS.into_iter().filter(|(user, _)| *user != "u1") {
-            assert_eq!(scene.store.left(user), objects as usize, "{user} after {bookmark}");
+            assert_eq!(scene.store.left(user), objects as usize, "{user} after {checkpoint}");
         }
-        assert!(failed.is_empty() || bookmark["round"].is_number(), "{bookmark}");
+        assert!(failed.is_empty() || checkpoint["round"].is_number(), "{checkpoint}");
     }
 }
 
@@ -298,17 +298,17 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
         (erasure.withdrawn_at, erasure.withdrawn_at, erasure.withdrawn_at);
     // A token that JSON makes six times as long.
     let token = Some("\u{1}".repeat(16_384));
-    erasure.bookmark = Checkpoint {
+    erasure.checkpoint = Checkpoint {
         round: u32::MAX,
         setting: Some(config.targets.mark().to_owned()),
         target: targets.last().cloned(),
         kind: Some(Kind::DeleteMarkers),
         token,
-        lanes: Vec::new(),
+        ranges: Vec::new(),
         has_left_some: true,
     };
     let of_targets = targets.iter().map(|target| (target.clone(), most)).collect();
-    erasure.tally = Totals {
+    erasure.totals = Totals {
         deleted: most,
         targets: of_targets,
         requests: u64::MAX,
@@ -334,8 +334,8 @@ async fn the_largest_receipt_and_the_largest_continuation_are_bounded() {
 #[tokio::test(start_paused = true)]
 async fn a_continuation_that_is_none_of_ours_by_its_size_is_rejected() {
     let with_token = |bytes: usize| {
-        let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "token": "t".repeat(bytes)});
-        json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark})
+        let checkpoint = json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "token": "t".repeat(bytes)});
+        json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": checkpoint})
             .to_string()
     };
     let rest = with_token(0).len();

@@ -157,7 +157,7 @@ impl DeleteStore for Shared<Written> {
 /// What came of a hop.
 struct Hop {
     report: Report,
-    tally: Totals,
+    totals: Totals,
     listed: Vec<(Instant, Kind)>,
     /// The delete requests: how long after the answer to the one before, in milliseconds, and how
     /// many keys they had.
@@ -212,7 +212,7 @@ async fn hop(store: Written, milliseconds: u64, max_objects: u64) -> Hop {
         (u64::try_from(waited).expect("not long"), *keys)
     };
     let requests = locked(&store.requests).iter().map(&mut since).collect();
-    Hop { report, tally: counters.total(), listed: locked(&store.listed).clone(), requests, pace }
+    Hop { report, totals: counters.total(), listed: locked(&store.listed).clone(), requests, pace }
 }
 
 async fn erase(store: Written) -> Hop {
@@ -223,7 +223,7 @@ async fn erase(store: Written) -> Hop {
 async fn what_is_deleted_at_once_takes_one_request_and_counts_once() {
     let hop = erase(Written::new(8, |_, _| Ok(Vec::new()))).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8]));
-    assert_eq!((hop.tally.deleted.objects, hop.tally.retries, hop.tally.throttles), (8, 0, 0));
+    assert_eq!((hop.totals.deleted.objects, hop.totals.retries, hop.totals.throttles), (8, 0, 0));
 }
 
 fn malformed() -> StoreError {
@@ -242,7 +242,7 @@ async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
         (hop.left().unwrap().refused.of("InvalidRequest"), hop.left().unwrap().refused.total()),
         (1, 1)
     );
-    assert_eq!((hop.tally.deleted.objects, hop.tally.retries), (7, 6));
+    assert_eq!((hop.totals.deleted.objects, hop.totals.retries), (7, 6));
     // Also where it is the first one, or the last one.
     for says in [
         (|_, keys| {
@@ -254,7 +254,7 @@ async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
     ] {
         let hop = erase(Written::new(8, says)).await;
         assert_eq!(
-            (hop.tally.deleted.objects, hop.left().unwrap().refused.of("InvalidRequest")),
+            (hop.totals.deleted.objects, hop.left().unwrap().refused.of("InvalidRequest")),
             (7, 1)
         );
     }
@@ -292,7 +292,7 @@ async fn a_request_that_fails_for_the_moment_is_sent_again_after_waits_and_then_
     };
     let hop = erase(Written::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8, 8, 4, 4, 2, 2]));
-    assert_eq!((hop.tally.deleted.objects, hop.tally.throttles), (8, 0));
+    assert_eq!((hop.totals.deleted.objects, hop.totals.throttles), (8, 0));
     for ((waited, _), ceiling) in hop.requests[1..].iter().zip([100, 200]) {
         assert!((ceiling / 2..=ceiling + 5).contains(waited), "{waited} ms, at most {ceiling}");
     }
@@ -304,7 +304,7 @@ async fn a_key_that_makes_every_request_fail_is_found_by_halves_and_the_others_a
         if keys.contains(&"123") { Err(unavailable()) } else { Ok(Vec::new()) }
     };
     let hop = erase(Written::new(300, says)).await;
-    assert_eq!(hop.tally.deleted.objects, 299);
+    assert_eq!(hop.totals.deleted.objects, 299);
     let HopEnd::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
     assert!(
         faults[0].to_string().ends_with("which were left for later: InternalError: 1"),
@@ -336,7 +336,7 @@ async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_
         };
         let start = Instant::now();
         let hop = erase(Written::new(20, says)).await;
-        assert_eq!(hop.tally.deleted.objects, 19, "{code:?}");
+        assert_eq!(hop.totals.deleted.objects, 19, "{code:?}");
         let HopEnd::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
         assert!(faults[0].to_string().contains(code.0), "{faults:?}");
         assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
@@ -350,7 +350,7 @@ async fn a_store_that_throttles_everything_is_left_to_the_limiter_and_then_for_t
     };
     let hop = erase(Written::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8; 7]));
-    assert_eq!((hop.tally.retries, hop.tally.throttles), (6, 6));
+    assert_eq!((hop.totals.retries, hop.totals.throttles), (6, 6));
     let waits: Vec<u64> = hop.requests[1..].iter().map(|(waited, _)| *waited).collect();
     assert!(waits[..2].iter().all(|waited| *waited < 50), "{waits:?}");
     let start = Instant::now();
@@ -377,7 +377,7 @@ async fn only_the_keys_that_failed_are_sent_again_and_slow_ones_count_as_throttl
     };
     let hop = erase(Written::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8, 2, 1]));
-    assert_eq!((hop.tally.deleted.objects, hop.tally.retries, hop.tally.throttles), (8, 2, 1));
+    assert_eq!((hop.totals.deleted.objects, hop.totals.retries, hop.totals.throttles), (8, 2, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -386,7 +386,7 @@ async fn one_key_of_many_that_is_throttled_again_and_again_does_not_slow_the_oth
         |n, keys| Ok(if n < 12 && keys[0] == "000" { vec![(0, SLOW_DOWN)] } else { Vec::new() });
     let hop = erase(Written::new(1_000, says)).await;
     assert_eq!(hop.report.end, HopEnd::Erased);
-    assert!(hop.tally.throttles > 2, "{}", hop.tally.throttles);
+    assert!(hop.totals.throttles > 2, "{}", hop.totals.throttles);
     let start = Instant::now();
     for _ in 0..3 {
         assert_eq!(hop.pace.admit("photos", 1_000).await.keys(), 1_000);
@@ -445,7 +445,7 @@ async fn where_no_delete_marker_was_seen_none_is_looked_for() {
 async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
     let hop =
         erase(Written { broken: Mutex::new(6), ..Written::new(0, |_, _| Ok(Vec::new())) }).await;
-    assert_eq!((hop.report.end.clone(), hop.tally.retries), (HopEnd::Erased, 6));
+    assert_eq!((hop.report.end.clone(), hop.totals.retries), (HopEnd::Erased, 6));
     let listed: Vec<Instant> =
         hop.listed.iter().filter(|(_, kind)| *kind == Kind::Objects).map(|(at, _)| *at).collect();
     let waits = listed.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_millis());

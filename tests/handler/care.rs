@@ -73,11 +73,11 @@ async fn a_dry_run_that_finds_only_what_is_kept_on_its_way_gets_on() {
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_whose_place_has_no_kind_counts_anew() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[("DRY_RUN", "true")]);
-    let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "token": "2000"});
+    let checkpoint = json!({"round": 1, "target": "s3://photos/{user_id}/", "token": "2000"});
     let counted =
         json!({"objects": 2_000, "targets": {"s3://photos/{user_id}/": {"objects": 2_000}}});
     let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
-        "dryRun": true, "bookmark": bookmark, "tally": counted});
+        "dryRun": true, "bookmark": checkpoint, "tally": counted});
     assert_eq!(scene.invoke(TIMEOUT, vec![record("m", &body.to_string())]).await, Ok(NOBODY));
     assert_eq!(scene.shelf.receipt().1["objects"], 2_500);
 }

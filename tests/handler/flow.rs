@@ -4,7 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use erase_user_files::deadline::AnnouncedDeadline;
-use erase_user_files::lambda::handler::EventError;
+use erase_user_files::lambda::event::EventError;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -341,9 +341,9 @@ async fn as_many_lanes_as_there_can_be_are_gone_on_with_and_more_are_no_place() 
     for (lanes, listings) in [(16, 16 + 1), (17, 2 + 1)] {
         let scene = Scene::new(Store::default(), Letters::default(), &NO_CEILING);
         let lanes = vec![json!({"token": "7"}); lanes];
-        let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "lanes": lanes});
+        let checkpoint = json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "lanes": lanes});
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
-            "bookmark": bookmark});
+            "bookmark": checkpoint});
         assert_eq!(
             scene.invoke(Duration::from_secs(30), vec![record("m", &body.to_string())]).await,
             Ok(NOBODY)

@@ -12,7 +12,8 @@ use erase_user_files::config::Config;
 use erase_user_files::deadline::AnnouncedDeadline;
 use erase_user_files::erasure::dry_run::DryRun;
 use erase_user_files::erasure::erase::Eraser;
-use erase_user_files::lambda::handler::{EventError, Handler};
+use erase_user_files::lambda::event::EventError;
+use erase_user_files::lambda::handler::Handler;
 use erase_user_files::lambda::metrics::Metrics;
 use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
@@ -474,8 +475,8 @@ pub(crate) fn withdrawal(user: &str) -> SqsMessage {
 
 /// A continuation of u1's erasure that points into the middle of a target.
 pub(crate) fn bookmarked(target: &str, token: &str, round: u32) -> SqsMessage {
-    let bookmark = json!({"round": round, "target": target, "kind": "objects", "token": token});
-    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark});
+    let checkpoint = json!({"round": round, "target": target, "kind": "objects", "token": token});
+    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": checkpoint});
     record("m", &body.to_string())
 }
 

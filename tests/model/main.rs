@@ -1,9 +1,9 @@
-//! The hand-off protocol, exhaustively: queue, crashes, duplicates, rounds, bookmark, receipt.
+//! The hand-off protocol, exhaustively: queue, crashes, duplicates, rounds, checkpoint, receipt.
 //!
 //! Every order of events in a small world is tried: a prefix of three pages, two execution
 //! environments, messages that come twice, environments that die at any moment, answers that are
 //! lost, somebody who writes late, keys that cannot be deleted. What the function decides is
-//! decided here by the function's own code: [`Erasure::place`], [`Round::judge`],
+//! decided here by the function's own code: [`Erasure::starting_checkpoint`], [`Round::judge`],
 //! [`made_no_progress`], [`Erasure::next_hop`], [`LowWaterMark`] and [`Checkpoint`]. What is
 //! modelled is only what happens around it.
 
@@ -90,7 +90,7 @@ struct Message {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Chain {
     idle_hops: u32,
-    /// The page of the bookmark; `None`: at the start of the round.
+    /// The page of the checkpoint; `None`: at the start of the round.
     page: Option<u8>,
     /// The number of the hop; 0 in a standard queue.
     hop: u32,
@@ -176,7 +176,7 @@ fn config() -> &'static Config {
 }
 
 impl Chain {
-    fn bookmark(self) -> Checkpoint {
+    fn checkpoint(self) -> Checkpoint {
         let is_at_start = self.page.is_none();
         Checkpoint {
             round: 1,
@@ -188,18 +188,19 @@ impl Chain {
     }
 
     fn of(erasure: &Erasure) -> Self {
-        let page = erasure.bookmark.token.as_ref().map(|token| token.parse().expect("a page"));
-        let page = page.or_else(|| erasure.bookmark.kind.map(|_| 0));
+        let page = erasure.checkpoint.token.as_ref().map(|token| token.parse().expect("a page"));
+        let page = page.or_else(|| erasure.checkpoint.kind.map(|_| 0));
         Self { idle_hops: erasure.idle_hops, page, hop: erasure.hop }
     }
 
-    fn erasure(self, bookmark: Checkpoint) -> Erasure {
-        Erasure { idle_hops: self.idle_hops, bookmark, hop: self.hop, ..template().clone() }
+    fn erasure(self, checkpoint: Checkpoint) -> Erasure {
+        Erasure { idle_hops: self.idle_hops, checkpoint, hop: self.hop, ..template().clone() }
     }
 
     /// Where the function would begin.
     fn place(self, delivery: u8, max_idle_hops: NonZeroU32) -> Checkpoint {
-        let place = self.erasure(self.bookmark()).place(delivery.into(), max_idle_hops);
+        let place =
+            self.erasure(self.checkpoint()).starting_checkpoint(delivery.into(), max_idle_hops);
         // The number of the round decides nothing here.
         Checkpoint { round: 1, ..place }
     }
@@ -207,21 +208,22 @@ impl Chain {
     /// What the function would send.
     fn next(
         self,
-        bookmark: Checkpoint,
+        checkpoint: Checkpoint,
         was_idle: bool,
         max_idle_hops: NonZeroU32,
     ) -> Result<Self, ChainLimit> {
-        self.erasure(bookmark).next_hop(was_idle, max_idle_hops).map(|next| Self::of(&next))
+        self.erasure(checkpoint).next_hop(was_idle, max_idle_hops).map(|next| Self::of(&next))
     }
 }
 
 impl Pass {
-    /// Begins at the bookmark.
-    fn begin(bookmark: &Checkpoint, stored: u8) -> Self {
-        let first_page = bookmark.token.as_ref().map_or(0, |token| token.parse().expect("a page"));
+    /// Begins at the checkpoint.
+    fn begin(checkpoint: &Checkpoint, stored: u8) -> Self {
+        let first_page =
+            checkpoint.token.as_ref().map_or(0, |token| token.parse().expect("a page"));
         Self {
-            is_fresh: bookmark.is_at_start_of_round(),
-            mark: LowWaterMark::new(bookmark.token.clone()),
+            is_fresh: checkpoint.is_at_start_of_round(),
+            mark: LowWaterMark::new(checkpoint.token.clone()),
             first_page,
             next_page: first_page,
             in_flight: BTreeSet::new(),
@@ -246,7 +248,7 @@ impl Pass {
     }
 
     /// Where a hop that stops now would go on.
-    fn bookmark(&self) -> Checkpoint {
+    fn checkpoint(&self) -> Checkpoint {
         let token = self.mark.token().map(str::to_owned);
         let is_at_start = token.is_none();
         let target = (!is_at_start).then(|| TARGET.to_owned());
@@ -282,7 +284,7 @@ impl State {
     }
 
     fn put(&mut self, chain: Chain, is_fifo: bool) {
-        if is_fifo && !self.sent.insert(chain.erasure(chain.bookmark()).deduplication_id()) {
+        if is_fifo && !self.sent.insert(chain.erasure(chain.checkpoint()).deduplication_id()) {
             return;
         }
         let chain = Chain { hop: if is_fifo { chain.hop } else { 0 }, ..chain };
@@ -314,16 +316,16 @@ impl State {
         Some(())
     }
 
-    /// Sends the erasure on from a bookmark, or gives the message back where the chain has come to
+    /// Sends the erasure on from a checkpoint, or gives the message back where the chain has come to
     /// its end.
     fn send_continuation(
         &mut self,
         worker: usize,
-        bookmark: Checkpoint,
+        checkpoint: Checkpoint,
         max_idle_hops: NonZeroU32,
     ) {
         let hop = self.worker(worker);
-        match hop.chain.next(bookmark, !hop.was_of_use, max_idle_hops) {
+        match hop.chain.next(checkpoint, !hop.was_of_use, max_idle_hops) {
             Ok(next) => hop.doing = Doing::Sending(next),
             Err(_) => self.give_back(worker),
         }
@@ -420,11 +422,11 @@ impl World {
         let Doing::Round(pass) = &hop.doing else {
             return;
         };
-        let bookmark = pass.bookmark();
-        if made_no_progress(!hop.was_of_use, bookmark != hop.start) {
+        let checkpoint = pass.checkpoint();
+        if made_no_progress(!hop.was_of_use, checkpoint != hop.start) {
             state.give_back(worker);
         } else {
-            state.send_continuation(worker, bookmark, self.max_idle_hops);
+            state.send_continuation(worker, checkpoint, self.max_idle_hops);
         }
     }
 
@@ -689,7 +691,7 @@ fn two_crashes() {
     println!("{}", states_of(Budget { crashes: 2, ..CALM }, 0));
 }
 
-/// Where a chain has an idle hop to spare, a message that comes again goes on at its bookmark.
+/// Where a chain has an idle hop to spare, a message that comes again goes on at its checkpoint.
 #[test]
 fn a_crash_and_two_idle_hops() {
     println!("{}", states_with(2, Budget { crashes: 1, ..CALM }, 0));

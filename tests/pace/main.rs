@@ -166,12 +166,12 @@ async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_
     }
     let rate = passed as f64 / start.elapsed().as_secs_f64();
     assert!((10.0..350.0).contains(&rate), "{rate} keys a second");
-    assert!(pace.rest() >= Duration::from_secs(1), "the rest is for later");
+    assert!(pace.cooldown() >= Duration::from_secs(1), "the rest is for later");
     for _ in 0..100 {
         let pass = pace.admit("photos", 1_000).await;
         pass.answered(pass.keys(), 0);
     }
-    assert_eq!(pace.rest(), Duration::ZERO);
+    assert_eq!(pace.cooldown(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,7 +13,8 @@ use erase_user_files::config::Config;
 use erase_user_files::deadline::AnnouncedDeadline;
 use erase_user_files::erasure::dry_run::DryRun;
 use erase_user_files::erasure::erase::Eraser;
-use erase_user_files::lambda::handler::{EventError, Handler};
+use erase_user_files::lambda::event::EventError;
+use erase_user_files::lambda::handler::Handler;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
 

@@ -9,7 +9,7 @@ use crate::world::World;
 /// What an environment runs. All of them work as the code under test does, and differ on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Release {
-    /// The first one, which knew objects only: no kinds in its bookmark, no targets in its tally.
+    /// The first one, which knew objects only: no kinds in its checkpoint, no targets in its totals.
     First,
     /// The code under test.
     Current,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::erasures::{configs, read};
 use super::hop;
 
-/// Takes a whole continuation, or one whose bookmark and tally are forged.
+/// Takes a whole continuation, or one whose checkpoint and totals are forged.
 pub(crate) fn check(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else {
         return;
@@ -24,7 +24,7 @@ pub(crate) fn check(data: &[u8]) {
         drop(read(text, config));
         if let Ok(erasure) = read(&forged, config) {
             assert_eq!(
-                (erasure.user.as_str(), erasure.bookmark.token.as_deref()),
+                (erasure.user.as_str(), erasure.checkpoint.token.as_deref()),
                 ("u1", Some(token))
             );
         }

@@ -1,0 +1,64 @@
+//! The event: records of SQS, read one by one.
+
+use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
+use lambda_runtime::Diagnostic;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// Why an event as a whole fails: then SQS delivers all its messages again.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum EventError {
+    /// A message that is to be delivered again cannot be named in the response.
+    #[error("a record without a message id is not done: the whole batch is given back")]
+    UnnamedRecord,
+    /// The caller of the function sent something else.
+    #[error(
+        "the event is not from SQS: expected {{\"Records\": [{{\"messageId\": ..., \"body\": ...}}]}}"
+    )]
+    NotFromSqs,
+}
+
+impl From<EventError> for Diagnostic {
+    fn from(error: EventError) -> Self {
+        Self { error_type: format!("{error:?}"), error_message: error.to_string() }
+    }
+}
+
+/// Reads an event record by record: an odd one must not harm the others.
+pub(super) fn read_event(event: Value) -> Result<SqsEvent, EventError> {
+    let Value::Object(mut fields) = event else {
+        return Err(EventError::NotFromSqs);
+    };
+    let Some(Value::Array(records)) = fields.remove("Records") else {
+        return Err(EventError::NotFromSqs);
+    };
+    let mut event = SqsEvent::default();
+    event.records = records.into_iter().map(read_record).collect::<Result<_, _>>()?;
+    Ok(event)
+}
+
+/// A record that can be named but not read is one without a body.
+fn read_record(mut record: Value) -> Result<SqsMessage, EventError> {
+    let text = |name: &str| record[name].as_str().map(str::to_owned);
+    let mut name = SqsMessage::default();
+    name.message_id = text("messageId");
+    name.receipt_handle = text("receiptHandle");
+    name.event_source_arn = text("eventSourceARN");
+    if let Some(fields) = record.as_object_mut() {
+        // Nobody reads them, so nothing is wrong with them.
+        fields.remove("messageAttributes");
+    }
+    let is_named = name.message_id.is_some();
+    serde_json::from_value(record).or(if is_named { Ok(name) } else { Err(EventError::NotFromSqs) })
+}
+
+pub(super) fn receive_count(record: &SqsMessage) -> u32 {
+    let count = record.attributes.get("ApproximateReceiveCount");
+    count.and_then(|count| count.parse().ok()).unwrap_or(1)
+}
+
+/// When the message was sent, as SQS says.
+pub(super) fn sent_at(record: &SqsMessage) -> Option<OffsetDateTime> {
+    let milliseconds: u64 = record.attributes.get("SentTimestamp")?.parse().ok()?;
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()
+}
