@@ -12,7 +12,7 @@
 //! | `acceptance`, `shops` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
 //! | `elsewhere`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
 //! | `examples` | the programs in `examples/`, as another team would run them |
-//! | `handbook`, `insights` | the runbook against what the function writes, and the part of Logs Insights that its queries use |
+//! | `handbook` | the runbook against the log lines that the function writes |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `networks` | the binary behind a proxy, and with certificate authorities of its own |
 //! | `deployed` | a stack, its queues and its log, with bounded waits |
@@ -36,7 +36,6 @@ mod failing;
 #[expect(dead_code, reason = "the simulation uses more of it")]
 mod fake;
 mod handbook;
-mod insights;
 mod networks;
 mod objects;
 mod privileges;
