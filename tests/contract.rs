@@ -18,11 +18,8 @@ use erase_user_files::lambda::handler::Handler;
 use erase_user_files::message::erasure::{Erasure, MessageError};
 use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
-use erase_user_files::ports::store::{
-    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, LockKind, Page, ReadStore,
-    Retention, StoreError,
-};
-use erase_user_files::target::{HashKey, Prefix, UserId};
+use erase_user_files::ports::store::{FailureKind, Item, Kind, LockKind, Retention, StoreError};
+use erase_user_files::target::{HashKey, UserId};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -30,10 +27,14 @@ use tokio::time::{Instant, sleep};
 
 #[expect(dead_code, reason = "the simulation uses more of it")]
 mod fake;
+#[expect(dead_code, reason = "other tests use more of it")]
+#[path = "fake/faults.rs"]
+mod faults;
 mod schema;
 
 use fake::handle::Fake;
 use fake::model::Versioning;
+use faults::{Asks, Code, Faults, Request, Shared};
 use schema::assert_is_receipt;
 
 fn root() -> &'static Path {
@@ -458,73 +459,36 @@ fn the_schema_of_continuations_is_narrow() {
     }
 }
 
-/// The model of S3, with the time that requests take.
-#[derive(Debug, Clone)]
+/// The model of S3 with latency.
 struct Slow {
-    store: Fake,
+    model: Fake,
     /// In the first two seconds, one key fails for the moment.
     start: Instant,
 }
 
-impl ReadStore for Slow {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
-        self.store.is_versioned(prefix, limit).await
+impl Faults for Slow {
+    fn model(&self) -> &Fake {
+        &self.model
     }
 
-    async fn list(
+    async fn before(&self, request: Request<'_>) -> Result<(), StoreError> {
+        match request.asks {
+            Asks::Listing(_) => sleep(Duration::from_millis(60)).await,
+            Asks::Deleting(_) => sleep(Duration::from_millis(250)).await,
+            Asks::Versioning | Asks::Retention(_) => {}
+        }
+        Ok(())
+    }
+
+    fn kept(
         &self,
-        prefix: &Prefix,
-        kind: Kind,
-        token: Option<&str>,
-        limit: Duration,
-    ) -> Result<Page, StoreError> {
-        sleep(Duration::from_millis(60)).await;
-        self.store.list(prefix, kind, token, limit).await
-    }
-
-    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
-        self.store.token_after(kind, key)
-    }
-}
-
-impl DeleteStore for Slow {
-    async fn delete(
-        &self,
-        prefix: &Prefix,
+        _: Request<'_>,
         items: &[Item],
-        limit: Duration,
-    ) -> Result<DeleteResult, StoreError> {
-        sleep(Duration::from_millis(250)).await;
+    ) -> Result<Vec<(usize, Option<Code>)>, StoreError> {
         let failing = items.iter().position(|item| item.key.as_str() == "u1/00000");
-        let Some(index) = failing.filter(|_| self.start.elapsed() < Duration::from_secs(2)) else {
-            return self.store.delete(prefix, items, limit).await;
-        };
-        let others: Vec<Item> = items
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != index)
-            .map(|(_, item)| item.clone())
-            .collect();
-        let mut deletion = self.store.delete(prefix, &others, limit).await?;
-        deletion
-            .failures
-            .iter_mut()
-            .for_each(|failure| failure.index += usize::from(failure.index >= index));
-        deletion.failures.push(KeyFailure {
-            index,
-            kind: FailureKind::Transient,
-            code: "InternalError".to_owned(),
-        });
-        Ok(deletion)
-    }
-
-    async fn retention(
-        &self,
-        prefix: &Prefix,
-        item: &Item,
-        limit: Duration,
-    ) -> Result<Option<Retention>, StoreError> {
-        self.store.retention(prefix, item, limit).await
+        let failing = failing.filter(|_| self.start.elapsed() < Duration::from_secs(2));
+        let code = Some(("InternalError", FailureKind::Transient));
+        Ok(failing.map(|index| (index, code)).into_iter().collect())
     }
 }
 
@@ -595,7 +559,7 @@ async fn follow(
         record.body = Some(body);
         let mut event = SqsEvent::default();
         event.records = vec![record];
-        let (config, store) = (config(settings), Slow { store: store.clone(), start });
+        let (config, store) = (config(settings), Shared::new(Slow { model: store.clone(), start }));
         let handled = if config.dry_run {
             Handler::new(config, DryRun(store), desk.clone(), Some(desk.clone()), 1)
                 .handle_until(event, announced)

@@ -216,7 +216,7 @@ impl Shop for Fakes {
         let mut store = self.0.store();
         let id = store
             .versions(bucket, key)
-            .last()
+            .back()
             .map(|version| version.id.clone())
             .expect("a version");
         let until = (hold != LockKind::LegalHold).then(|| store.now() + LOCKED_FOR);

@@ -90,7 +90,7 @@ fn behind(
 /// Keys whose newest version is data.
 fn objects(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, ListedEntry)> {
     contents.keys.range(from.to_owned()..).filter_map(|(key, versions)| {
-        let newest = versions.first().filter(|newest| newest.bytes.is_some())?;
+        let newest = versions.front().filter(|newest| newest.bytes.is_some())?;
         let entry = ListedEntry { kind: Kind::Objects, id: None, ..version_entry(key, newest) };
         Some((Place { key: key.clone(), rank: 1 }, entry))
     })

@@ -10,7 +10,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::sleep;
 
 use crate::scene::{
-    Event, Letters, NOBODY, Scene, Shelf, Store, bookmarked, locked, record, withdrawal,
+    BUCKET, Event, Letters, NOBODY, Scene, Shelf, Store, bookmarked, locked, record, token,
+    withdrawal,
 };
 use crate::schema::assert_is_receipt;
 
@@ -59,7 +60,7 @@ async fn a_dry_run_counts_over_many_hops_and_deletes_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_that_finds_only_what_is_kept_on_its_way_gets_on() {
-    let store = Store { is_versioned: true, ..in_one_lane(200_500) };
+    let store = Store { has_no_order: true, ..Store::versioned(&[("u1", 200_500)]) };
     let scene =
         Scene::new(store, Letters::default(), &[("DRY_RUN", "true"), ("MAX_IDLE_HOPS", "1")]);
     let body =
@@ -73,7 +74,7 @@ async fn a_dry_run_that_finds_only_what_is_kept_on_its_way_gets_on() {
 #[tokio::test(start_paused = true)]
 async fn a_dry_run_whose_place_has_no_kind_counts_anew() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[("DRY_RUN", "true")]);
-    let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "token": "2000"});
+    let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "token": token(2_000)});
     let counted =
         json!({"objects": 2_000, "targets": {"s3://photos/{user_id}/": {"objects": 2_000}}});
     let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
@@ -105,6 +106,7 @@ async fn a_dry_run_counts_everything_once_although_its_targets_change_in_the_mid
     ] {
         let settings = [("DRY_RUN", "true"), ("ERASE_TARGETS", &*TARGETS.join(","))];
         let mut scene = Scene::new(in_one_lane(40_500), Letters::default(), &settings);
+        scene.store.put("exports", "u1", 0..40_500);
         let mut message = withdrawal("u1");
         let mut is_turned = false;
         loop {
@@ -246,10 +248,7 @@ async fn a_blown_fuse_stops_the_listing() {
     let store = Store { is_uneven: true, ..Store::of(&[("u1", 50_000)]) };
     let scene = Scene::new(store, Letters::default(), &[("MAX_OBJECTS", "1000")]);
     scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await.unwrap();
-    let pages = locked(&scene.store.log)
-        .iter()
-        .filter(|(_, event)| matches!(event, Event::Listed(_)))
-        .count();
+    let pages = scene.store.listings();
     assert!(pages <= 3, "the second page was too much, and the third on its way: {pages}");
 }
 
@@ -276,7 +275,7 @@ async fn the_sweep_comes_back_once_and_takes_what_came_late() {
     );
     scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await.unwrap();
     assert_eq!(scene.shelf.receipt().0, "u1/erased.json");
-    locked(&scene.store.objects).insert("u1/".to_owned(), [7, 8, 9].into());
+    scene.store.put(BUCKET, "u1", [7, 8, 9]);
     let mut waits = Vec::new();
     while let Some(next) = { locked(&scene.letters.sent).pop() } {
         waits.push(next.delay.as_secs());
@@ -302,7 +301,7 @@ async fn a_sweep_knows_nothing_of_the_hops_before_it_and_begins_when_it_is_due()
         Letters::default(),
         &[("LATE_WRITE_SWEEP_SECONDS", "60")],
     );
-    let mut message = bookmarked("s3://photos/{user_id}/", "7", 3);
+    let mut message = bookmarked("s3://photos/{user_id}/", &token(7), 3);
     message.body = message.body.map(|body| body.replacen('{', "{\"idleHops\": 2,", 1));
     assert_eq!(scene.invoke(TIMEOUT, vec![message]).await, Ok(NOBODY));
     let sweep = scene.letters.continuation();

@@ -11,8 +11,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::scene::{
-    Event, Letters, Logs, NOBODY, STORING, Scene, Shelf, Store, bookmarked, locked, record,
-    withdrawal,
+    BUCKET, Event, Letters, Logs, NOBODY, STORING, Scene, Shelf, Store, bookmarked, locked, record,
+    token, withdrawal,
 };
 
 /// From the first request to the last answer, as a share of the invocation.
@@ -52,7 +52,7 @@ async fn the_tally_is_exact_over_many_hops_though_no_two_deletes_take_as_long() 
         // A small user in each batch, whose deletes are fast.
         messages.push(withdrawal("u2"));
         assert_eq!(scene.invoke(Duration::from_secs(3), messages).await, Ok(NOBODY));
-        locked(&scene.store.objects).insert("u2/".to_owned(), (0..3).collect());
+        scene.store.put(BUCKET, "u2", 0..3);
         hops += 1;
         let Some(next) = locked(&scene.letters.sent).pop() else {
             break;
@@ -116,7 +116,7 @@ async fn a_huge_user_does_not_starve_nine_small_ones() {
 async fn lanes_that_stand_still_keep_nobody_from_asking_what_holds_a_version() {
     let huge = ["a", "b", "c", "d", "e", "f"].map(|user| (user, 20_000));
     let users: Vec<(&str, u32)> = huge.into_iter().chain([("small", 3)]).collect();
-    let store = Store { is_versioned: true, refuses: true, ..Store::of(&users) };
+    let store = Store { denies_deletes: true, ..Store::versioned(&users) };
     let scene = Scene::new(store, Letters::default(), &[("MAX_DELETES_PER_SECOND", "0")]);
     let messages = users.iter().map(|(user, _)| withdrawal(user)).collect();
     let failed = scene.invoke(Duration::from_secs(60), messages).await;
@@ -182,12 +182,12 @@ async fn the_pace_counts_the_keys_of_all_messages_together() {
 
 #[tokio::test(start_paused = true)]
 async fn the_continuation_points_to_the_first_page_with_a_batch_without_outcome() {
-    let store = Store { stuck_from: Some(3_000), ..Store::of(&[("u1", 10_000)]) };
+    let store = Store { hangs_from: Some(3_000), ..Store::of(&[("u1", 10_000)]) };
     let scene = Scene::new(store, Letters::default(), &[]);
     assert_eq!(scene.invoke(Duration::from_secs(20), vec![withdrawal("u1")]).await, Ok(NOBODY));
     assert_eq!(scene.store.left("u1"), 1_000, "all others are deleted, around the page that hangs");
     let continuation = scene.letters.continuation();
-    assert_eq!(continuation["bookmark"]["token"], "3000", "{continuation}");
+    assert_eq!(continuation["bookmark"]["token"], token(3_000), "{continuation}");
     assert_eq!(continuation["bookmark"]["target"], "s3://photos/{user_id}/");
     assert_eq!((&continuation["hop"], &continuation["idleHops"]), (&json!(1), &json!(0)));
     assert_eq!(continuation["tally"]["objects"], 9_000);
@@ -340,7 +340,7 @@ async fn lanes_of_long_tokens_are_carried_as_long_as_they_fit_into_a_message() {
 async fn as_many_lanes_as_there_can_be_are_gone_on_with_and_more_are_no_place() {
     for (lanes, listings) in [(16, 16 + 1), (17, 2 + 1)] {
         let scene = Scene::new(Store::default(), Letters::default(), &NO_CEILING);
-        let lanes = vec![json!({"token": "7"}); lanes];
+        let lanes = vec![json!({"token": token(7)}); lanes];
         let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "lanes": lanes});
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
             "bookmark": bookmark});
@@ -428,7 +428,7 @@ async fn the_last_try_of_a_chain_goes_on_at_first_and_begins_with_a_proof_when_i
         (0, 19, "3", 2),
     ] {
         let scene = Scene::new(Store::default(), Letters::default(), &[]);
-        let mut message = bookmarked("s3://photos/{user_id}/", "7", round);
+        let mut message = bookmarked("s3://photos/{user_id}/", &token(7), round);
         message.body = message
             .body
             .map(|body| body.replacen('{', &format!("{{\"idleHops\": {idle_hops},"), 1));
@@ -543,7 +543,7 @@ async fn each_hop_has_one_line_at_the_level_that_its_outcome_deserves() {
         (without(90_000), shelf(0), withdrawal("user-7"), "WARN", "continued", denied),
         (without(10), shelf(0), withdrawal("user-7"), "ERROR", "failed", denied),
         (
-            Store { refuses: true, ..user(10) },
+            Store { denies_deletes: true, ..user(10) },
             shelf(0),
             withdrawal("user-7"),
             "WARN",
@@ -604,7 +604,7 @@ async fn a_round_for_the_proof_is_carried_on_once_it_is_the_last_no_more() {
 #[tokio::test(start_paused = true)]
 async fn a_redriven_dead_letter_of_too_many_rounds_comes_to_its_proof() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
-    let letter = || vec![bookmarked("s3://photos/{user_id}/", "2000", 20)];
+    let letter = || vec![bookmarked("s3://photos/{user_id}/", &token(2_000), 20)];
     // The rest of the round it stopped in, and the whole of the next one, find objects once more.
     assert_eq!(scene.invoke(Duration::from_secs(30), letter()).await, Ok(vec!["m".to_owned()]));
     assert_eq!(scene.store.left("u1"), 0);
@@ -617,7 +617,10 @@ async fn a_bookmark_of_a_target_that_is_gone_begins_at_the_first() {
     let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
     assert_eq!(
         scene
-            .invoke(Duration::from_secs(30), vec![bookmarked("s3://gone/{user_id}/", "2000", 1)])
+            .invoke(
+                Duration::from_secs(30),
+                vec![bookmarked("s3://gone/{user_id}/", &token(2_000), 1)]
+            )
             .await,
         Ok(NOBODY)
     );
@@ -637,22 +640,18 @@ async fn a_reserve_as_long_as_the_invocation_still_leaves_time_to_work() {
 
 #[tokio::test(start_paused = true)]
 async fn refused_keys_end_incomplete_and_never_loop() {
-    let store = Store { refuses: true, ..Store::of(&[("u1", 2_500)]) };
+    let store = Store { denies_deletes: true, ..Store::of(&[("u1", 2_500)]) };
     let scene = Scene::new(store, Letters::default(), &[]);
     let failed = scene.invoke(Duration::from_secs(900), vec![withdrawal("u1")]).await;
     assert_eq!(failed, Ok(vec!["u1".to_owned()]));
-    let pages = locked(&scene.store.log)
-        .iter()
-        .filter(|(_, event)| matches!(event, Event::Listed(_)))
-        .count();
-    assert_eq!(pages, 3, "one round, no more");
+    assert_eq!(scene.store.listings(), 3, "one round, no more");
     assert!(locked(&scene.letters.sent).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
 async fn hops_that_delete_nothing_end_after_max_idle_hops() {
     // 2,000,000 refused keys: no hop of 5 s sees the end of them.
-    let store = Store { refuses: true, ..Store::of(&[("u1", 400_000)]) };
+    let store = Store { denies_deletes: true, ..Store::of(&[("u1", 400_000)]) };
     let scene = Scene::new(store, Letters::default(), &[("MAX_IDLE_HOPS", "3")]);
     let mut message = withdrawal("u1");
     for idle_hops in [1, 2] {
@@ -706,7 +705,7 @@ async fn bad_messages_go_to_the_dead_letter_queue_at_once_and_harm_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_failed_waits_longer_each_time() {
-    let store = Store { refuses: true, ..Store::of(&[("u1", 1)]) };
+    let store = Store { denies_deletes: true, ..Store::of(&[("u1", 1)]) };
     let scene = Scene::new(store, Letters::default(), &[]);
     for (count, seconds) in
         [("1", 5), ("2", 10), ("3", 20), ("8", 640), ("9", 900), ("4000000000", 900), ("?", 5)]
@@ -854,8 +853,9 @@ async fn objects_newer_than_the_limit_are_kept_and_do_not_stand_in_the_way() {
         scene.invoke(Duration::from_secs(60), vec![record("m", &body.to_string())]).await,
         Ok(NOBODY)
     );
-    let objects = locked(&scene.store.objects);
-    let left = &objects["u1/"];
-    assert_eq!((left.len(), left.first()), (1_300, Some(&1_200)));
+    assert_eq!(scene.store.left("u1"), 1_300);
+    let model = scene.store.model.store();
+    let first = model.versions_under(BUCKET, "u1/").next().map(|(key, _)| key);
+    assert_eq!(first, Some("u1/000001200"));
     assert!(locked(&scene.letters.sent).is_empty());
 }

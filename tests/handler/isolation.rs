@@ -7,7 +7,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::faulty::{
-    Asks, BUCKETS, BYTES, Failing, Function, Hop, REQUEST, TARGETS, UPLOADS, counts,
+    BUCKETS, BYTES, Failing, Function, Hop, Operation, REQUEST, TARGETS, UPLOADS, counts,
 };
 
 /// Each of the three buckets fails in each of these ways, with invocations of each length.
@@ -66,18 +66,19 @@ async fn a_bucket_that_answers_200_and_deletes_no_key_keeps_no_other_target_from
 
 #[tokio::test(start_paused = true)]
 async fn a_bucket_that_does_not_answer_keeps_no_other_target_from_being_erased() {
-    let all = &[Asks::Versioning, Asks::Listing, Asks::Deleting, Asks::Aborting];
+    let all =
+        &[Operation::Versioning, Operation::Listing, Operation::Deleting, Operation::Aborting];
     assert_isolated(&[(Failing::Hangs(all), "NoAnswerInTime")]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bucket_that_does_not_answer_listings_keeps_no_other_target_from_being_erased() {
-    assert_isolated(&[(Failing::Hangs(&[Asks::Listing]), "NoAnswerInTime")]).await;
+    assert_isolated(&[(Failing::Hangs(&[Operation::Listing]), "NoAnswerInTime")]).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bucket_that_does_not_answer_deletions_keeps_no_other_target_from_being_erased() {
-    assert_isolated(&[(Failing::Hangs(&[Asks::Deleting]), "NoAnswerInTime")]).await;
+    assert_isolated(&[(Failing::Hangs(&[Operation::Deleting]), "NoAnswerInTime")]).await;
 }
 
 #[tokio::test(start_paused = true)]

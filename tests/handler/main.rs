@@ -23,6 +23,8 @@ mod emf;
 #[expect(dead_code, reason = "the simulation uses more of it")]
 #[path = "../fake/mod.rs"]
 mod fake;
+#[path = "../fake/faults.rs"]
+mod faults;
 mod faulty;
 mod flow;
 mod isolation;

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use crate::emf::Embedded;
-use crate::scene::{Letters, Scene, Store, locked, record, withdrawal};
+use crate::scene::{BUCKET, Letters, Scene, Store, locked, record, withdrawal};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -105,8 +105,11 @@ async fn the_age_of_what_is_not_finished_is_carried_through_the_hops() {
 
 #[tokio::test(start_paused = true)]
 async fn a_user_who_withdraws_tomorrow_is_not_old() {
-    let scene =
-        Scene::new(Store { refuses: true, ..Store::of(&[("u1", 3)]) }, Letters::default(), &[]);
+    let scene = Scene::new(
+        Store { denies_deletes: true, ..Store::of(&[("u1", 3)]) },
+        Letters::default(),
+        &[],
+    );
     scene
         .invoke(TIMEOUT, vec![record("a", &withdrawn_at("u1", "2027-01-16T08:00:00Z"))])
         .await
@@ -153,7 +156,7 @@ async fn a_sweep_counts_what_came_late_and_is_no_unfinished_erasure_while_it_wai
         .await
         .unwrap();
     assert_eq!(last(&scene), numbers(&[("ErasuresCompleted", 1.0), ("ErasuresFoundNothing", 1.0)]));
-    locked(&scene.store.objects).insert("u1/".to_owned(), [7, 8].into());
+    scene.store.put(BUCKET, "u1", [7, 8]);
     let next = locked(&scene.letters.sent).pop().unwrap();
     sleep(next.delay).await;
     scene.invoke(TIMEOUT, vec![record("m", &next.body)]).await.unwrap();

@@ -8,7 +8,7 @@ use erase_user_files::config::{Config, Encryption};
 use erase_user_files::target::{HashKey, UserId};
 use serde_json::{Value, json};
 
-use crate::scene::{Letters, NOBODY, Scene, Shelf, Store, locked, record, withdrawal};
+use crate::scene::{BUCKET, Letters, NOBODY, Scene, Shelf, Store, locked, record, withdrawal};
 use crate::schema::assert_is_receipt;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -124,7 +124,7 @@ async fn what_cannot_be_stored_is_proven_and_stored_by_a_later_hop() {
     assert_eq!(next.delay, Duration::from_secs(30));
     // Meanwhile, somebody writes: what was proven then is no proof now. By their times, the objects
     // are older than the erasure, and may have been counted before: they are not counted.
-    locked(&scene.store.objects).insert("u1/".to_owned(), [1, 2].into());
+    scene.store.put(BUCKET, "u1", [1, 2]);
     assert_eq!(scene.invoke(TIMEOUT, vec![record("m", &next.body)]).await, Ok(NOBODY));
     assert_eq!(scene.store.left("u1"), 0);
     let (name, receipt) = scene.shelf.receipt();
@@ -164,7 +164,7 @@ async fn a_receipt_that_can_never_be_stored_ends_in_the_dead_letter_queue() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_left_is_told_once_for_each_delivery() {
-    let store = Store { refuses: true, ..Store::of(&[("u1", 1_200)]) };
+    let store = Store { denies_deletes: true, ..Store::of(&[("u1", 1_200)]) };
     let scene = Scene::new(store, Letters::default(), &[]);
     for delivery in ["1", "2"] {
         let mut message = request(&json!({}));
@@ -192,7 +192,7 @@ async fn what_is_left_is_told_once_for_each_delivery() {
 
 #[tokio::test(start_paused = true)]
 async fn hops_of_no_use_tell_what_stood_in_the_way() {
-    let store = Store { refuses: true, ..Store::of(&[("u1", 300_000)]) };
+    let store = Store { denies_deletes: true, ..Store::of(&[("u1", 300_000)]) };
     let scene = Scene::new(store, Letters::default(), &[("MAX_IDLE_HOPS", "1")]);
     assert_eq!(
         scene.invoke(Duration::from_secs(5), vec![request(&json!({}))]).await,

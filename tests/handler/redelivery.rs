@@ -7,7 +7,7 @@ use aws_lambda_events::event::sqs::SqsMessage;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::scene::{Letters, Logs, NOBODY, Scene, Shelf, Store, locked, record};
+use crate::scene::{BUCKET, Letters, Logs, NOBODY, Scene, Shelf, Store, locked, record};
 use crate::schema::assert_is_receipt;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -43,7 +43,7 @@ async fn hop(scene: &Scene, message: SqsMessage) -> Value {
 }
 
 fn write(scene: &Scene, numbers: &[u32]) {
-    locked(&scene.store.objects).insert("u1/".to_owned(), numbers.iter().copied().collect());
+    scene.store.put(BUCKET, "u1", numbers.iter().copied());
     locked(&scene.store.log).clear();
 }
 

@@ -43,7 +43,7 @@ fn wrong_with(world: &World, bucket: &str, item: &Item, items: &[Item]) -> Optio
     let versions = world.s3.versions(bucket, key);
     let Some(id) = item.id.as_deref() else {
         // What is newest may have been written after it was listed.
-        let newest = versions.first().filter(|newest| newest.bytes.is_some() && world.writes == 0);
+        let newest = versions.front().filter(|newest| newest.bytes.is_some() && world.writes == 0);
         let is_newer = newest.is_some_and(|newest| world.is_newer(newest.last_modified));
         return match kind {
             Kind::Objects if is_newer => {
