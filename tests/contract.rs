@@ -138,7 +138,7 @@ fn events() -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_events_to_try_it_with_are_what_their_names_say() {
+fn example_events_match_their_names() {
     let events = events();
     assert!(events.len() >= 14, "{events:?}");
     for (file, body) in events {
@@ -244,13 +244,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn the_schema_and_the_parser_agree_about_messages(message in any_message()) {
+    fn schema_and_parser_agree_on_messages(message in any_message()) {
         prop_assert_eq!(is_message(&message), is_body(&message));
         agree(&message)?;
     }
 
     #[test]
-    fn they_agree_about_envelopes(
+    fn schema_and_parser_agree_on_envelopes(
         message in any_message(),
         sns in field(Just(json!(KINDS[0])).boxed()),
         event_bridge in field(Just(json!(KINDS[1])).boxed()),
@@ -271,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn they_agree_about_anything_else(value in any_value(), name in any::<String>()) {
+    fn schema_and_parser_agree_on_any_json(value in any_value(), name in any::<String>()) {
         let [sns, event_bridge] = KINDS.map(|kind| Some(kind.into()));
         let no_text = json!({"Type": KINDS[0], "Message": value});
         for body in [json!({name: value}), notification(sns, &value), event(event_bridge, &value), no_text, value] {
@@ -280,7 +280,7 @@ proptest! {
     }
 
     #[test]
-    fn every_continuation_is_as_its_schema_says(erasure in any_erasure()) {
+    fn continuations_match_their_schema(erasure in any_erasure()) {
         let text = erasure.continuation();
         let value: Value = serde_json::from_str(&text).unwrap();
         let faults = faults(&value);
@@ -346,7 +346,7 @@ fn any_erasure() -> impl Strategy<Value = Erasure> {
 
 /// A property that never meets the one or the other says nothing.
 #[test]
-fn the_messages_above_are_right_and_wrong_in_every_way() {
+fn generated_messages_cover_valid_and_invalid() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let messages =
         (0..1_000).map(|_| any_message().new_tree(&mut runner).expect("a message").current());
@@ -371,7 +371,7 @@ fn the_messages_above_are_right_and_wrong_in_every_way() {
 /// All that the schema of messages says otherwise than the function does.
 /// `docs/message-contract.md` lists it.
 #[test]
-fn what_the_schema_cannot_say() {
+fn parser_rejects_what_the_schema_cannot_express() {
     let differ = |body: &str, by_schema: bool, settings: &[(&str, &str)]| {
         let value: Value = serde_json::from_str(body).expect("JSON");
         let parsed = Erasure::parse(body, Some("message-1"), &config(settings));
@@ -403,7 +403,7 @@ fn what_the_schema_cannot_say() {
 
 /// Where formats count for comments, as in most validators by default.
 #[test]
-fn a_time_is_told_from_other_text_without_formats_too() {
+fn schema_pattern_recognizes_timestamps() {
     let lax = validator("user-withdrawn.json", None, false);
     for (time, expected) in [
         ("2026-01-31T12:00:00Z", true),
@@ -423,7 +423,7 @@ fn a_time_is_told_from_other_text_without_formats_too() {
 }
 
 #[test]
-fn the_schema_of_continuations_is_narrow() {
+fn continuation_schema_rejects_changed_fields() {
     let text = r#"{"type":"erasure-continuation","version":1,"erasureId":"e","userId":"u1","hop":1,"idleHops":0,
         "bookmark":{"round":1},"tally":{"objects":0,"versions":0,"deleteMarkers":0,"uploads":0,"bytes":0,"keptNewer":0,
         "requests":0,"throttles":0,"retries":0}}"#;
@@ -607,7 +607,7 @@ fn store() -> Fake {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_the_function_writes_is_as_the_schemas_say() {
+async fn written_documents_match_their_schemas() {
     let message = json!({"type": "user-withdrawn", "userId": "u1", "requestId": "r:1", "withdrawnAt": "2026-01-01T00:00:00+01:00", "eraseBefore": "2030-01-01T00:00:00Z"});
     let fast = ("MAX_DELETES_PER_SECOND", "0");
     let (mut hops, mut receipts) = (Vec::new(), Vec::new());
@@ -680,7 +680,7 @@ fn blocks(page: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_page_about_the_contract_names_every_field_and_its_examples_are_right() {
+fn contract_page_names_every_field_and_has_valid_examples() {
     let page = read(&root().join("docs/message-contract.md"));
     let user = HashKey::new("an-example-key-of-your-own".to_owned())
         .hash(&UserId::parse("u-123").expect("an id"));

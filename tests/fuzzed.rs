@@ -35,37 +35,37 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn any_text_is_a_message_or_refused_without_being_repeated() {
+fn any_text_parses_or_is_rejected_without_echo() {
     replay("message", properties::message::check);
 }
 
 #[test]
-fn any_continuation_fits_into_the_queue_and_says_the_same_again() {
+fn any_continuation_fits_and_round_trips() {
     replay("continuation", properties::continuation::check);
 }
 
 #[test]
-fn no_setting_gives_one_user_the_folder_of_another() {
+fn no_target_setting_shares_a_prefix() {
     replay("template", properties::template::check);
 }
 
 #[test]
-fn no_id_reaches_the_folder_of_another() {
+fn no_user_id_reaches_another_prefix() {
     replay("user_id", properties::user_id::check);
 }
 
 #[test]
-fn any_key_comes_back_from_its_encoding_and_from_a_token() {
+fn any_key_round_trips_through_encoding_and_tokens() {
     replay("keys", properties::keys::check);
 }
 
 #[test]
-fn no_broken_answer_is_taken_as_a_listing() {
+fn damaged_response_is_never_a_listing() {
     replay("listing", properties::listing::check);
 }
 
 #[test]
-fn an_answer_is_whole_at_its_end_and_nowhere_before() {
+fn response_is_complete_only_at_its_end() {
     for answer in [
         "s<VersioningConfiguration/>",
         "s<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>\n",

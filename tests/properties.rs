@@ -34,7 +34,7 @@ fn parse(body: &str) -> Result<Erasure, MessageError> {
 
 proptest! {
     #[test]
-    fn no_users_folder_holds_a_key_of_another(one in ID, other in ID, rest in any::<String>()) {
+    fn prefixes_of_two_users_are_disjoint(one in ID, other in ID, rest in any::<String>()) {
         prop_assume!(one != other);
         let (Ok(one), Ok(other)) = (UserId::parse(&one), UserId::parse(&other)) else { return Ok(()) };
         for template in ["s3://photos/{user_id}/", "s3://photos/users/{user_id}/files/"] {
@@ -48,7 +48,7 @@ proptest! {
     }
 
     #[test]
-    fn an_id_is_taken_as_it_is_or_not_at_all(text in any::<String>()) {
+    fn user_id_is_literal_or_rejected(text in any::<String>()) {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:@+=".contains(c);
         let is_id = (1..=128).contains(&text.len()) && text.chars().all(is_allowed) && text != "." && text != "..";
         match UserId::parse(&text) {
@@ -58,7 +58,7 @@ proptest! {
     }
 
     #[test]
-    fn a_prefix_is_the_template_with_the_id_in_place(id in ID, folder in "([a-z]{1,5}/){0,3}", below in "([a-z]{1,5}/){0,3}") {
+    fn prefix_is_the_template_with_the_id(id in ID, folder in "([a-z]{1,5}/){0,3}", below in "([a-z]{1,5}/){0,3}") {
         prop_assume!(id != "." && id != "..");
         let template = format!("s3://some-bucket/{folder}{{user_id}}/{below}");
         let target = Target::parse(&template).unwrap();
@@ -69,7 +69,7 @@ proptest! {
     }
 
     #[test]
-    fn no_text_makes_a_target_whose_prefix_does_not_end_behind_the_id(text in r"(s3://)?[a-z.-]{0,8}(/|\{user_id\}|\{|\}|[a-z.]){0,12}") {
+    fn every_target_prefix_contains_the_id_as_a_folder(text in r"(s3://)?[a-z.-]{0,8}(/|\{user_id\}|\{|\}|[a-z.]){0,12}") {
         if let Ok(target) = Target::parse(&text) {
             let prefix = target.prefix(&UserId::parse("ID").unwrap());
             prop_assert!(prefix.as_str().ends_with('/'));
@@ -79,7 +79,7 @@ proptest! {
     }
 
     #[test]
-    fn a_continuation_says_the_same_when_it_is_read_again(
+    fn continuation_round_trips(
         erasure in (ID, "[A-Za-z0-9._:-]{1,128}", any::<(u32, u32)>(), any::<Option<String>>(), any::<[u64; 5]>())
     ) {
         let (user, id, (hop, idle_hops), token, numbers) = erasure;
@@ -114,12 +114,12 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_a_message_or_an_error_but_never_a_panic(text in any::<String>()) {
+    fn any_text_parses_or_fails_without_panic(text in any::<String>()) {
         prop_assert!(parse(&text).is_err());
     }
 
     #[test]
-    fn a_deduplication_id_fits_and_differs_where_the_messages_are_not_the_same(
+    fn deduplication_id_fits_and_is_unique(
         id in "[A-Za-z0-9._:-]{1,128}",
         hop in 0_u32..u32::MAX,
     ) {
@@ -152,7 +152,7 @@ proptest! {
 }
 
 #[test]
-fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
+fn malformed_bodies_have_distinct_errors_without_echo() {
     for (body, expected) in [
         (r#"{"type":"user-withdrawn"}"#, r#""/userId" is missing or not a JSON string"#),
         (
@@ -229,7 +229,7 @@ fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
 }
 
 #[test]
-fn deep_and_huge_bodies_are_refused_like_any_other() {
+fn deep_and_huge_bodies_are_rejected() {
     let deep = format!("{}{}", r#"{"type":"user-withdrawn","userId":"#, "[".repeat(100_000));
     assert!(matches!(parse(&deep), Err(MessageError::Json(_))));
     let id = "x".repeat(1_000_000);
@@ -243,7 +243,7 @@ fn deep_and_huge_bodies_are_refused_like_any_other() {
 }
 
 #[test]
-fn a_withdrawal_is_named_by_its_request_id_or_else_by_the_message() {
+fn erasure_id_is_request_id_or_message_id() {
     let body = r#"{"type":"user-withdrawn","userId":"u1","requestId":"r:1"}"#;
     assert_eq!(parse(body).unwrap().id.as_str(), "r:1");
     let body =
@@ -260,7 +260,7 @@ fn a_withdrawal_is_named_by_its_request_id_or_else_by_the_message() {
 }
 
 #[test]
-fn a_continuation_of_the_first_release_needs_only_its_first_fields() {
+fn first_release_continuation_parses() {
     let body = r#"{"type":"erasure-continuation","version":1,"erasureId":"e1","userId":"u1","hop":3,"new":true}"#;
     let erasure = parse(body).unwrap();
     assert_eq!((erasure.hop, erasure.idle_hops), (3, 0));
@@ -270,7 +270,7 @@ fn a_continuation_of_the_first_release_needs_only_its_first_fields() {
 }
 
 #[test]
-fn a_public_name_never_has_the_users_id() {
+fn redacted_id_never_contains_the_user_id() {
     for (user, request, name) in [
         ("u-123", "withdraw:u-123:7", "withdraw:{user}:7"),
         ("u-123", "u-123", "{user}"),
@@ -284,7 +284,7 @@ fn a_public_name_never_has_the_users_id() {
 }
 
 #[test]
-fn what_is_printed_for_debugging_names_no_user() {
+fn debug_output_names_no_user() {
     let user = UserId::parse("u-123").unwrap();
     let prefix = Target::parse("s3://photos/users/{user_id}/").unwrap().prefix(&user);
     let key = prefix.claim("users/u-123/a.jpg".to_owned()).unwrap();
@@ -293,7 +293,7 @@ fn what_is_printed_for_debugging_names_no_user() {
 }
 
 #[test]
-fn only_an_id_whose_folder_would_hold_those_of_others_is_reserved() {
+fn user_id_equal_to_a_fixed_folder_is_reserved() {
     for (targets, is_reserved) in [
         ("s3://photos/{user_id}/,s3://photos/users/{user_id}/", true),
         ("s3://photos/a/{user_id}/,s3://photos/a/users/{user_id}/", true),
@@ -308,7 +308,7 @@ fn only_an_id_whose_folder_would_hold_those_of_others_is_reserved() {
 }
 
 #[test]
-fn only_what_s3_would_take_as_the_name_of_a_bucket_is_one() {
+fn bucket_names_follow_the_rules_of_s3() {
     let (longest, longer) = ("b".repeat(63), "b".repeat(64));
     for name in ["abc", "0-1", "my.bucket-1", &longest] {
         assert!(Target::parse(&format!("s3://{name}/{{user_id}}/")).is_ok(), "{name}");
@@ -332,7 +332,7 @@ fn only_what_s3_would_take_as_the_name_of_a_bucket_is_one() {
 }
 
 #[test]
-fn the_name_of_a_receipt_has_room_behind_the_longest_folder() {
+fn receipt_name_fits_behind_the_longest_prefix() {
     let folder = |bytes: usize| S3Folder::parse(&format!("s3://audit/{}/", "f".repeat(bytes - 1)));
     let longest = folder(512).unwrap();
     assert_eq!((longest.bucket(), longest.key("r").len()), ("audit", 513));
@@ -340,14 +340,14 @@ fn the_name_of_a_receipt_has_room_behind_the_longest_folder() {
 }
 
 #[test]
-fn only_a_key_that_is_set_is_one_and_nobody_sees_it() {
+fn hash_key_is_set_and_not_printed() {
     let (key, none) = (HashKey::new("secret".to_owned()), HashKey::default());
     assert!(key.is_set() && !none.is_set() && !HashKey::new(String::new()).is_set());
     assert_eq!(format!("{key:?}"), "HashKey(..)");
 }
 
 #[test]
-fn a_chain_ends_after_ten_thousand_hops() {
+fn hop_limit_is_ten_thousand() {
     let after = |hop: u32| {
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e1", "userId": "u1", "hop": hop});
         parse(&body.to_string()).unwrap().next_hop_unchecked().map(|next| next.hop)
@@ -357,7 +357,7 @@ fn a_chain_ends_after_ten_thousand_hops() {
 }
 
 #[test]
-fn receipts_never_go_where_an_erasure_could_take_them() {
+fn receipts_prefix_never_overlaps_a_target() {
     for (receipts, targets, is_apart) in [
         ("s3://receipts/", "s3://photos/{user_id}/", true),
         ("s3://photos/receipts/", "s3://photos/users/{user_id}/", true),
@@ -389,7 +389,7 @@ fn receipts_never_go_where_an_erasure_could_take_them() {
 }
 
 #[test]
-fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
+fn user_id_of_another_targets_folder_is_rejected() {
     for (list, refused, taken) in [
         ("s3://data/{user_id}/,s3://data/users/{user_id}/", "users", "u1"),
         ("s3://data/a/{user_id}/,s3://data/{user_id}/b/", "b", "a"),
@@ -421,7 +421,7 @@ fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
 }
 
 #[test]
-fn bad_targets_are_refused_each_with_its_reason() {
+fn invalid_targets_are_rejected_with_reason() {
     for (text, reason) in [
         ("", "expected s3://BUCKET/PREFIX"),
         ("photos/{user_id}/", "expected s3://BUCKET/PREFIX"),

@@ -265,7 +265,7 @@ fn stacks_of_one_account_have_no_name_in_common() {
 }
 
 #[test]
-fn a_parameter_sets_every_variable_that_the_code_reads() {
+fn every_setting_in_code_has_a_parameter() {
     let config = read("src/config.rs");
     let code = config.split("#[cfg(test)]").next().unwrap_or_default();
     let names = Regex::new(r#""([A-Z_3]{4,})""#).expect("a pattern");

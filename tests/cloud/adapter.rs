@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout};
 use crate::objects::{
     Object, USER, assert_left, assert_stored, neighbours, objects, odd_keys, plain_keys, size,
 };
-use crate::shops::can_be_stored_by_seaweed;
+use crate::stores::can_be_stored_by_seaweed;
 use crate::{Failure, Outcome, within};
 
 const TEST_LIMIT: Duration = Duration::from_secs(180);
@@ -198,7 +198,7 @@ fn fast() -> Limiter {
 }
 
 #[tokio::test]
-async fn ministack_loses_odd_keys_all_at_once_and_one_by_one() -> Outcome {
+async fn ministack_deletes_odd_keys_in_batches_and_singly() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket(BUCKET).await?;
@@ -217,7 +217,7 @@ async fn ministack_loses_odd_keys_all_at_once_and_one_by_one() -> Outcome {
 }
 
 #[tokio::test]
-async fn seaweed_loses_everything_below_the_prefix_and_nothing_else() -> Outcome {
+async fn seaweed_deletes_exactly_the_prefix() -> Outcome {
     let seaweed = Seaweed::start().await?;
     within(TEST_LIMIT, async {
         seaweed.create_bucket(BUCKET).await?;

@@ -34,7 +34,7 @@ fn body_of(event: &str) -> Result<String, Failure> {
 }
 
 #[tokio::test]
-async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Outcome {
+async fn large_user_takes_several_hops_and_neighbours_stay() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         // Three seconds a hop, at this pace: at most 1,000 objects.
@@ -120,7 +120,7 @@ async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Out
 }
 
 #[tokio::test]
-async fn odd_keys_go_and_neighbours_that_look_like_them_stay() -> Outcome {
+async fn odd_keys_are_deleted_and_similar_neighbours_stay() -> Outcome {
     // With policies, ministack's function could not touch a key with a newline.
     let cloud = Ministack::start_without_policies().await?;
     within(TEST_LIMIT, async {
@@ -149,7 +149,7 @@ async fn odd_keys_go_and_neighbours_that_look_like_them_stay() -> Outcome {
 /// Ids may hold signs that mean something else in a URL: in the prefix of a listing, `+` must not
 /// become a space.
 #[tokio::test]
-async fn a_user_id_with_signs_is_taken_literally() -> Outcome {
+async fn user_id_with_symbols_is_literal() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let user = "..a+b@example.com:x=y_-.";
@@ -178,7 +178,7 @@ async fn a_user_id_with_signs_is_taken_literally() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_user_without_objects_costs_five_requests() -> Outcome {
+async fn user_without_objects_takes_five_requests() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;
@@ -201,7 +201,7 @@ async fn a_user_without_objects_costs_five_requests() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_message_that_comes_twice_does_no_harm() -> Outcome {
+async fn duplicate_message_is_harmless() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;
@@ -231,7 +231,7 @@ async fn a_message_that_comes_twice_does_no_harm() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
+async fn continuation_resumes_at_its_checkpoint() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         for bucket in ["photos", "exports"] {
@@ -295,7 +295,7 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
 }
 
 #[test]
-fn the_event_files_are_events() -> Outcome {
+fn event_files_are_valid_events() -> Outcome {
     for file in
         ["user-withdrawn.json", "batch.json", "continuation.json", "malformed.json", "wrapped.json"]
     {

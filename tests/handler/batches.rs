@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::fake::handle::Fake;
 use crate::fake::model::Versioning;
 use crate::faults::{Asks, Code, Faults, Request, Shared};
-use crate::scene::locked;
+use crate::fixture::locked;
 
 const TARGET: &str = "s3://photos/{user_id}/";
 /// What a delete request takes, in milliseconds.
@@ -195,7 +195,7 @@ async fn erase(store: Scripted) -> Hop {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_deleted_at_once_takes_one_request_and_counts_once() {
+async fn successful_batch_takes_one_request() {
     let hop = erase(Scripted::new(8, |_, _| Ok(Vec::new()))).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8]));
     assert_eq!((hop.tally.gone.objects, hop.tally.retries, hop.tally.throttles), (8, 0, 0));
@@ -206,7 +206,7 @@ fn malformed() -> StoreError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
+async fn malformed_key_is_isolated_by_bisection() {
     let says: Says = |_, keys| {
         if keys.contains(&"005") { Err(malformed()) } else { Ok(Vec::new()) }
     };
@@ -236,7 +236,7 @@ async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_single_keys_are_rejected_alike_the_request_is_at_fault_after_a_few_requests() {
+async fn batch_of_only_malformed_keys_fails_the_target() {
     for count in [2, 3, 8, 1_000] {
         let hop = erase(Scripted::new(count, |_, _| Err(malformed()))).await;
         let HopEnd::Failed(faults) = &hop.report.end else {
@@ -261,7 +261,7 @@ fn unavailable() -> StoreError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_fails_for_the_moment_is_sent_again_after_waits_and_then_in_halves() {
+async fn unavailable_batch_is_retried_with_backoff_then_split() {
     let says: Says = |n, _| {
         if n < 3 { Err(unavailable()) } else { Ok(Vec::new()) }
     };
@@ -274,7 +274,7 @@ async fn a_request_that_fails_for_the_moment_is_sent_again_after_waits_and_then_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_makes_every_request_fail_is_found_by_halves_and_the_others_are_deleted() {
+async fn key_that_fails_its_batch_is_isolated_by_bisection() {
     let says: Says = |_, keys| {
         if keys.contains(&"123") { Err(unavailable()) } else { Ok(Vec::new()) }
     };
@@ -289,7 +289,7 @@ async fn a_key_that_makes_every_request_fail_is_found_by_halves_and_the_others_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_by_its_code() {
+async fn failing_key_is_skipped_and_fails_the_hop() {
     for code in [SLOW_DOWN, CONFLICT] {
         let says: Says = match code.0 {
             "SlowDown" => |_, keys| {
@@ -319,7 +319,7 @@ async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_throttles_everything_is_left_to_the_limiter_and_then_for_this_round() {
+async fn fully_throttled_target_is_left_for_a_later_hop() {
     let says: Says = |n, _| {
         if n < 6 { Err(StoreError::Throttled("SlowDown".to_owned())) } else { Ok(Vec::new()) }
     };
@@ -346,7 +346,7 @@ async fn a_store_that_throttles_everything_is_left_to_the_limiter_and_then_for_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_keys_that_failed_are_sent_again_and_slow_ones_count_as_throttles() {
+async fn only_failed_keys_are_retried() {
     let says: Says = |n, _| {
         Ok(if n == 0 { vec![(1, SLOW_DOWN), (4, CONFLICT), (6, CONFLICT)] } else { Vec::new() })
     };
@@ -356,7 +356,7 @@ async fn only_the_keys_that_failed_are_sent_again_and_slow_ones_count_as_throttl
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_key_of_many_that_is_throttled_again_and_again_does_not_slow_the_others_down() {
+async fn one_throttled_key_does_not_slow_the_rate() {
     let says: Says =
         |n, keys| Ok(if n < 12 && keys[0] == "000" { vec![(0, SLOW_DOWN)] } else { Vec::new() });
     let hop = erase(Scripted::new(1_000, says)).await;
@@ -370,7 +370,7 @@ async fn one_key_of_many_that_is_throttled_again_and_again_does_not_slow_the_oth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hop_of_no_use_says_which_code_how_many_items_wait_for() {
+async fn idle_hop_reports_pending_key_errors() {
     let both: Says = |_, _| {
         Ok(vec![(0, SLOW_DOWN), (1, SLOW_DOWN), (2, CONFLICT), (3, CONFLICT), (4, CONFLICT)])
     };
@@ -381,7 +381,7 @@ async fn a_hop_of_no_use_says_which_code_how_many_items_wait_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
+async fn retention_is_read_only_for_denied_versions() {
     let denied: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, DENIED)).collect());
     let store = Scripted::versioned(3, denied);
     let id = store.model.store().versions("photos", "u1/000")[0].id.clone();
@@ -407,7 +407,7 @@ async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_no_delete_marker_was_seen_none_is_looked_for() {
+async fn no_delete_marker_pass_without_delete_markers() {
     let versions = erase(Scripted::versioned(3, |_, _| Ok(Vec::new()))).await;
     assert_eq!(versions.report.end, HopEnd::Erased);
     let kinds: Vec<Kind> = versions.listed.iter().map(|(_, kind)| *kind).collect();
@@ -415,7 +415,7 @@ async fn where_no_delete_marker_was_seen_none_is_looked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
+async fn failed_listing_is_retried_with_backoff() {
     let hop =
         erase(Scripted { broken: Mutex::new(6), ..Scripted::new(0, |_, _| Ok(Vec::new())) }).await;
     assert_eq!((hop.report.end.clone(), hop.tally.retries), (HopEnd::Erased, 6));
@@ -433,7 +433,7 @@ async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_for_good_ends_the_work_on_a_target_at_once() {
+async fn permanent_error_ends_the_target() {
     let hop =
         erase(Scripted::new(3, |_, _| Err(StoreError::Permanent("NoSuchBucket".to_owned())))).await;
     assert!(
@@ -445,7 +445,7 @@ async fn a_refusal_for_good_ends_the_work_on_a_target_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_one_listing_is_denied_nothing_is_said_of_the_whole() {
+async fn denied_listing_prevents_proof() {
     let empty =
         || Scripted { denies: Some(Kind::Uploads), ..Scripted::new(0, |_, _| Ok(Vec::new())) };
     let end = erase(empty()).await.report.end;
@@ -467,7 +467,7 @@ async fn where_one_listing_is_denied_nothing_is_said_of_the_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fuse_counts_nothing_twice_that_is_listed_anew() {
+async fn object_limit_counts_relisted_keys_once() {
     let denied: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, DENIED)).collect());
     let with_token =
         || Scripted { bad_token: Mutex::new(Some("t".to_owned())), ..Scripted::new(10, denied) };

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fake::handle::Fake;
 use crate::faults::{Asks, Code, Faults, Request, Shared};
-use crate::scene::{Letters, Logs, Scene, Shelf, Store, locked, record};
+use crate::fixture::{FakeQueue, FakeReceipts, Fixture, Logs, Store, locked, record};
 use crate::schema::assert_is_receipt;
 
 pub(crate) const BUCKETS: [&str; 3] = ["photos", "exports", "backups"];
@@ -229,8 +229,8 @@ impl Faults for Faulty {
 /// One execution environment: what it learns in an invocation it knows in the next one.
 pub(crate) struct Function {
     pub(crate) store: Shared<Faulty>,
-    scene: Scene,
-    handler: Handler<Eraser<Shared<Faulty>>, Shared<Letters>, Shared<Shelf>>,
+    fixture: Fixture,
+    handler: Handler<Eraser<Shared<Faulty>>, Shared<FakeQueue>, Shared<FakeReceipts>>,
     logs: Logs,
 }
 
@@ -265,10 +265,11 @@ impl Function {
         let targets = TARGETS.join(",");
         let settings: Vec<(&str, &str)> =
             settings.iter().copied().chain([("ERASE_TARGETS", &*targets)]).collect();
-        let scene = Scene::new(Store::default(), Letters::default(), &settings);
-        let (queue, shelf) = (scene.letters.clone(), Some(scene.shelf.clone()));
-        let handler = Handler::new(scene.config(), Eraser(store.clone()), queue, shelf, 1);
-        Self { store, scene, handler, logs: Logs::default() }
+        let fixture = Fixture::new(Store::default(), &settings);
+        let (queue, receipt_store) = (fixture.queue.clone(), Some(fixture.receipt_store.clone()));
+        let handler =
+            Handler::new(fixture.config(), Eraser(store.clone()), queue, receipt_store, 1);
+        Self { store, fixture, handler, logs: Logs::default() }
     }
 
     /// Delivers one message to an invocation that may take so many seconds.
@@ -282,7 +283,7 @@ impl Function {
         let response = {
             let _listening = self.logs.listen();
             self.handler
-                .handle_until(event, self.scene.announced(timeout))
+                .handle_until(event, self.fixture.announced(timeout))
                 .await
                 .expect("an answer")
         };
@@ -296,7 +297,7 @@ impl Function {
         let line =
             lines.find(|line| line["message"] == "hop finished").expect("a line for the hop");
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
-        let sent = locked(&self.scene.letters.sent).pop();
+        let sent = locked(&self.fixture.queue.sent).pop();
         let is_redelivered = !response.batch_item_failures.is_empty();
         Hop {
             outcome: text("outcome"),
@@ -315,7 +316,7 @@ impl Function {
             let hop = self.deliver(&body, delivery, seconds).await;
             let wait = if hop.is_redelivered {
                 delivery += 1;
-                let seconds = locked(&self.scene.letters.visibilities)["m"];
+                let seconds = locked(&self.fixture.queue.visibilities)["m"];
                 Some(Duration::from_secs(seconds))
             } else if let Some(next) = &hop.sent {
                 delivery = 1;
@@ -340,7 +341,7 @@ impl Function {
 
     /// A receipt of the request.
     pub(crate) fn receipt(&self, name: &str) -> Value {
-        let documents = locked(&self.scene.shelf.documents);
+        let documents = locked(&self.fixture.receipt_store.documents);
         let text = documents.get(&format!("r/{name}.json")).expect("a receipt of this name");
         let receipt = serde_json::from_str(text).expect("a receipt is JSON");
         assert_is_receipt(&receipt);

@@ -48,7 +48,7 @@ async fn assert_isolated(ways: &[(Failing, &str)]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bucket_whose_requests_all_fail_keeps_no_other_target_from_being_erased() {
+async fn failing_bucket_does_not_block_other_targets() {
     let ways = [
         (Failing::Requests(StoreError::Throttled, "SlowDown"), "SlowDown"),
         (Failing::Requests(StoreError::Unavailable, "InternalError"), "InternalError"),
@@ -59,30 +59,30 @@ async fn a_bucket_whose_requests_all_fail_keeps_no_other_target_from_being_erase
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bucket_that_answers_200_and_deletes_no_key_keeps_no_other_target_from_being_erased() {
+async fn bucket_that_deletes_no_key_does_not_block_other_targets() {
     let ways = ["InternalError", "SlowDown"].map(|code| (Failing::Keys { code, end: "" }, code));
     assert_isolated(&ways).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bucket_that_does_not_answer_keeps_no_other_target_from_being_erased() {
+async fn hanging_bucket_does_not_block_other_targets() {
     let all =
         &[Operation::Versioning, Operation::Listing, Operation::Deleting, Operation::Aborting];
     assert_isolated(&[(Failing::Hangs(all), "NoAnswerInTime")]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bucket_that_does_not_answer_listings_keeps_no_other_target_from_being_erased() {
+async fn hanging_listings_do_not_block_other_targets() {
     assert_isolated(&[(Failing::Hangs(&[Operation::Listing]), "NoAnswerInTime")]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bucket_that_does_not_answer_deletions_keeps_no_other_target_from_being_erased() {
+async fn hanging_deletes_do_not_block_other_targets() {
     assert_isolated(&[(Failing::Hangs(&[Operation::Deleting]), "NoAnswerInTime")]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_key_that_always_fails_keeps_no_other_key_from_being_deleted_in_one_invocation() {
+async fn failing_key_does_not_block_other_keys() {
     let mut wrong = Vec::new();
     for seconds in [10, 60] {
         for code in ["InternalError", "SlowDown"] {
@@ -150,22 +150,22 @@ async fn assert_exact(failing: Failing, objects: [usize; 3]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_whose_requests_failed_in_the_first_hop_is_counted_when_a_later_hop_deletes_it() {
+async fn target_with_failed_requests_is_counted_by_a_later_hop() {
     assert_exact(EVERY_REQUEST, [300, 1_000, 30]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_whose_keys_failed_in_the_first_hop_is_counted_when_a_later_hop_deletes_it() {
+async fn target_with_failed_keys_is_counted_by_a_later_hop() {
     assert_exact(Failing::Keys { code: "InternalError", end: "" }, [300, 1_000, 30]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_target_that_failed_in_the_first_hop_is_counted_when_several_hops_delete_it() {
+async fn failed_target_is_counted_over_several_later_hops() {
     assert_exact(EVERY_REQUEST, [3_600, 1_500, 30]).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn hops_that_delete_something_are_never_reported_as_hops_that_deleted_nothing() {
+async fn hops_with_progress_are_not_idle() {
     let objects = [3_600, 1_500, 30];
     let function = Function::new(objects, &SLOWLY);
     let (first, hops) = left_in_the_first_hop(&function, EVERY_REQUEST, objects).await;

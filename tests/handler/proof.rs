@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::fake::handle::Fake;
 use crate::fake::model::Versioning;
 use crate::faults::{Asks, Faults, Request, Shared};
-use crate::scene::locked;
+use crate::fixture::locked;
 
 /// How an erasure of u1 in this store ends, in one hop.
 async fn erase(store: &Shared<impl Faults>, erase_before: Option<OffsetDateTime>) -> HopEnd {
@@ -76,7 +76,7 @@ impl Faults for Switching {
 }
 
 #[tokio::test(start_paused = true)]
-async fn versioning_that_is_switched_on_in_the_middle_hides_nothing_from_the_proof() {
+async fn versioning_enabled_during_erasure_hides_nothing() {
     let store = Shared::new(Switching {
         model: Fake::new(&["photos"]),
         is_switched: AtomicBool::default(),
@@ -144,7 +144,7 @@ impl Faults for Completing {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_is_completed_between_two_listings_at_the_same_time_is_found() {
+async fn upload_completed_between_listings_is_found() {
     for is_versioned in [false, true] {
         let store = Completing::new(is_versioned);
         assert_eq!((erase(&store, None).await, is_empty(&*store)), (HopEnd::Erased, true));
@@ -152,15 +152,14 @@ async fn an_upload_that_is_completed_between_two_listings_at_the_same_time_is_fo
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_was_listed_ahead_is_not_taken_for_a_version() {
+async fn early_listed_object_is_not_taken_for_a_version() {
     let store = Completing::new(true);
     sleep(Duration::from_millis(70)).await;
     assert_eq!((erase(&store, None).await, is_empty(&*store)), (HopEnd::Erased, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_erasure_that_keeps_none()
- {
+async fn only_first_round_lists_objects_and_uploads_concurrently() {
     let erases_all =
         vec![(0, Kind::Objects), (0, Kind::Uploads), (100, Kind::Uploads), (200, Kind::Objects)];
     // What may be kept is listed as late as can be: meanwhile it may be written anew.
@@ -210,7 +209,7 @@ impl Faults for Buried {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bucket_with_versions_does_not_wait_for_a_listing_of_objects() {
+async fn versioned_bucket_does_not_wait_for_object_listing() {
     let store = Shared::new(Buried(Fake::new(&["photos"])));
     store.model().store().set_versioning("photos", Versioning::Enabled);
     let start = Instant::now();

@@ -131,7 +131,7 @@ fn key(user: &str, number: usize, bytes: usize) -> String {
 }
 
 #[test]
-fn delete_markers_of_one_key_take_no_more_memory_than_those_of_many() {
+fn delete_markers_of_one_key_take_bounded_memory() {
     for bytes in [30, 1_024] {
         let fake = Fake::new(&["photos"]);
         fake.store().set_versioning("photos", Versioning::Enabled);
@@ -144,7 +144,7 @@ fn delete_markers_of_one_key_take_no_more_memory_than_those_of_many() {
 }
 
 #[test]
-fn locked_versions_of_ten_users_take_bounded_memory_whatever_the_length_of_their_keys() {
+fn locked_versions_of_ten_users_take_bounded_memory() {
     for bytes in [60, 1_024] {
         let fake = Fake::new(&["photos"]);
         fake.store().set_versioning("photos", Versioning::Enabled);
@@ -168,7 +168,7 @@ fn locked_versions_of_ten_users_take_bounded_memory_whatever_the_length_of_their
 }
 
 #[test]
-fn many_objects_of_ten_users_take_bounded_memory_whatever_the_length_of_their_keys() {
+fn objects_of_ten_users_take_bounded_memory() {
     for bytes in [60, 1_024] {
         let fake = Fake::new(&["photos"]);
         let users: Vec<String> = (0..10).map(|number| format!("user-{number}")).collect();
@@ -184,7 +184,7 @@ fn many_objects_of_ten_users_take_bounded_memory_whatever_the_length_of_their_ke
 }
 
 #[test]
-fn the_allocator_counts() {
+fn allocations_are_counted() {
     let counted = allocation_counter::measure(|| drop(vec![0_u8; 5_000_000]));
     assert!(counted.bytes_max >= 5_000_000 && counted.bytes_current == 0, "{counted:?}");
     assert!(NonZero::new(counted.count_total).is_some());

@@ -311,7 +311,7 @@ fn unknown_fields_and_values_of_a_query_are_found() -> Outcome {
 }
 
 #[test]
-fn every_block_is_a_query_or_a_command() -> Outcome {
+fn every_code_block_is_a_query_or_a_command() -> Outcome {
     let runbook = read(RUNBOOK)?;
     let blocks = blocks(&runbook);
     let commands = blocks.iter().filter(|(kind, _)| *kind == "sh").count();
@@ -363,7 +363,7 @@ fn assert_tells_of(texts: &BTreeSet<String>, what: &str) -> Outcome {
 }
 
 #[test]
-fn every_log_message_has_a_section() -> Outcome {
+fn every_log_message_has_a_runbook_section() -> Outcome {
     let mut headings = BTreeSet::new();
     for source in sources(&["lambda"])?.into_iter().chain([read("src/main.rs")?]) {
         for opener in
@@ -383,7 +383,7 @@ fn every_log_message_has_a_section() -> Outcome {
 }
 
 #[test]
-fn every_reason_stands_in_it() -> Outcome {
+fn every_error_reason_is_in_the_runbook() -> Outcome {
     let mut reasons = BTreeSet::from([OutsidePrefix.to_string()]);
     for source in sources(&["lambda", "message", "erasure", "ports"])? {
         for texts in texts_after(&source, "#[error(") {
@@ -414,7 +414,7 @@ fn sections<'a>(document: &'a str, level: &str) -> BTreeMap<&'a str, &'a str> {
 }
 
 #[test]
-fn alarms_and_messages_have_the_same_three_parts() -> Outcome {
+fn alarm_and_message_sections_have_three_parts() -> Outcome {
     let runbook = read(RUNBOOK)?;
     let chapters = sections(&runbook, "\n## ");
     let alarms = sections(chapters["Alarms"], "\n### ");
@@ -444,7 +444,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn every_link_to_a_heading_leads_there() -> Outcome {
+fn links_to_runbook_headings_resolve() -> Outcome {
     let runbook = read(RUNBOOK)?;
     let is_code = |line: &&str| line.starts_with('#');
     let anchors: BTreeSet<String> = runbook
@@ -472,7 +472,7 @@ fn every_link_to_a_heading_leads_there() -> Outcome {
 }
 
 #[test]
-fn every_parameter_and_output_that_it_names_is_the_templates() -> Outcome {
+fn named_parameters_and_outputs_exist_in_the_template() -> Outcome {
     let (runbook, template) = (read(RUNBOOK)?, read("template.yaml")?);
     let name = |rest: &str| {
         rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned()
@@ -500,7 +500,7 @@ fn every_parameter_and_output_that_it_names_is_the_templates() -> Outcome {
 }
 
 #[test]
-fn reads_the_texts_of_calls() -> Outcome {
+fn helpers_parse_calls_and_blocks() -> Outcome {
     let source = r#"warn!(a = f(x), "one {b} two"); warn!(
         "three: \"four\""
     ); warn!(message)"#;

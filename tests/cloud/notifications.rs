@@ -231,7 +231,7 @@ async fn receipt_of_the_function(deployed: &Deployed<'_>, bucket: &str) -> Resul
 }
 
 #[tokio::test]
-async fn the_team_hears_what_is_left_and_why() -> Outcome {
+async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         create_bucket_with_object_lock(&cloud.s3(), "vault").await?;
@@ -283,7 +283,7 @@ const LEFT: &str = "s3://vault/{user_id}/
 - delete markers that stay above them: 1";
 
 #[tokio::test]
-async fn the_team_hears_of_a_receipt_that_cannot_be_read() -> Outcome {
+async fn team_is_notified_of_an_unreadable_receipt() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         create_bucket_with_object_lock(&cloud.s3(), "vault").await?;
@@ -323,7 +323,7 @@ async fn the_team_hears_of_a_receipt_that_cannot_be_read() -> Outcome {
 }
 
 #[tokio::test]
-async fn whoever_tells_may_do_nothing_else() -> Outcome {
+async fn notification_role_allows_nothing_else() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         create_bucket_with_object_lock(&cloud.s3(), "vault").await?;

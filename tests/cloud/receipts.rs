@@ -61,7 +61,7 @@ async fn fill(cloud: &Ministack, bucket: &str, folder: &str, keys: usize) -> Out
 }
 
 #[tokio::test]
-async fn versions_markers_and_uploads_go_over_many_hops_and_the_receipt_tells() -> Outcome {
+async fn versions_markers_and_uploads_are_erased_over_hops() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let s3 = cloud.s3();
@@ -115,7 +115,7 @@ async fn hop_with(deployed: &Deployed<'_>, outcome: &str) -> Result<Hop, Failure
 }
 
 #[tokio::test]
-async fn what_object_lock_holds_is_told_and_goes_when_it_is_free() -> Outcome {
+async fn locked_versions_are_reported_and_erased_after_release() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let s3 = cloud.s3();
@@ -165,7 +165,7 @@ async fn what_object_lock_holds_is_told_and_goes_when_it_is_free() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_dry_run_has_not_even_the_permission_to_delete() -> Outcome {
+async fn dry_run_has_no_delete_permission() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let s3 = cloud.s3();
@@ -210,7 +210,7 @@ async fn a_dry_run_has_not_even_the_permission_to_delete() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_receipt_that_cannot_be_stored_keeps_the_request_alive() -> Outcome {
+async fn unstored_receipt_keeps_the_request() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;
@@ -253,7 +253,7 @@ async fn a_receipt_that_cannot_be_stored_keeps_the_request_alive() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_missing_hash_key_is_said_once_at_the_start() -> Outcome {
+async fn missing_hash_key_is_logged_once_at_start() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;

@@ -222,14 +222,14 @@ impl Faults for Store {
 
 /// SQS: remembers what it was asked.
 #[derive(Debug, Default)]
-pub(crate) struct Letters {
+pub(crate) struct FakeQueue {
     pub(crate) sent: Mutex<Vec<OutgoingMessage>>,
     pub(crate) visibilities: Mutex<BTreeMap<String, u64>>,
     pub(crate) fails: bool,
     pub(crate) hangs: bool,
 }
 
-impl Letters {
+impl FakeQueue {
     async fn answer(&self, limit: Duration) -> Result<(), QueueError> {
         sleep(if self.hangs { limit } else { Duration::from_millis(20) }).await;
         if self.fails || self.hangs {
@@ -247,7 +247,7 @@ impl Letters {
     }
 }
 
-impl Queue for Shared<Letters> {
+impl Queue for Shared<FakeQueue> {
     async fn send(
         &self,
         continuation: &OutgoingMessage,
@@ -270,12 +270,12 @@ impl Queue for Shared<Letters> {
     }
 }
 
-/// What the shelf takes for a receipt.
+/// How long the receipt store takes for a receipt.
 pub(crate) const STORING: Duration = Duration::from_millis(30);
 
-/// A place for receipts that fails as often as it is told.
+/// A receipt store that fails as often as a test asks for.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct FakeReceipts {
     pub(crate) documents: Mutex<BTreeMap<String, String>>,
     pub(crate) fails: AtomicU32,
     pub(crate) loses_answers: AtomicU32,
@@ -283,7 +283,7 @@ pub(crate) struct Shelf {
     pub(crate) hangs: bool,
 }
 
-impl Shelf {
+impl FakeReceipts {
     /// The only receipt, its name and its text.
     pub(crate) fn receipt(&self) -> (String, Value) {
         let documents = locked(&self.documents);
@@ -298,7 +298,7 @@ fn take(from: &AtomicU32) -> bool {
     from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
-impl Receipts for Shared<Shelf> {
+impl Receipts for Shared<FakeReceipts> {
     async fn store(
         &self,
         name: &str,
@@ -334,10 +334,10 @@ impl Receipts for Shared<Shelf> {
 }
 
 /// A world of one function, its store, its queue and its receipts.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) store: Shared<Store>,
-    pub(crate) letters: Shared<Letters>,
-    pub(crate) shelf: Shared<Shelf>,
+    pub(crate) queue: Shared<FakeQueue>,
+    pub(crate) receipt_store: Shared<FakeReceipts>,
     /// The lines of numbers.
     pub(crate) metrics: Shared<Mutex<Vec<String>>>,
     settings: Vec<(String, String)>,
@@ -345,11 +345,11 @@ pub(crate) struct Scene {
     start: Instant,
 }
 
-/// What a scene's function may do.
+/// What a fixture's function may do.
 type Answer = Result<SqsBatchResponse, EventError>;
 
-impl Scene {
-    pub(crate) fn new(store: Store, letters: Letters, settings: &[(&str, &str)]) -> Self {
+impl Fixture {
+    pub(crate) fn new(store: Store, settings: &[(&str, &str)]) -> Self {
         let required = [
             ("ERASE_TARGETS", "s3://photos/{user_id}/"),
             ("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase"),
@@ -362,16 +362,20 @@ impl Scene {
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Self {
             store: Shared::new(store),
-            letters: Shared::new(letters),
-            shelf: Shared(Arc::default()),
+            queue: Shared(Arc::default()),
+            receipt_store: Shared(Arc::default()),
             metrics: Shared(Arc::default()),
             settings: settings.collect(),
             start: Instant::now(),
         }
     }
 
-    pub(crate) fn with_shelf(self, shelf: Shelf) -> Self {
-        Self { shelf: Shared::new(shelf), ..self }
+    pub(crate) fn with_queue(self, queue: FakeQueue) -> Self {
+        Self { queue: Shared::new(queue), ..self }
+    }
+
+    pub(crate) fn with_receipt_store(self, receipt_store: FakeReceipts) -> Self {
+        Self { receipt_store: Shared::new(receipt_store), ..self }
     }
 
     /// The same world under other settings, as after a deployment.
@@ -399,24 +403,29 @@ impl Scene {
         announced: AnnouncedDeadline,
     ) -> Answer {
         let (config, store) = (self.config(), self.store.clone());
-        let shelf = config.receipts.is_some().then(|| self.shelf.clone());
+        let receipt_store = config.receipts.is_some().then(|| self.receipt_store.clone());
         let lines = self.metrics.clone();
         let metrics = Metrics::new("erase".to_owned(), Some("warn"), move |line| {
             locked(&lines).push(line.to_owned());
         });
         if config.dry_run {
-            let handler = Handler::new(config, DryRun(store), self.letters.clone(), shelf, 1);
+            let handler = Handler::new(config, DryRun(store), self.queue.clone(), receipt_store, 1);
             handler.with_metrics(metrics).handle_until(event, announced).await
         } else {
-            let handler = Handler::new(config, Eraser(store), self.letters.clone(), shelf, 1);
+            let handler = Handler::new(config, Eraser(store), self.queue.clone(), receipt_store, 1);
             handler.with_metrics(metrics).handle_until(event, announced).await
         }
     }
 
     pub(crate) async fn handle(&self, event: Value, deadline_epoch_ms: u64) -> Answer {
-        let shelf = Some(self.shelf.clone());
-        let handler =
-            Handler::new(self.config(), Eraser(self.store.clone()), self.letters.clone(), shelf, 1);
+        let receipt_store = Some(self.receipt_store.clone());
+        let handler = Handler::new(
+            self.config(),
+            Eraser(self.store.clone()),
+            self.queue.clone(),
+            receipt_store,
+            1,
+        );
         handler.handle(event, deadline_epoch_ms).await
     }
 
@@ -450,6 +459,33 @@ impl Scene {
             .map(|failure| failure.item_identifier)
             .collect())
     }
+
+    /// Invokes the function, and asserts that it reports no failed message.
+    pub(crate) async fn succeed(&self, timeout: Duration, records: Vec<SqsMessage>) {
+        assert_eq!(self.invoke(timeout, records).await, Ok(NO_FAILURES));
+    }
+
+    /// Takes the continuation that the function has sent, if it has.
+    pub(crate) fn take_continuation(&self) -> Option<OutgoingMessage> {
+        locked(&self.queue.sent).pop()
+    }
+
+    /// Erases u1 in invocations of this length, from a message on, until nothing follows. Calls a
+    /// function with every continuation, and returns the number of hops.
+    pub(crate) async fn follow(
+        &self,
+        timeout: Duration,
+        mut message: SqsMessage,
+        mut each: impl FnMut(&OutgoingMessage),
+    ) -> u32 {
+        for hop in 1..60 {
+            self.succeed(timeout, vec![message]).await;
+            let Some(next) = self.take_continuation() else { return hop };
+            each(&next);
+            message = record("m", &next.body);
+        }
+        unreachable!("the erasure does not end");
+    }
 }
 
 pub(crate) fn record(name: &str, body: &str) -> SqsMessage {
@@ -471,7 +507,7 @@ pub(crate) fn bookmarked(target: &str, token: &str, round: u32) -> SqsMessage {
     record("m", &body.to_string())
 }
 
-pub(crate) const NOBODY: Vec<String> = Vec::new();
+pub(crate) const NO_FAILURES: Vec<String> = Vec::new();
 
 /// What the function logs while somebody listens.
 #[derive(Debug, Clone, Default)]

@@ -27,7 +27,7 @@ use crate::Failure;
 use crate::acceptance::{Differences, State, is_xml};
 use crate::objects::ODD_NAMES;
 use crate::results::in_one_line;
-use crate::shops::{Checked, Served, Shop, Stop, Thing, Times, now};
+use crate::stores::{Checked, Served, Stop, TestStore, Thing, Times, now};
 
 /// The bucket in which it tries the odd keys.
 const KEYS: &str = "keys";
@@ -146,7 +146,7 @@ type OddKeys = (BTreeMap<String, Option<String>>, BTreeMap<String, String>);
 
 /// A store at an endpoint.
 #[derive(Debug)]
-pub(crate) struct Elsewhere {
+pub(crate) struct Endpoint {
     address: Address,
     region: String,
     client: Client,
@@ -164,7 +164,7 @@ pub(crate) struct Elsewhere {
     locked_until: Cell<Option<Instant>>,
 }
 
-impl Elsewhere {
+impl Endpoint {
     /// With the standard variables and files of AWS. Creates the first bucket: without that,
     /// nothing else can be tried.
     pub(crate) async fn connect(address: Address) -> Result<Self, Failure> {
@@ -438,7 +438,7 @@ impl Elsewhere {
     }
 }
 
-impl Shop for Elsewhere {
+impl TestStore for Endpoint {
     type Store = S3;
 
     fn name(&self) -> &'static str {
@@ -555,7 +555,7 @@ fn some_of<'a>(keys: impl ExactSizeIterator<Item = &'a String>) -> String {
 }
 
 #[test]
-fn an_endpoint_is_a_url_or_aws() {
+fn endpoint_is_a_url_or_aws() {
     let parsed = |endpoint, path_style| {
         Address::parse(endpoint, path_style).ok().map(|a| (a.is_aws(), a.path_style))
     };

@@ -34,7 +34,7 @@ fn malformed() -> Result<Vec<String>, Failure> {
 }
 
 #[tokio::test]
-async fn malformed_messages_reach_the_dead_letter_queue_at_once_and_harm_no_other() -> Outcome {
+async fn malformed_messages_reach_the_dead_letter_queue_alone() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;
@@ -118,7 +118,7 @@ async fn failed_hop(deployed: &Deployed<'_>) -> Result<Hop, Failure> {
 }
 
 #[tokio::test]
-async fn a_hop_that_failed_comes_again_sooner_than_by_the_queues_own_timeout() -> Outcome {
+async fn failed_hop_is_redelivered_before_the_visibility_timeout() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let deployed = Deployed::new(&cloud, &[("Target1Bucket", "missing-one")]).await?;
@@ -154,7 +154,7 @@ fn seconds_between(first: &Value, second: &Value) -> Result<f64, Failure> {
 }
 
 #[tokio::test]
-async fn a_missing_bucket_fails_by_name_until_it_is_there() -> Outcome {
+async fn missing_bucket_fails_by_name_until_created() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("exports").await?;
@@ -255,7 +255,7 @@ async fn missing_permissions_fail_by_name(
 }
 
 #[tokio::test]
-async fn a_missing_permission_fails_by_name_until_it_is_granted() -> Outcome {
+async fn missing_permission_fails_by_name_until_granted() -> Outcome {
     let lacks = [
         ("no-versioning", "s3:GetBucketVersioning"),
         ("no-list", "s3:ListBucket"),
@@ -267,7 +267,7 @@ async fn a_missing_permission_fails_by_name_until_it_is_granted() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_missing_permission_for_versions_fails_by_name_until_it_is_granted() -> Outcome {
+async fn missing_version_permission_fails_by_name_until_granted() -> Outcome {
     let lacks = [
         ("no-versions", "s3:ListBucketVersions"),
         ("no-delete", "s3:DeleteObjectVersion"),
