@@ -285,6 +285,9 @@ proptest! {
         let value: Value = serde_json::from_str(&text).unwrap();
         let faults = faults(&value);
         prop_assert!(faults.is_empty(), "{:?} in {}", faults, text);
+        // SQS takes no other characters.
+        let is_rejected = |c: char| c < ' ' || c == '\u{fffe}' || c == '\u{ffff}';
+        prop_assert!(!text.contains(is_rejected));
         prop_assert_eq!(parse(&text).unwrap(), erasure);
     }
 }
@@ -494,7 +497,7 @@ impl Faults for Slow {
 
 /// Everything that the function has written: messages to its queue, and receipts by their names.
 #[derive(Debug, Clone, Default)]
-struct Desk {
+struct Recorder {
     sent: Arc<Mutex<Vec<OutgoingMessage>>>,
     stored: Arc<Mutex<Vec<(String, String)>>>,
 }
@@ -503,7 +506,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Queue for Desk {
+impl Queue for Recorder {
     async fn send(
         &self,
         continuation: &OutgoingMessage,
@@ -523,7 +526,7 @@ impl Queue for Desk {
     }
 }
 
-impl Receipts for Desk {
+impl Receipts for Recorder {
     async fn store(
         &self,
         name: &str,
@@ -547,7 +550,7 @@ async fn follow(
     settings: &[(&str, &str)],
     hop: Duration,
 ) -> (Vec<Value>, Vec<Value>) {
-    let desk = Desk::default();
+    let recorder = Recorder::default();
     let (start, mut body, mut hops) = (Instant::now(), message.to_string(), Vec::new());
     loop {
         let now: SystemTime = UNIX_EPOCH + Duration::from_secs(1_800_000_000) + start.elapsed();
@@ -561,23 +564,23 @@ async fn follow(
         event.records = vec![record];
         let (config, store) = (config(settings), Shared::new(Slow { model: store.clone(), start }));
         let handled = if config.dry_run {
-            Handler::new(config, DryRun(store), desk.clone(), Some(desk.clone()), 1)
+            Handler::new(config, DryRun(store), recorder.clone(), Some(recorder.clone()), 1)
                 .handle_until(event, announced)
                 .await
         } else {
-            Handler::new(config, Eraser(store), desk.clone(), Some(desk.clone()), 1)
+            Handler::new(config, Eraser(store), recorder.clone(), Some(recorder.clone()), 1)
                 .handle_until(event, announced)
                 .await
         };
         handled.expect("an answer");
-        let Some(next) = locked(&desk.sent).pop() else {
+        let Some(next) = locked(&recorder.sent).pop() else {
             break;
         };
         sleep(next.delay).await;
         body = next.body;
         hops.push(serde_json::from_str(&body).expect("JSON"));
     }
-    let stored = locked(&desk.stored)
+    let stored = locked(&recorder.stored)
         .iter()
         .map(|(_, text)| serde_json::from_str(text).expect("JSON"))
         .collect();

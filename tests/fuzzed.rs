@@ -1,9 +1,11 @@
-//! The inputs that fuzzing found worth keeping, and those that once broke something, through the
-//! same properties. `make fuzz` looks for new ones.
+//! The properties of `make fuzz`, with the inputs that it has kept, with those that once broke
+//! something, and with random ones.
 
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
 
 #[path = "../tools/fuzz/properties/mod.rs"]
 mod properties;
@@ -78,5 +80,33 @@ fn response_is_complete_only_at_its_end() {
         "d<DeleteResult/>",
     ] {
         properties::listing::check_every_cut(answer.as_bytes());
+    }
+}
+
+const ID: &str = r"[A-Za-z0-9_.:@+=-]{1,128}";
+const SEGMENTS: &str = "([a-z]{1,5}/){0,3}";
+const TEMPLATE: &str = r"(s3://)?[a-z.-]{0,8}(/|\{user_id\}|\{|\}|[a-z.]){0,12}";
+
+proptest! {
+    #[test]
+    fn random_text_parses_or_is_rejected(text in any::<String>()) {
+        properties::message::check(text.as_bytes());
+    }
+
+    #[test]
+    fn random_user_ids_have_disjoint_prefixes(
+        one in prop_oneof![ID, any::<String>()], other in ID, rest in any::<String>()
+    ) {
+        properties::user_id::check(format!("{one}\n{other}\n{rest}").as_bytes());
+    }
+
+    #[test]
+    fn random_templates_have_one_folder_per_user(
+        below in SEGMENTS, folder in SEGMENTS, text in TEMPLATE
+    ) {
+        let template = format!("s3://some-bucket/{folder}{{user_id}}/{below}");
+        prop_assert!(erase_user_files::target::Targets::parse(&template).is_ok(), "{template}");
+        properties::template::check(template.as_bytes());
+        properties::template::check(text.as_bytes());
     }
 }

@@ -1,21 +1,15 @@
 //! What holds for every input: ids, prefixes, targets, messages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use erase_user_files::config::Config;
-use erase_user_files::erasure::checkpoint::{Checkpoint, KeyRange};
-use erase_user_files::erasure::progress::{Counts, Totals};
+use erase_user_files::erasure::checkpoint::Checkpoint;
 use erase_user_files::message::erasure::{ChainLimit, Erasure, MessageError};
-use erase_user_files::ports::store::Kind;
-use erase_user_files::target::{
-    HashKey, ParseFolderError, S3Folder, Target, Targets, UserId, UserIdError,
-};
+use erase_user_files::target::{HashKey, ParseFolderError, S3Folder, Target, Targets, UserId};
 use proptest::prelude::*;
 use serde_json::json;
 use time::OffsetDateTime;
-
-const ID: &str = r"[A-Za-z0-9_.:@+=-]{1,128}";
 
 fn config(targets: &str) -> Config {
     let lookup = |name: &str| match name {
@@ -33,91 +27,6 @@ fn parse(body: &str) -> Result<Erasure, MessageError> {
 }
 
 proptest! {
-    #[test]
-    fn prefixes_of_two_users_are_disjoint(one in ID, other in ID, rest in any::<String>()) {
-        prop_assume!(one != other);
-        let (Ok(one), Ok(other)) = (UserId::parse(&one), UserId::parse(&other)) else { return Ok(()) };
-        for template in ["s3://photos/{user_id}/", "s3://photos/users/{user_id}/files/"] {
-            let target = Target::parse(template).unwrap();
-            let (mine, theirs) = (target.prefix(&one), target.prefix(&other));
-            let key = format!("{}{rest}", mine.as_str());
-            prop_assert!(theirs.claim(key.clone()).is_err());
-            prop_assert!(theirs.claim(mine.as_str().trim_end_matches('/').to_owned()).is_err());
-            prop_assert!(mine.claim(key).is_ok());
-        }
-    }
-
-    #[test]
-    fn user_id_is_literal_or_rejected(text in any::<String>()) {
-        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:@+=".contains(c);
-        let is_id = (1..=128).contains(&text.len()) && text.chars().all(is_allowed) && text != "." && text != "..";
-        match UserId::parse(&text) {
-            Ok(id) => prop_assert!(is_id && id.as_str() == text),
-            Err(error) => prop_assert!(!is_id && (text.len() < 4 || !error.to_string().contains(&text))),
-        }
-    }
-
-    #[test]
-    fn prefix_is_the_template_with_the_id(id in ID, folder in "([a-z]{1,5}/){0,3}", below in "([a-z]{1,5}/){0,3}") {
-        prop_assume!(id != "." && id != "..");
-        let template = format!("s3://some-bucket/{folder}{{user_id}}/{below}");
-        let target = Target::parse(&template).unwrap();
-        prop_assert_eq!(target.to_string(), template);
-        let prefix = target.prefix(&UserId::parse(&id).unwrap());
-        prop_assert_eq!(prefix.bucket(), "some-bucket");
-        prop_assert_eq!(prefix.as_str(), format!("{folder}{id}/{below}"));
-    }
-
-    #[test]
-    fn every_target_prefix_contains_the_id_as_a_folder(text in r"(s3://)?[a-z.-]{0,8}(/|\{user_id\}|\{|\}|[a-z.]){0,12}") {
-        if let Ok(target) = Target::parse(&text) {
-            let prefix = target.prefix(&UserId::parse("ID").unwrap());
-            prop_assert!(prefix.as_str().ends_with('/'));
-            prop_assert_eq!(prefix.as_str().split('/').filter(|segment| *segment == "ID").count(), 1);
-            prop_assert!(prefix.as_str().trim_end_matches('/').split('/').all(|s| !matches!(s, "" | "." | "..")));
-        }
-    }
-
-    #[test]
-    fn continuation_round_trips(
-        erasure in (ID, "[A-Za-z0-9._:-]{1,128}", any::<(u32, u32)>(), any::<Option<String>>(), any::<[u64; 5]>())
-    ) {
-        let (user, id, (hop, idle_hops), token, numbers) = erasure;
-        prop_assume!(user != "." && user != "..");
-        let body = json!({"type": "user-withdrawn", "userId": user, "requestId": id, "withdrawnAt": "2026-01-31T12:00:00+01:00"});
-        let mut erasure = parse(&body.to_string()).unwrap();
-        let [objects, bytes, requests, throttles, retries] = numbers;
-        let gone = Counts { objects, bytes, delete_markers: retries, ..Counts::default() };
-        erasure.hop = hop;
-        erasure.idle_hops = idle_hops;
-        erasure.bookmark = Checkpoint {
-            setting: Some("0123456789abcdef".to_owned()),
-            target: Some("s3://photos/{user_id}/".to_owned()),
-            kind: [None, Some(Kind::Uploads), Some(Kind::DeleteMarkers)][hop as usize % 3],
-            lanes: token.iter().map(|until| KeyRange { token: None, until: Some(until.clone()) }).collect(),
-            token,
-            round: 7,
-            has_left_some: hop % 2 == 1,
-        };
-        let targets = BTreeMap::from([("s3://photos/{user_id}/".to_owned(), gone)]);
-        erasure.tally = Totals { gone, targets, requests, throttles, retries };
-        erasure.is_dry_run = hop % 2 == 0;
-        erasure.requested_at = erasure.withdrawn_at;
-        erasure.started_at = erasure.withdrawn_at;
-        erasure.sweep_at = erasure.withdrawn_at.filter(|_| idle_hops % 2 == 0);
-        erasure.is_continuation = true;
-        let text = erasure.continuation();
-        // Only characters that SQS takes.
-        let is_refused = |c: char| c < ' ' || c == '\u{fffe}' || c == '\u{ffff}';
-        prop_assert!(!text.contains(is_refused));
-        prop_assert_eq!(parse(&text).unwrap(), erasure);
-    }
-
-    #[test]
-    fn any_text_parses_or_fails_without_panic(text in any::<String>()) {
-        prop_assert!(parse(&text).is_err());
-    }
-
     #[test]
     fn deduplication_id_fits_and_is_unique(
         id in "[A-Za-z0-9._:-]{1,128}",
@@ -152,91 +61,35 @@ proptest! {
 }
 
 #[test]
-fn malformed_bodies_have_distinct_errors_without_echo() {
+fn malformed_fields_are_rejected_with_reason() {
+    let withdrawal =
+        |rest: &str| format!(r#"{{"type":"user-withdrawn","userId":"secret",{rest}}}"#);
+    let continuation = |version, rest: &str| {
+        format!(r#"{{"type":"erasure-continuation","version":{version},"userId":"secret",{rest}}}"#)
+    };
     for (body, expected) in [
-        (r#"{"type":"user-withdrawn"}"#, r#""/userId" is missing or not a JSON string"#),
-        (
-            r#"{"type":"user-withdrawn","userId":null}"#,
-            r#""/userId" is missing or not a JSON string"#,
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":123456}"#,
-            r#""/userId" is missing or not a JSON string"#,
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":["secret"]}"#,
-            r#""/userId" is missing or not a JSON string"#,
-        ),
-        (r#"{"type":"user-withdrawn","userId":""}"#, "the user id has 0 bytes, expected 1 to 128"),
-        (r#"{"type":"user-withdrawn","userId":".."}"#, r#"the user id is "." or "..""#),
-        (r#"{"type":"user-withdrawn","userId":"secret/x"}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret%2Fx"}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret\u0000"}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret "}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret\u2215"}"#, "has a character at byte 6"),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","userId":"other"}"#,
-            "a field stands in it twice",
-        ),
-        (r#"{"type":"user-withdrawn","userId":"secret\ud800"}"#, "not valid JSON"),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","requestId":"a b"}"#,
-            "the request id is not 1 to 128 of",
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","requestId":7}"#,
-            r#""requestId" is missing or not a JSON string"#,
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","eraseBefore":"yesterday"}"#,
-            r#""eraseBefore" is not a time"#,
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","withdrawnAt":"2026-13-01T00:00:00Z"}"#,
-            r#""withdrawnAt" is not a time"#,
-        ),
-        (r#"{"type":"user-signed-up","userId":"secret"}"#, r#""type" is not "user-withdrawn""#),
-        (r#"{"userId":"secret"}"#, r#""type" is not "user-withdrawn""#),
-        (r#"["user-withdrawn","secret"]"#, "the body is not a JSON object"),
-        (r#""secret""#, "the body is not a JSON object"),
-        ("secret", "the body is not valid JSON"),
-        ("", "the body is not valid JSON"),
-        (
-            r#"{"type":"erasure-continuation","version":2,"erasureId":"secret","userId":"secret","hop":1}"#,
-            "format version 2",
-        ),
-        (
-            r#"{"type":"erasure-continuation","version":1,"erasureId":"e","userId":"secret","hop":"1"}"#,
-            "cannot be read at line 1",
-        ),
-        (
-            r#"{"type":"erasure-continuation","version":1,"userId":"secret","hop":1}"#,
-            "cannot be read at line 1",
-        ),
-        (
-            r#"{"type":"erasure-continuation","version":1,"erasureId":"","userId":"secret","hop":1}"#,
-            "the request id is not",
-        ),
-        (
-            r#"{"type":"erasure-continuation","version":1,"erasureId":"e","userId":"secret/","hop":1}"#,
-            "has a character at byte 6",
-        ),
+        (withdrawal(r#""requestId":"a b""#), "the request id is not 1 to 128 of"),
+        (withdrawal(r#""requestId":7"#), r#""requestId" is missing or not a JSON string"#),
+        (withdrawal(r#""eraseBefore":"yesterday""#), r#""eraseBefore" is not a time"#),
+        (withdrawal(r#""withdrawnAt":"2026-13-01T00:00:00Z""#), r#""withdrawnAt" is not a time"#),
+        (r#"{"type":"user-withdrawn","userId":"secret\ud800"}"#.to_owned(), "not valid JSON"),
+        (r#"{"userId":"secret"}"#.to_owned(), r#""type" is not "user-withdrawn""#),
+        (String::new(), "the body is not valid JSON"),
+        (continuation(2, r#""erasureId":"secret","hop":1"#), "format version 2"),
+        (continuation(1, r#""erasureId":"e","hop":"1""#), "cannot be read at line 1"),
+        (continuation(1, r#""hop":1"#), "cannot be read at line 1"),
+        (continuation(1, r#""erasureId":"","hop":1"#), "the request id is not"),
     ] {
-        let error = parse(body).expect_err(body).to_string();
+        let error = parse(&body).expect_err(&body).to_string();
         assert!(error.contains(expected), "{body}\n  is: {error}\n  expected: {expected}");
-        assert!(!error.contains("secret") && !error.contains("123456"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
     }
 }
 
 #[test]
-fn deep_and_huge_bodies_are_rejected() {
-    let deep = format!("{}{}", r#"{"type":"user-withdrawn","userId":"#, "[".repeat(100_000));
-    assert!(matches!(parse(&deep), Err(MessageError::Json(_))));
-    let id = "x".repeat(1_000_000);
-    let huge = format!(r#"{{"type":"user-withdrawn","userId":"{id}"}}"#);
-    assert_eq!(parse(&huge), Err(MessageError::User(UserIdError::Length(1_000_000))));
-    // What is not ours may be as large as the queue lets it be.
-    let padded = format!(r#"{{"type":"user-withdrawn","userId":"u1","note":"{id}"}}"#);
+fn foreign_fields_may_be_as_large_as_the_queue_takes() {
+    let note = "x".repeat(1_000_000);
+    let padded = format!(r#"{{"type":"user-withdrawn","userId":"u1","note":"{note}"}}"#);
     assert_eq!(parse(&padded).unwrap().user, UserId::parse("u1").unwrap());
     let padded = padded + &" ".repeat(1_048_576 - 1_000_000);
     assert_eq!(parse(&padded), Err(MessageError::Size { bytes: padded.len(), max: 1_048_576 }));
@@ -290,21 +143,6 @@ fn debug_output_names_no_user() {
     let key = prefix.claim("users/u-123/a.jpg".to_owned()).unwrap();
     let printed = [format!("{user:?}"), format!("{prefix:?}"), format!("{key:?}")];
     assert_eq!(printed, ["UserId(..)", "Prefix(s3://photos/...)", "Key(..)"]);
-}
-
-#[test]
-fn user_id_equal_to_a_fixed_folder_is_reserved() {
-    for (targets, is_reserved) in [
-        ("s3://photos/{user_id}/,s3://photos/users/{user_id}/", true),
-        ("s3://photos/a/{user_id}/,s3://photos/a/users/{user_id}/", true),
-        ("s3://photos/a/{user_id}/,s3://photos/c/users/{user_id}/", false),
-        ("s3://photos/{user_id}/,s3://exports/users/{user_id}/", false),
-        ("s3://photos/{user_id}/,s3://photos/{user_id}/users/", false),
-    ] {
-        let targets = Targets::parse(targets).unwrap();
-        assert_eq!(targets.reserves(&UserId::parse("users").unwrap()), is_reserved, "{targets:?}");
-        assert!(!targets.reserves(&UserId::parse("user").unwrap()), "{targets:?}");
-    }
 }
 
 #[test]
@@ -392,6 +230,7 @@ fn receipts_prefix_never_overlaps_a_target() {
 fn user_id_of_another_targets_folder_is_rejected() {
     for (list, refused, taken) in [
         ("s3://data/{user_id}/,s3://data/users/{user_id}/", "users", "u1"),
+        ("s3://data/a/{user_id}/,s3://data/a/users/{user_id}/", "users", "user"),
         ("s3://data/a/{user_id}/,s3://data/{user_id}/b/", "b", "a"),
         ("s3://data/x/{user_id}/,s3://data/x/y/{user_id}/z/", "y", "x"),
         // A part of one user's folder is enough: users/docs/2024/ belongs to the user docs.
@@ -410,6 +249,7 @@ fn user_id_of_another_targets_folder_is_rejected() {
     // Another bucket, or the user's own folder twice: nobody else is touched.
     for list in [
         "s3://data/{user_id}/,s3://other/users/{user_id}/",
+        "s3://data/a/{user_id}/,s3://data/c/users/{user_id}/",
         "s3://data/{user_id}/,s3://data/{user_id}/users/",
     ] {
         assert!(

@@ -44,7 +44,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::endpoints::{Address, Endpoint};
-use crate::objects::{ODD_NAMES, USER};
+use crate::objects::{USER, odd_keys};
 use crate::results::Results;
 use crate::stores::{Checked, Fakes, Served, Stop, TestStore, Thing};
 use crate::{Failure, Outcome, assert_same, within};
@@ -123,14 +123,14 @@ async fn seaweed_passes() -> Outcome {
 #[tokio::test]
 #[ignore = "it needs an endpoint, and creates buckets there"]
 async fn any_endpoint() -> Outcome {
-    let mut test_store = Endpoint::connect(Address::from_environment()?).await?;
-    println!("{}", test_store.title());
+    let mut store = Endpoint::connect(Address::from_environment()?).await?;
+    println!("{}", store.title());
     let mut results = Results::default();
     let checks = Box::pin(async {
         let claim = "odd keys are stored and listed as they are".to_owned();
-        println!("{}", results.add(claim, CHECK_LIMIT, test_store.explore()).await);
+        println!("{}", results.add(claim, CHECK_LIMIT, store.explore()).await);
         for check in Check::ALL {
-            println!("{}", results.add(check.claim(), CHECK_LIMIT, check.run(&test_store)).await);
+            println!("{}", results.add(check.claim(), CHECK_LIMIT, check.run(&store)).await);
         }
     });
     let is_complete = tokio::select! {
@@ -139,8 +139,8 @@ async fn any_endpoint() -> Outcome {
     };
     let end = if is_complete { "" } else { "interrupted: this report is incomplete\n" };
     println!("{end}removing the buckets; what Object Lock holds takes up to three minutes");
-    let left = test_store.clean_up().await;
-    println!("\n{}\n{results}{end}{}\n", test_store.title(), test_store.summary(&left));
+    let left = store.clean_up().await;
+    println!("\n{}\n{results}{end}{}\n", store.title(), store.summary(&left));
     if !left.is_empty() {
         return Err(Failure(format!("these buckets could not be removed:\n{}", left.join("\n"))));
     }
@@ -155,36 +155,30 @@ async fn any_endpoint() -> Outcome {
 async fn rclone_never_ends_as_erased() -> Outcome {
     let rclone = Rclone::start().await?;
     within(TEST_LIMIT, async {
-        let test_store = Served::new("rclone", rclone.s3());
+        let store = Served::new("rclone", rclone.s3());
         // Nobody can start an upload there: the answer to it has another root than the SDK takes.
-        for bucket in ["photos"] {
-            test_store.create_bucket(bucket).await?;
-            let mine: Vec<String> =
-                (0..40).map(|number| format!("u1/{}/{number}", number % 3)).collect();
-            test_store.put_all(bucket, &mine).await?;
-            let neighbours =
-                ["u10/keep", "u1.bak/keep", "U1/keep", "other/u1/keep"].map(str::to_owned);
-            test_store.put_all(bucket, &neighbours).await?;
-            let expected = neighbours.map(|key| (key, b"x".to_vec()));
-            let erasure = Erasure::of(&test_store, bucket)?;
-            let eraser = Eraser(test_store.store(false));
-            for _ in 0..2 {
-                let time = Duration::from_secs(3);
-                let (report, tally) =
-                    erasure.hop(&eraser, &pace(None), &mut Checkpoint::default(), time).await;
-                let is_open = matches!(
-                    report.end,
-                    HopEnd::Failed(_) | HopEnd::Unfinished { .. } | HopEnd::Incomplete(_)
-                );
-                assert!(is_open, "{bucket}: {report:?} {tally:?}");
-                let mut left = local::read_objects(&rclone.s3(), bucket, "").await?;
-                left.retain(|(key, _)| !key.starts_with("u1/"));
-                assert_same(
-                    &left,
-                    &expected,
-                    &format!("{bucket} does not hold what should be left"),
-                );
-            }
+        let bucket = "photos";
+        store.create_bucket(bucket).await?;
+        let mine: Vec<String> =
+            (0..40).map(|number| format!("u1/{}/{number}", number % 3)).collect();
+        store.put_all(bucket, &mine).await?;
+        let neighbours = ["u10/keep", "u1.bak/keep", "U1/keep", "other/u1/keep"].map(str::to_owned);
+        store.put_all(bucket, &neighbours).await?;
+        let expected = neighbours.map(|key| (key, b"x".to_vec()));
+        let erasure = Erasure::of(&store, bucket)?;
+        let eraser = Eraser(store.store(false));
+        for _ in 0..2 {
+            let time = Duration::from_secs(3);
+            let (report, tally) =
+                erasure.hop(&eraser, &pace(None), &mut Checkpoint::default(), time).await;
+            let is_open = matches!(
+                report.end,
+                HopEnd::Failed(_) | HopEnd::Unfinished { .. } | HopEnd::Incomplete(_)
+            );
+            assert!(is_open, "{bucket}: {report:?} {tally:?}");
+            let mut left = local::read_objects(&rclone.s3(), bucket, "").await?;
+            left.retain(|(key, _)| !key.starts_with("u1/"));
+            assert_same(&left, &expected, &format!("{bucket} does not hold what should be left"));
         }
         Ok(())
     })
@@ -197,13 +191,13 @@ async fn rclone_never_ends_as_erased() -> Outcome {
 async fn policy_that_denies_keys_retains_only_these() -> Outcome {
     let moto = Moto::start().await?;
     within(TEST_LIMIT, async {
-        let test_store = Served::new("moto", moto.s3());
-        test_store.create_bucket("photos").await?;
+        let store = Served::new("moto", moto.s3());
+        store.create_bucket("photos").await?;
         let keys: Vec<String> =
             (0..1_300).map(|number| format!("u1/{}/{number}", number % 5)).collect();
-        test_store.put_all("photos", &keys).await?;
+        store.put_all("photos", &keys).await?;
         let neighbours = ["u10/0/1", "u1", "u1-old/3/x"].map(str::to_owned);
-        test_store.put_all("photos", &neighbours).await?;
+        store.put_all("photos", &neighbours).await?;
         let policy = serde_json::json!({
             "Version": "2012-10-17",
             "Statement": [{
@@ -215,7 +209,7 @@ async fn policy_that_denies_keys_retains_only_these() -> Outcome {
         });
         moto.s3().put_bucket_policy().bucket("photos").policy(policy.to_string()).send().await?;
 
-        let erasure = Erasure::of(&test_store, "photos")?;
+        let erasure = Erasure::of(&store, "photos")?;
         let (report, tally) = erasure.erase(false).await;
 
         let HopEnd::Incomplete(IncompleteReason::NotDeletable(left)) = &report.end else {
@@ -331,44 +325,42 @@ impl Check {
         }
     }
 
-    async fn run(self, test_store: &impl TestStore) -> Checked {
-        if let Some(reason) = self.state().and_then(|state| test_store.lacks(state)) {
+    async fn run(self, store: &impl TestStore) -> Checked {
+        if let Some(reason) = self.state().and_then(|state| store.lacks(state)) {
             return Err(Stop::Lacks(reason));
         }
-        let bucket = &test_store.bucket(&self.bucket());
+        let bucket = &store.bucket(&self.bucket());
         match self {
             Self::Nothing(state) => {
-                few_requests_prove_that_nothing_is_there(test_store, state, bucket).await
+                few_requests_prove_that_nothing_is_there(store, state, bucket).await
             }
-            Self::Everything(state) => {
-                everything_of_the_user_is_erased(test_store, state, bucket).await
-            }
+            Self::Everything(state) => everything_of_the_user_is_erased(store, state, bucket).await,
             Self::Hops(state) => {
-                an_erasure_is_completed_in_several_hops(test_store, state, bucket).await
+                an_erasure_is_completed_in_several_hops(store, state, bucket).await
             }
             Self::DryRun(state) => {
-                a_dry_run_counts_what_the_erasure_then_erases(test_store, state, bucket).await
+                a_dry_run_counts_what_the_erasure_then_erases(store, state, bucket).await
             }
-            Self::Locks => what_object_lock_holds_stays_and_is_reported(test_store, bucket).await,
-            Self::Newer => what_is_newer_stays(test_store, bucket).await,
-            Self::Fuse => too_many_versions_stop_an_erasure(test_store, bucket).await,
-            Self::OneKey => every_version_of_one_key_is_erased(test_store, bucket).await,
+            Self::Locks => what_object_lock_holds_stays_and_is_reported(store, bucket).await,
+            Self::Newer => what_is_newer_stays(store, bucket).await,
+            Self::Fuse => too_many_versions_stop_an_erasure(store, bucket).await,
+            Self::OneKey => every_version_of_one_key_is_erased(store, bucket).await,
         }
     }
 }
 
 /// All checks, on a store of which every one must pass.
-async fn all(test_store: &impl TestStore) -> Outcome {
+async fn all(store: &impl TestStore) -> Outcome {
     let mut results = Results::default();
     for check in Check::ALL {
-        results.add(check.claim(), TEST_LIMIT, check.run(test_store)).await;
+        results.add(check.claim(), TEST_LIMIT, check.run(store)).await;
     }
     results.must_pass()
 }
 
 /// One erasure from one bucket.
 struct Erasure<'a, S> {
-    test_store: &'a S,
+    store: &'a S,
     bucket: &'a str,
     targets: Targets,
     user: UserId,
@@ -377,10 +369,10 @@ struct Erasure<'a, S> {
 }
 
 impl<'a, S: TestStore> Erasure<'a, S> {
-    fn of(test_store: &'a S, bucket: &'a str) -> Result<Self, Failure> {
+    fn of(store: &'a S, bucket: &'a str) -> Result<Self, Failure> {
         let target = target(bucket);
         Ok(Self {
-            test_store,
+            store,
             bucket,
             targets: Targets::parse(&target).map_err(|faults| Failure(faults.join("; ")))?,
             user: UserId::parse(USER)?,
@@ -415,9 +407,8 @@ impl<'a, S: TestStore> Erasure<'a, S> {
     }
 
     async fn erase(&self, bypasses_governance: bool) -> (Report, Totals) {
-        let eraser = Eraser(self.test_store.store(bypasses_governance));
-        self.hop(&eraser, &pace(None), &mut Checkpoint::default(), self.test_store.times().long)
-            .await
+        let eraser = Eraser(self.store.store(bypasses_governance));
+        self.hop(&eraser, &pace(None), &mut Checkpoint::default(), self.store.times().long).await
     }
 
     /// Erases everything, and checks the counts, the user's folder and everybody else's.
@@ -427,7 +418,7 @@ impl<'a, S: TestStore> Erasure<'a, S> {
             report.end,
             HopEnd::Erased,
             "{} {}: {report:?} {tally:?}",
-            self.test_store.name(),
+            self.store.name(),
             self.bucket
         );
         self.assert_counts(tally.gone, stored);
@@ -440,19 +431,13 @@ impl<'a, S: TestStore> Erasure<'a, S> {
         let expected =
             [StoredKind::Object, StoredKind::Version, StoredKind::DeleteMarker, StoredKind::Upload]
                 .map(count);
-        assert_eq!(
-            found,
-            expected.into(),
-            "{} {}: {counts:?}",
-            self.test_store.name(),
-            self.bucket
-        );
+        assert_eq!(found, expected.into(), "{} {}: {counts:?}", self.store.name(), self.bucket);
     }
 
     async fn assert_left(&self, expected: &[Thing]) -> Checked {
         let what =
-            format!("{} {} does not hold what should be left", self.test_store.name(), self.bucket);
-        assert_same(&self.test_store.contents(self.bucket, "").await?, expected, &what);
+            format!("{} {} does not hold what should be left", self.store.name(), self.bucket);
+        assert_same(&self.store.contents(self.bucket, "").await?, expected, &what);
         Ok(())
     }
 }
@@ -473,80 +458,75 @@ pub(crate) fn is_xml(key: &str) -> bool {
 /// Fills a folder with every kind of data that a bucket of this state can hold, under plain and odd
 /// keys.
 async fn fill(
-    test_store: &impl TestStore,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
     folder: &str,
     plain: usize,
 ) -> Checked {
-    let any_key = state == State::Never || test_store.differences().lists_versions_of_any_key;
-    let odd = ODD_NAMES
-        .iter()
-        .filter(|name| any_key || is_xml(name))
-        .map(|name| format!("{folder}{name}"));
-    let mut keys: Vec<String> = odd.filter(|key| test_store.can_store(key)).collect();
+    let any_key = state == State::Never || store.differences().lists_versions_of_any_key;
+    let odd = odd_keys(folder).into_iter().filter(|key| any_key || is_xml(key));
+    let mut keys: Vec<String> = odd.filter(|key| store.can_store(key)).collect();
     keys.extend((0..plain).map(|number| format!("{folder}{}/{number:04}", number % 3)));
     // Before any versioning: on versioned buckets, these are the versions called null.
-    test_store.put_all(bucket, &keys).await?;
+    store.put_all(bucket, &keys).await?;
     if state != State::Never {
-        test_store.enable_versioning(bucket).await?;
-        test_store.put_all(bucket, &keys[..keys.len() / 2]).await?;
+        store.enable_versioning(bucket).await?;
+        store.put_all(bucket, &keys[..keys.len() / 2]).await?;
         for key in keys.iter().step_by(3) {
-            test_store.delete_plainly(bucket, key).await?;
+            store.delete_plainly(bucket, key).await?;
         }
-        test_store.put_all(bucket, &keys[..10]).await?;
+        store.put_all(bucket, &keys[..10]).await?;
         // Nothing but markers.
         for number in 0..8 {
-            test_store.delete_plainly(bucket, &format!("{folder}only a marker {number}")).await?;
-            test_store
-                .delete_plainly(bucket, &format!("{folder}only markers {}", number % 2))
-                .await?;
+            store.delete_plainly(bucket, &format!("{folder}only a marker {number}")).await?;
+            store.delete_plainly(bucket, &format!("{folder}only markers {}", number % 2)).await?;
         }
     }
     if state == State::Suspended {
-        test_store.suspend_versioning(bucket).await?;
+        store.suspend_versioning(bucket).await?;
         // Null versions and null markers above others.
-        test_store.put_all(bucket, &keys[5..15]).await?;
-        for key in keys[12..20].iter().filter(|_| test_store.differences().deletes_null_markers) {
-            test_store.delete_plainly(bucket, key).await?;
+        store.put_all(bucket, &keys[5..15]).await?;
+        for key in keys[12..20].iter().filter(|_| store.differences().deletes_null_markers) {
+            store.delete_plainly(bucket, key).await?;
         }
     }
-    let odd = if test_store.differences().encodes_keys_of_uploads {
+    let odd = if store.differences().encodes_keys_of_uploads {
         "an/upload\u{e9} with spaces+"
     } else {
         "an/upload"
     };
     for name in ["upload", "0/0000", odd] {
-        test_store.start_upload(bucket, &format!("{folder}{name}")).await?;
+        store.start_upload(bucket, &format!("{folder}{name}")).await?;
     }
-    test_store.start_upload(bucket, &format!("{folder}upload")).await
+    store.start_upload(bucket, &format!("{folder}upload")).await
 }
 
 /// A bucket with this user's things and those of neighbours; returns both.
 async fn furnish(
-    test_store: &impl TestStore,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
     plain: usize,
 ) -> Checked<(Vec<Thing>, Vec<Thing>)> {
-    test_store.create_bucket(bucket).await?;
+    store.create_bucket(bucket).await?;
     for neighbour in ["u10/", "u1.bak/", "U1/", "other/u1/"] {
-        test_store.put_all(bucket, &[format!("{neighbour}keep")]).await?;
-        test_store.start_upload(bucket, &format!("{neighbour}keep")).await?;
+        store.put_all(bucket, &[format!("{neighbour}keep")]).await?;
+        store.start_upload(bucket, &format!("{neighbour}keep")).await?;
     }
     if state != State::Never {
-        test_store.enable_versioning(bucket).await?;
+        store.enable_versioning(bucket).await?;
         for neighbour in ["u10/", "u1.bak/", "U1/", "other/u1/"] {
-            test_store
+            store
                 .put_all(bucket, &[format!("{neighbour}keep"), format!("{neighbour}hidden")])
                 .await?;
-            test_store.delete_plainly(bucket, &format!("{neighbour}hidden")).await?;
+            store.delete_plainly(bucket, &format!("{neighbour}hidden")).await?;
         }
-        test_store.suspend_versioning(bucket).await?;
+        store.suspend_versioning(bucket).await?;
     }
-    let neighbours = test_store.contents(bucket, "").await?;
-    fill(test_store, state, bucket, "u1/", plain).await?;
-    let mine = test_store.contents(bucket, "u1/").await?;
+    let neighbours = store.contents(bucket, "").await?;
+    fill(store, state, bucket, "u1/", plain).await?;
+    let mine = store.contents(bucket, "u1/").await?;
     let kinds: BTreeMap<String, usize> = mine.iter().fold(BTreeMap::new(), |mut kinds, thing| {
         *kinds.entry(format!("{:?}", thing.kind)).or_default() += 1;
         kinds
@@ -556,30 +536,30 @@ async fn furnish(
         kinds.len(),
         expected,
         "{}: the test puts too little into {bucket}: {kinds:?}",
-        test_store.name()
+        store.name()
     );
     Ok((mine, neighbours))
 }
 
 async fn everything_of_the_user_is_erased(
-    test_store: &impl TestStore,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
 ) -> Checked {
-    let (mine, neighbours) = furnish(test_store, state, bucket, 150).await?;
-    Erasure::of(test_store, bucket)?.must_erase(&mine, &neighbours).await
+    let (mine, neighbours) = furnish(store, state, bucket, 150).await?;
+    Erasure::of(store, bucket)?.must_erase(&mine, &neighbours).await
 }
 
 /// Too little time in each hop, as under Lambda; the bookmark goes from hop to hop.
 async fn an_erasure_is_completed_in_several_hops(
-    test_store: &impl TestStore,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
 ) -> Checked {
-    let (mine, neighbours) = furnish(test_store, state, bucket, 150).await?;
-    let erasure = Erasure::of(test_store, bucket)?;
-    let eraser = Eraser(test_store.store(false));
-    let times = test_store.times();
+    let (mine, neighbours) = furnish(store, state, bucket, 150).await?;
+    let erasure = Erasure::of(store, bucket)?;
+    let eraser = Eraser(store.store(false));
+    let times = store.times();
     let pace = pace(Some(times.keys_per_second));
     let (mut bookmark, mut ends, mut gone) = (Checkpoint::default(), Vec::new(), Counts::default());
     while ends.last() != Some(&HopEnd::Erased) {
@@ -595,43 +575,42 @@ async fn an_erasure_is_completed_in_several_hops(
 }
 
 async fn a_dry_run_counts_what_the_erasure_then_erases(
-    test_store: &impl TestStore,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
 ) -> Checked {
-    let (mine, neighbours) = furnish(test_store, state, bucket, 50).await?;
-    let erasure = Erasure::of(test_store, bucket)?;
-    let survey = DryRun(test_store.store(false));
-    let (report, tally) = erasure
-        .hop(&survey, &pace(None), &mut Checkpoint::default(), test_store.times().long)
-        .await;
+    let (mine, neighbours) = furnish(store, state, bucket, 50).await?;
+    let erasure = Erasure::of(store, bucket)?;
+    let survey = DryRun(store.store(false));
+    let (report, tally) =
+        erasure.hop(&survey, &pace(None), &mut Checkpoint::default(), store.times().long).await;
     assert_eq!(report.end, HopEnd::Counted, "{report:?}");
     erasure.assert_counts(tally.gone, &mine);
     erasure.assert_left(&[mine.clone(), neighbours.clone()].concat()).await?;
     let (_, erased) = erasure.erase(false).await;
-    assert_eq!(erased.gone, tally.gone, "{} {bucket}", test_store.name());
+    assert_eq!(erased.gone, tally.gone, "{} {bucket}", store.name());
     erasure.assert_left(&neighbours).await
 }
 
 async fn few_requests_prove_that_nothing_is_there(
-    test_store: &impl TestStore,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
 ) -> Checked {
-    test_store.create_bucket(bucket).await?;
+    store.create_bucket(bucket).await?;
     if state != State::Never {
-        test_store.enable_versioning(bucket).await?;
+        store.enable_versioning(bucket).await?;
     }
     if state == State::Suspended {
-        test_store.suspend_versioning(bucket).await?;
+        store.suspend_versioning(bucket).await?;
     }
-    let (report, tally) = Erasure::of(test_store, bucket)?.erase(false).await;
+    let (report, tally) = Erasure::of(store, bucket)?.erase(false).await;
     assert_eq!((report.end, tally.gone), (HopEnd::Erased, Counts::default()));
     // The versioning, uploads and objects at the same time, then the data, and the versioning again
     // where there was none. If the first answer comes before the next request is sent, the objects
     // of a bucket with versions are not listed.
     let expected = match state {
-        State::Never if test_store.differences().knows_versioning => 5..=5,
+        State::Never if store.differences().knows_versioning => 5..=5,
         // To ask for the versioning takes two requests there.
         State::Never => 5..=7,
         State::Enabled | State::Suspended => 3..=4,
@@ -643,18 +622,18 @@ async fn few_requests_prove_that_nothing_is_there(
 
 /// More versions of one key than a page holds, with markers above and between them, and keys of
 /// markers alone.
-async fn every_version_of_one_key_is_erased(test_store: &impl TestStore, bucket: &str) -> Checked {
+async fn every_version_of_one_key_is_erased(store: &impl TestStore, bucket: &str) -> Checked {
     let key = "u1/often written";
-    test_store.create_bucket(bucket).await?;
-    test_store.enable_versioning(bucket).await?;
-    let count = test_store.differences().versions_of_one_key;
+    store.create_bucket(bucket).await?;
+    store.enable_versioning(bucket).await?;
+    let count = store.differences().versions_of_one_key;
     for _ in 0..2 {
-        test_store.put_all(bucket, &vec![key.to_owned(); count / 2]).await?;
+        store.put_all(bucket, &vec![key.to_owned(); count / 2]).await?;
         for _ in 0..50 {
-            test_store.delete_plainly(bucket, key).await?;
+            store.delete_plainly(bucket, key).await?;
         }
     }
-    test_store
+    store
         .put_all(
             bucket,
             &["u1/often writtem".to_owned(), "u1/often writteo".to_owned(), "u10/x".to_owned()],
@@ -662,25 +641,25 @@ async fn every_version_of_one_key_is_erased(test_store: &impl TestStore, bucket:
         .await?;
     // And keys with nothing but a marker, as a client leaves them that deletes what is not there.
     // Seaweed takes a key that ends in a slash for a folder, and hides nothing.
-    let end = if test_store.differences().stores_any_key { "/" } else { "" };
+    let end = if store.differences().stores_any_key { "/" } else { "" };
     for number in 0..300 {
-        test_store.delete_plainly(bucket, &format!("u1/only a marker {number}{end}")).await?;
+        store.delete_plainly(bucket, &format!("u1/only a marker {number}{end}")).await?;
     }
-    let neighbours = test_store.contents(bucket, "u10/").await?;
-    let mine = test_store.contents(bucket, "u1/").await?;
+    let neighbours = store.contents(bucket, "u10/").await?;
+    let mine = store.contents(bucket, "u1/").await?;
     assert_eq!(mine.len(), count + 100 + 2 + 300);
-    Erasure::of(test_store, bucket)?.must_erase(&mine, &neighbours).await
+    Erasure::of(store, bucket)?.must_erase(&mine, &neighbours).await
 }
 
 async fn what_object_lock_holds_stays_and_is_reported(
-    test_store: &impl TestStore,
+    store: &impl TestStore,
     bucket: &str,
 ) -> Checked {
-    test_store.create_bucket_with_object_lock(bucket).await?;
+    store.create_bucket_with_object_lock(bucket).await?;
     let keys = ["compliance", "governance", "hold", "both", "free", "covered"]
         .map(|name| format!("u1/{name}"));
     for _ in 0..2 {
-        test_store.put_all(bucket, &keys).await?;
+        store.put_all(bucket, &keys).await?;
     }
     // The older version of each.
     let locked = [
@@ -693,13 +672,13 @@ async fn what_object_lock_holds_stays_and_is_reported(
     ];
     let mut held = Vec::new();
     for (key, hold) in locked {
-        let thing = test_store.lock_oldest(bucket, key, hold).await?;
+        let thing = store.lock_oldest(bucket, key, hold).await?;
         held.push(thing);
     }
     for key in [&keys[4], &keys[5]] {
-        test_store.delete_plainly(bucket, key).await?;
+        store.delete_plainly(bucket, key).await?;
     }
-    let marker = test_store
+    let marker = store
         .contents(bucket, &keys[5])
         .await?
         .into_iter()
@@ -708,10 +687,10 @@ async fn what_object_lock_holds_stays_and_is_reported(
     held.sort();
     held.dedup();
 
-    let erasure = Erasure::of(test_store, bucket)?;
+    let erasure = Erasure::of(store, bucket)?;
     let (report, tally) = erasure.erase(false).await;
     let HopEnd::Incomplete(IncompleteReason::NotDeletable(left)) = &report.end else {
-        return Err(Failure(format!("{}: {report:?} {tally:?}", test_store.name())).into());
+        return Err(Failure(format!("{}: {report:?} {tally:?}", store.name())).into());
     };
     let left = &left[&erasure.target()];
     let counts: Vec<(LockKind, u64)> =
@@ -720,23 +699,14 @@ async fn what_object_lock_holds_stays_and_is_reported(
         counts,
         [(LockKind::Compliance, 1), (LockKind::Governance, 2), (LockKind::LegalHold, 2)],
         "{}",
-        test_store.name()
+        store.name()
     );
-    assert_eq!(
-        (left.refused.total(), left.deferred_markers),
-        (0, 1),
-        "{}: {left:?}",
-        test_store.name()
-    );
+    assert_eq!((left.refused.total(), left.deferred_markers), (0, 1), "{}: {left:?}", store.name());
     let until = left.retained[&LockKind::Compliance].erasable_from.expect("a date");
-    assert!(
-        (until - test_store.lock_end()).abs() < time::Duration::MINUTE,
-        "{}: {until}",
-        test_store.name()
-    );
+    assert!((until - store.lock_end()).abs() < time::Duration::MINUTE, "{}: {until}", store.name());
     assert_eq!(left.retained[&LockKind::LegalHold].erasable_from, None);
     // A second round found out that nothing more can be deleted.
-    assert_eq!((tally.gone.versions, tally.gone.delete_markers), (7, 1), "{}", test_store.name());
+    assert_eq!((tally.gone.versions, tally.gone.delete_markers), (7, 1), "{}", store.name());
     erasure.assert_left(&held).await?;
 
     let (report, tally) = erasure.erase(true).await;
@@ -748,52 +718,47 @@ async fn what_object_lock_holds_stays_and_is_reported(
         (tally.gone.versions, tally.gone.delete_markers),
         (2, 1),
         "{}: governance",
-        test_store.name()
+        store.name()
     );
     let is_held = |thing: &Thing| [&keys[0], &keys[2], &keys[3]].contains(&&thing.key);
     held.retain(is_held);
     erasure.assert_left(&held).await
 }
 
-async fn what_is_newer_stays(test_store: &impl TestStore, bucket: &str) -> Checked {
-    test_store.create_bucket(bucket).await?;
-    test_store.enable_versioning(bucket).await?;
+async fn what_is_newer_stays(store: &impl TestStore, bucket: &str) -> Checked {
+    store.create_bucket(bucket).await?;
+    store.enable_versioning(bucket).await?;
     let keys = ["u1/a", "u1/b", "u1/c"].map(str::to_owned);
-    test_store.put_all(bucket, &keys).await?;
-    test_store.delete_plainly(bucket, "u1/b").await?;
-    test_store.start_upload(bucket, "u1/d").await?;
-    let limit = test_store.a_moment_later(bucket).await?;
-    let old = test_store.contents(bucket, "").await?;
-    test_store.put_all(bucket, &keys[..2]).await?;
-    test_store.delete_plainly(bucket, "u1/c").await?;
-    test_store.start_upload(bucket, "u1/d").await?;
-    let newer: Vec<Thing> = test_store
+    store.put_all(bucket, &keys).await?;
+    store.delete_plainly(bucket, "u1/b").await?;
+    store.start_upload(bucket, "u1/d").await?;
+    let limit = store.a_moment_later(bucket).await?;
+    let old = store.contents(bucket, "").await?;
+    store.put_all(bucket, &keys[..2]).await?;
+    store.delete_plainly(bucket, "u1/c").await?;
+    store.start_upload(bucket, "u1/d").await?;
+    let newer: Vec<Thing> = store
         .contents(bucket, "")
         .await?
         .into_iter()
         .filter(|thing| !old.contains(thing))
         .collect();
-    assert_eq!((old.len(), newer.len()), (5, 4), "{}", test_store.name());
-    let erasure = Erasure { erase_before: Some(limit), ..Erasure::of(test_store, bucket)? };
+    assert_eq!((old.len(), newer.len()), (5, 4), "{}", store.name());
+    let erasure = Erasure { erase_before: Some(limit), ..Erasure::of(store, bucket)? };
     let (report, tally) = erasure.erase(false).await;
-    assert_eq!(report.end, HopEnd::Erased, "{}: {report:?} {tally:?}", test_store.name());
-    assert_eq!(
-        (tally.gone.total(), report.round.left().kept_newer),
-        (5, 4),
-        "{}",
-        test_store.name()
-    );
+    assert_eq!(report.end, HopEnd::Erased, "{}: {report:?} {tally:?}", store.name());
+    assert_eq!((tally.gone.total(), report.round.left().kept_newer), (5, 4), "{}", store.name());
     erasure.assert_left(&newer).await
 }
 
-async fn too_many_versions_stop_an_erasure(test_store: &impl TestStore, bucket: &str) -> Checked {
-    test_store.create_bucket(bucket).await?;
-    test_store.enable_versioning(bucket).await?;
+async fn too_many_versions_stop_an_erasure(store: &impl TestStore, bucket: &str) -> Checked {
+    store.create_bucket(bucket).await?;
+    store.enable_versioning(bucket).await?;
     for _ in 0..3 {
-        test_store.put_all(bucket, &["u1/a".to_owned(), "u1/b".to_owned()]).await?;
+        store.put_all(bucket, &["u1/a".to_owned(), "u1/b".to_owned()]).await?;
     }
-    let stored = test_store.contents(bucket, "").await?;
-    let stopped = Erasure { max_objects: NonZeroU64::new(5), ..Erasure::of(test_store, bucket)? };
+    let stored = store.contents(bucket, "").await?;
+    let stopped = Erasure { max_objects: NonZeroU64::new(5), ..Erasure::of(store, bucket)? };
     let (report, tally) = stopped.erase(false).await;
     assert!(
         matches!(report.end, HopEnd::Incomplete(IncompleteReason::ObjectLimit(_))),
@@ -801,6 +766,6 @@ async fn too_many_versions_stop_an_erasure(test_store: &impl TestStore, bucket: 
     );
     assert_eq!(tally.gone.total(), 0);
     stopped.assert_left(&stored).await?;
-    let enough = Erasure { max_objects: NonZeroU64::new(6), ..Erasure::of(test_store, bucket)? };
+    let enough = Erasure { max_objects: NonZeroU64::new(6), ..Erasure::of(store, bucket)? };
     enough.must_erase(&stored, &[]).await
 }

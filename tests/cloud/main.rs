@@ -8,7 +8,6 @@
 //! | `failures` | what does not end well: malformed messages, missing buckets, missing permissions |
 //! | `notifications` | what the team hears of an erasure that was given up |
 //! | `privileges` | what the deployed role may do, request by request, and what it may not |
-//! | `adapter` | the same odd keys on ministack and on seaweedfs, one by one and all at once |
 //! | `acceptance`, `stores` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
 //! | `endpoints`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
 //! | `examples` | the programs in `examples/`, as another team would run them |
@@ -24,7 +23,6 @@
 #![expect(clippy::future_not_send, reason = "every test has one thread")]
 
 mod acceptance;
-mod adapter;
 mod deployed;
 #[path = "../emf/mod.rs"]
 mod emf;

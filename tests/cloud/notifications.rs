@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::deployed::Deployed;
-use crate::objects::USER;
 use crate::privileges::{ask_for_json, denial, put_policy, request_of};
 use crate::schema::assert_is_receipt;
 use crate::{Failure, Outcome, within};
@@ -219,9 +218,7 @@ async fn receipt_of_the_function(deployed: &Deployed<'_>, bucket: &str) -> Resul
     start_upload(&s3, "vault", "u1/upload", b"part").await?;
     let role = cloud.function_role(&deployed.stack).await?;
     put_policy(cloud, &role, json!([denial("s3:AbortMultipartUpload")])).await?;
-    deployed
-        .send(&json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-1" }).to_string())
-        .await?;
+    deployed.request("r-1").await?;
     let is_told = |hops: &[local::Hop]| hops.iter().any(|hop| hop.outcome == "incomplete");
     deployed.hops_until("incomplete", ERASURE_LIMIT, is_told).await?;
     let receipt =

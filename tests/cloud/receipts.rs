@@ -10,7 +10,7 @@ use local::{
 use serde_json::{Value, json};
 
 use crate::deployed::{Deployed, assert_is_chain};
-use crate::objects::{USER, assert_left, neighbours, objects, plain_keys};
+use crate::objects::{USER, neighbours, objects, plain_keys};
 use crate::schema::assert_is_receipt;
 use crate::{Failure, Outcome, assert_same, within};
 
@@ -129,12 +129,7 @@ async fn locked_versions_are_reported_and_erased_after_release() -> Outcome {
         let parameters = [("Target1Bucket", "vault")];
         let deployed = Deployed::new(&cloud, &[&parameters[..], &RECEIPTS].concat()).await?;
 
-        deployed
-            .send(
-                &json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-2" })
-                    .to_string(),
-            )
-            .await?;
+        deployed.request("r-2").await?;
         let hop = hop_with(&deployed, "incomplete").await?;
         assert_eq!((hop.retained, hop.refused), (1, 0), "{hop:#?}");
         let told = receipts(&cloud).await?;
@@ -160,94 +155,6 @@ async fn locked_versions_are_reported_and_erased_after_release() -> Outcome {
             receipts(&cloud).await?.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names.last().map(String::as_str), Some("r-2/erased.json"), "{names:?}");
         Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
-async fn dry_run_has_no_delete_permission() -> Outcome {
-    let cloud = Ministack::start().await?;
-    within(TEST_LIMIT, async {
-        let s3 = cloud.s3();
-        create_buckets(&cloud).await?;
-        cloud
-            .put_objects(
-                "photos",
-                objects(plain_keys("u1/", 1_100)).into_iter().chain(neighbours()),
-                || {},
-            )
-            .await?;
-        fill(&cloud, "vault", "u1/", 20).await?;
-        let before = (inventory(&s3, "photos", "").await?, inventory(&s3, "vault", "").await?);
-        let parameters =
-            [("Target1Bucket", "photos"), ("Target2Bucket", "vault"), ("DryRun", "true")];
-        let deployed = Deployed::new(&cloud, &[&parameters[..], &RECEIPTS].concat()).await?;
-
-        deployed
-            .send(
-                &json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-3" })
-                    .to_string(),
-            )
-            .await?;
-        let hop = hop_with(&deployed, "dry-run").await?;
-
-        assert_eq!(
-            (hop.objects, hop.versions, hop.delete_markers, hop.uploads),
-            (1_100, 60, 10, 3),
-            "{hop:#?}"
-        );
-        assert_same(&inventory(&s3, "photos", "").await?, &before.0, "photos");
-        assert_same(&inventory(&s3, "vault", "").await?, &before.1, "vault");
-        let told = receipts(&cloud).await?;
-        let [(name, receipt)] = &told[..] else {
-            return Err(Failure(format!("{told:#?}")));
-        };
-        assert_eq!((name.as_str(), &receipt["outcome"]), ("r-3/dry-run.json", &json!("dry-run")));
-        deployed.depth_becomes(0).await?;
-        deployed.assert_log_is_discreet().await
-    })
-    .await
-}
-
-#[tokio::test]
-async fn unstored_receipt_keeps_the_request() -> Outcome {
-    let cloud = Ministack::start().await?;
-    within(TEST_LIMIT, async {
-        cloud.create_bucket("photos").await?;
-        cloud
-            .put_objects(
-                "photos",
-                objects(plain_keys("u1/", 10)).into_iter().chain(neighbours()),
-                || {},
-            )
-            .await?;
-        // The receipts' bucket is missing.
-        let deployed =
-            Deployed::new(&cloud, &[&[("Target1Bucket", "photos")][..], &RECEIPTS].concat())
-                .await?;
-        deployed
-            .send(
-                &json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-4" })
-                    .to_string(),
-            )
-            .await?;
-        let hop = hop_with(&deployed, "continued").await?;
-        assert!(
-            hop.reason.contains("failed to store the receipt")
-                && hop.reason.contains("NoSuchBucket"),
-            "{hop:#?}"
-        );
-        deployed.depth_becomes(1).await?;
-
-        cloud.create_bucket("receipts").await?;
-        // The continuation comes after 30 s.
-        deployed.erased(1, ERASURE_LIMIT).await?;
-        let told = receipts(&cloud).await?;
-        let [(name, receipt)] = &told[..] else {
-            return Err(Failure(format!("{told:#?}")));
-        };
-        assert_eq!((name.as_str(), &receipt["objects"]), ("r-4/erased.json", &json!(10)));
-        assert_left(&cloud.s3(), "photos", &neighbours()).await
     })
     .await
 }

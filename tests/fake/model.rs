@@ -110,7 +110,7 @@ impl S3 {
         self.now
     }
 
-    /// Sets the clock. S3 tells times in whole seconds, rounded down.
+    /// Sets the clock. S3 reports times in whole seconds, rounded down.
     pub(crate) fn set_now(&mut self, now: OffsetDateTime) {
         self.now =
             OffsetDateTime::from_unix_timestamp(now.unix_timestamp()).expect("the same year");
@@ -212,7 +212,7 @@ impl S3 {
         upload.is_some()
     }
 
-    /// Aborts an upload. One that is gone already is as good.
+    /// Aborts an upload. It succeeds if there is no such upload.
     pub(crate) fn abort_upload(&mut self, bucket: &str, key: &str, id: &str) {
         self.take_upload(bucket, key, id);
     }
@@ -228,7 +228,7 @@ impl S3 {
         version.expect("a data version to lock").lock = Some(lock);
     }
 
-    /// Deletes one version or delete marker for good; one that is gone already is as good.
+    /// Deletes one version or delete marker; it succeeds if there is none.
     /// `false`: it is locked.
     pub(crate) fn delete_version(
         &mut self,

@@ -1,4 +1,4 @@
-//! What becomes of one batch: what is sent again, when and how, and what is told of the rest.
+//! One batch: which items are retried, when and how, and what the report says about the others.
 
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Mutex;

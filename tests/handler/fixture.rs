@@ -503,7 +503,15 @@ pub(crate) fn withdrawal(user: &str) -> SqsMessage {
 /// A continuation of u1's erasure that points into the middle of a target.
 pub(crate) fn bookmarked(target: &str, token: &str, round: u32) -> SqsMessage {
     let bookmark = json!({"round": round, "target": target, "kind": "objects", "token": token});
-    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": bookmark});
+    continuation(&json!({"bookmark": bookmark}))
+}
+
+/// A continuation of u1's erasure with these fields.
+pub(crate) fn continuation(fields: &Value) -> SqsMessage {
+    let mut body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1});
+    for (name, value) in fields.as_object().expect("fields") {
+        body[name] = value.clone();
+    }
     record("m", &body.to_string())
 }
 

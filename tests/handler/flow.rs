@@ -12,8 +12,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::fixture::{
-    BUCKET, Event, FakeQueue, FakeReceipts, Fixture, Logs, STORING, Store, bookmarked, locked,
-    record, token, withdrawal,
+    BUCKET, Event, FakeQueue, FakeReceipts, Fixture, Logs, STORING, Store, bookmarked,
+    continuation, locked, record, token, withdrawal,
 };
 
 /// From the first request to the last answer, as a share of the invocation.
@@ -107,7 +107,7 @@ async fn huge_user_does_not_starve_small_users() {
     assert!(continuation["tally"]["objects"].as_u64() > Some(50_000), "{continuation}");
 }
 
-/// Lanes that nobody goes on with, because batches of the others are on their way, must not hold
+/// Key ranges that wait, because batches of other users are in flight, must not hold
 /// what these batches need.
 #[tokio::test(start_paused = true)]
 async fn waiting_key_ranges_do_not_block_retention_requests() {
@@ -221,7 +221,7 @@ async fn half_throttled_erasure_ends_with_delays_between_hops() {
     assert_eq!(fixture.store.left("u1"), 0);
 }
 
-/// Without a ceiling, only the number of requests at once holds it back.
+/// Without a ceiling, only the number of concurrent requests limits the rate.
 const NO_CEILING: [(&str, &str); 2] =
     [("MAX_DELETES_PER_SECOND", "0"), ("MAX_IN_FLIGHT_BATCHES", "64")];
 
@@ -276,7 +276,7 @@ async fn oversized_tokens_restart_the_target() {
     assert!(next.body.len() < 20_000, "{} bytes", next.body.len());
     fixture.succeed(Duration::from_secs(60), vec![record("m", &next.body)]).await;
     assert_eq!(fixture.receipt_store.receipt().1["objects"], 250_000);
-    // A dry run would count everything twice. It is given back, and a longer hop counts it.
+    // A dry run would count everything twice. Its message is redelivered, and a longer hop counts it.
     let fixture = Fixture::new(store(), &[("DRY_RUN", "true")]);
     assert_eq!(
         fixture.invoke(Duration::from_millis(2_200), vec![withdrawal("u1")]).await,
@@ -306,9 +306,8 @@ async fn resumes_up_to_max_ranges_and_restarts_beyond() {
         let fixture = Fixture::new(Store::default(), &NO_CEILING);
         let lanes = vec![json!({"token": token(7)}); lanes];
         let bookmark = json!({"round": 1, "target": "s3://photos/{user_id}/", "kind": "objects", "lanes": lanes});
-        let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
-            "bookmark": bookmark});
-        fixture.succeed(Duration::from_secs(30), vec![record("m", &body.to_string())]).await;
+        let message = continuation(&json!({"bookmark": bookmark}));
+        fixture.succeed(Duration::from_secs(30), vec![message]).await;
         assert_eq!(locked(&fixture.store.log).len(), listings);
     }
 }
@@ -326,13 +325,13 @@ async fn proof_is_one_listing_even_of_many_kept_objects() {
     assert_eq!(receipt["requests"], 20 + 3, "20 pages, uploads, and versioning twice");
 }
 
-/// So that nobody adds a round trip unseen.
+/// A change that adds a request or a round trip fails here.
 #[tokio::test(start_paused = true)]
 async fn erasure_takes_exact_requests_and_time() {
     // A proof: versioning and uploads, objects, versioning. The fake takes no time for versioning,
     // 60 ms for a listing, 250 ms for a deletion.
     const PROOF: (u64, u64) = (4, 120);
-    // The first round asks for objects beside versioning and uploads, and once more if there are
+    // The first round lists objects, versioning and uploads concurrently, and once more if there are
     // none.
     const EARLY: u64 = 60;
     for (ceiling, in_flight, objects, requests, milliseconds) in [
@@ -354,7 +353,7 @@ async fn erasure_takes_exact_requests_and_time() {
         assert_eq!(fixture.receipt_store.receipt().1["requests"], requests, "{objects}");
         assert_eq!(u64::try_from(took.as_millis()).unwrap(), milliseconds, "{objects}");
     }
-    // What a dry run of eight pages would win by lanes, it would lose by finding out where to cut.
+    // What a dry run of eight pages would win by key ranges, it would lose by finding out where to cut.
     let fixture = Fixture::new(Store::of(&[("u1", 8_000)]), &[("DRY_RUN", "true")]);
     fixture.succeed(Duration::from_secs(60), vec![withdrawal("u1")]).await;
     assert_eq!(fixture.receipt_store.receipt().1["requests"], 8 + 3);
@@ -363,7 +362,7 @@ async fn erasure_takes_exact_requests_and_time() {
     let fixture = Fixture::new(store, &[("DRY_RUN", "true")]);
     fixture.succeed(Duration::from_secs(60), vec![withdrawal("u1")]).await;
     assert_eq!(fixture.receipt_store.receipt().1["requests"], 20 + 3);
-    // Ten users at once take hardly longer than one.
+    // Ten concurrent erasures take hardly longer than one.
     let users: Vec<String> = (0..10).map(|number| format!("u{number}")).collect();
     let files: Vec<(&str, u32)> = users.iter().map(|user| (user.as_str(), 300)).collect();
     let fixture = Fixture::new(Store::of(&files), &[]);
@@ -445,12 +444,13 @@ async fn hop_without_progress_is_redelivered() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn rejected_token_restarts_the_target() {
-    let fixture = Fixture::new(Store::of(&[("u1", 2_500)]), &[]);
-    fixture
-        .succeed(Duration::from_secs(30), vec![bookmarked("s3://photos/{user_id}/", "nonsense", 1)])
-        .await;
-    assert_eq!(fixture.store.left("u1"), 0);
+async fn rejected_token_or_removed_target_restarts_the_erasure() {
+    for (target, token) in [("photos", "nonsense"), ("gone", &token(2_000))] {
+        let fixture = Fixture::new(Store::of(&[("u1", 2_500)]), &[]);
+        let message = bookmarked(&format!("s3://{target}/{{user_id}}/"), token, 1);
+        fixture.succeed(Duration::from_secs(30), vec![message]).await;
+        assert_eq!(fixture.store.left("u1"), 0, "{target}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -545,10 +545,8 @@ async fn denied_upload_listing_erases_objects_and_foreign_upload_stops() {
 async fn last_round_is_not_continued() {
     for (round, is_handed_on) in [(20, true), (21, false)] {
         let fixture = Fixture::new(Store::of(&[("u1", 90_000)]), &[]);
-        let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1,
-            "bookmark": {"round": round}});
-        let failed =
-            fixture.invoke(Duration::from_secs(10), vec![record("m", &body.to_string())]).await;
+        let message = continuation(&json!({"bookmark": {"round": round}}));
+        let failed = fixture.invoke(Duration::from_secs(10), vec![message]).await;
         assert_eq!(failed.unwrap().is_empty(), is_handed_on, "round {round}");
         assert_eq!(!locked(&fixture.queue.sent).is_empty(), is_handed_on, "round {round}");
     }
@@ -563,18 +561,6 @@ async fn redriven_message_of_last_round_reaches_its_proof() {
     assert_eq!(fixture.store.left("u1"), 0);
     fixture.succeed(Duration::from_secs(30), letter()).await;
     assert!(locked(&fixture.queue.sent).is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn checkpoint_of_removed_target_starts_at_the_first() {
-    let fixture = Fixture::new(Store::of(&[("u1", 2_500)]), &[]);
-    fixture
-        .succeed(
-            Duration::from_secs(30),
-            vec![bookmarked("s3://gone/{user_id}/", &token(2_000), 1)],
-        )
-        .await;
-    assert_eq!(fixture.store.left("u1"), 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -617,8 +603,8 @@ async fn idle_hops_end_after_max_idle_hops() {
 #[tokio::test(start_paused = true)]
 async fn hop_limit_ends_the_erasure() {
     let fixture = Fixture::new(Store::of(&[("u1", 100_000)]), &[]);
-    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 10_000});
-    let failed = fixture.invoke(Duration::from_secs(3), vec![record("m", &body.to_string())]).await;
+    let message = continuation(&json!({"hop": 10_000}));
+    let failed = fixture.invoke(Duration::from_secs(3), vec![message]).await;
     assert_eq!(failed, Ok(vec!["m".to_owned()]));
     assert!(locked(&fixture.queue.sent).is_empty());
 }

@@ -54,31 +54,18 @@ async fn failing_bucket_does_not_block_other_targets() {
         (Failing::Requests(StoreError::Unavailable, "InternalError"), "InternalError"),
         (Failing::Requests(StoreError::Permanent, "AccessDenied"), "AccessDenied"),
         (Failing::Requests(StoreError::Permanent, "NoSuchBucket"), "NoSuchBucket"),
+        (Failing::Keys { code: "InternalError", end: "" }, "InternalError"),
+        (Failing::Keys { code: "SlowDown", end: "" }, "SlowDown"),
     ];
     assert_isolated(&ways).await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn bucket_that_deletes_no_key_does_not_block_other_targets() {
-    let ways = ["InternalError", "SlowDown"].map(|code| (Failing::Keys { code, end: "" }, code));
-    assert_isolated(&ways).await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn hanging_bucket_does_not_block_other_targets() {
-    let all =
+    const ALL: &[Operation] =
         &[Operation::Versioning, Operation::Listing, Operation::Deleting, Operation::Aborting];
-    assert_isolated(&[(Failing::Hangs(all), "NoAnswerInTime")]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn hanging_listings_do_not_block_other_targets() {
-    assert_isolated(&[(Failing::Hangs(&[Operation::Listing]), "NoAnswerInTime")]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn hanging_deletes_do_not_block_other_targets() {
-    assert_isolated(&[(Failing::Hangs(&[Operation::Deleting]), "NoAnswerInTime")]).await;
+    let ways = [ALL, &[Operation::Listing], &[Operation::Deleting]];
+    assert_isolated(&ways.map(|hangs| (Failing::Hangs(hangs), "NoAnswerInTime"))).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,31 +124,23 @@ async fn left_in_the_first_hop(
     (first, hops)
 }
 
-/// The receipt counts everything that was in the buckets.
-async fn assert_exact(failing: Failing, objects: [usize; 3]) {
-    let function = Function::new(objects, &SLOWLY);
-    left_in_the_first_hop(&function, failing, objects).await;
-    let receipt = function.receipt("erased");
-    let counted =
-        receipt["targets"].as_array().expect("targets").iter().map(counts).collect::<Vec<_>>();
-    assert_eq!(counted, objects.map(|objects| [objects, UPLOADS, objects * BYTES]));
-    let objects = objects.iter().sum::<usize>();
-    assert_eq!(counts(&receipt), [objects, 3 * UPLOADS, objects * BYTES]);
-}
-
 #[tokio::test(start_paused = true)]
-async fn target_with_failed_requests_is_counted_by_a_later_hop() {
-    assert_exact(EVERY_REQUEST, [300, 1_000, 30]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn target_with_failed_keys_is_counted_by_a_later_hop() {
-    assert_exact(Failing::Keys { code: "InternalError", end: "" }, [300, 1_000, 30]).await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn failed_target_is_counted_over_several_later_hops() {
-    assert_exact(EVERY_REQUEST, [3_600, 1_500, 30]).await;
+async fn failed_target_is_counted_by_later_hops() {
+    for (failing, objects) in [
+        (EVERY_REQUEST, [300, 1_000, 30]),
+        (Failing::Keys { code: "InternalError", end: "" }, [300, 1_000, 30]),
+        // Several later hops delete the first target.
+        (EVERY_REQUEST, [3_600, 1_500, 30]),
+    ] {
+        let function = Function::new(objects, &SLOWLY);
+        left_in_the_first_hop(&function, failing, objects).await;
+        let receipt = function.receipt("erased");
+        let counted: Vec<_> =
+            receipt["targets"].as_array().expect("targets").iter().map(counts).collect();
+        assert_eq!(counted, objects.map(|objects| [objects, UPLOADS, objects * BYTES]));
+        let objects = objects.iter().sum::<usize>();
+        assert_eq!(counts(&receipt), [objects, 3 * UPLOADS, objects * BYTES]);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,7 +5,7 @@
 //! | `flow` | budget, hand-off, fairness, and what one message may do to another |
 //! | `receipts` | what is stored, when, and what happens when it cannot be |
 //! | `attacks` | ids and messages that would like to reach somebody else's files |
-//! | `batches` | what of a batch is sent again, and what is told of the rest |
+//! | `batches` | which items of a batch are retried, and what the report says about the others |
 //! | `safety_settings` | dry runs, the object limit, the sweep, patterns of user ids |
 //! | `proof` | what changes while it is listed |
 //! | `isolation` | one target or one key that fails, and all others |

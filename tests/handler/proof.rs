@@ -162,7 +162,7 @@ async fn early_listed_object_is_not_taken_for_a_version() {
 async fn only_first_round_lists_objects_and_uploads_concurrently() {
     let erases_all =
         vec![(0, Kind::Objects), (0, Kind::Uploads), (100, Kind::Uploads), (200, Kind::Objects)];
-    // What may be kept is listed as late as can be: meanwhile it may be written anew.
+    // Objects that may be kept are listed as late as possible: a client may overwrite them meanwhile.
     let keeps_newer = vec![(0, Kind::Uploads), (100, Kind::Objects)];
     // The one round of a dry run sees what is completed meanwhile.
     let counts = keeps_newer.clone();

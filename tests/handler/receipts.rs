@@ -101,7 +101,7 @@ async fn request_id_of_another_user_fails() {
     assert_eq!(failed, Ok(vec!["m".to_owned()]));
     assert_eq!(fixture.receipt_store.receipt(), before);
     assert!(locked(&fixture.queue.sent).is_empty(), "no continuation can mend that");
-    // What stands there need not even be a receipt.
+    // The stored document need not even be a receipt.
     for document in ["", "{}", "no JSON", r#"{"outcome":"incomplete","user":"0"}"#] {
         locked(&fixture.receipt_store.documents)
             .insert("r-2/erased.json".to_owned(), document.to_owned());
@@ -119,7 +119,7 @@ async fn unstored_receipt_is_proven_and_stored_by_a_later_hop() {
     assert!(locked(&fixture.receipt_store.documents).is_empty());
     let next = fixture.take_continuation().expect("a continuation");
     assert_eq!(next.delay, Duration::from_secs(30));
-    // Meanwhile, somebody writes: what was proven then is no proof now. By their times, the objects
+    // Meanwhile, a client writes: the first proof is no longer valid. By their times, the objects
     // are older than the erasure, and may have been counted before: they are not counted.
     fixture.store.put(BUCKET, "u1", [1, 2]);
     fixture.succeed(TIMEOUT, vec![record("m", &next.body)]).await;

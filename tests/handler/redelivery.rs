@@ -1,4 +1,4 @@
-//! Messages that come again after their end, and what tells them from other messages.
+//! Messages that are redelivered after their erasure has ended, and how the function recognizes them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 
 use crate::fake::model::Version;
-use crate::people::{PERSONAL, WITHDRAWN, owner};
 use crate::queue_state::{Message, Step};
 use crate::receipt_checks::{has_own_receipt, has_receipt, hash};
+use crate::users::{PERSONAL, WITHDRAWN, owner};
 use crate::world::{MOST_DOUBLINGS, World};
 
 /// A delete request: only what was asked to be erased, as what it is, and none that makes data
@@ -234,7 +234,7 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
     if fields["foundNothing"] == true {
         world.reach("nothing found");
         // The second of two requests finds what the first has left, and the second of two
-        // deliveries of one message, too. Whoever writes late may delete as well.
+        // deliveries of one message, too. A late writer may delete as well.
         let is_alone = !world.is_repaired
             && world.doublings_left == MOST_DOUBLINGS
             && world.faults.late_writes == 0;

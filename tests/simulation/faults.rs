@@ -32,7 +32,7 @@ pub(crate) struct Setup {
     pub(crate) is_fifo: bool,
     /// Another release or setting comes while the world goes on.
     pub(crate) deployment: Option<Deployment>,
-    /// In the end somebody mends what was wrong, and redrives the dead letters.
+    /// In the end an operator removes the faults, and redrives the dead letters.
     pub(crate) is_redriven: bool,
     /// What is to be deleted goes when the request arrives, whether anybody waits for the answer or
     /// not; else shortly before the answer.
@@ -127,7 +127,7 @@ pub(crate) struct Faults {
     /// Parts in flight let an upload outlive its abort.
     pub(crate) uploads_outlive: u32,
     pub(crate) retention_fails: u32,
-    /// What holds a version is not told to this function.
+    /// The function may not read the lock of a version.
     pub(crate) is_retention_secret: bool,
     pub(crate) receipts_fail: u32,
     pub(crate) receipts_hang: u32,

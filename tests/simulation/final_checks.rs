@@ -2,9 +2,9 @@
 
 use crate::fake::model::S3;
 use crate::faults::RequestIds;
-use crate::people::{WITHDRAWN, folders};
-use crate::receipt_checks::Census;
+use crate::receipt_checks::StoredCounts;
 use crate::releases::Release;
+use crate::users::{WITHDRAWN, folders};
 use crate::world::{LONGEST_WORLD, World};
 
 pub(crate) fn check_the_end(world: &mut World) {
@@ -44,8 +44,9 @@ fn check_outage(world: &mut World, user: &str) {
     for (index, (name, prefix)) in
         folders(user).iter().enumerate().filter(|(index, _)| *index != bucket)
     {
-        let census = world.census(&world.s3, name, prefix);
-        let left = ["objects", "versions", "deleteMarkers", "uploads"].map(|kind| census[kind]);
+        let stored_counts = world.stored_counts(&world.s3, name, prefix);
+        let left =
+            ["objects", "versions", "deleteMarkers", "uploads"].map(|kind| stored_counts[kind]);
         if left.iter().sum::<u64>() > 0 {
             world.broken(format!(
                 "{outage:?} of target {bucket} has kept {left:?} of target {index} for {user}"
@@ -65,10 +66,14 @@ fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
         return;
     }
     let is_held = world.is_held_for_good(user) && !world.setup.is_dry_run;
-    let count =
-        |s3: &S3| folders(user).each_ref().map(|(bucket, prefix)| world.census(s3, bucket, prefix));
+    let count = |s3: &S3| {
+        folders(user).each_ref().map(|(bucket, prefix)| world.stored_counts(s3, bucket, prefix))
+    };
     let (censuses, at_the_end) = (count(&world.s3_at_first), count(&world.s3));
-    let data: u64 = censuses.iter().map(|census| census["objects"] + census["versions"]).sum();
+    let data: u64 = censuses
+        .iter()
+        .map(|stored_counts| stored_counts["objects"] + stored_counts["versions"])
+        .sum();
     let is_undisturbed =
         world.initial_faults.is_calm() && world.is_quiet() && world.requests.get(user) == Some(&1);
     let has_too_much =
@@ -84,13 +89,15 @@ fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
     let is_done = world.is_done(user);
     // A proof has to list all that is kept within one invocation; what is hidden in the middle is
     // kept, too.
-    let kept = |censuses: &[Census]| censuses.iter().map(|census| census["keptNewer"]).sum::<u64>();
+    let kept = |censuses: &[StoredCounts]| {
+        censuses.iter().map(|stored_counts| stored_counts["keptNewer"]).sum::<u64>()
+    };
     let has_much_to_keep = kept(&censuses).max(kept(&at_the_end)) > world.page_size as u64;
     // A pass over data deletes none of the delete markers. A hop has time for ten pages of them,
     // and may be the only one.
-    let markers: u64 = at_the_end.iter().map(|census| census["deleteMarkers"]).sum();
+    let markers: u64 = at_the_end.iter().map(|stored_counts| stored_counts["deleteMarkers"]).sum();
     let has_many_markers = markers > 10 * world.page_size as u64;
-    // A dry run that has to count anew has no hop to lose, if it has only one.
+    // A dry run that has to restart its count has no hop to lose, if it has only one.
     let is_another = world.initial_faults.switches_versioning;
     let is_another = is_another || world.setup.deployment.is_some_and(|it| it.turns_targets);
     let counts_anew = world.setup.is_dry_run && is_another;

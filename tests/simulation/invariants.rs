@@ -1,9 +1,9 @@
-//! What must be true after every event, whoever caused it.
+//! What must be true after every event.
 
 use erase_user_files::ports::store::LockKind;
 
 use crate::fake::model::{S3, Upload, Version};
-use crate::people::{BUCKETS, withdrawn_prefixes};
+use crate::users::{BUCKETS, withdrawn_prefixes};
 use crate::world::World;
 
 /// The state that was looked at last.

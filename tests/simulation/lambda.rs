@@ -19,13 +19,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::checks::{acknowledge, check_log};
 use crate::faults::{Faults, START};
-use crate::people::TARGETS;
 use crate::queue_state::Message;
 use crate::receipt_store::ReceiptStore;
 use crate::releases::Release;
 use crate::requests;
 use crate::sqs::Sqs;
-use crate::store::{ReadOnly, Store};
+use crate::store::Store;
+use crate::users::TARGETS;
 use crate::world::{LONGEST_WORLD, Logs, Shared, World, locked};
 
 /// What the function takes instead of a deadline that it cannot believe. Longer than any timeout
@@ -35,7 +35,7 @@ const FALLBACK: Duration = Duration::from_secs(60);
 /// Longer than the function remembers anything that could have changed.
 const LONG_REST: Duration = Duration::from_secs(3_601);
 
-/// Plays the world: requests arrive, environments work, and perhaps somebody mends what was wrong
+/// Plays the world: requests arrive, environments work, and perhaps an operator removes the faults
 /// and redrives.
 pub(crate) async fn live(world: &Shared, logs: &Logs) {
     let (lambda, environments) = {
@@ -57,7 +57,7 @@ pub(crate) async fn live(world: &Shared, logs: &Logs) {
     }
 }
 
-/// Some time later somebody has repaired everything, and sends the dead letters back. `false`: nobody
+/// Some time later an operator has removed all faults, and redrives the dead letters. `false`: nobody
 /// does.
 async fn is_redriven(world: &Shared) -> bool {
     let later = {
@@ -65,7 +65,7 @@ async fn is_redriven(world: &Shared) -> bool {
         let mut letters = world.queue_state.dead_letters().iter();
         let is_wanted = world.setup.is_redriven && letters.any(|letter| !letter.is_garbage);
         // What a store that lied has kept for 20 rounds may be more than five hops can delete:
-        // whoever sees the letters come back with less left sends them once more. In all other
+        // an operator who sees the dead letters again with less left redrives them again. In all other
         // worlds once has to be enough.
         let left = world.left();
         let was_enough =
@@ -74,7 +74,7 @@ async fn is_redriven(world: &Shared) -> bool {
             return false;
         }
         world.left_at_redrive = left;
-        // Whoever is at it does not let days pass.
+        // The second redrive follows within minutes.
         let longest = if world.is_repaired { 1_000 } else { 100_000 };
         Duration::from_secs(world.dice.u64(60..longest))
     };
@@ -103,10 +103,10 @@ struct Lambda {
     settings: Vec<(&'static str, String)>,
 }
 
-/// One process of the function: what it knew before is gone.
+/// One process of the function. It knows nothing of earlier processes.
 enum Function {
     Erases(Handler<Eraser<Store>, Sqs, ReceiptStore>),
-    Surveys(Handler<DryRun<ReadOnly>, Sqs, ReceiptStore>),
+    Surveys(Handler<DryRun<Store>, Sqs, ReceiptStore>),
 }
 
 impl Function {
@@ -137,7 +137,7 @@ struct Death {
     at: Option<Instant>,
     /// At which of its awaits.
     at_poll: Option<u32>,
-    /// Whether it first stands still until its timeout.
+    /// Whether it first hangs until its timeout.
     is_frozen: bool,
 }
 
@@ -219,13 +219,7 @@ impl Lambda {
         let queue = Sqs { world: shared(), environment, release };
         let receipts = setup.has_receipts.then(|| ReceiptStore { world: shared(), environment });
         if config.dry_run {
-            Function::Surveys(Handler::new(
-                config,
-                DryRun(ReadOnly(Store(shared()))),
-                queue,
-                receipts,
-                seed,
-            ))
+            Function::Surveys(Handler::new(config, DryRun(Store(shared())), queue, receipts, seed))
         } else {
             Function::Erases(Handler::new(config, Eraser(Store(shared())), queue, receipts, seed))
         }
@@ -317,7 +311,7 @@ impl Lambda {
             answer = lives => answer,
         };
         if answer.is_none() && death.is_frozen {
-            // It stands still until Lambda ends it.
+            // It hangs until Lambda ends it.
             sleep_until(end).await;
         }
         let mut world = locked(world);
@@ -350,7 +344,7 @@ impl Lambda {
         true
     }
 
-    /// What the function is told of its deadline, on a clock that may be wrong; and whether it is
+    /// The deadline that Lambda announces, on a clock that may be wrong; and whether it is
     /// killed.
     fn announce(
         &self,

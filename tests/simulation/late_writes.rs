@@ -1,7 +1,7 @@
 //! Users who go on while they are erased.
 
 use crate::fake::model::Versioning;
-use crate::people::{BUCKETS, WITHDRAWN, folders, owner};
+use crate::users::{BUCKETS, WITHDRAWN, folders, owner};
 use crate::world::World;
 
 /// The world has enough of it after so many writes.

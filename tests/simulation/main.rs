@@ -13,7 +13,6 @@ mod invariants;
 mod lambda;
 mod late_writes;
 mod model;
-mod people;
 mod queue_state;
 mod receipt_checks;
 mod receipt_store;
@@ -21,6 +20,7 @@ mod releases;
 mod requests;
 mod sqs;
 mod store;
+mod users;
 mod world;
 
 use std::collections::BTreeMap;
@@ -36,7 +36,7 @@ use world::{Report, run};
 /// Seeds in every `make test`.
 const SEEDS: u64 = 3_000;
 
-/// Who waits for many worlds hears of every so many.
+/// A long run reports its progress after so many worlds.
 const PROGRESS: u64 = 50_000;
 
 /// What the seeds together must have shown.
@@ -112,7 +112,7 @@ const EVERYTHING: [&str; 98] = [
     "outage of a bucket",
     "retention secret",
     "question for a lock hung",
-    // What the place for receipts does.
+    // What the receipt store does.
     "receipt failed",
     "receipt hung",
     "receipt's answer lost",
@@ -179,7 +179,7 @@ struct Summary {
 }
 
 impl Summary {
-    /// Plays these seeds, on all cores, and tells how many are played.
+    /// Plays these seeds, on all cores, and reports how many are played.
     fn of(seeds: &Range<u64>, tell: impl Fn(u64) + Sync) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
         let played = AtomicU64::new(0);

@@ -10,7 +10,7 @@ use erase_user_files::target::{Prefix, Target, UserId};
 use crate::fake::handle::Fake;
 use crate::fake::model::{S3, Version, Versioning};
 use crate::faults::Setup;
-use crate::people::{BUCKETS, populate};
+use crate::users::{BUCKETS, populate};
 
 const KINDS: [Kind; 4] = [Kind::Uploads, Kind::Objects, Kind::Versions, Kind::DeleteMarkers];
 const LIMIT: Duration = Duration::from_secs(1);

@@ -15,7 +15,7 @@ const MAX_RECEIVE_COUNT: u32 = 5;
 
 const DEDUPLICATED_FOR: Duration = Duration::from_secs(300);
 
-/// What a message asks for, whoever sent it.
+/// What a message asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     /// The erasure's id.
@@ -98,7 +98,7 @@ impl QueueState {
         false
     }
 
-    /// How often a message has come, gone or moved.
+    /// How often a message was added, removed or moved.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }

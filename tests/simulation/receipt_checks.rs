@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use crate::fake::model::{S3, Version, Versioning};
 use crate::faults::RequestIds;
 use crate::lambda::HASH_KEY;
-use crate::people::{BUCKETS, PERSONAL, WITHDRAWN, folders};
 use crate::queue_state::Message;
+use crate::users::{BUCKETS, PERSONAL, WITHDRAWN, folders};
 use crate::world::World;
 
 /// What receipts call each user.
@@ -30,7 +30,7 @@ pub(crate) fn hash(user: &str) -> &'static str {
     HASHES.get(user).map_or("nobody", String::as_str)
 }
 
-/// Whether the receipt of this outcome stands, for this user.
+/// Whether there is a receipt of this outcome for this user.
 pub(crate) fn has_receipt(world: &World, erasure: &str, user: &str, outcome: &str) -> bool {
     let document = world.receipts.get(&format!("{erasure}/{outcome}.json"));
     let receipt = document
@@ -39,7 +39,7 @@ pub(crate) fn has_receipt(world: &World, erasure: &str, user: &str, outcome: &st
     receipt["outcome"] == outcome && receipt["user"] == hash(user)
 }
 
-/// Whether the receipt of this outcome stands for this very message: then an earlier delivery of it
+/// Whether there is a receipt of this outcome for this very message: then an earlier delivery of it
 /// has done all of it.
 pub(crate) fn has_own_receipt(world: &World, message: &Message, outcome: &str) -> bool {
     let (erasure, user) = (&message.step.erasure, &message.step.user);
@@ -56,14 +56,14 @@ pub(crate) fn has_own_receipt(world: &World, message: &Message, outcome: &str) -
 }
 
 /// How much there is of each kind in each folder, by the names that receipts have for it.
-pub(crate) type Census = BTreeMap<&'static str, u64>;
+pub(crate) type StoredCounts = BTreeMap<&'static str, u64>;
 
 impl World {
     /// What of a folder is to be erased, and what is to be kept.
-    pub(crate) fn census(&self, s3: &S3, bucket: &str, prefix: &str) -> Census {
+    pub(crate) fn stored_counts(&self, s3: &S3, bucket: &str, prefix: &str) -> StoredCounts {
         let is_versioned = s3.versioning(bucket).is_some_and(Versioning::has_versions);
-        let mut census = Census::new();
-        let mut count = |name, more| *census.entry(name).or_default() += more;
+        let mut stored_counts = StoredCounts::new();
+        let mut count = |name, more| *stored_counts.entry(name).or_default() += more;
         for name in ["objects", "versions", "deleteMarkers", "uploads", "bytes", "keptNewer"] {
             count(name, 0);
         }
@@ -80,7 +80,7 @@ impl World {
         for (_, upload) in s3.uploads_under(bucket, prefix) {
             count(if self.is_newer(upload.initiated) { "keptNewer" } else { "uploads" }, 1);
         }
-        census
+        stored_counts
     }
 
     /// Versions that Object Lock holds against this function at a moment, by the hold.
@@ -104,7 +104,7 @@ impl World {
         retained
     }
 
-    /// Whether a lock stands in the way of this function, with what it is allowed.
+    /// Whether a lock keeps this function from deleting, with its permissions.
     fn holds(&self, version: &Version, now: OffsetDateTime, place: &(String, String)) -> bool {
         let is_governance = version.lock.is_some_and(|lock| lock.hold == LockKind::Governance);
         let is_bypassed =
@@ -185,7 +185,7 @@ fn check_times(world: &mut World, receipt: &Value, since: Instant) {
     let time = |name: &str| {
         receipt[name].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok())
     };
-    // SQS has told when it was requested, the function's clock the rest.
+    // SQS reports the time of the request, the function's clock the other times.
     let now = OffsetDateTime::from(world.clock_of_the_function());
     let begun = now - since.elapsed();
     let (requested, started, finished) =
@@ -225,7 +225,7 @@ fn check_survey(world: &mut World, (bucket, prefix): (&str, &str), target: &Valu
     if !world.is_quiet() {
         return;
     }
-    for (name, count) in world.census(&world.s3, bucket, prefix) {
+    for (name, count) in world.stored_counts(&world.s3, bucket, prefix) {
         if target[name] != count {
             world.broken(format!("a dry run counted {} {name}, there are {count}", target[name]));
         }
@@ -250,7 +250,7 @@ fn check_erased(
     if !world.is_quiet() || world.initial_faults.is_liar {
         return;
     }
-    let at_first = world.census(&world.s3_at_first, bucket, prefix);
+    let at_first = world.stored_counts(&world.s3_at_first, bucket, prefix);
     // What one request deletes in one hop, undisturbed, is all counted, and by nobody else.
     let is_undisturbed = world.initial_faults.is_calm()
         && !world.is_repaired
@@ -290,7 +290,7 @@ fn check_retained(
     if target["markersKept"].as_u64().is_some_and(|kept| kept > 0) {
         world.reach("marker kept");
     }
-    // Only a whole round has seen everything, and only the store knows of what it does not tell.
+    // Only a whole round has seen everything, and only the store knows what it does not list.
     let is_whole = receipt["reason"]
         .as_str()
         .is_some_and(|reason| reason.starts_with("what is left cannot be deleted"));

@@ -92,7 +92,7 @@ impl World {
         };
         let place = u32::try_from(environment).unwrap_or(u32::MAX);
         let is_new = self.age() >= deployment.at + deployment.gap * place;
-        // Who mends a world also brings the release that can read everything.
+        // The operator who removes the faults also deploys the release that can read everything.
         let new = if self.is_repaired { Release::Later } else { deployment.to };
         (if is_new { new } else { deployment.from }, is_new)
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 
 use crate::faults::RequestIds;
-use crate::people::WITHDRAWN;
+use crate::users::WITHDRAWN;
 use crate::world::World;
 
 /// What must not be worked on: the last two are a dry run's in an erasing world, and the other way

@@ -15,16 +15,12 @@ use crate::fake::listing::token_after;
 use crate::fake::model::Versioning;
 use crate::faults::{Faults, Outage};
 use crate::late_writes::{late_write, switch_versioning, switch_versioning_and_hide};
-use crate::people::{BUCKETS, owner};
+use crate::users::{BUCKETS, owner};
 use crate::world::{Shared, World, locked};
 
-/// What can be read and deleted.
+/// The store as the function sees it.
 #[derive(Debug)]
 pub(crate) struct Store(pub(crate) Shared);
-
-/// What can only be read: a dry run gets no more.
-#[derive(Debug)]
-pub(crate) struct ReadOnly(pub(crate) Store);
 
 fn unavailable() -> StoreError {
     StoreError::Unavailable("simulated".to_owned())
@@ -242,36 +238,16 @@ impl DeleteStore for Store {
     }
 }
 
-impl ReadStore for ReadOnly {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
-        self.0.is_versioned(prefix, limit).await
-    }
-
-    async fn list(
-        &self,
-        prefix: &Prefix,
-        kind: Kind,
-        token: Option<&str>,
-        limit: Duration,
-    ) -> Result<Page, StoreError> {
-        self.0.list(prefix, kind, token, limit).await
-    }
-
-    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
-        self.0.token_after(kind, key)
-    }
-}
-
 /// The partition has had enough of keys for now.
 fn slow_down(index: usize) -> KeyFailure {
     KeyFailure { index, code: "SlowDown".to_owned(), kind: FailureKind::Throttled }
 }
 
 impl World {
-    /// How many of these keys the bucket's partition takes now; `None`: it refuses the whole
+    /// How many of these keys the bucket's partition takes now; `None`: it throttles the whole
     /// request.
     fn keys_taken(&mut self, bucket: &str, keys: usize) -> Option<usize> {
-        /// A partition that has rested takes one page at once.
+        /// An idle partition takes one whole page.
         const BURST: u32 = 25;
         let limit = self.faults.partition_limit;
         let bucket = BUCKETS.into_iter().find(|name| limit > 0 && *name == bucket);

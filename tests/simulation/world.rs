@@ -15,8 +15,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::fake::model::{S3, Version};
 use crate::faults::{Faults, START, Setup};
 use crate::invariants::{self, Checked};
-use crate::people::{BUCKETS, WITHDRAWN, folders, populate};
 use crate::queue_state::QueueState;
+use crate::users::{BUCKETS, WITHDRAWN, folders, populate};
 use crate::{final_checks, lambda};
 
 /// No world takes longer; one that is wedged fails instead of running for ever.
@@ -215,7 +215,7 @@ impl World {
         self.event(format_args!("{what}"));
     }
 
-    /// As [`World::reach`], for what happens too often to be told each time.
+    /// As [`World::reach`], for events that are too frequent for the trace.
     pub(crate) fn reach_silently(&mut self, what: &'static str) {
         self.report.reached.insert(what);
     }
@@ -290,11 +290,12 @@ impl World {
 
     /// Whether this user had something to be erased when the world began.
     pub(crate) fn had_something_at_first(&self, user: &str) -> bool {
-        let has_any =
-            |census: &crate::receipt_checks::Census| census.values().any(|count| *count > 0);
+        let has_any = |stored_counts: &crate::receipt_checks::StoredCounts| {
+            stored_counts.values().any(|count| *count > 0)
+        };
         folders(user)
             .iter()
-            .any(|(bucket, prefix)| has_any(&self.census(&self.s3_at_first, bucket, prefix)))
+            .any(|(bucket, prefix)| has_any(&self.stored_counts(&self.s3_at_first, bucket, prefix)))
     }
 
     /// How much is left of all who asked, whether it is to be erased or not.
@@ -330,7 +331,7 @@ impl World {
     }
 }
 
-/// Keys that are refused for ever, and keys that make any request malformed.
+/// Keys that are always denied, and keys that make any request malformed.
 fn difficult_keys(
     s3: &S3,
     faults: &Faults,
