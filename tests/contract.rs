@@ -18,11 +18,8 @@ use erase_user_files::lambda::handler::Handler;
 use erase_user_files::message::erasure::{Erasure, MessageError};
 use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
-use erase_user_files::ports::store::{
-    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, LockKind, Page, ReadStore,
-    Retention, StoreError,
-};
-use erase_user_files::target::{HashKey, Prefix, UserId};
+use erase_user_files::ports::store::{FailureKind, Item, Kind, LockKind, Retention, StoreError};
+use erase_user_files::target::{HashKey, UserId};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -30,10 +27,14 @@ use tokio::time::{Instant, sleep};
 
 #[expect(dead_code, reason = "the simulation uses more of it")]
 mod fake;
+#[expect(dead_code, reason = "other tests use more of it")]
+#[path = "fake/faults.rs"]
+mod faults;
 mod schema;
 
 use fake::handle::Fake;
 use fake::model::Versioning;
+use faults::{Asks, Code, Faults, Request, Shared};
 use schema::assert_is_receipt;
 
 fn root() -> &'static Path {
@@ -137,7 +138,7 @@ fn events() -> Vec<(String, String)> {
 }
 
 #[test]
-fn the_events_to_try_it_with_are_what_their_names_say() {
+fn example_events_match_their_names() {
     let events = events();
     assert!(events.len() >= 14, "{events:?}");
     for (file, body) in events {
@@ -243,13 +244,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn the_schema_and_the_parser_agree_about_messages(message in any_message()) {
+    fn schema_and_parser_agree_on_messages(message in any_message()) {
         prop_assert_eq!(is_message(&message), is_body(&message));
         agree(&message)?;
     }
 
     #[test]
-    fn they_agree_about_envelopes(
+    fn schema_and_parser_agree_on_envelopes(
         message in any_message(),
         sns in field(Just(json!(KINDS[0])).boxed()),
         event_bridge in field(Just(json!(KINDS[1])).boxed()),
@@ -270,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn they_agree_about_anything_else(value in any_value(), name in any::<String>()) {
+    fn schema_and_parser_agree_on_any_json(value in any_value(), name in any::<String>()) {
         let [sns, event_bridge] = KINDS.map(|kind| Some(kind.into()));
         let no_text = json!({"Type": KINDS[0], "Message": value});
         for body in [json!({name: value}), notification(sns, &value), event(event_bridge, &value), no_text, value] {
@@ -279,11 +280,14 @@ proptest! {
     }
 
     #[test]
-    fn every_continuation_is_as_its_schema_says(erasure in any_erasure()) {
+    fn continuations_match_their_schema(erasure in any_erasure()) {
         let text = erasure.continuation();
         let value: Value = serde_json::from_str(&text).unwrap();
         let faults = faults(&value);
         prop_assert!(faults.is_empty(), "{:?} in {}", faults, text);
+        // SQS takes no other characters.
+        let is_rejected = |c: char| c < ' ' || c == '\u{fffe}' || c == '\u{ffff}';
+        prop_assert!(!text.contains(is_rejected));
         prop_assert_eq!(parse(&text).unwrap(), erasure);
     }
 }
@@ -345,7 +349,7 @@ fn any_erasure() -> impl Strategy<Value = Erasure> {
 
 /// A property that never meets the one or the other says nothing.
 #[test]
-fn the_messages_above_are_right_and_wrong_in_every_way() {
+fn generated_messages_cover_valid_and_invalid() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let messages =
         (0..1_000).map(|_| any_message().new_tree(&mut runner).expect("a message").current());
@@ -370,7 +374,7 @@ fn the_messages_above_are_right_and_wrong_in_every_way() {
 /// All that the schema of messages says otherwise than the function does.
 /// `docs/message-contract.md` lists it.
 #[test]
-fn what_the_schema_cannot_say() {
+fn parser_rejects_what_the_schema_cannot_express() {
     let differ = |body: &str, by_schema: bool, settings: &[(&str, &str)]| {
         let value: Value = serde_json::from_str(body).expect("JSON");
         let parsed = Erasure::parse(body, Some("message-1"), &config(settings));
@@ -402,7 +406,7 @@ fn what_the_schema_cannot_say() {
 
 /// Where formats count for comments, as in most validators by default.
 #[test]
-fn a_time_is_told_from_other_text_without_formats_too() {
+fn schema_pattern_recognizes_timestamps() {
     let lax = validator("user-withdrawn.json", None, false);
     for (time, expected) in [
         ("2026-01-31T12:00:00Z", true),
@@ -422,7 +426,7 @@ fn a_time_is_told_from_other_text_without_formats_too() {
 }
 
 #[test]
-fn the_schema_of_continuations_is_narrow() {
+fn continuation_schema_rejects_changed_fields() {
     let text = r#"{"type":"erasure-continuation","version":1,"erasureId":"e","userId":"u1","hop":1,"idleHops":0,
         "bookmark":{"round":1},"tally":{"objects":0,"versions":0,"deleteMarkers":0,"uploads":0,"bytes":0,"keptNewer":0,
         "requests":0,"throttles":0,"retries":0}}"#;
@@ -458,79 +462,42 @@ fn the_schema_of_continuations_is_narrow() {
     }
 }
 
-/// The model of S3, with the time that requests take.
-#[derive(Debug, Clone)]
+/// The model of S3 with latency.
 struct Slow {
-    store: Fake,
+    model: Fake,
     /// In the first two seconds, one key fails for the moment.
     start: Instant,
 }
 
-impl ReadStore for Slow {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
-        self.store.is_versioned(prefix, limit).await
+impl Faults for Slow {
+    fn model(&self) -> &Fake {
+        &self.model
     }
 
-    async fn list(
+    async fn before(&self, request: Request<'_>) -> Result<(), StoreError> {
+        match request.asks {
+            Asks::Listing(_) => sleep(Duration::from_millis(60)).await,
+            Asks::Deleting(_) => sleep(Duration::from_millis(250)).await,
+            Asks::Versioning | Asks::Retention(_) => {}
+        }
+        Ok(())
+    }
+
+    fn kept(
         &self,
-        prefix: &Prefix,
-        kind: Kind,
-        token: Option<&str>,
-        limit: Duration,
-    ) -> Result<Page, StoreError> {
-        sleep(Duration::from_millis(60)).await;
-        self.store.list(prefix, kind, token, limit).await
-    }
-
-    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
-        self.store.token_after(kind, key)
-    }
-}
-
-impl DeleteStore for Slow {
-    async fn delete(
-        &self,
-        prefix: &Prefix,
+        _: Request<'_>,
         items: &[Item],
-        limit: Duration,
-    ) -> Result<DeleteResult, StoreError> {
-        sleep(Duration::from_millis(250)).await;
+    ) -> Result<Vec<(usize, Option<Code>)>, StoreError> {
         let failing = items.iter().position(|item| item.key.as_str() == "u1/00000");
-        let Some(index) = failing.filter(|_| self.start.elapsed() < Duration::from_secs(2)) else {
-            return self.store.delete(prefix, items, limit).await;
-        };
-        let others: Vec<Item> = items
-            .iter()
-            .enumerate()
-            .filter(|(at, _)| *at != index)
-            .map(|(_, item)| item.clone())
-            .collect();
-        let mut deletion = self.store.delete(prefix, &others, limit).await?;
-        deletion
-            .failures
-            .iter_mut()
-            .for_each(|failure| failure.index += usize::from(failure.index >= index));
-        deletion.failures.push(KeyFailure {
-            index,
-            kind: FailureKind::Transient,
-            code: "InternalError".to_owned(),
-        });
-        Ok(deletion)
-    }
-
-    async fn retention(
-        &self,
-        prefix: &Prefix,
-        item: &Item,
-        limit: Duration,
-    ) -> Result<Option<Retention>, StoreError> {
-        self.store.retention(prefix, item, limit).await
+        let failing = failing.filter(|_| self.start.elapsed() < Duration::from_secs(2));
+        let code = Some(("InternalError", FailureKind::Transient));
+        Ok(failing.map(|index| (index, code)).into_iter().collect())
     }
 }
 
 /// Everything that the function has written: messages to its queue, and receipts by their names.
 #[derive(Debug, Clone, Default)]
-struct Desk {
+struct Recorder {
     sent: Arc<Mutex<Vec<OutgoingMessage>>>,
     stored: Arc<Mutex<Vec<(String, String)>>>,
 }
@@ -539,7 +506,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Queue for Desk {
+impl Queue for Recorder {
     async fn send(
         &self,
         continuation: &OutgoingMessage,
@@ -559,7 +526,7 @@ impl Queue for Desk {
     }
 }
 
-impl Receipts for Desk {
+impl Receipts for Recorder {
     async fn store(
         &self,
         name: &str,
@@ -583,7 +550,7 @@ async fn follow(
     settings: &[(&str, &str)],
     hop: Duration,
 ) -> (Vec<Value>, Vec<Value>) {
-    let desk = Desk::default();
+    let recorder = Recorder::default();
     let (start, mut body, mut hops) = (Instant::now(), message.to_string(), Vec::new());
     loop {
         let now: SystemTime = UNIX_EPOCH + Duration::from_secs(1_800_000_000) + start.elapsed();
@@ -595,25 +562,25 @@ async fn follow(
         record.body = Some(body);
         let mut event = SqsEvent::default();
         event.records = vec![record];
-        let (config, store) = (config(settings), Slow { store: store.clone(), start });
+        let (config, store) = (config(settings), Shared::new(Slow { model: store.clone(), start }));
         let handled = if config.dry_run {
-            Handler::new(config, DryRun(store), desk.clone(), Some(desk.clone()), 1)
+            Handler::new(config, DryRun(store), recorder.clone(), Some(recorder.clone()), 1)
                 .handle_until(event, announced)
                 .await
         } else {
-            Handler::new(config, Eraser(store), desk.clone(), Some(desk.clone()), 1)
+            Handler::new(config, Eraser(store), recorder.clone(), Some(recorder.clone()), 1)
                 .handle_until(event, announced)
                 .await
         };
         handled.expect("an answer");
-        let Some(next) = locked(&desk.sent).pop() else {
+        let Some(next) = locked(&recorder.sent).pop() else {
             break;
         };
         sleep(next.delay).await;
         body = next.body;
         hops.push(serde_json::from_str(&body).expect("JSON"));
     }
-    let stored = locked(&desk.stored)
+    let stored = locked(&recorder.stored)
         .iter()
         .map(|(_, text)| serde_json::from_str(text).expect("JSON"))
         .collect();
@@ -643,7 +610,7 @@ fn store() -> Fake {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whatever_the_function_writes_is_as_the_schemas_say() {
+async fn written_documents_match_their_schemas() {
     let message = json!({"type": "user-withdrawn", "userId": "u1", "requestId": "r:1", "withdrawnAt": "2026-01-01T00:00:00+01:00", "eraseBefore": "2030-01-01T00:00:00Z"});
     let fast = ("MAX_DELETES_PER_SECOND", "0");
     let (mut hops, mut receipts) = (Vec::new(), Vec::new());
@@ -716,7 +683,7 @@ fn blocks(page: &str) -> Vec<Value> {
 }
 
 #[test]
-fn the_page_about_the_contract_names_every_field_and_its_examples_are_right() {
+fn contract_page_names_every_field_and_has_valid_examples() {
     let page = read(&root().join("docs/message-contract.md"));
     let user = HashKey::new("an-example-key-of-your-own".to_owned())
         .hash(&UserId::parse("u-123").expect("an id"));

@@ -1,9 +1,11 @@
-//! The inputs that fuzzing found worth keeping, and those that once broke something, through the
-//! same properties. `make fuzz` looks for new ones.
+//! The properties of `make fuzz`, with the inputs that it has kept, with those that once broke
+//! something, and with random ones.
 
 use std::fs;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
 
 #[path = "../tools/fuzz/properties/mod.rs"]
 mod properties;
@@ -35,37 +37,37 @@ fn replay(target: &str, check: fn(&[u8])) {
 }
 
 #[test]
-fn any_text_is_a_message_or_refused_without_being_repeated() {
+fn any_text_parses_or_is_rejected_without_echo() {
     replay("message", properties::message::check);
 }
 
 #[test]
-fn any_continuation_fits_into_the_queue_and_says_the_same_again() {
+fn any_continuation_fits_and_round_trips() {
     replay("continuation", properties::continuation::check);
 }
 
 #[test]
-fn no_setting_gives_one_user_the_folder_of_another() {
+fn no_target_setting_shares_a_prefix() {
     replay("template", properties::template::check);
 }
 
 #[test]
-fn no_id_reaches_the_folder_of_another() {
+fn no_user_id_reaches_another_prefix() {
     replay("user_id", properties::user_id::check);
 }
 
 #[test]
-fn any_key_comes_back_from_its_encoding_and_from_a_token() {
+fn any_key_round_trips_through_encoding_and_tokens() {
     replay("keys", properties::keys::check);
 }
 
 #[test]
-fn no_broken_answer_is_taken_as_a_listing() {
+fn damaged_response_is_never_a_listing() {
     replay("listing", properties::listing::check);
 }
 
 #[test]
-fn an_answer_is_whole_at_its_end_and_nowhere_before() {
+fn response_is_complete_only_at_its_end() {
     for answer in [
         "s<VersioningConfiguration/>",
         "s<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>\n",
@@ -78,5 +80,33 @@ fn an_answer_is_whole_at_its_end_and_nowhere_before() {
         "d<DeleteResult/>",
     ] {
         properties::listing::check_every_cut(answer.as_bytes());
+    }
+}
+
+const ID: &str = r"[A-Za-z0-9_.:@+=-]{1,128}";
+const SEGMENTS: &str = "([a-z]{1,5}/){0,3}";
+const TEMPLATE: &str = r"(s3://)?[a-z.-]{0,8}(/|\{user_id\}|\{|\}|[a-z.]){0,12}";
+
+proptest! {
+    #[test]
+    fn random_text_parses_or_is_rejected(text in any::<String>()) {
+        properties::message::check(text.as_bytes());
+    }
+
+    #[test]
+    fn random_user_ids_have_disjoint_prefixes(
+        one in prop_oneof![ID, any::<String>()], other in ID, rest in any::<String>()
+    ) {
+        properties::user_id::check(format!("{one}\n{other}\n{rest}").as_bytes());
+    }
+
+    #[test]
+    fn random_templates_have_one_folder_per_user(
+        below in SEGMENTS, folder in SEGMENTS, text in TEMPLATE
+    ) {
+        let template = format!("s3://some-bucket/{folder}{{user_id}}/{below}");
+        prop_assert!(erase_user_files::target::Targets::parse(&template).is_ok(), "{template}");
+        properties::template::check(template.as_bytes());
+        properties::template::check(text.as_bytes());
     }
 }

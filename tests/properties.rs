@@ -1,21 +1,15 @@
 //! What holds for every input: ids, prefixes, targets, messages.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use erase_user_files::config::Config;
-use erase_user_files::erasure::checkpoint::{Checkpoint, KeyRange};
-use erase_user_files::erasure::counts::{Counts, Totals};
+use erase_user_files::erasure::checkpoint::Checkpoint;
 use erase_user_files::message::erasure::{ChainLimit, Erasure, MessageError};
-use erase_user_files::ports::store::Kind;
-use erase_user_files::target::{
-    HashKey, ParseFolderError, S3Folder, Target, Targets, UserId, UserIdError,
-};
+use erase_user_files::target::{HashKey, ParseFolderError, S3Folder, Target, Targets, UserId};
 use proptest::prelude::*;
 use serde_json::json;
 use time::OffsetDateTime;
-
-const ID: &str = r"[A-Za-z0-9_.:@+=-]{1,128}";
 
 fn config(targets: &str) -> Config {
     let lookup = |name: &str| match name {
@@ -34,92 +28,7 @@ fn parse(body: &str) -> Result<Erasure, MessageError> {
 
 proptest! {
     #[test]
-    fn no_users_folder_holds_a_key_of_another(one in ID, other in ID, rest in any::<String>()) {
-        prop_assume!(one != other);
-        let (Ok(one), Ok(other)) = (UserId::parse(&one), UserId::parse(&other)) else { return Ok(()) };
-        for template in ["s3://photos/{user_id}/", "s3://photos/users/{user_id}/files/"] {
-            let target = Target::parse(template).unwrap();
-            let (mine, theirs) = (target.prefix(&one), target.prefix(&other));
-            let key = format!("{}{rest}", mine.as_str());
-            prop_assert!(theirs.claim(key.clone()).is_err());
-            prop_assert!(theirs.claim(mine.as_str().trim_end_matches('/').to_owned()).is_err());
-            prop_assert!(mine.claim(key).is_ok());
-        }
-    }
-
-    #[test]
-    fn an_id_is_taken_as_it_is_or_not_at_all(text in any::<String>()) {
-        let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:@+=".contains(c);
-        let is_id = (1..=128).contains(&text.len()) && text.chars().all(is_allowed) && text != "." && text != "..";
-        match UserId::parse(&text) {
-            Ok(id) => prop_assert!(is_id && id.as_str() == text),
-            Err(error) => prop_assert!(!is_id && (text.len() < 4 || !error.to_string().contains(&text))),
-        }
-    }
-
-    #[test]
-    fn a_prefix_is_the_template_with_the_id_in_place(id in ID, folder in "([a-z]{1,5}/){0,3}", below in "([a-z]{1,5}/){0,3}") {
-        prop_assume!(id != "." && id != "..");
-        let template = format!("s3://some-bucket/{folder}{{user_id}}/{below}");
-        let target = Target::parse(&template).unwrap();
-        prop_assert_eq!(target.to_string(), template);
-        let prefix = target.prefix(&UserId::parse(&id).unwrap());
-        prop_assert_eq!(prefix.bucket(), "some-bucket");
-        prop_assert_eq!(prefix.as_str(), format!("{folder}{id}/{below}"));
-    }
-
-    #[test]
-    fn no_text_makes_a_target_whose_prefix_does_not_end_behind_the_id(text in r"(s3://)?[a-z.-]{0,8}(/|\{user_id\}|\{|\}|[a-z.]){0,12}") {
-        if let Ok(target) = Target::parse(&text) {
-            let prefix = target.prefix(&UserId::parse("ID").unwrap());
-            prop_assert!(prefix.as_str().ends_with('/'));
-            prop_assert_eq!(prefix.as_str().split('/').filter(|segment| *segment == "ID").count(), 1);
-            prop_assert!(prefix.as_str().trim_end_matches('/').split('/').all(|s| !matches!(s, "" | "." | "..")));
-        }
-    }
-
-    #[test]
-    fn a_continuation_says_the_same_when_it_is_read_again(
-        erasure in (ID, "[A-Za-z0-9._:-]{1,128}", any::<(u32, u32)>(), any::<Option<String>>(), any::<[u64; 5]>())
-    ) {
-        let (user, id, (hop, idle_hops), token, numbers) = erasure;
-        prop_assume!(user != "." && user != "..");
-        let body = json!({"type": "user-withdrawn", "userId": user, "requestId": id, "withdrawnAt": "2026-01-31T12:00:00+01:00"});
-        let mut erasure = parse(&body.to_string()).unwrap();
-        let [objects, bytes, requests, throttles, retries] = numbers;
-        let gone = Counts { objects, bytes, delete_markers: retries, ..Counts::default() };
-        erasure.hop = hop;
-        erasure.idle_hops = idle_hops;
-        erasure.checkpoint = Checkpoint {
-            setting: Some("0123456789abcdef".to_owned()),
-            target: Some("s3://photos/{user_id}/".to_owned()),
-            kind: [None, Some(Kind::Uploads), Some(Kind::DeleteMarkers)][hop as usize % 3],
-            ranges: token.iter().map(|until| KeyRange { token: None, until: Some(until.clone()) }).collect(),
-            token,
-            round: 7,
-            has_left_some: hop % 2 == 1,
-        };
-        let targets = BTreeMap::from([("s3://photos/{user_id}/".to_owned(), gone)]);
-        erasure.totals = Totals { deleted: gone, targets, requests, throttles, retries };
-        erasure.is_dry_run = hop % 2 == 0;
-        erasure.requested_at = erasure.withdrawn_at;
-        erasure.started_at = erasure.withdrawn_at;
-        erasure.sweep_at = erasure.withdrawn_at.filter(|_| idle_hops % 2 == 0);
-        erasure.is_continuation = true;
-        let text = erasure.continuation();
-        // Only characters that SQS takes.
-        let is_refused = |c: char| c < ' ' || c == '\u{fffe}' || c == '\u{ffff}';
-        prop_assert!(!text.contains(is_refused));
-        prop_assert_eq!(parse(&text).unwrap(), erasure);
-    }
-
-    #[test]
-    fn any_text_is_a_message_or_an_error_but_never_a_panic(text in any::<String>()) {
-        prop_assert!(parse(&text).is_err());
-    }
-
-    #[test]
-    fn a_deduplication_id_fits_and_differs_where_the_messages_are_not_the_same(
+    fn deduplication_id_fits_and_is_unique(
         id in "[A-Za-z0-9._:-]{1,128}",
         hop in 0_u32..u32::MAX,
     ) {
@@ -152,98 +61,42 @@ proptest! {
 }
 
 #[test]
-fn every_bad_body_has_its_own_clear_error_that_repeats_nothing_of_it() {
+fn malformed_fields_are_rejected_with_reason() {
+    let withdrawal =
+        |rest: &str| format!(r#"{{"type":"user-withdrawn","userId":"secret",{rest}}}"#);
+    let continuation = |version, rest: &str| {
+        format!(r#"{{"type":"erasure-continuation","version":{version},"userId":"secret",{rest}}}"#)
+    };
     for (body, expected) in [
-        (r#"{"type":"user-withdrawn"}"#, r#""/userId" is missing or not a JSON string"#),
-        (
-            r#"{"type":"user-withdrawn","userId":null}"#,
-            r#""/userId" is missing or not a JSON string"#,
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":123456}"#,
-            r#""/userId" is missing or not a JSON string"#,
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":["secret"]}"#,
-            r#""/userId" is missing or not a JSON string"#,
-        ),
-        (r#"{"type":"user-withdrawn","userId":""}"#, "the user id has 0 bytes, expected 1 to 128"),
-        (r#"{"type":"user-withdrawn","userId":".."}"#, r#"the user id is "." or "..""#),
-        (r#"{"type":"user-withdrawn","userId":"secret/x"}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret%2Fx"}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret\u0000"}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret "}"#, "has a character at byte 6"),
-        (r#"{"type":"user-withdrawn","userId":"secret\u2215"}"#, "has a character at byte 6"),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","userId":"other"}"#,
-            "a field stands in it twice",
-        ),
-        (r#"{"type":"user-withdrawn","userId":"secret\ud800"}"#, "not valid JSON"),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","requestId":"a b"}"#,
-            "the request id is not 1 to 128 of",
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","requestId":7}"#,
-            r#""requestId" is missing or not a JSON string"#,
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","eraseBefore":"yesterday"}"#,
-            r#""eraseBefore" is not a time"#,
-        ),
-        (
-            r#"{"type":"user-withdrawn","userId":"secret","withdrawnAt":"2026-13-01T00:00:00Z"}"#,
-            r#""withdrawnAt" is not a time"#,
-        ),
-        (r#"{"type":"user-signed-up","userId":"secret"}"#, r#""type" is not "user-withdrawn""#),
-        (r#"{"userId":"secret"}"#, r#""type" is not "user-withdrawn""#),
-        (r#"["user-withdrawn","secret"]"#, "the body is not a JSON object"),
-        (r#""secret""#, "the body is not a JSON object"),
-        ("secret", "the body is not valid JSON"),
-        ("", "the body is not valid JSON"),
-        (
-            r#"{"type":"erasure-continuation","version":2,"erasureId":"secret","userId":"secret","hop":1}"#,
-            "format version 2",
-        ),
-        (
-            r#"{"type":"erasure-continuation","version":1,"erasureId":"e","userId":"secret","hop":"1"}"#,
-            "cannot be read at line 1",
-        ),
-        (
-            r#"{"type":"erasure-continuation","version":1,"userId":"secret","hop":1}"#,
-            "cannot be read at line 1",
-        ),
-        (
-            r#"{"type":"erasure-continuation","version":1,"erasureId":"","userId":"secret","hop":1}"#,
-            "the request id is not",
-        ),
-        (
-            r#"{"type":"erasure-continuation","version":1,"erasureId":"e","userId":"secret/","hop":1}"#,
-            "has a character at byte 6",
-        ),
+        (withdrawal(r#""requestId":"a b""#), "the request id is not 1 to 128 of"),
+        (withdrawal(r#""requestId":7"#), r#""requestId" is missing or not a JSON string"#),
+        (withdrawal(r#""eraseBefore":"yesterday""#), r#""eraseBefore" is not a time"#),
+        (withdrawal(r#""withdrawnAt":"2026-13-01T00:00:00Z""#), r#""withdrawnAt" is not a time"#),
+        (r#"{"type":"user-withdrawn","userId":"secret\ud800"}"#.to_owned(), "not valid JSON"),
+        (r#"{"userId":"secret"}"#.to_owned(), r#""type" is not "user-withdrawn""#),
+        (String::new(), "the body is not valid JSON"),
+        (continuation(2, r#""erasureId":"secret","hop":1"#), "format version 2"),
+        (continuation(1, r#""erasureId":"e","hop":"1""#), "cannot be read at line 1"),
+        (continuation(1, r#""hop":1"#), "cannot be read at line 1"),
+        (continuation(1, r#""erasureId":"","hop":1"#), "the request id is not"),
     ] {
-        let error = parse(body).expect_err(body).to_string();
+        let error = parse(&body).expect_err(&body).to_string();
         assert!(error.contains(expected), "{body}\n  is: {error}\n  expected: {expected}");
-        assert!(!error.contains("secret") && !error.contains("123456"), "{error}");
+        assert!(!error.contains("secret"), "{error}");
     }
 }
 
 #[test]
-fn deep_and_huge_bodies_are_refused_like_any_other() {
-    let deep = format!("{}{}", r#"{"type":"user-withdrawn","userId":"#, "[".repeat(100_000));
-    assert!(matches!(parse(&deep), Err(MessageError::Json(_))));
-    let id = "x".repeat(1_000_000);
-    let huge = format!(r#"{{"type":"user-withdrawn","userId":"{id}"}}"#);
-    assert_eq!(parse(&huge), Err(MessageError::User(UserIdError::Length(1_000_000))));
-    // What is not ours may be as large as the queue lets it be.
-    let padded = format!(r#"{{"type":"user-withdrawn","userId":"u1","note":"{id}"}}"#);
+fn foreign_fields_may_be_as_large_as_the_queue_takes() {
+    let note = "x".repeat(1_000_000);
+    let padded = format!(r#"{{"type":"user-withdrawn","userId":"u1","note":"{note}"}}"#);
     assert_eq!(parse(&padded).unwrap().user, UserId::parse("u1").unwrap());
     let padded = padded + &" ".repeat(1_048_576 - 1_000_000);
     assert_eq!(parse(&padded), Err(MessageError::Size { bytes: padded.len(), max: 1_048_576 }));
 }
 
 #[test]
-fn a_withdrawal_is_named_by_its_request_id_or_else_by_the_message() {
+fn erasure_id_is_request_id_or_message_id() {
     let body = r#"{"type":"user-withdrawn","userId":"u1","requestId":"r:1"}"#;
     assert_eq!(parse(body).unwrap().id.as_str(), "r:1");
     let body =
@@ -260,7 +113,7 @@ fn a_withdrawal_is_named_by_its_request_id_or_else_by_the_message() {
 }
 
 #[test]
-fn a_continuation_of_the_first_release_needs_only_its_first_fields() {
+fn first_release_continuation_parses() {
     let body = r#"{"type":"erasure-continuation","version":1,"erasureId":"e1","userId":"u1","hop":3,"new":true}"#;
     let erasure = parse(body).unwrap();
     assert_eq!((erasure.hop, erasure.idle_hops), (3, 0));
@@ -270,7 +123,7 @@ fn a_continuation_of_the_first_release_needs_only_its_first_fields() {
 }
 
 #[test]
-fn a_public_name_never_has_the_users_id() {
+fn redacted_id_never_contains_the_user_id() {
     for (user, request, name) in [
         ("u-123", "withdraw:u-123:7", "withdraw:{user}:7"),
         ("u-123", "u-123", "{user}"),
@@ -284,7 +137,7 @@ fn a_public_name_never_has_the_users_id() {
 }
 
 #[test]
-fn what_is_printed_for_debugging_names_no_user() {
+fn debug_output_names_no_user() {
     let user = UserId::parse("u-123").unwrap();
     let prefix = Target::parse("s3://photos/users/{user_id}/").unwrap().prefix(&user);
     let key = prefix.claim("users/u-123/a.jpg".to_owned()).unwrap();
@@ -293,22 +146,7 @@ fn what_is_printed_for_debugging_names_no_user() {
 }
 
 #[test]
-fn only_an_id_whose_folder_would_hold_those_of_others_is_reserved() {
-    for (targets, is_reserved) in [
-        ("s3://photos/{user_id}/,s3://photos/users/{user_id}/", true),
-        ("s3://photos/a/{user_id}/,s3://photos/a/users/{user_id}/", true),
-        ("s3://photos/a/{user_id}/,s3://photos/c/users/{user_id}/", false),
-        ("s3://photos/{user_id}/,s3://exports/users/{user_id}/", false),
-        ("s3://photos/{user_id}/,s3://photos/{user_id}/users/", false),
-    ] {
-        let targets = Targets::parse(targets).unwrap();
-        assert_eq!(targets.reserves(&UserId::parse("users").unwrap()), is_reserved, "{targets:?}");
-        assert!(!targets.reserves(&UserId::parse("user").unwrap()), "{targets:?}");
-    }
-}
-
-#[test]
-fn only_what_s3_would_take_as_the_name_of_a_bucket_is_one() {
+fn bucket_names_follow_the_rules_of_s3() {
     let (longest, longer) = ("b".repeat(63), "b".repeat(64));
     for name in ["abc", "0-1", "my.bucket-1", &longest] {
         assert!(Target::parse(&format!("s3://{name}/{{user_id}}/")).is_ok(), "{name}");
@@ -332,7 +170,7 @@ fn only_what_s3_would_take_as_the_name_of_a_bucket_is_one() {
 }
 
 #[test]
-fn the_name_of_a_receipt_has_room_behind_the_longest_folder() {
+fn receipt_name_fits_behind_the_longest_prefix() {
     let folder = |bytes: usize| S3Folder::parse(&format!("s3://audit/{}/", "f".repeat(bytes - 1)));
     let longest = folder(512).unwrap();
     assert_eq!((longest.bucket(), longest.key("r").len()), ("audit", 513));
@@ -340,14 +178,14 @@ fn the_name_of_a_receipt_has_room_behind_the_longest_folder() {
 }
 
 #[test]
-fn only_a_key_that_is_set_is_one_and_nobody_sees_it() {
+fn hash_key_is_set_and_not_printed() {
     let (key, none) = (HashKey::new("secret".to_owned()), HashKey::default());
     assert!(key.is_set() && !none.is_set() && !HashKey::new(String::new()).is_set());
     assert_eq!(format!("{key:?}"), "HashKey(..)");
 }
 
 #[test]
-fn a_chain_ends_after_ten_thousand_hops() {
+fn hop_limit_is_ten_thousand() {
     let after = |hop: u32| {
         let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e1", "userId": "u1", "hop": hop});
         parse(&body.to_string()).unwrap().next_hop_unchecked().map(|next| next.hop)
@@ -357,7 +195,7 @@ fn a_chain_ends_after_ten_thousand_hops() {
 }
 
 #[test]
-fn receipts_never_go_where_an_erasure_could_take_them() {
+fn receipts_prefix_never_overlaps_a_target() {
     for (receipts, targets, is_apart) in [
         ("s3://receipts/", "s3://photos/{user_id}/", true),
         ("s3://photos/receipts/", "s3://photos/users/{user_id}/", true),
@@ -389,9 +227,10 @@ fn receipts_never_go_where_an_erasure_could_take_them() {
 }
 
 #[test]
-fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
+fn user_id_of_another_targets_folder_is_rejected() {
     for (list, refused, taken) in [
         ("s3://data/{user_id}/,s3://data/users/{user_id}/", "users", "u1"),
+        ("s3://data/a/{user_id}/,s3://data/a/users/{user_id}/", "users", "user"),
         ("s3://data/a/{user_id}/,s3://data/{user_id}/b/", "b", "a"),
         ("s3://data/x/{user_id}/,s3://data/x/y/{user_id}/z/", "y", "x"),
         // A part of one user's folder is enough: users/docs/2024/ belongs to the user docs.
@@ -410,6 +249,7 @@ fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
     // Another bucket, or the user's own folder twice: nobody else is touched.
     for list in [
         "s3://data/{user_id}/,s3://other/users/{user_id}/",
+        "s3://data/a/{user_id}/,s3://data/c/users/{user_id}/",
         "s3://data/{user_id}/,s3://data/{user_id}/users/",
     ] {
         assert!(
@@ -421,7 +261,7 @@ fn a_user_named_like_a_fixed_folder_of_another_target_is_refused() {
 }
 
 #[test]
-fn bad_targets_are_refused_each_with_its_reason() {
+fn invalid_targets_are_rejected_with_reason() {
     for (text, reason) in [
         ("", "expected s3://BUCKET/PREFIX"),
         ("photos/{user_id}/", "expected s3://BUCKET/PREFIX"),

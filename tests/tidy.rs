@@ -102,7 +102,7 @@ fn imports_of(file: &str, files: &BTreeSet<String>) -> BTreeSet<String> {
 }
 
 #[test]
-fn imports_only_go_down() {
+fn imports_follow_the_layers() {
     let files = source_files();
     for file in files.iter().filter(|file| *file != "src/lib.rs") {
         for imported in imports_of(file, &files) {
@@ -116,7 +116,7 @@ fn imports_only_go_down() {
 }
 
 #[test]
-fn no_files_import_each_other_in_a_circle() {
+fn imports_have_no_cycles() {
     let files = source_files();
     let mut left: BTreeMap<_, _> =
         files.iter().map(|file| (file.clone(), imports_of(file, &files))).collect();

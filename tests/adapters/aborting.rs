@@ -28,7 +28,7 @@ async fn abort(script: Vec<Answer>) -> Result<(u64, Vec<(String, FailureKind)>),
 }
 
 #[tokio::test]
-async fn an_upload_is_gone_when_it_was_aborted_and_nothing_is_left_of_it() {
+async fn aborted_upload_counts_once_no_parts_are_left() {
     let aborted = || Answer::Headers("");
     assert_eq!(abort(vec![aborted(), error(404, "NoSuchUpload")]).await, Ok((2, vec![])));
     assert_eq!(abort(vec![aborted(), parts("")]).await, Ok((2, vec![])));
@@ -55,8 +55,7 @@ async fn an_upload_is_gone_when_it_was_aborted_and_nothing_is_left_of_it() {
 }
 
 #[tokio::test]
-async fn an_upload_that_is_not_found_is_aborted_under_the_other_reading_of_its_key_and_of_no_other()
-{
+async fn unknown_upload_is_aborted_under_the_other_decoding_of_its_key() {
     for (listed, encoding, first, second) in [
         // Encoded without saying so, and not encoded although it says so.
         ("u1/My%20Photo.jpg", "", "u1/My%2520Photo.jpg", "u1/My%20Photo.jpg"),
@@ -100,7 +99,7 @@ async fn an_upload_that_is_not_found_is_aborted_under_the_other_reading_of_its_k
 }
 
 #[tokio::test]
-async fn where_the_parts_may_not_be_listed_all_uploads_are_aborted_and_nothing_is_proven() {
+async fn denied_parts_listing_still_aborts_all_uploads_without_proof() {
     let server = Server::answering(|request| match request {
         abort if abort.starts_with("DELETE") => Answer::Headers(""),
         _ => error(403, "AccessDenied"),
@@ -119,7 +118,7 @@ async fn where_the_parts_may_not_be_listed_all_uploads_are_aborted_and_nothing_i
 }
 
 #[tokio::test]
-async fn an_answer_about_the_bucket_or_the_credentials_is_not_blamed_on_one_upload() {
+async fn abort_error_of_bucket_or_credentials_fails_the_request() {
     for (status, code) in [
         (404, "NoSuchBucket"),
         (403, "SignatureDoesNotMatch"),
@@ -135,7 +134,7 @@ async fn an_answer_about_the_bucket_or_the_credentials_is_not_blamed_on_one_uplo
 }
 
 #[tokio::test]
-async fn an_upload_that_was_aborted_is_reported_although_another_has_a_fault() {
+async fn aborted_upload_is_reported_despite_failure_of_another() {
     let server = Server::answering(|request| match request {
         abort if abort.starts_with("DELETE /photos/u1/a?") => Answer::Headers(""),
         parts if parts.starts_with("GET") => error(404, "NoSuchUpload"),
@@ -153,7 +152,7 @@ async fn an_upload_that_was_aborted_is_reported_although_another_has_a_fault() {
 }
 
 #[tokio::test]
-async fn uploads_of_one_key_are_told_apart_by_their_ids() {
+async fn uploads_of_one_key_are_distinguished_by_id() {
     let server = Server::answering(|request| match request {
         abort if abort.starts_with("DELETE") && abort.contains("uploadId=up%261") => {
             Answer::Headers("")
@@ -178,7 +177,7 @@ async fn uploads_of_one_key_are_told_apart_by_their_ids() {
 }
 
 #[tokio::test]
-async fn what_goes_one_by_one_leaves_time_to_report_and_what_there_was_none_for_was_not_asked() {
+async fn single_aborts_stop_in_time_to_report() {
     let server = Server::answering(|_request| Answer::Hang);
     let uploads: Vec<_> = (0..20).map(|number| (format!("u1/{number}"), "up1")).collect();
     let uploads: Vec<_> = uploads.iter().map(|(key, id)| (key.as_str(), *id)).collect();
@@ -204,7 +203,7 @@ async fn what_goes_one_by_one_leaves_time_to_report_and_what_there_was_none_for_
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_costs_no_more_than_the_limit() {
+async fn hanging_server_takes_no_longer_than_the_limit() {
     let server = Server::start((0..6).map(|_| Answer::Hang).collect());
     let (s3, limit) = (server.s3(), Duration::from_millis(200));
     for kind in [Kind::Objects, Kind::Versions, Kind::Uploads] {

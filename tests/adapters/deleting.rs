@@ -25,7 +25,7 @@ fn failures<const N: usize>(expected: [(usize, &str, FailureKind); N]) -> Vec<Fa
 }
 
 #[tokio::test]
-async fn errors_inside_a_200_are_read_key_by_key() {
+async fn errors_in_a_200_are_read_per_key() {
     let answer = full(
         "<DeleteResult><Deleted><Key>u1/gone</Key></Deleted>\
          <Error><Key>u1/slow</Key><Code>SlowDown</Code></Error>\
@@ -58,7 +58,7 @@ async fn errors_inside_a_200_are_read_key_by_key() {
 }
 
 #[tokio::test]
-async fn an_answer_about_other_keys_is_a_failed_batch() {
+async fn response_about_other_keys_fails_the_batch() {
     for body in [
         "<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted><Key>u2/b</Key></Deleted></DeleteResult>",
         "<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Error><Key>u2/b</Key><Code>SlowDown</Code></Error></DeleteResult>",
@@ -75,7 +75,7 @@ async fn an_answer_about_other_keys_is_a_failed_batch() {
 }
 
 #[tokio::test]
-async fn many_versions_of_one_key_are_told_apart_by_their_ids() {
+async fn versions_of_one_key_are_distinguished_by_id() {
     let answer = full(
         "<DeleteResult><Deleted><Key>u1/a</Key><VersionId>v1</VersionId></Deleted>\
          <Error><Key>u1/a</Key><VersionId>v2</VersionId><Code>AccessDenied</Code></Error>\
@@ -100,7 +100,7 @@ async fn many_versions_of_one_key_are_told_apart_by_their_ids() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_version_id_is_about_a_key_that_was_asked_once() {
+async fn response_without_version_id_counts_only_for_unique_keys() {
     let deleted = |rest: &str| {
         full(&format!("<DeleteResult><Deleted><Key>u1/a</Key>{rest}</Deleted></DeleteResult>"))
     };
@@ -134,7 +134,7 @@ async fn an_answer_without_a_version_id_is_about_a_key_that_was_asked_once() {
 }
 
 #[tokio::test]
-async fn an_object_that_is_only_hidden_by_a_delete_marker_is_not_gone() {
+async fn object_hidden_by_delete_marker_is_not_deleted() {
     let answer = full(
         "<DeleteResult><Deleted><Key>u1/a</Key></Deleted>\
          <Deleted><Key>u1/b</Key><DeleteMarker>true</DeleteMarker>\
@@ -154,7 +154,7 @@ async fn an_object_that_is_only_hidden_by_a_delete_marker_is_not_gone() {
 }
 
 #[tokio::test]
-async fn failed_requests_are_sorted_by_what_to_do_about_them() {
+async fn failed_requests_are_classified() {
     type IsExpected = fn(&StoreError) -> bool;
     let throttled: IsExpected = |fault| matches!(fault, StoreError::Throttled(_));
     let unavailable: IsExpected = |fault| matches!(fault, StoreError::Unavailable(_));
@@ -195,7 +195,7 @@ async fn failed_requests_are_sorted_by_what_to_do_about_them() {
 }
 
 #[tokio::test]
-async fn a_missing_permission_is_that_of_what_was_deleted() {
+async fn denied_delete_names_the_missing_permission() {
     for (items, permission) in [
         (items(&["u1/a"]), "s3:DeleteObject granted"),
         (with_ids(Kind::Versions, &[("u1/a", "v1")]), "s3:DeleteObjectVersion granted"),
@@ -207,7 +207,7 @@ async fn a_missing_permission_is_that_of_what_was_deleted() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_too_early_confirms_nothing_that_it_does_not_name() {
+async fn truncated_response_confirms_only_named_keys() {
     let half = r#"<?xml version="1.0"?><DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted>"#;
     match delete(Answer::Full(200, half.to_owned()), &items(&["u1/a", "u1/b"])).await {
         Ok(failures) => {
@@ -223,7 +223,7 @@ async fn a_body_that_ends_too_early_confirms_nothing_that_it_does_not_name() {
 }
 
 #[tokio::test]
-async fn an_answer_is_taken_as_a_whole_or_not_at_all() {
+async fn response_is_accepted_whole_or_rejected() {
     let deleted = |key: &str| format!("<Deleted><Key>{key}</Key></Deleted>");
     let asked = ["u1/a&<>\"'é", "u1/b"];
     let first = deleted("u1/a&amp;&lt;&gt;&quot;&#39;&#xE9;");
@@ -265,7 +265,7 @@ async fn an_answer_is_taken_as_a_whole_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn an_error_in_an_answer_of_200_is_told_with_its_request_id() {
+async fn error_in_a_200_reports_the_request_id() {
     let answer = "<Error><Code>SlowDown</Code><Message>u1/secret</Message></Error>";
     let fault = delete(full(answer), &items(&["u1/a"])).await.unwrap_err();
     assert_eq!(
@@ -286,7 +286,7 @@ async fn an_error_in_an_answer_of_200_is_told_with_its_request_id() {
 }
 
 #[tokio::test]
-async fn requests_carry_keys_and_ids_as_they_are() {
+async fn requests_carry_keys_and_ids_unchanged() {
     let nothing = || Answer::Full(200, "<DeleteResult/>".to_owned());
     let deleted = || Answer::Headers("");
     let server = Server::start(vec![nothing(), deleted(), nothing(), deleted()]);
@@ -333,7 +333,7 @@ async fn requests_carry_keys_and_ids_as_they_are() {
 }
 
 #[tokio::test]
-async fn only_objects_are_deleted_without_an_id() {
+async fn only_objects_are_deleted_without_version_id() {
     let server = Server::start(vec![]);
     let without_id = |kind| vec![Item { kind, ..items(&["u1/a"]).remove(0) }];
     for items in [
@@ -350,7 +350,7 @@ async fn only_objects_are_deleted_without_an_id() {
 }
 
 #[tokio::test]
-async fn dot_segments_are_taken_literally_and_stay_out_of_urls_where_they_can() {
+async fn dot_segments_are_literal_and_avoid_urls() {
     let answer = full("<DeleteResult><Deleted><Key>u1/../u10/x</Key></Deleted></DeleteResult>");
     let server = Server::start(vec![answer, Answer::Headers("")]);
     let keys = ["u1/../u10/x", "u1/\u{1}/../../u10/x"];
@@ -365,13 +365,13 @@ async fn dot_segments_are_taken_literally_and_stay_out_of_urls_where_they_can() 
 }
 
 #[tokio::test]
-async fn a_refusal_that_holds_for_all_keys_is_not_blamed_on_one() {
+async fn error_for_all_keys_is_not_attributed_to_one() {
     let answer = delete(error(404, "NoSuchBucket"), &items(&["u1/\u{1}"])).await;
     assert!(matches!(answer, Err(StoreError::Permanent(_))), "{answer:?}");
 }
 
 #[tokio::test]
-async fn what_is_confirmed_is_reported_whatever_becomes_of_a_request_of_its_own() {
+async fn confirmed_deletes_are_reported_despite_failed_single_requests() {
     let deleted =
         "<DeleteResult><Deleted><Key>u1/a</Key><VersionId>v1</VersionId></Deleted></DeleteResult>";
     let denied = "<DeleteResult><Error><Key>u1/a</Key><VersionId>v1</VersionId><Code>AccessDenied</Code></Error></DeleteResult>";
@@ -396,7 +396,7 @@ async fn what_is_confirmed_is_reported_whatever_becomes_of_a_request_of_its_own(
 }
 
 #[tokio::test]
-async fn behind_a_fault_nothing_more_is_asked() {
+async fn single_deletes_stop_at_the_first_failure() {
     let server = Server::answering(|request| match request {
         batch if batch.starts_with("POST") => {
             full("<DeleteResult><Deleted><Key>u1/a</Key></Deleted></DeleteResult>")
@@ -417,7 +417,7 @@ async fn behind_a_fault_nothing_more_is_asked() {
 }
 
 #[tokio::test]
-async fn keys_that_xml_cannot_carry_go_one_by_one() {
+async fn keys_invalid_in_xml_are_deleted_singly() {
     let server = Server::start(vec![
         full(
             "<DeleteResult><Deleted><Key>u1/a</Key></Deleted><Deleted><Key>u1/\tb</Key></Deleted></DeleteResult>",
@@ -446,7 +446,7 @@ async fn keys_that_xml_cannot_carry_go_one_by_one() {
 }
 
 #[tokio::test]
-async fn versions_of_keys_that_xml_cannot_carry_go_one_by_one_too() {
+async fn versions_of_keys_invalid_in_xml_are_deleted_singly() {
     let version = with_ids(Kind::Versions, &[("u1/\u{1}", "v1")]);
     assert_eq!(delete(Answer::Headers("x-amz-version-id: v1\r\n"), &version).await, Ok(vec![]));
     assert_eq!(delete(Answer::Headers(""), &version).await, Ok(vec![]));

@@ -26,7 +26,7 @@ fn server(script: Vec<Answer>) -> Server {
 }
 
 #[tokio::test]
-async fn a_batch_that_is_throttled_once_is_sent_again_and_one_that_is_throttled_twice_in_halves() {
+async fn throttled_batch_is_retried_whole_then_split() {
     let keys: Vec<String> = (0..1_000).map(|number| format!("u1/{number:04}")).collect();
     let page = |keys: &[String]| {
         let contents: String =

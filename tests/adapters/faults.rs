@@ -11,7 +11,7 @@ use crate::server::{Answer, LIMIT, Server, continuation, error, full, in_time, i
 const SHORT: Duration = Duration::from_millis(100);
 
 #[tokio::test]
-async fn a_request_without_an_answer_ends_at_its_limit_and_says_so() {
+async fn unanswered_request_ends_at_its_limit() {
     let server = Server::start(vec![Answer::Hang, Answer::Hang]);
     let listed =
         in_time(server.reader().list(&prefix(), Kind::Objects, None, SHORT)).await.unwrap_err();
@@ -25,7 +25,7 @@ async fn a_request_without_an_answer_ends_at_its_limit_and_says_so() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_the_reason_of_the_system_is_told() {
+async fn refused_connection_reports_the_system_error() {
     let server = Server::start(vec![]);
     let (reader, sqs) = (server.reader(), server.sqs("erase"));
     server.requests();
@@ -40,7 +40,7 @@ async fn where_nobody_listens_the_reason_of_the_system_is_told() {
 }
 
 #[tokio::test]
-async fn a_denied_request_says_what_to_check_first_and_no_other_does() {
+async fn only_denied_requests_name_what_to_check() {
     for (status, code, hint) in [
         (
             403,
@@ -65,7 +65,7 @@ async fn a_denied_request_says_what_to_check_first_and_no_other_does() {
 }
 
 #[tokio::test]
-async fn a_region_that_s3_names_is_reported() {
+async fn region_in_error_is_reported() {
     let body = "<Error><Code>AuthorizationHeaderMalformed</Code><Message>The authorization header is malformed; the \
                 region 'us-east-1' is wrong; expecting 'eu-west-1'</Message><Region>eu-west-1</Region></Error>";
     let server = Server::start(vec![Answer::Full(400, body.to_owned())]);
@@ -85,7 +85,7 @@ async fn a_region_that_s3_names_is_reported() {
 }
 
 #[tokio::test]
-async fn every_error_that_names_another_region_says_which_and_none_says_the_clients_own() {
+async fn errors_report_the_bucket_region_unless_it_is_the_client_region() {
     let answer = |code: &str| format!("<Error><Code>{code}</Code></Error>");
     let denied = "; is s3:ListBucket granted, and is the bucket's owner the expected one?";
     for (status, region, code, end) in [
@@ -109,7 +109,7 @@ async fn every_error_that_names_another_region_says_which_and_none_says_the_clie
 }
 
 #[tokio::test]
-async fn an_answer_of_another_operation_was_an_answer_and_says_which() {
+async fn response_of_another_operation_is_classified() {
     let buckets = || full("<ListAllMyBucketsResult><Buckets/></ListAllMyBucketsResult>");
     let server = Server::start(vec![buckets(), buckets(), buckets(), buckets(), buckets()]);
     let (reader, s3) = (server.reader(), server.s3());
@@ -127,7 +127,7 @@ async fn an_answer_of_another_operation_was_an_answer_and_says_which() {
 }
 
 #[tokio::test]
-async fn s3s_own_sentence_is_kept_without_what_could_be_a_key() {
+async fn error_message_is_kept_without_possible_keys() {
     let with = |message: &str| {
         Answer::Full(
             400,
@@ -164,7 +164,7 @@ async fn s3s_own_sentence_is_kept_without_what_could_be_a_key() {
 }
 
 #[tokio::test]
-async fn an_error_that_is_no_xml_is_sorted_by_its_status() {
+async fn error_without_xml_is_classified_by_status() {
     let proxy = |status| Answer::Full(status, "<html>Sorry".to_owned());
     let server = Server::start(vec![proxy(503), proxy(502), proxy(403)]);
     for _ in 0..3 {
@@ -191,7 +191,7 @@ async fn an_error_that_is_no_xml_is_sorted_by_its_status() {
 }
 
 #[tokio::test]
-async fn the_code_of_a_key_says_whether_it_is_worth_another_try_and_at_what_pace() {
+async fn key_error_code_determines_retry_and_throttling() {
     let codes = [
         ("AccessDenied", FailureKind::Denied),
         ("CodeOf2030", FailureKind::Other),

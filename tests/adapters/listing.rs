@@ -58,7 +58,7 @@ fn keys(page: &Page) -> Vec<&str> {
 }
 
 #[tokio::test]
-async fn a_missing_permission_is_named_with_code_and_request_id() {
+async fn denied_listing_reports_code_and_request_id() {
     for (kind, operation, permission) in [
         (Kind::Objects, "ListObjectsV2", "s3:ListBucket granted"),
         (Kind::Versions, "ListObjectVersions", "s3:ListBucketVersions granted"),
@@ -75,7 +75,7 @@ async fn a_missing_permission_is_named_with_code_and_request_id() {
 }
 
 #[tokio::test]
-async fn listings_ask_for_the_prefix_and_for_encoding() {
+async fn listings_request_prefix_and_url_encoding() {
     let server = Server::start(LISTINGS.map(|kind| listing(kind, LAST)).into());
     for kind in LISTINGS {
         server.reader().list(&prefix(), kind, None, LIMIT).await.unwrap();
@@ -110,7 +110,7 @@ async fn listed_keys_are_decoded_once() {
 }
 
 #[tokio::test]
-async fn keys_of_a_store_that_does_not_encode_are_taken_as_they_are() {
+async fn unencoded_keys_are_taken_literally() {
     for (kind, entry) in [
         (Kind::Objects, "<Contents><Key>u1/a+b%2F</Key></Contents>"),
         (Kind::Versions, "<Version><Key>u1/a+b%2F</Key><VersionId>v</VersionId></Version>"),
@@ -124,7 +124,7 @@ async fn keys_of_a_store_that_does_not_encode_are_taken_as_they_are() {
 }
 
 #[tokio::test]
-async fn versions_and_delete_markers_stand_in_one_listing() {
+async fn versions_and_delete_markers_share_one_listing() {
     let answer = || {
         listing(
             Kind::Versions,
@@ -166,7 +166,7 @@ async fn versions_and_delete_markers_stand_in_one_listing() {
 }
 
 #[tokio::test]
-async fn uploads_are_listed_with_their_ids_and_beginnings() {
+async fn uploads_are_listed_with_id_and_start_time() {
     let answer = listing(
         Kind::Uploads,
         "<Prefix>u1/</Prefix><EncodingType>url</EncodingType><IsTruncated>false</IsTruncated>\
@@ -184,7 +184,7 @@ async fn uploads_are_listed_with_their_ids_and_beginnings() {
 
 /// Some stores encode keys in this listing without saying so, or say so without encoding.
 #[tokio::test]
-async fn uploads_of_an_id_that_is_encoded_are_found_by_the_reading_that_lies_in_the_prefix() {
+async fn ambiguous_upload_key_is_decoded_to_match_the_prefix() {
     let user = UserId::parse("a+b@c.d").expect("an id");
     let prefix = Target::parse("s3://photos/{user_id}/").expect("a target").prefix(&user);
     let page = |folder: &str, encoding: &str| {
@@ -224,7 +224,7 @@ async fn uploads_of_an_id_that_is_encoded_are_found_by_the_reading_that_lies_in_
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_list_uploads_or_versions_gives_no_proof_and_says_so() {
+async fn unsupported_listing_of_uploads_or_versions_is_an_error() {
     let page = list(Kind::Uploads, error(501, "NotImplemented"), None).await;
     let is_named = |text: &String| text.contains("cannot list unfinished uploads");
     assert!(matches!(&page, Err(StoreError::Permanent(text)) if is_named(text)), "{page:?}");
@@ -233,7 +233,7 @@ async fn a_store_that_cannot_list_uploads_or_versions_gives_no_proof_and_says_so
 }
 
 #[tokio::test]
-async fn both_markers_go_back_to_the_store_as_they_came() {
+async fn continuation_markers_are_sent_back_unchanged() {
     for (kind, id_marker) in
         [(Kind::Versions, "version-id-marker"), (Kind::Uploads, "upload-id-marker")]
     {
@@ -286,7 +286,7 @@ fn continuation_token(bytes: usize) -> String {
 }
 
 #[tokio::test]
-async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
+async fn inconsistent_page_never_ends_a_listing() {
     for (name, rest) in [
         ("no IsTruncated", String::new()),
         ("more without a token", TRUNCATED.to_owned()),
@@ -339,7 +339,7 @@ async fn a_page_that_cannot_be_true_is_never_the_end_of_a_listing() {
 }
 
 #[tokio::test]
-async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
+async fn missing_or_repeated_marker_is_an_error() {
     for kind in [Kind::Versions, Kind::Uploads] {
         let token = token_of(kind, "u1/k+1", "i1").await;
         for (name, rest) in [
@@ -416,7 +416,7 @@ async fn a_missing_or_repeated_marker_is_an_error_and_never_an_end() {
 /// The SDK's reader ends at what it cannot read, without a word, and takes what came before for all
 /// there is.
 #[tokio::test]
-async fn what_stands_behind_damage_is_never_missed() {
+async fn damaged_listing_is_never_complete() {
     for kind in LISTINGS {
         let hidden = "<Contents><Key>u1/a</Key></Contents>".to_owned()
             + &entries("<Key>u1/a</Key>", "<Id>i</Id>");
@@ -443,7 +443,7 @@ async fn what_stands_behind_damage_is_never_missed() {
 }
 
 #[tokio::test]
-async fn a_key_with_a_comment_or_cdata_in_it_is_not_half_a_key() {
+async fn key_with_xml_comment_or_cdata_is_read_whole() {
     for key in ["u1/a<!-- -->b", "u1/a<![CDATA[b]]>", "u1/a<?x?>b"] {
         let page = list(
             Kind::Objects,
@@ -456,7 +456,7 @@ async fn a_key_with_a_comment_or_cdata_in_it_is_not_half_a_key() {
 }
 
 #[tokio::test]
-async fn a_short_or_empty_page_with_a_token_is_not_the_end() {
+async fn short_or_empty_page_with_token_continues() {
     let answer = listing(
         Kind::Objects,
         "<KeyCount>0</KeyCount><IsTruncated>true</IsTruncated><NextContinuationToken>t2</NextContinuationToken>",
@@ -476,7 +476,7 @@ async fn a_short_or_empty_page_with_a_token_is_not_the_end() {
 }
 
 #[tokio::test]
-async fn only_a_refused_token_means_begin_again() {
+async fn only_a_rejected_token_restarts_the_listing() {
     for kind in LISTINGS {
         let token = match kind {
             Kind::Objects => Some("t 1".to_owned()),
@@ -502,7 +502,7 @@ async fn only_a_refused_token_means_begin_again() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_none_of_this_listing_is_refused_without_a_request() {
+async fn foreign_token_is_rejected_without_a_request() {
     let server = Server::start(vec![]);
     let reader = server.reader();
     for kind in [Kind::Versions, Kind::DeleteMarkers, Kind::Uploads] {
@@ -533,7 +533,7 @@ async fn a_token_that_is_none_of_this_listing_is_refused_without_a_request() {
 }
 
 #[tokio::test]
-async fn a_listing_can_begin_behind_a_key() {
+async fn listing_can_start_after_a_key() {
     for (kind, parameter) in
         [(Kind::Objects, "start-after=u1%2Fk%20%2B"), (Kind::Versions, "key-marker=u1%2Fk%20%2B")]
     {
@@ -580,7 +580,7 @@ async fn a_listing_can_begin_behind_a_key() {
 
 /// Whatever a store's tokens look like, they come back to it as they were.
 #[tokio::test]
-async fn a_token_that_looks_like_one_of_ours_goes_back_to_the_store() {
+async fn store_token_resembling_own_format_is_sent_unchanged() {
     let next = format!("{TRUNCATED}<NextContinuationToken>&amp;u1%2Fk</NextContinuationToken>");
     let page = list(Kind::Objects, listing(Kind::Objects, &next), None).await.expect("a page");
     let server = Server::start(vec![listing(Kind::Objects, LAST)]);

@@ -25,7 +25,7 @@ async fn delete_version(s3: &S3, kind: Kind) -> Result<u64, StoreError> {
 }
 
 #[tokio::test]
-async fn governance_is_bypassed_where_there_is_a_lock_and_the_lock_is_asked_for_once() {
+async fn governance_bypass_checks_object_lock_once() {
     let server = Server::start(vec![lock(), deleted(), deleted(), Answer::Headers("")]);
     let s3 = server.s3_that_bypasses();
     assert_eq!(delete_version(&s3, Kind::Versions).await, Ok(2));
@@ -43,7 +43,7 @@ async fn governance_is_bypassed_where_there_is_a_lock_and_the_lock_is_asked_for_
 }
 
 #[tokio::test]
-async fn governance_is_not_bypassed_where_there_is_no_lock_or_where_it_was_not_asked_for() {
+async fn no_governance_bypass_without_object_lock_or_setting() {
     for code in
         ["ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"]
     {
@@ -69,7 +69,7 @@ async fn governance_is_not_bypassed_where_there_is_no_lock_or_where_it_was_not_a
 }
 
 #[tokio::test]
-async fn whoever_bypasses_governance_must_be_able_to_see_the_lock() {
+async fn governance_bypass_requires_readable_object_lock() {
     let server =
         Server::start(vec![error(403, "AccessDenied"), error(503, "SlowDown"), lock(), deleted()]);
     let s3 = server.s3_that_bypasses();
@@ -118,7 +118,7 @@ const GOVERNANCE: (u16, &str) = (
 );
 
 #[tokio::test]
-async fn a_version_is_held_by_its_legal_hold_or_else_until_its_date() {
+async fn retention_reports_legal_hold_before_date() {
     let until = OffsetDateTime::from_unix_timestamp(1_769_860_800).ok();
     let governance = Some(Retention { hold: LockKind::Governance, until });
     assert_eq!(retention(NONE, NONE).await, Ok(None));
@@ -146,7 +146,7 @@ async fn a_version_is_held_by_its_legal_hold_or_else_until_its_date() {
 }
 
 #[tokio::test]
-async fn what_could_not_be_asked_is_not_taken_for_nothing() {
+async fn unreadable_retention_is_an_error() {
     let denied = (403, "AccessDenied");
     for (answer, permission) in [
         (retention(denied, NONE).await, "s3:GetObjectLegalHold"),
@@ -167,7 +167,7 @@ async fn what_could_not_be_asked_is_not_taken_for_nothing() {
 }
 
 #[tokio::test]
-async fn without_a_lock_nothing_is_asked_of_single_versions() {
+async fn bucket_without_object_lock_needs_no_retention_requests() {
     // Without the permission to see a lock, a refusal is one like another.
     for answer in [error(404, "ObjectLockConfigurationNotFoundError"), error(403, "AccessDenied")] {
         let server = Server::start(vec![answer]);

@@ -34,7 +34,7 @@ fn check(fault: &ReceiptError, parts: [&str; 2]) {
 }
 
 #[tokio::test]
-async fn a_receipt_is_stored_unless_there_is_one() {
+async fn receipt_is_stored_only_if_absent() {
     let server = Server::start(vec![Answer::Headers("etag: \"1\"\r\n")]);
     assert_eq!(server.receipts().store(NAME, DOCUMENT, LIMIT).await, Ok(PutResult::Created));
     let request = server.requests().remove(0);
@@ -47,7 +47,7 @@ async fn a_receipt_is_stored_unless_there_is_one() {
 }
 
 #[tokio::test]
-async fn an_answer_without_an_etag_has_stored_nothing() {
+async fn response_without_etag_stored_nothing() {
     for answer in [Answer::Full(200, String::new()), Answer::Full(200, "<html>Sorry".to_owned())] {
         let fault = store(answer).await.unwrap_err();
         assert_eq!(
@@ -58,7 +58,7 @@ async fn an_answer_without_an_etag_has_stored_nothing() {
 }
 
 #[tokio::test]
-async fn a_receipt_names_the_encryption_that_the_settings_ask_for() {
+async fn receipt_uses_the_configured_encryption() {
     let key = "arn:aws:kms:eu-central-1:123456789012:key/1";
     let kms = |key_id: Option<&str>| Encryption::Kms { key_id: key_id.map(str::to_owned) };
     let (sse, key_header) =
@@ -82,7 +82,7 @@ async fn a_receipt_names_the_encryption_that_the_settings_ask_for() {
 }
 
 #[tokio::test]
-async fn a_receipt_that_is_not_stored_says_whether_another_try_may_help() {
+async fn receipt_errors_are_classified() {
     for (status, code) in [
         (409, "ConditionalRequestConflict"),
         (409, "OperationAborted"),
@@ -110,7 +110,7 @@ async fn a_receipt_that_is_not_stored_says_whether_another_try_may_help() {
 }
 
 #[tokio::test]
-async fn a_receipt_is_read_as_it_was_stored() {
+async fn stored_receipt_is_read_unchanged() {
     let server = Server::start(vec![Answer::Full(200, DOCUMENT.to_owned())]);
     assert_eq!(server.receipts().read(NAME, LIMIT).await, Ok(Some(DOCUMENT.to_owned())));
     let request = server.requests().remove(0);
@@ -123,7 +123,7 @@ async fn a_receipt_is_read_as_it_was_stored() {
 }
 
 #[tokio::test]
-async fn what_is_no_receipt_is_not_read_as_one() {
+async fn invalid_receipt_is_not_read() {
     for answer in [Answer::Full(200, "x".repeat(1_048_577)), Answer::Bytes(vec![b'{', 0xff])] {
         let fault = read(answer).await.unwrap_err();
         assert!(matches!(fault, ReceiptError::Permanent(_)), "{fault:?}");
@@ -144,7 +144,7 @@ async fn what_is_no_receipt_is_not_read_as_one() {
 }
 
 #[tokio::test]
-async fn a_server_that_hangs_costs_no_more_than_the_limit() {
+async fn hanging_server_takes_no_longer_than_the_limit() {
     let server =
         Server::start(vec![Answer::Hang, Answer::Hang, Answer::Stall(DOCUMENT.to_owned())]);
     let (receipts, limit) = (server.receipts(), Duration::from_millis(200));

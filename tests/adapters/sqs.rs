@@ -14,7 +14,7 @@ fn sent() -> Answer {
 }
 
 #[tokio::test]
-async fn a_continuation_has_a_group_on_every_queue_and_a_deduplication_id_on_fifo_only() {
+async fn only_fifo_continuations_have_a_deduplication_id() {
     let server = Server::start(vec![sent(), sent()]);
     server.sqs("erase").send(&continuation(), LIMIT).await.unwrap();
     server.sqs("erase.fifo").send(&continuation(), LIMIT).await.unwrap();
@@ -28,7 +28,7 @@ async fn a_continuation_has_a_group_on_every_queue_and_a_deduplication_id_on_fif
 }
 
 #[tokio::test]
-async fn a_continuation_may_stay_hidden_for_a_while_except_on_a_fifo_queue() {
+async fn only_standard_queues_delay_continuations() {
     let server = Server::start(vec![sent(), sent(), sent()]);
     let later = OutgoingMessage { delay: Duration::from_secs(900), ..continuation() };
     server.sqs("erase").send(&later, LIMIT).await.unwrap();
@@ -40,7 +40,7 @@ async fn a_continuation_may_stay_hidden_for_a_while_except_on_a_fifo_queue() {
 }
 
 #[tokio::test]
-async fn a_message_is_given_back_to_the_queue_that_it_came_from() {
+async fn visibility_is_changed_on_the_source_queue() {
     let server = Server::start(vec![Answer::Full(200, "{}".to_owned())]);
     let queue_arn = Some(format!("arn:aws:sqs:eu-central-1:{OWNER}:withdrawals"));
     let received = ReceiptHandle { queue_arn, receipt_handle: "handle".to_owned() };
@@ -51,7 +51,7 @@ async fn a_message_is_given_back_to_the_queue_that_it_came_from() {
 }
 
 #[tokio::test]
-async fn a_message_is_sent_only_if_sqs_names_it_and_has_taken_this_body() {
+async fn send_requires_message_id_and_matching_body_checksum() {
     for (answer, is_sent) in [
         (r#"{"MessageId":"m1","MD5OfMessageBody":"99914b932bd37a50b983c5e7c90ae93b"}"#, true),
         (r#"{"MessageId":"m1","MD5OfMessageBody":"99914B932BD37A50B983C5E7C90AE93B"}"#, true),
@@ -73,7 +73,7 @@ async fn a_message_is_sent_only_if_sqs_names_it_and_has_taken_this_body() {
 }
 
 #[tokio::test]
-async fn failed_requests_to_sqs_are_sorted_by_what_to_do_about_them() {
+async fn failed_sqs_requests_are_classified() {
     let error = |status, code: &str| {
         Answer::Full(
             status,

@@ -25,7 +25,7 @@ async fn is_versioned(answer: Answer) -> Result<bool, StoreError> {
 }
 
 #[tokio::test]
-async fn a_bucket_is_versioned_from_the_first_time_that_it_was_switched_on() {
+async fn suspended_versioning_counts_as_versioned() {
     assert_eq!(is_versioned(versioning("<Status>Enabled</Status>")).await, Ok(true));
     assert_eq!(
         is_versioned(versioning("<Status>Suspended</Status><MfaDelete>Disabled</MfaDelete>")).await,
@@ -54,7 +54,7 @@ async fn a_bucket_is_versioned_from_the_first_time_that_it_was_switched_on() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_say_has_no_versions_only_if_it_cannot_list_them_either() {
+async fn unsupported_versioning_means_none_only_without_version_listing() {
     let not_implemented = || error(501, "NotImplemented");
     let listing =
         || full("<ListVersionsResult><IsTruncated>false</IsTruncated></ListVersionsResult>");
@@ -78,7 +78,7 @@ async fn a_store_that_cannot_say_has_no_versions_only_if_it_cannot_list_them_eit
 }
 
 #[tokio::test]
-async fn a_bucket_with_mfa_delete_is_refused_each_time_until_it_is_off() {
+async fn mfa_delete_fails_until_disabled() {
     let with_mfa =
         |status| versioning(&format!("<Status>{status}</Status><MfaDelete>Enabled</MfaDelete>"));
     let off = versioning("<Status>Enabled</Status><MfaDelete>Disabled</MfaDelete>");
@@ -96,7 +96,7 @@ async fn a_bucket_with_mfa_delete_is_refused_each_time_until_it_is_off() {
 }
 
 #[tokio::test]
-async fn that_a_bucket_is_versioned_is_remembered_for_an_hour_and_that_it_is_not_never() {
+async fn only_enabled_versioning_is_cached_for_an_hour() {
     let enabled = || versioning("<Status>Enabled</Status>");
     let server =
         Server::start(vec![versioning(""), versioning(""), enabled(), enabled(), enabled()]);

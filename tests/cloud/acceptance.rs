@@ -1,8 +1,8 @@
 //! The acceptance suite: the same erasures, with every kind of data in every state of versioning,
 //! on three stores, and on any other: `make acceptance ENDPOINT=https://…`.
 //!
-//! A *shop* is a store that the suite can fill, look into and erase from: the model in
-//! `tests/fake`, ministack, seaweedfs, and what `elsewhere` connects to. What the suite does about
+//! A `TestStore` is a store that the suite can fill, look into and erase from: the model in
+//! `tests/fake`, ministack, seaweedfs, and what `endpoints` connects to. What the suite does about
 //! their differences is in [`DIFFERENCES`], and nowhere else.
 //!
 //! How these servers differ from S3, as far as an erasure can meet it:
@@ -45,10 +45,10 @@ use local::{Ministack, Moto, Rclone, Seaweed, StoredKind};
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::elsewhere::{Address, Elsewhere};
-use crate::objects::{ODD_NAMES, USER};
+use crate::endpoints::{Address, Endpoint};
+use crate::objects::{USER, odd_keys};
 use crate::results::Results;
-use crate::shops::{Checked, Fakes, Served, Shop, Stop, Thing};
+use crate::stores::{Checked, Fakes, Served, Stop, TestStore, Thing};
 use crate::{Failure, Outcome, assert_same, within};
 
 const TEST_LIMIT: Duration = Duration::from_secs(240);
@@ -125,14 +125,14 @@ async fn seaweed_passes() -> Outcome {
 #[tokio::test]
 #[ignore = "it needs an endpoint, and creates buckets there"]
 async fn any_endpoint() -> Outcome {
-    let mut shop = Elsewhere::connect(Address::from_environment()?).await?;
-    println!("{}", shop.title());
+    let mut store = Endpoint::connect(Address::from_environment()?).await?;
+    println!("{}", store.title());
     let mut results = Results::default();
     let checks = Box::pin(async {
         let claim = "odd keys are stored and listed as they are".to_owned();
-        println!("{}", results.add(claim, CHECK_LIMIT, shop.explore()).await);
+        println!("{}", results.add(claim, CHECK_LIMIT, store.explore()).await);
         for check in Check::ALL {
-            println!("{}", results.add(check.claim(), CHECK_LIMIT, check.run(&shop)).await);
+            println!("{}", results.add(check.claim(), CHECK_LIMIT, check.run(&store)).await);
         }
     });
     let is_complete = tokio::select! {
@@ -141,8 +141,8 @@ async fn any_endpoint() -> Outcome {
     };
     let end = if is_complete { "" } else { "interrupted: this report is incomplete\n" };
     println!("{end}removing the buckets; what Object Lock holds takes up to three minutes");
-    let left = shop.clean_up().await;
-    println!("\n{}\n{results}{end}{}\n", shop.title(), shop.summary(&left));
+    let left = store.clean_up().await;
+    println!("\n{}\n{results}{end}{}\n", store.title(), store.summary(&left));
     if !left.is_empty() {
         return Err(Failure(format!("these buckets could not be removed:\n{}", left.join("\n"))));
     }
@@ -154,39 +154,33 @@ async fn any_endpoint() -> Outcome {
 
 /// Its listing of uploads proves nothing, so that the function can never know that none is left.
 #[tokio::test]
-async fn rclone_is_never_said_to_be_erased() -> Outcome {
+async fn rclone_never_ends_as_erased() -> Outcome {
     let rclone = Rclone::start().await?;
     within(TEST_LIMIT, async {
-        let shop = Served::new("rclone", rclone.s3());
+        let store = Served::new("rclone", rclone.s3());
         // Nobody can start an upload there: the answer to it has another root than the SDK takes.
-        for bucket in ["photos"] {
-            shop.create_bucket(bucket).await?;
-            let mine: Vec<String> =
-                (0..40).map(|number| format!("u1/{}/{number}", number % 3)).collect();
-            shop.put_all(bucket, &mine).await?;
-            let neighbours =
-                ["u10/keep", "u1.bak/keep", "U1/keep", "other/u1/keep"].map(str::to_owned);
-            shop.put_all(bucket, &neighbours).await?;
-            let expected = neighbours.map(|key| (key, b"x".to_vec()));
-            let erasure = Erasure::of(&shop, bucket)?;
-            let eraser = Eraser(shop.store(false));
-            for _ in 0..2 {
-                let time = Duration::from_secs(3);
-                let (report, totals) =
-                    erasure.hop(&eraser, &pace(None), &mut Checkpoint::default(), time).await;
-                let is_open = matches!(
-                    report.end,
-                    HopEnd::Failed(_) | HopEnd::Unfinished { .. } | HopEnd::Incomplete(_)
-                );
-                assert!(is_open, "{bucket}: {report:?} {totals:?}");
-                let mut left = local::read_objects(&rclone.s3(), bucket, "").await?;
-                left.retain(|(key, _)| !key.starts_with("u1/"));
-                assert_same(
-                    &left,
-                    &expected,
-                    &format!("{bucket} does not hold what should be left"),
-                );
-            }
+        let bucket = "photos";
+        store.create_bucket(bucket).await?;
+        let mine: Vec<String> =
+            (0..40).map(|number| format!("u1/{}/{number}", number % 3)).collect();
+        store.put_all(bucket, &mine).await?;
+        let neighbours = ["u10/keep", "u1.bak/keep", "U1/keep", "other/u1/keep"].map(str::to_owned);
+        store.put_all(bucket, &neighbours).await?;
+        let expected = neighbours.map(|key| (key, b"x".to_vec()));
+        let erasure = Erasure::of(&store, bucket)?;
+        let eraser = Eraser(store.store(false));
+        for _ in 0..2 {
+            let time = Duration::from_secs(3);
+            let (report, totals) =
+                erasure.hop(&eraser, &pace(None), &mut Checkpoint::default(), time).await;
+            let is_open = matches!(
+                report.end,
+                HopEnd::Failed(_) | HopEnd::Unfinished { .. } | HopEnd::Incomplete(_)
+            );
+            assert!(is_open, "{bucket}: {report:?} {totals:?}");
+            let mut left = local::read_objects(&rclone.s3(), bucket, "").await?;
+            left.retain(|(key, _)| !key.starts_with("u1/"));
+            assert_same(&left, &expected, &format!("{bucket} does not hold what should be left"));
         }
         Ok(())
     })
@@ -196,16 +190,16 @@ async fn rclone_is_never_said_to_be_erased() -> Outcome {
 /// Of the local servers, only moto denies single keys of a request, as S3 does. It does too little
 /// else as S3 does to pass the suite.
 #[tokio::test]
-async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome {
+async fn policy_that_denies_keys_retains_only_these() -> Outcome {
     let moto = Moto::start().await?;
     within(TEST_LIMIT, async {
-        let shop = Served::new("moto", moto.s3());
-        shop.create_bucket("photos").await?;
+        let store = Served::new("moto", moto.s3());
+        store.create_bucket("photos").await?;
         let keys: Vec<String> =
             (0..1_300).map(|number| format!("u1/{}/{number}", number % 5)).collect();
-        shop.put_all("photos", &keys).await?;
+        store.put_all("photos", &keys).await?;
         let neighbours = ["u10/0/1", "u1", "u1-old/3/x"].map(str::to_owned);
-        shop.put_all("photos", &neighbours).await?;
+        store.put_all("photos", &neighbours).await?;
         let policy = serde_json::json!({
             "Version": "2012-10-17",
             "Statement": [{
@@ -217,7 +211,7 @@ async fn a_policy_that_denies_some_keys_leaves_these_and_no_others() -> Outcome 
         });
         moto.s3().put_bucket_policy().bucket("photos").policy(policy.to_string()).send().await?;
 
-        let erasure = Erasure::of(&shop, "photos")?;
+        let erasure = Erasure::of(&store, "photos")?;
         let (report, totals) = erasure.erase(false).await;
 
         let HopEnd::Incomplete(IncompleteReason::NotDeletable(left)) = &report.end else {
@@ -333,40 +327,42 @@ impl Check {
         }
     }
 
-    async fn run(self, shop: &impl Shop) -> Checked {
-        if let Some(reason) = self.state().and_then(|state| shop.lacks(state)) {
+    async fn run(self, store: &impl TestStore) -> Checked {
+        if let Some(reason) = self.state().and_then(|state| store.lacks(state)) {
             return Err(Stop::Lacks(reason));
         }
-        let bucket = &shop.bucket(&self.bucket());
+        let bucket = &store.bucket(&self.bucket());
         match self {
             Self::Nothing(state) => {
-                few_requests_prove_that_nothing_is_there(shop, state, bucket).await
+                few_requests_prove_that_nothing_is_there(store, state, bucket).await
             }
-            Self::Everything(state) => everything_of_the_user_is_erased(shop, state, bucket).await,
-            Self::Hops(state) => an_erasure_is_completed_in_several_hops(shop, state, bucket).await,
+            Self::Everything(state) => everything_of_the_user_is_erased(store, state, bucket).await,
+            Self::Hops(state) => {
+                an_erasure_is_completed_in_several_hops(store, state, bucket).await
+            }
             Self::DryRun(state) => {
-                a_dry_run_counts_what_the_erasure_then_erases(shop, state, bucket).await
+                a_dry_run_counts_what_the_erasure_then_erases(store, state, bucket).await
             }
-            Self::Locks => what_object_lock_holds_stays_and_is_reported(shop, bucket).await,
-            Self::Newer => what_is_newer_stays(shop, bucket).await,
-            Self::Fuse => too_many_versions_stop_an_erasure(shop, bucket).await,
-            Self::OneKey => every_version_of_one_key_is_erased(shop, bucket).await,
+            Self::Locks => what_object_lock_holds_stays_and_is_reported(store, bucket).await,
+            Self::Newer => what_is_newer_stays(store, bucket).await,
+            Self::Fuse => too_many_versions_stop_an_erasure(store, bucket).await,
+            Self::OneKey => every_version_of_one_key_is_erased(store, bucket).await,
         }
     }
 }
 
 /// All checks, on a store of which every one must pass.
-async fn all(shop: &impl Shop) -> Outcome {
+async fn all(store: &impl TestStore) -> Outcome {
     let mut results = Results::default();
     for check in Check::ALL {
-        results.add(check.claim(), TEST_LIMIT, check.run(shop)).await;
+        results.add(check.claim(), TEST_LIMIT, check.run(store)).await;
     }
     results.must_pass()
 }
 
 /// One erasure from one bucket.
 struct Erasure<'a, S> {
-    shop: &'a S,
+    store: &'a S,
     bucket: &'a str,
     targets: Targets,
     user: UserId,
@@ -374,11 +370,11 @@ struct Erasure<'a, S> {
     max_objects: Option<NonZeroU64>,
 }
 
-impl<'a, S: Shop> Erasure<'a, S> {
-    fn of(shop: &'a S, bucket: &'a str) -> Result<Self, Failure> {
+impl<'a, S: TestStore> Erasure<'a, S> {
+    fn of(store: &'a S, bucket: &'a str) -> Result<Self, Failure> {
         let target = target(bucket);
         Ok(Self {
-            shop,
+            store,
             bucket,
             targets: Targets::parse(&target).map_err(|faults| Failure(faults.join("; ")))?,
             user: UserId::parse(USER)?,
@@ -413,8 +409,8 @@ impl<'a, S: Shop> Erasure<'a, S> {
     }
 
     async fn erase(&self, bypasses_governance: bool) -> (Report, Totals) {
-        let eraser = Eraser(self.shop.store(bypasses_governance));
-        self.hop(&eraser, &pace(None), &mut Checkpoint::default(), self.shop.times().long).await
+        let eraser = Eraser(self.store.store(bypasses_governance));
+        self.hop(&eraser, &pace(None), &mut Checkpoint::default(), self.store.times().long).await
     }
 
     /// Erases everything, and checks the counts, the user's folder and everybody else's.
@@ -424,7 +420,7 @@ impl<'a, S: Shop> Erasure<'a, S> {
             report.end,
             HopEnd::Erased,
             "{} {}: {report:?} {totals:?}",
-            self.shop.name(),
+            self.store.name(),
             self.bucket
         );
         self.assert_counts(totals.deleted, stored);
@@ -437,13 +433,13 @@ impl<'a, S: Shop> Erasure<'a, S> {
         let expected =
             [StoredKind::Object, StoredKind::Version, StoredKind::DeleteMarker, StoredKind::Upload]
                 .map(count);
-        assert_eq!(found, expected.into(), "{} {}: {counts:?}", self.shop.name(), self.bucket);
+        assert_eq!(found, expected.into(), "{} {}: {counts:?}", self.store.name(), self.bucket);
     }
 
     async fn assert_left(&self, expected: &[Thing]) -> Checked {
         let what =
-            format!("{} {} does not hold what should be left", self.shop.name(), self.bucket);
-        assert_same(&self.shop.contents(self.bucket, "").await?, expected, &what);
+            format!("{} {} does not hold what should be left", self.store.name(), self.bucket);
+        assert_same(&self.store.contents(self.bucket, "").await?, expected, &what);
         Ok(())
     }
 }
@@ -463,72 +459,76 @@ pub(crate) fn is_xml(key: &str) -> bool {
 
 /// Fills a folder with every kind of data that a bucket of this state can hold, under plain and odd
 /// keys.
-async fn fill(shop: &impl Shop, state: State, bucket: &str, folder: &str, plain: usize) -> Checked {
-    let any_key = state == State::Never || shop.differences().lists_versions_of_any_key;
-    let odd = ODD_NAMES
-        .iter()
-        .filter(|name| any_key || is_xml(name))
-        .map(|name| format!("{folder}{name}"));
-    let mut keys: Vec<String> = odd.filter(|key| shop.can_store(key)).collect();
+async fn fill(
+    store: &impl TestStore,
+    state: State,
+    bucket: &str,
+    folder: &str,
+    plain: usize,
+) -> Checked {
+    let any_key = state == State::Never || store.differences().lists_versions_of_any_key;
+    let odd = odd_keys(folder).into_iter().filter(|key| any_key || is_xml(key));
+    let mut keys: Vec<String> = odd.filter(|key| store.can_store(key)).collect();
     keys.extend((0..plain).map(|number| format!("{folder}{}/{number:04}", number % 3)));
     // Before any versioning: on versioned buckets, these are the versions called null.
-    shop.put_all(bucket, &keys).await?;
+    store.put_all(bucket, &keys).await?;
     if state != State::Never {
-        shop.enable_versioning(bucket).await?;
-        shop.put_all(bucket, &keys[..keys.len() / 2]).await?;
+        store.enable_versioning(bucket).await?;
+        store.put_all(bucket, &keys[..keys.len() / 2]).await?;
         for key in keys.iter().step_by(3) {
-            shop.delete_plainly(bucket, key).await?;
+            store.delete_plainly(bucket, key).await?;
         }
-        shop.put_all(bucket, &keys[..10]).await?;
+        store.put_all(bucket, &keys[..10]).await?;
         // Nothing but markers.
         for number in 0..8 {
-            shop.delete_plainly(bucket, &format!("{folder}only a marker {number}")).await?;
-            shop.delete_plainly(bucket, &format!("{folder}only markers {}", number % 2)).await?;
+            store.delete_plainly(bucket, &format!("{folder}only a marker {number}")).await?;
+            store.delete_plainly(bucket, &format!("{folder}only markers {}", number % 2)).await?;
         }
     }
     if state == State::Suspended {
-        shop.suspend_versioning(bucket).await?;
+        store.suspend_versioning(bucket).await?;
         // Null versions and null markers above others.
-        shop.put_all(bucket, &keys[5..15]).await?;
-        for key in keys[12..20].iter().filter(|_| shop.differences().deletes_null_markers) {
-            shop.delete_plainly(bucket, key).await?;
+        store.put_all(bucket, &keys[5..15]).await?;
+        for key in keys[12..20].iter().filter(|_| store.differences().deletes_null_markers) {
+            store.delete_plainly(bucket, key).await?;
         }
     }
-    let odd = if shop.differences().encodes_keys_of_uploads {
+    let odd = if store.differences().encodes_keys_of_uploads {
         "an/upload\u{e9} with spaces+"
     } else {
         "an/upload"
     };
     for name in ["upload", "0/0000", odd] {
-        shop.start_upload(bucket, &format!("{folder}{name}")).await?;
+        store.start_upload(bucket, &format!("{folder}{name}")).await?;
     }
-    shop.start_upload(bucket, &format!("{folder}upload")).await
+    store.start_upload(bucket, &format!("{folder}upload")).await
 }
 
 /// A bucket with this user's things and those of neighbours; returns both.
 async fn furnish(
-    shop: &impl Shop,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
     plain: usize,
 ) -> Checked<(Vec<Thing>, Vec<Thing>)> {
-    shop.create_bucket(bucket).await?;
+    store.create_bucket(bucket).await?;
     for neighbour in ["u10/", "u1.bak/", "U1/", "other/u1/"] {
-        shop.put_all(bucket, &[format!("{neighbour}keep")]).await?;
-        shop.start_upload(bucket, &format!("{neighbour}keep")).await?;
+        store.put_all(bucket, &[format!("{neighbour}keep")]).await?;
+        store.start_upload(bucket, &format!("{neighbour}keep")).await?;
     }
     if state != State::Never {
-        shop.enable_versioning(bucket).await?;
+        store.enable_versioning(bucket).await?;
         for neighbour in ["u10/", "u1.bak/", "U1/", "other/u1/"] {
-            shop.put_all(bucket, &[format!("{neighbour}keep"), format!("{neighbour}hidden")])
+            store
+                .put_all(bucket, &[format!("{neighbour}keep"), format!("{neighbour}hidden")])
                 .await?;
-            shop.delete_plainly(bucket, &format!("{neighbour}hidden")).await?;
+            store.delete_plainly(bucket, &format!("{neighbour}hidden")).await?;
         }
-        shop.suspend_versioning(bucket).await?;
+        store.suspend_versioning(bucket).await?;
     }
-    let neighbours = shop.contents(bucket, "").await?;
-    fill(shop, state, bucket, "u1/", plain).await?;
-    let mine = shop.contents(bucket, "u1/").await?;
+    let neighbours = store.contents(bucket, "").await?;
+    fill(store, state, bucket, "u1/", plain).await?;
+    let mine = store.contents(bucket, "u1/").await?;
     let kinds: BTreeMap<String, usize> = mine.iter().fold(BTreeMap::new(), |mut kinds, thing| {
         *kinds.entry(format!("{:?}", thing.kind)).or_default() += 1;
         kinds
@@ -538,26 +538,30 @@ async fn furnish(
         kinds.len(),
         expected,
         "{}: the test puts too little into {bucket}: {kinds:?}",
-        shop.name()
+        store.name()
     );
     Ok((mine, neighbours))
 }
 
-async fn everything_of_the_user_is_erased(shop: &impl Shop, state: State, bucket: &str) -> Checked {
-    let (mine, neighbours) = furnish(shop, state, bucket, 150).await?;
-    Erasure::of(shop, bucket)?.must_erase(&mine, &neighbours).await
+async fn everything_of_the_user_is_erased(
+    store: &impl TestStore,
+    state: State,
+    bucket: &str,
+) -> Checked {
+    let (mine, neighbours) = furnish(store, state, bucket, 150).await?;
+    Erasure::of(store, bucket)?.must_erase(&mine, &neighbours).await
 }
 
 /// Too little time in each hop, as under Lambda; the checkpoint goes from hop to hop.
 async fn an_erasure_is_completed_in_several_hops(
-    shop: &impl Shop,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
 ) -> Checked {
-    let (mine, neighbours) = furnish(shop, state, bucket, 150).await?;
-    let erasure = Erasure::of(shop, bucket)?;
-    let eraser = Eraser(shop.store(false));
-    let times = shop.times();
+    let (mine, neighbours) = furnish(store, state, bucket, 150).await?;
+    let erasure = Erasure::of(store, bucket)?;
+    let eraser = Eraser(store.store(false));
+    let times = store.times();
     let pace = pace(Some(times.keys_per_second));
     let (mut checkpoint, mut ends, mut gone) =
         (Checkpoint::default(), Vec::new(), Counts::default());
@@ -574,42 +578,42 @@ async fn an_erasure_is_completed_in_several_hops(
 }
 
 async fn a_dry_run_counts_what_the_erasure_then_erases(
-    shop: &impl Shop,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
 ) -> Checked {
-    let (mine, neighbours) = furnish(shop, state, bucket, 50).await?;
-    let erasure = Erasure::of(shop, bucket)?;
-    let survey = DryRun(shop.store(false));
+    let (mine, neighbours) = furnish(store, state, bucket, 50).await?;
+    let erasure = Erasure::of(store, bucket)?;
+    let survey = DryRun(store.store(false));
     let (report, totals) =
-        erasure.hop(&survey, &pace(None), &mut Checkpoint::default(), shop.times().long).await;
+        erasure.hop(&survey, &pace(None), &mut Checkpoint::default(), store.times().long).await;
     assert_eq!(report.end, HopEnd::Counted, "{report:?}");
     erasure.assert_counts(totals.deleted, &mine);
     erasure.assert_left(&[mine.clone(), neighbours.clone()].concat()).await?;
     let (_, erased) = erasure.erase(false).await;
-    assert_eq!(erased.deleted, totals.deleted, "{} {bucket}", shop.name());
+    assert_eq!(erased.deleted, totals.deleted, "{} {bucket}", store.name());
     erasure.assert_left(&neighbours).await
 }
 
 async fn few_requests_prove_that_nothing_is_there(
-    shop: &impl Shop,
+    store: &impl TestStore,
     state: State,
     bucket: &str,
 ) -> Checked {
-    shop.create_bucket(bucket).await?;
+    store.create_bucket(bucket).await?;
     if state != State::Never {
-        shop.enable_versioning(bucket).await?;
+        store.enable_versioning(bucket).await?;
     }
     if state == State::Suspended {
-        shop.suspend_versioning(bucket).await?;
+        store.suspend_versioning(bucket).await?;
     }
-    let (report, totals) = Erasure::of(shop, bucket)?.erase(false).await;
+    let (report, totals) = Erasure::of(store, bucket)?.erase(false).await;
     assert_eq!((report.end, totals.deleted), (HopEnd::Erased, Counts::default()));
     // The versioning, uploads and objects at the same time, then the data, and the versioning again
     // where there was none. If the first answer comes before the next request is sent, the objects
     // of a bucket with versions are not listed.
     let expected = match state {
-        State::Never if shop.differences().knows_versioning => 5..=5,
+        State::Never if store.differences().knows_versioning => 5..=5,
         // To ask for the versioning takes two requests there.
         State::Never => 5..=7,
         State::Enabled | State::Suspended => 3..=4,
@@ -621,40 +625,44 @@ async fn few_requests_prove_that_nothing_is_there(
 
 /// More versions of one key than a page holds, with markers above and between them, and keys of
 /// markers alone.
-async fn every_version_of_one_key_is_erased(shop: &impl Shop, bucket: &str) -> Checked {
+async fn every_version_of_one_key_is_erased(store: &impl TestStore, bucket: &str) -> Checked {
     let key = "u1/often written";
-    shop.create_bucket(bucket).await?;
-    shop.enable_versioning(bucket).await?;
-    let count = shop.differences().versions_of_one_key;
+    store.create_bucket(bucket).await?;
+    store.enable_versioning(bucket).await?;
+    let count = store.differences().versions_of_one_key;
     for _ in 0..2 {
-        shop.put_all(bucket, &vec![key.to_owned(); count / 2]).await?;
+        store.put_all(bucket, &vec![key.to_owned(); count / 2]).await?;
         for _ in 0..50 {
-            shop.delete_plainly(bucket, key).await?;
+            store.delete_plainly(bucket, key).await?;
         }
     }
-    shop.put_all(
-        bucket,
-        &["u1/often writtem".to_owned(), "u1/often writteo".to_owned(), "u10/x".to_owned()],
-    )
-    .await?;
+    store
+        .put_all(
+            bucket,
+            &["u1/often writtem".to_owned(), "u1/often writteo".to_owned(), "u10/x".to_owned()],
+        )
+        .await?;
     // And keys with nothing but a marker, as a client leaves them that deletes what is not there.
     // Seaweed takes a key that ends in a slash for a folder, and hides nothing.
-    let end = if shop.differences().stores_any_key { "/" } else { "" };
+    let end = if store.differences().stores_any_key { "/" } else { "" };
     for number in 0..300 {
-        shop.delete_plainly(bucket, &format!("u1/only a marker {number}{end}")).await?;
+        store.delete_plainly(bucket, &format!("u1/only a marker {number}{end}")).await?;
     }
-    let neighbours = shop.contents(bucket, "u10/").await?;
-    let mine = shop.contents(bucket, "u1/").await?;
+    let neighbours = store.contents(bucket, "u10/").await?;
+    let mine = store.contents(bucket, "u1/").await?;
     assert_eq!(mine.len(), count + 100 + 2 + 300);
-    Erasure::of(shop, bucket)?.must_erase(&mine, &neighbours).await
+    Erasure::of(store, bucket)?.must_erase(&mine, &neighbours).await
 }
 
-async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: &str) -> Checked {
-    shop.create_bucket_with_object_lock(bucket).await?;
+async fn what_object_lock_holds_stays_and_is_reported(
+    store: &impl TestStore,
+    bucket: &str,
+) -> Checked {
+    store.create_bucket_with_object_lock(bucket).await?;
     let keys = ["compliance", "governance", "hold", "both", "free", "covered"]
         .map(|name| format!("u1/{name}"));
     for _ in 0..2 {
-        shop.put_all(bucket, &keys).await?;
+        store.put_all(bucket, &keys).await?;
     }
     // The older version of each.
     let locked = [
@@ -667,13 +675,13 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
     ];
     let mut held = Vec::new();
     for (key, hold) in locked {
-        let thing = shop.lock_oldest(bucket, key, hold).await?;
+        let thing = store.lock_oldest(bucket, key, hold).await?;
         held.push(thing);
     }
     for key in [&keys[4], &keys[5]] {
-        shop.delete_plainly(bucket, key).await?;
+        store.delete_plainly(bucket, key).await?;
     }
-    let marker = shop
+    let marker = store
         .contents(bucket, &keys[5])
         .await?
         .into_iter()
@@ -682,10 +690,10 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
     held.sort();
     held.dedup();
 
-    let erasure = Erasure::of(shop, bucket)?;
+    let erasure = Erasure::of(store, bucket)?;
     let (report, totals) = erasure.erase(false).await;
     let HopEnd::Incomplete(IncompleteReason::NotDeletable(left)) = &report.end else {
-        return Err(Failure(format!("{}: {report:?} {totals:?}", shop.name())).into());
+        return Err(Failure(format!("{}: {report:?} {totals:?}", store.name())).into());
     };
     let left = &left[&erasure.target()];
     let counts: Vec<(LockKind, u64)> =
@@ -694,14 +702,19 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
         counts,
         [(LockKind::Compliance, 1), (LockKind::Governance, 2), (LockKind::LegalHold, 2)],
         "{}",
-        shop.name()
+        store.name()
     );
-    assert_eq!((left.refused.total(), left.deferred_markers), (0, 1), "{}: {left:?}", shop.name());
+    assert_eq!((left.refused.total(), left.deferred_markers), (0, 1), "{}: {left:?}", store.name());
     let until = left.retained[&LockKind::Compliance].erasable_from.expect("a date");
-    assert!((until - shop.lock_end()).abs() < time::Duration::MINUTE, "{}: {until}", shop.name());
+    assert!((until - store.lock_end()).abs() < time::Duration::MINUTE, "{}: {until}", store.name());
     assert_eq!(left.retained[&LockKind::LegalHold].erasable_from, None);
     // A second round found out that nothing more can be deleted.
-    assert_eq!((totals.deleted.versions, totals.deleted.delete_markers), (7, 1), "{}", shop.name());
+    assert_eq!(
+        (totals.deleted.versions, totals.deleted.delete_markers),
+        (7, 1),
+        "{}",
+        store.name()
+    );
     erasure.assert_left(&held).await?;
 
     let (report, totals) = erasure.erase(true).await;
@@ -713,43 +726,52 @@ async fn what_object_lock_holds_stays_and_is_reported(shop: &impl Shop, bucket: 
         (totals.deleted.versions, totals.deleted.delete_markers),
         (2, 1),
         "{}: governance",
-        shop.name()
+        store.name()
     );
     let is_held = |thing: &Thing| [&keys[0], &keys[2], &keys[3]].contains(&&thing.key);
     held.retain(is_held);
     erasure.assert_left(&held).await
 }
 
-async fn what_is_newer_stays(shop: &impl Shop, bucket: &str) -> Checked {
-    shop.create_bucket(bucket).await?;
-    shop.enable_versioning(bucket).await?;
+async fn what_is_newer_stays(store: &impl TestStore, bucket: &str) -> Checked {
+    store.create_bucket(bucket).await?;
+    store.enable_versioning(bucket).await?;
     let keys = ["u1/a", "u1/b", "u1/c"].map(str::to_owned);
-    shop.put_all(bucket, &keys).await?;
-    shop.delete_plainly(bucket, "u1/b").await?;
-    shop.start_upload(bucket, "u1/d").await?;
-    let limit = shop.a_moment_later(bucket).await?;
-    let old = shop.contents(bucket, "").await?;
-    shop.put_all(bucket, &keys[..2]).await?;
-    shop.delete_plainly(bucket, "u1/c").await?;
-    shop.start_upload(bucket, "u1/d").await?;
-    let newer: Vec<Thing> =
-        shop.contents(bucket, "").await?.into_iter().filter(|thing| !old.contains(thing)).collect();
-    assert_eq!((old.len(), newer.len()), (5, 4), "{}", shop.name());
-    let erasure = Erasure { erase_before: Some(limit), ..Erasure::of(shop, bucket)? };
+    store.put_all(bucket, &keys).await?;
+    store.delete_plainly(bucket, "u1/b").await?;
+    store.start_upload(bucket, "u1/d").await?;
+    let limit = store.a_moment_later(bucket).await?;
+    let old = store.contents(bucket, "").await?;
+    store.put_all(bucket, &keys[..2]).await?;
+    store.delete_plainly(bucket, "u1/c").await?;
+    store.start_upload(bucket, "u1/d").await?;
+    let newer: Vec<Thing> = store
+        .contents(bucket, "")
+        .await?
+        .into_iter()
+        .filter(|thing| !old.contains(thing))
+        .collect();
+    assert_eq!((old.len(), newer.len()), (5, 4), "{}", store.name());
+    let erasure = Erasure { erase_before: Some(limit), ..Erasure::of(store, bucket)? };
     let (report, totals) = erasure.erase(false).await;
-    assert_eq!(report.end, HopEnd::Erased, "{}: {report:?} {totals:?}", shop.name());
-    assert_eq!((totals.deleted.total(), report.round.left().kept_newer), (5, 4), "{}", shop.name());
+    assert_eq!(report.end, HopEnd::Erased, "{}: {report:?} {totals:?}", store.name());
+    assert_eq!(
+        (totals.deleted.total(), report.round.left().kept_newer),
+        (5, 4),
+        "{}",
+        store.name()
+    );
     erasure.assert_left(&newer).await
 }
 
-async fn too_many_versions_stop_an_erasure(shop: &impl Shop, bucket: &str) -> Checked {
-    shop.create_bucket(bucket).await?;
-    shop.enable_versioning(bucket).await?;
+async fn too_many_versions_stop_an_erasure(store: &impl TestStore, bucket: &str) -> Checked {
+    store.create_bucket(bucket).await?;
+    store.enable_versioning(bucket).await?;
     for _ in 0..3 {
-        shop.put_all(bucket, &["u1/a".to_owned(), "u1/b".to_owned()]).await?;
+        store.put_all(bucket, &["u1/a".to_owned(), "u1/b".to_owned()]).await?;
     }
-    let stored = shop.contents(bucket, "").await?;
-    let stopped = Erasure { max_objects: NonZeroU64::new(5), ..Erasure::of(shop, bucket)? };
+    let stored = store.contents(bucket, "").await?;
+    let stopped = Erasure { max_objects: NonZeroU64::new(5), ..Erasure::of(store, bucket)? };
     let (report, totals) = stopped.erase(false).await;
     assert!(
         matches!(report.end, HopEnd::Incomplete(IncompleteReason::ObjectLimit(_))),
@@ -757,6 +779,6 @@ async fn too_many_versions_stop_an_erasure(shop: &impl Shop, bucket: &str) -> Ch
     );
     assert_eq!(totals.deleted.total(), 0);
     stopped.assert_left(&stored).await?;
-    let enough = Erasure { max_objects: NonZeroU64::new(6), ..Erasure::of(shop, bucket)? };
+    let enough = Erasure { max_objects: NonZeroU64::new(6), ..Erasure::of(store, bucket)? };
     enough.must_erase(&stored, &[]).await
 }

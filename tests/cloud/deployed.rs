@@ -76,6 +76,12 @@ impl<'a> Deployed<'a> {
         }
     }
 
+    /// Requests the erasure of u1 under this id.
+    pub(crate) async fn request(&self, id: &str) -> Outcome {
+        let body = json!({ "type": "user-withdrawn", "userId": USER, "requestId": id });
+        self.send(&body.to_string()).await
+    }
+
     /// Waits until so many hops have ended with "erased", and nothing is left in the queues.
     pub(crate) async fn erased(&self, times: usize, limit: Duration) -> Result<Vec<Hop>, Failure> {
         let is_erased =

@@ -9,9 +9,7 @@ use local::{Hop, Ministack, list_keys, project_root};
 use serde_json::{Value, json};
 
 use crate::deployed::{Deployed, assert_is_chain};
-use crate::objects::{
-    USER, assert_left, assert_stored, neighbours, objects, odd_keys, plain_keys, size,
-};
+use crate::objects::{USER, assert_left, neighbours, objects, plain_keys, size};
 use crate::{Failure, Outcome, within};
 
 const TEST_LIMIT: Duration = Duration::from_secs(90);
@@ -34,7 +32,7 @@ fn body_of(event: &str) -> Result<String, Failure> {
 }
 
 #[tokio::test]
-async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Outcome {
+async fn large_user_takes_several_hops_and_neighbours_stay() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         // Three seconds a hop, at this pace: at most 1,000 objects.
@@ -90,11 +88,7 @@ async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Out
         );
 
         let metrics = deployed.metrics().await?;
-        assert_eq!(
-            metrics.len(),
-            hops.len(),
-            "one line of metrics for each invocation: {metrics:#?}"
-        );
+        assert_eq!(metrics.len(), hops.len(), "{metrics:#?}");
         let sum = |name: &str| metrics.iter().map(|line| line.metrics[name]).sum::<f64>();
         assert_eq!(sum("ObjectsErased"), last.total_objects as f64);
         assert_eq!(
@@ -119,37 +113,10 @@ async fn a_large_user_takes_several_hops_and_neighbours_keep_everything() -> Out
     .await
 }
 
-#[tokio::test]
-async fn odd_keys_go_and_neighbours_that_look_like_them_stay() -> Outcome {
-    // With policies, ministack's function could not touch a key with a newline.
-    let cloud = Ministack::start_without_policies().await?;
-    within(TEST_LIMIT, async {
-        let odd = objects(odd_keys("u1/"));
-        let mut kept = neighbours();
-        kept.extend(objects(odd_keys("u10/")));
-        cloud.create_bucket("photos").await?;
-        cloud.put_objects("photos", odd.iter().chain(&kept).cloned(), || {}).await?;
-        let stored: Vec<_> = odd.iter().chain(&kept).cloned().collect();
-        assert_stored(&cloud.s3(), "photos", &stored).await?;
-        let deployed = Deployed::new(&cloud, &[("Target1Bucket", "photos")]).await?;
-
-        deployed.withdraw(USER).await?;
-        let hops = deployed.erased(1, ERASURE_LIMIT).await?;
-
-        assert_left(&cloud.s3(), "photos", &kept).await?;
-        assert_is_chain(&hops, Duration::from_secs(10));
-        assert_eq!(hops.len(), 1, "{hops:#?}");
-        assert_eq!((hops[0].objects, hops[0].bytes), (odd.len() as u64, size(&odd)), "{hops:#?}");
-        assert_eq!((hops[0].refused, hops[0].retries, hops[0].throttles), (0, 0, 0), "{hops:#?}");
-        deployed.assert_log_is_discreet().await
-    })
-    .await
-}
-
 /// Ids may hold signs that mean something else in a URL: in the prefix of a listing, `+` must not
 /// become a space.
 #[tokio::test]
-async fn a_user_id_with_signs_is_taken_literally() -> Outcome {
+async fn user_id_with_symbols_is_literal() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let user = "..a+b@example.com:x=y_-.";
@@ -178,60 +145,7 @@ async fn a_user_id_with_signs_is_taken_literally() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_user_without_objects_costs_five_requests() -> Outcome {
-    let cloud = Ministack::start().await?;
-    within(TEST_LIMIT, async {
-        cloud.create_bucket("photos").await?;
-        cloud.put_objects("photos", neighbours(), || {}).await?;
-        let deployed = Deployed::new(&cloud, &[("Target1Bucket", "photos")]).await?;
-
-        for message in [1, 2] {
-            deployed.withdraw(USER).await?;
-            let hops = deployed.erased(message, ERASURE_LIMIT).await?;
-            assert_eq!(hops.len(), message, "one hop for each message: {hops:#?}");
-            let hop = hops.last().cloned().unwrap_or_default();
-            assert_eq!((hop.hop, hop.objects, hop.total_objects), (0, 0, 0), "{hop:#?}");
-            // At once its uploads, its objects and whether it has versioning, then its objects and
-            // the versioning again.
-            assert_eq!(hop.requests, 5, "{hop:#?}");
-        }
-        assert_left(&cloud.s3(), "photos", &neighbours()).await
-    })
-    .await
-}
-
-#[tokio::test]
-async fn a_message_that_comes_twice_does_no_harm() -> Outcome {
-    let cloud = Ministack::start().await?;
-    within(TEST_LIMIT, async {
-        cloud.create_bucket("photos").await?;
-        cloud
-            .put_objects(
-                "photos",
-                objects(plain_keys("u1/", 600)).into_iter().chain(neighbours()),
-                || {},
-            )
-            .await?;
-        let mut parameters = vec![("Target1Bucket", "photos"), ("MaxDeletesPerSecond", "120")];
-        parameters.extend(SHORT_HOPS);
-        let deployed = Deployed::new(&cloud, &parameters).await?;
-
-        let body = body_of("user-withdrawn.json")?;
-        futures::try_join!(deployed.send(&body), deployed.send(&body))?;
-        let hops = deployed.erased(2, ERASURE_LIMIT).await?;
-
-        assert_left(&cloud.s3(), "photos", &neighbours()).await?;
-        assert!(
-            hops.iter().all(|hop| matches!(hop.outcome.as_str(), "erased" | "continued")),
-            "{hops:#?}"
-        );
-        Ok(())
-    })
-    .await
-}
-
-#[tokio::test]
-async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
+async fn continuation_resumes_at_its_checkpoint() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         for bucket in ["photos", "exports"] {
@@ -295,7 +209,7 @@ async fn a_continuation_goes_on_wherever_its_bookmark_points() -> Outcome {
 }
 
 #[test]
-fn the_event_files_are_events() -> Outcome {
+fn event_files_are_valid_events() -> Outcome {
     for file in
         ["user-withdrawn.json", "batch.json", "continuation.json", "malformed.json", "wrapped.json"]
     {

@@ -173,7 +173,7 @@ fn what_cannot_be_sent_is_told(desk: &Desk<'_>) -> Outcome {
 
 /// With the boto3 that the local cloud has brought along.
 #[tokio::test]
-async fn the_examples_in_python_work() -> Outcome {
+async fn python_examples_work() -> Outcome {
     let program = install(Package::Ministack).await?.join("python");
     let folder = project_root().join("examples/python");
     Box::pin(try_all(&Language { program, arguments: vec!["-B".to_owned()], folder, ending: "py" }))
@@ -182,7 +182,7 @@ async fn the_examples_in_python_work() -> Outcome {
 
 #[tokio::test]
 #[ignore = "needs Node.js and packages from npm: make examples"]
-async fn the_examples_in_typescript_work() -> Outcome {
+async fn typescript_examples_work() -> Outcome {
     let folder = project_root().join(".local/examples");
     let program = folder.join("node_modules/.bin/tsx");
     Box::pin(try_all(&Language { program, arguments: Vec::new(), folder, ending: "ts" })).await

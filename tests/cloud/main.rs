@@ -4,15 +4,14 @@
 //! | module | one line |
 //! |---|---|
 //! | `erasing` | what ends well: over many hops, with odd keys, from continuations |
-//! | `proving` | versions, markers, uploads, locks, dry runs, and the receipts of all that |
-//! | `failing` | what does not end well: malformed messages, missing buckets, missing permissions |
-//! | `telling` | what the team hears of an erasure that was given up |
+//! | `receipts` | versions, markers, uploads, locks, dry runs, and the receipts of all that |
+//! | `failures` | what does not end well: malformed messages, missing buckets, missing permissions |
+//! | `notifications` | what the team hears of an erasure that was given up |
 //! | `privileges` | what the deployed role may do, request by request, and what it may not |
-//! | `adapter` | the same odd keys on ministack and on seaweedfs, one by one and all at once |
-//! | `acceptance`, `shops` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
-//! | `elsewhere`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
+//! | `acceptance`, `stores` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
+//! | `endpoints`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
 //! | `examples` | the programs in `examples/`, as another team would run them |
-//! | `handbook`, `insights` | the runbook against what the function writes, and the part of Logs Insights that its queries use |
+//! | `runbook` | the runbook against the log lines that the function writes |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `networks` | the binary behind a proxy, and with certificate authorities of its own |
 //! | `deployed` | a stack, its queues and its log, with bounded waits |
@@ -24,29 +23,27 @@
 #![expect(clippy::future_not_send, reason = "every test has one thread")]
 
 mod acceptance;
-mod adapter;
 mod deployed;
-mod elsewhere;
 #[path = "../emf/mod.rs"]
 mod emf;
+mod endpoints;
 mod erasing;
 mod examples;
-mod failing;
+mod failures;
 #[path = "../fake/mod.rs"]
 #[expect(dead_code, reason = "the simulation uses more of it")]
 mod fake;
-mod handbook;
-mod insights;
 mod networks;
+mod notifications;
 mod objects;
 mod privileges;
-mod proving;
+mod receipts;
 mod results;
+mod runbook;
 #[path = "../schema/mod.rs"]
 mod schema;
-mod shops;
 mod starting;
-mod telling;
+mod stores;
 
 use std::error::Error;
 use std::fmt::{self, Debug, Formatter};

@@ -152,7 +152,7 @@ async fn requests_go_through_the_proxy() -> Outcome {
 }
 
 #[tokio::test]
-async fn hosts_in_no_proxy_are_asked_directly() -> Outcome {
+async fn no_proxy_hosts_are_reached_directly() -> Outcome {
     let proxy = RecordingServer::start(forbid).await?;
     let log =
         log_with(&[("HTTPS_PROXY", proxy.endpoint()), ("NO_PROXY", "example.invalid")]).await?;
@@ -164,7 +164,7 @@ async fn hosts_in_no_proxy_are_asked_directly() -> Outcome {
 /// `SSL_CERT_FILE` is used as the system's authorities here, so that the test does not depend on
 /// those of this machine.
 #[tokio::test]
-async fn the_bundle_has_the_authorities_and_without_it_the_system_has_them() -> Outcome {
+async fn ca_bundle_replaces_system_authorities() -> Outcome {
     let (server, authority) = RecordingServer::start_tls(forbid).await?;
     let (_, unrelated) = RecordingServer::start_tls(forbid).await?;
     let (right, wrong) = (Bundle::new("right", &authority)?, Bundle::new("wrong", &unrelated)?);
@@ -194,7 +194,7 @@ async fn the_bundle_has_the_authorities_and_without_it_the_system_has_them() -> 
 }
 
 #[tokio::test]
-async fn a_bundle_without_certificates_ends_it() -> Outcome {
+async fn ca_bundle_without_certificates_prevents_start() -> Outcome {
     let empty = Bundle::new("empty", "no certificate\n")?;
     let begin = "-----BEGIN CERTIFICATE-----";
     let truncated = Bundle::new("truncated", &format!("{begin}\nAAAA\n"))?;
@@ -223,7 +223,7 @@ async fn a_bundle_without_certificates_ends_it() -> Outcome {
 /// An answer that is an error for the SDK, and then damaged for the function: of the first error,
 /// nothing may be shown.
 #[tokio::test]
-async fn at_no_level_an_error_is_logged_that_another_one_replaces() -> Outcome {
+async fn connection_errors_are_logged_once_at_every_level() -> Outcome {
     let body = r#"<Error name="passport-anna">"#;
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let store = RecordingServer::start(move |_line| Some(answer.clone())).await?;

@@ -1,6 +1,6 @@
 //! What is stored before an erasure.
 
-use local::{list_keys, read_objects};
+use local::{Ministack, read_objects};
 
 use crate::{Failure, assert_same};
 
@@ -11,7 +11,7 @@ pub(crate) type Object = (String, Vec<u8>);
 pub(crate) const USER: &str = "u1";
 
 /// What comes after `u1/` in keys that are easily missed, mangled or mistaken.
-pub(crate) const ODD_NAMES: [&str; 86] = [
+const ODD_NAMES: [&str; 86] = [
     // The folder marker itself, and others below it.
     "",
     "a folder/",
@@ -161,20 +161,14 @@ pub(crate) fn size(objects: &[Object]) -> u64 {
     objects.iter().map(|(_, body)| body.len() as u64).sum()
 }
 
-/// Fails unless the bucket lists exactly these keys: some stores fold or lose odd ones when they
-/// are put.
-pub(crate) async fn assert_stored(
-    s3: &aws_sdk_s3::Client,
+/// Puts so many plain keys of `u1` into a bucket, and the keys of the neighbours.
+pub(crate) async fn put_user_and_neighbours(
+    cloud: &Ministack,
     bucket: &str,
-    expected: &[Object],
+    count: usize,
 ) -> Result<(), Failure> {
-    let keys: Vec<String> = expected.iter().map(|(key, _)| key.clone()).collect();
-    assert_same(
-        &list_keys(s3, bucket, "").await?,
-        &keys,
-        &format!("{bucket} does not store what was put"),
-    );
-    Ok(())
+    let all = objects(plain_keys("u1/", count)).into_iter().chain(neighbours());
+    Ok(cloud.put_objects(bucket, all, || {}).await?)
 }
 
 /// Fails unless the bucket holds exactly these objects, byte for byte.

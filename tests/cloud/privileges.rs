@@ -32,7 +32,7 @@ const PAGE: &str = "docs/least-privilege.md";
 const TEST_LIMIT: Duration = Duration::from_secs(120);
 
 /// What no row can show, because ministack decides it in another way: see
-/// `ministack_differs_from_aws_as_listed`.
+/// `ministack_iam_differences_are_as_listed`.
 const NOT_TRIED: [&str; 8] = [
     // It asks about the log group, while AWS asks about the log stream, as the policy does.
     "logs:CreateLogStream",
@@ -240,7 +240,7 @@ async fn assert_is_complete(world: &World<'_>, allowed: &[Row]) -> Outcome {
 }
 
 #[tokio::test]
-async fn the_role_may_do_what_an_erasure_needs_and_nothing_else() -> Outcome {
+async fn role_allows_exactly_what_an_erasure_needs() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let world = World::new(&cloud, &[]).await?;
@@ -262,7 +262,7 @@ async fn the_role_may_do_what_an_erasure_needs_and_nothing_else() -> Outcome {
 }
 
 #[tokio::test]
-async fn the_role_of_a_dry_run_cannot_take_anything_away() -> Outcome {
+async fn dry_run_role_denies_deletes() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let parameters =
@@ -288,7 +288,7 @@ const EVERYTHING: [(&str, &str); 6] = [
 ];
 
 #[tokio::test]
-async fn every_permission_that_the_template_can_give_is_tried() -> Outcome {
+async fn every_template_permission_is_tested() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let world = World::new(&cloud, &EVERYTHING).await?;
@@ -308,7 +308,7 @@ async fn every_permission_that_the_template_can_give_is_tried() -> Outcome {
 
 /// As `docs/least-privilege.md` tells them. Where one is gone, a row of a table can say more.
 #[tokio::test]
-async fn ministack_differs_from_aws_as_listed() -> Outcome {
+async fn ministack_iam_differences_are_as_listed() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let world = World::new(&cloud, &EVERYTHING).await?;

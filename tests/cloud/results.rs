@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use tokio::time::{Instant, timeout};
 
-use crate::shops::{Checked, Stop};
+use crate::stores::{Checked, Stop};
 use crate::{Failure, Outcome};
 
 /// The most of a reason that one line has, in characters.
@@ -132,7 +132,7 @@ fn text_of(panic: &(dyn Any + Send)) -> String {
 }
 
 #[tokio::test]
-async fn a_check_that_panics_hangs_or_lacks_something_does_not_keep_others_from_running() {
+async fn failing_check_does_not_stop_other_checks() {
     let limit = Duration::from_millis(100);
     let mut results = Results::default();
     let panics = async {

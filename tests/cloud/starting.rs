@@ -47,7 +47,7 @@ fn complaint(output: Output) -> Result<String, Failure> {
 }
 
 #[tokio::test]
-async fn no_settings_at_all_are_listed() -> Outcome {
+async fn missing_settings_are_listed() -> Outcome {
     let text = complaint(start_with(&[]).await?)?;
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), 3, "{text}");
@@ -58,7 +58,7 @@ async fn no_settings_at_all_are_listed() -> Outcome {
 }
 
 #[tokio::test]
-async fn every_wrong_setting_is_listed_in_one_message() -> Outcome {
+async fn all_invalid_settings_are_in_one_message() -> Outcome {
     let wrong = [
         ("ERASE_TARGETS", "s3://photos/users-{user_id}/"),
         ("CONTINUATION_QUEUE_URL", "erase"),
@@ -86,7 +86,7 @@ async fn every_wrong_setting_is_listed_in_one_message() -> Outcome {
 }
 
 #[tokio::test]
-async fn outside_lambda_it_says_how_to_start_it() -> Outcome {
+async fn start_outside_lambda_explains_usage() -> Outcome {
     let text = complaint(start_with(&RIGHT).await?)?;
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("Lambda function") && text.contains("make run"), "{text}");
@@ -94,7 +94,7 @@ async fn outside_lambda_it_says_how_to_start_it() -> Outcome {
 }
 
 #[tokio::test]
-async fn a_lambda_that_is_not_there_ends_it() -> Outcome {
+async fn unreachable_lambda_api_ends_the_process() -> Outcome {
     let mut variables = RIGHT.to_vec();
     variables.extend([
         ("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:1"),

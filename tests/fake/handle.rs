@@ -1,5 +1,6 @@
 //! The model in the place of the real S3.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +36,22 @@ impl Fake {
     pub(crate) fn store(&self) -> MutexGuard<'_, S3> {
         self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Answers a request to delete items, without those at some indices.
+    pub(crate) fn delete_except(
+        &self,
+        prefix: &Prefix,
+        items: &[Item],
+        kept: &BTreeSet<usize>,
+    ) -> DeleteResult {
+        let mut failures = Vec::new();
+        for (index, item) in items.iter().enumerate().filter(|(index, _)| !kept.contains(index)) {
+            let deleted = self.store().delete(prefix.bucket(), item, self.bypasses_governance);
+            failures.extend(deleted.err().map(|code| refusal(index, code)));
+        }
+        let is_of_uploads = items.iter().any(|item| item.kind == Kind::Uploads);
+        DeleteResult { requests: if is_of_uploads { items.len() as u64 } else { 1 }, failures }
+    }
 }
 
 impl ReadStore for Fake {
@@ -67,14 +84,7 @@ impl DeleteStore for Fake {
         items: &[Item],
         _limit: Duration,
     ) -> Result<DeleteResult, StoreError> {
-        let mut failures = Vec::new();
-        for (index, item) in items.iter().enumerate() {
-            let deleted = self.store().delete(prefix.bucket(), item, self.bypasses_governance);
-            failures.extend(deleted.err().map(|code| refusal(index, code)));
-        }
-        let is_of_uploads = items.iter().any(|item| item.kind == Kind::Uploads);
-        let requests = if is_of_uploads { items.len() as u64 } else { 1 };
-        Ok(DeleteResult { requests, failures })
+        Ok(self.delete_except(prefix, items, &BTreeSet::new()))
     }
 
     async fn retention(

@@ -4,7 +4,7 @@ use erase_user_files::ports::store::{Kind, ListedEntry, Page, StoreError};
 
 use super::model::{Contents, S3, Upload, Version, Versioning};
 
-/// Where in a listing an entry stands: by key, in UTF-8 byte order, and within a key by rank, from
+/// The place of an entry in a listing: by key, in UTF-8 byte order, and within a key by rank, from
 /// 1.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html>
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,7 +90,7 @@ fn behind(
 /// Keys whose newest version is data.
 fn objects(contents: &Contents, from: &str) -> impl Iterator<Item = (Place, ListedEntry)> {
     contents.keys.range(from.to_owned()..).filter_map(|(key, versions)| {
-        let newest = versions.first().filter(|newest| newest.bytes.is_some())?;
+        let newest = versions.front().filter(|newest| newest.bytes.is_some())?;
         let entry = ListedEntry { kind: Kind::Objects, id: None, ..version_entry(key, newest) };
         Some((Place { key: key.clone(), rank: 1 }, entry))
     })

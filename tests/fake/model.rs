@@ -1,6 +1,6 @@
 //! Buckets, what is stored in them, and what each operation makes of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use erase_user_files::ports::store::{Kind, LockKind, Retention};
@@ -57,7 +57,7 @@ pub(crate) struct Upload {
 pub(super) struct Contents {
     pub(super) versioning: Versioning,
     /// The versions of each key, newest first; no key is without one.
-    pub(super) keys: BTreeMap<String, Vec<Version>>,
+    pub(super) keys: BTreeMap<String, VecDeque<Version>>,
     /// By key and by the number of the request that began them.
     pub(super) uploads: BTreeMap<(String, u64), Upload>,
 }
@@ -110,7 +110,7 @@ impl S3 {
         self.now
     }
 
-    /// Sets the clock. S3 tells times in whole seconds, rounded down.
+    /// Sets the clock. S3 reports times in whole seconds, rounded down.
     pub(crate) fn set_now(&mut self, now: OffsetDateTime) {
         self.now =
             OffsetDateTime::from_unix_timestamp(now.unix_timestamp()).expect("the same year");
@@ -176,7 +176,7 @@ impl S3 {
                 NULL.to_owned()
             }
         };
-        versions.insert(0, Version { id, sequence, bytes, last_modified, lock: None });
+        versions.push_front(Version { id, sequence, bytes, last_modified, lock: None });
     }
 
     /// Begins a multipart upload, and returns its id.
@@ -212,7 +212,7 @@ impl S3 {
         upload.is_some()
     }
 
-    /// Aborts an upload. One that is gone already is as good.
+    /// Aborts an upload. It succeeds if there is no such upload.
     pub(crate) fn abort_upload(&mut self, bucket: &str, key: &str, id: &str) {
         self.take_upload(bucket, key, id);
     }
@@ -228,7 +228,7 @@ impl S3 {
         version.expect("a data version to lock").lock = Some(lock);
     }
 
-    /// Deletes one version or delete marker for good; one that is gone already is as good.
+    /// Deletes one version or delete marker; it succeeds if there is none.
     /// `false`: it is locked.
     pub(crate) fn delete_version(
         &mut self,
@@ -247,10 +247,13 @@ impl S3 {
                 && version.lock.is_some_and(|lock| lock.hold == LockKind::Governance);
             version.is_locked(now) && !is_bypassed
         };
-        if versions.iter().any(|version| version.id == id && holds(version)) {
+        let Some(index) = versions.iter().position(|version| version.id == id) else {
+            return true;
+        };
+        if holds(&versions[index]) {
             return false;
         }
-        versions.retain(|version| version.id != id);
+        versions.remove(index);
         if versions.is_empty() {
             contents.keys.remove(key);
         }
@@ -265,8 +268,9 @@ impl S3 {
     }
 
     /// All versions of a key, newest first.
-    pub(crate) fn versions(&self, bucket: &str, key: &str) -> &[Version] {
-        self.contents(bucket).and_then(|contents| contents.keys.get(key)).map_or(&[], Vec::as_slice)
+    pub(crate) fn versions(&self, bucket: &str, key: &str) -> &VecDeque<Version> {
+        static NONE: VecDeque<Version> = VecDeque::new();
+        self.contents(bucket).and_then(|contents| contents.keys.get(key)).unwrap_or(&NONE)
     }
 
     /// One version of a key.

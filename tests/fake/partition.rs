@@ -7,8 +7,8 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(crate) struct Partition {
     keys_per_second: f64,
-    /// What a refused request costs, as a part of what it asked for. `None`: single keys are
-    /// refused, not requests.
+    /// What a throttled request costs, as a part of what it asked for. `None`: single keys are
+    /// throttled, not requests.
     refusal_cost: Option<f64>,
     level: f64,
     filled: Instant,
@@ -28,7 +28,7 @@ impl Partition {
     }
 
     /// How many keys of a request are taken: the first of them, all or none where requests are
-    /// refused as a whole. A request that is larger than all that is ever in store is taken when it
+    /// throttled as a whole. A request that is larger than all that is ever in store is taken when it
     /// is full, and paid for later.
     pub(crate) fn take(&mut self, keys: usize, now: Instant) -> usize {
         self.fill(now);

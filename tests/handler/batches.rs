@@ -1,8 +1,7 @@
-//! What becomes of one batch: what is sent again, when and how, and what is told of the rest.
+//! One batch: which items are retried, when and how, and what the report says about the others.
 
-use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroU64};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use erase_user_files::erasure::checkpoint::Checkpoint;
@@ -14,20 +13,20 @@ use erase_user_files::erasure::progress::Progress;
 use erase_user_files::erasure::report::{HopEnd, IncompleteReason, Report};
 use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::{
-    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, ListedEntry, LockKind, Page,
-    ReadStore, Retention, StoreError,
+    FailureKind, Item, Kind, LockKind, Page, Retention, StoreError,
 };
-use erase_user_files::target::{Prefix, Targets, UserId};
+use erase_user_files::target::{Targets, UserId};
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{Shared, locked};
+use crate::fake::handle::Fake;
+use crate::fake::model::Versioning;
+use crate::faults::{Asks, Code, Faults, Request, Shared};
+use crate::fixture::locked;
 
 const TARGET: &str = "s3://photos/{user_id}/";
 /// What a delete request takes, in milliseconds.
 const DELETING: u64 = 250;
 
-/// The code of one key, and what the caller does about it.
-type Code = (&'static str, FailureKind);
 const DENIED: Code = ("AccessDenied", FailureKind::Denied);
 const CONFLICT: Code = ("OperationAborted", FailureKind::Transient);
 const SLOW_DOWN: Code = ("SlowDown", FailureKind::Throttled);
@@ -36,121 +35,99 @@ const SLOW_DOWN: Code = ("SlowDown", FailureKind::Throttled);
 /// it keeps.
 type Says = fn(n: usize, keys: &[&str]) -> Result<Vec<(usize, Code)>, StoreError>;
 
-/// One page of things, and answers as they are written down.
-struct Written {
-    keys: Mutex<BTreeSet<String>>,
-    is_versioned: bool,
+/// One page of items, and answers that a test determines.
+struct Scripted {
+    model: Fake,
     says: Says,
-    holds: fn(key: &str) -> Result<Option<LockKind>, StoreError>,
-    /// Of which kind no listing is allowed.
+    /// Listings of this kind are denied.
     denies: Option<Kind>,
-    /// A token that it names once, and then does not know.
+    /// A token that it returns once, and then rejects.
     bad_token: Mutex<Option<String>>,
-    /// How many listings of data fail before one is answered.
+    /// How many listings of objects fail before one is answered.
     broken: Mutex<u32>,
     listed: Mutex<Vec<(Instant, Kind)>>,
     /// Delete requests: when they came, and how many keys they had.
     requests: Mutex<Vec<(Instant, usize)>>,
 }
 
-impl Written {
+impl Scripted {
     fn new(count: usize, says: Says) -> Self {
-        Self {
-            keys: Mutex::new((0..count).map(|number| format!("{number:03}")).collect()),
-            is_versioned: false,
+        let scripted = Self {
+            model: Fake::new(&["photos"]),
             says,
-            holds: |_| Ok(None),
             denies: None,
             bad_token: Mutex::default(),
             broken: Mutex::default(),
             listed: Mutex::default(),
             requests: Mutex::default(),
-        }
-    }
-}
-
-impl ReadStore for Shared<Written> {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
-        Ok(self.is_versioned)
-    }
-
-    async fn list(
-        &self,
-        prefix: &Prefix,
-        kind: Kind,
-        token: Option<&str>,
-        _limit: Duration,
-    ) -> Result<Page, StoreError> {
-        locked(&self.listed).push((Instant::now(), kind));
-        if self.denies == Some(kind) {
-            return Err(StoreError::Permanent("AccessDenied".to_owned()));
-        }
-        if token.is_some() {
-            return Err(StoreError::TokenRejected("InvalidArgument".to_owned()));
-        }
-        let is_listed = kind == if self.is_versioned { Kind::Versions } else { Kind::Objects };
-        let mut broken = locked(&self.broken);
-        if is_listed && *broken > 0 {
-            *broken -= 1;
-            return Err(StoreError::Unavailable("InternalError".to_owned()));
-        }
-        let id = self.is_versioned.then(|| "v1".to_owned());
-        let entry = |key: &String| {
-            let key = format!("{}{key}", prefix.as_str());
-            ListedEntry {
-                kind,
-                key,
-                other_key: None,
-                id: id.clone(),
-                bytes: 1,
-                last_modified: None,
-            }
         };
-        let entries =
-            if is_listed { locked(&self.keys).iter().map(entry).collect() } else { Vec::new() };
-        let next = if is_listed { locked(&self.bad_token).take() } else { None };
-        Ok(Page { entries, next, cut_at: None })
+        scripted.put(count);
+        scripted
     }
 
-    fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
-        None
+    /// The same in a bucket with versioning.
+    fn versioned(count: usize, says: Says) -> Self {
+        let scripted = Self::new(0, says);
+        scripted.model.store().set_versioning("photos", Versioning::Enabled);
+        scripted.put(count);
+        scripted
+    }
+
+    fn put(&self, count: usize) {
+        let mut model = self.model.store();
+        (0..count).for_each(|number| model.put("photos", &format!("u1/{number:03}"), 1));
     }
 }
 
-impl DeleteStore for Shared<Written> {
-    async fn delete(
+impl Faults for Scripted {
+    fn model(&self) -> &Fake {
+        &self.model
+    }
+
+    async fn before(&self, request: Request<'_>) -> Result<(), StoreError> {
+        let denied = || StoreError::Permanent("AccessDenied".to_owned());
+        match request.asks {
+            Asks::Listing(kind) => {
+                locked(&self.listed).push((Instant::now(), kind));
+                if self.denies == Some(kind) {
+                    return Err(denied());
+                }
+                let mut broken = locked(&self.broken);
+                if kind == Kind::Objects && *broken > 0 {
+                    *broken -= 1;
+                    return Err(StoreError::Unavailable("InternalError".to_owned()));
+                }
+                Ok(())
+            }
+            Asks::Deleting(items) => {
+                locked(&self.requests).push((Instant::now(), items.len()));
+                sleep(Duration::from_millis(DELETING)).await;
+                Ok(())
+            }
+            Asks::Retention(item) if item.key.as_str() == "u1/002" => Err(denied()),
+            Asks::Versioning | Asks::Retention(_) => Ok(()),
+        }
+    }
+
+    fn kept(
         &self,
-        prefix: &Prefix,
+        request: Request<'_>,
         items: &[Item],
-        _limit: Duration,
-    ) -> Result<DeleteResult, StoreError> {
-        let number = locked(&self.requests).len();
-        locked(&self.requests).push((Instant::now(), items.len()));
-        sleep(Duration::from_millis(DELETING)).await;
-        let keys: Vec<&str> =
-            items.iter().map(|item| &item.key.as_str()[prefix.as_str().len()..]).collect();
-        let kept = (self.says)(number, &keys)?;
-        for (index, key) in keys.iter().enumerate() {
-            if !kept.iter().any(|(kept, _)| *kept == index) {
-                locked(&self.keys).remove(*key);
-            }
-        }
-        let failure = |(index, (code, kind)): (usize, Code)| KeyFailure {
-            index,
-            code: code.to_owned(),
-            kind,
-        };
-        Ok(DeleteResult { requests: 1, failures: kept.into_iter().map(failure).collect() })
+    ) -> Result<Vec<(usize, Option<Code>)>, StoreError> {
+        let number = locked(&self.requests).len() - 1;
+        let name = |item: &Item| item.key.as_str()[request.prefix.as_str().len()..].to_owned();
+        let names: Vec<String> = items.iter().map(name).collect();
+        let kept = (self.says)(number, &names.iter().map(String::as_str).collect::<Vec<_>>())?;
+        Ok(kept.into_iter().map(|(index, code)| (index, Some(code))).collect())
     }
 
-    async fn retention(
-        &self,
-        prefix: &Prefix,
-        item: &Item,
-        _limit: Duration,
-    ) -> Result<Option<Retention>, StoreError> {
-        let hold = (self.holds)(&item.key.as_str()[prefix.as_str().len()..])?;
-        Ok(hold.map(|hold| Retention { hold, until: None }))
+    fn page(&self, kind: Kind, page: Page) -> Page {
+        let bad_token = if kind == Kind::Objects { locked(&self.bad_token).take() } else { None };
+        Page { next: page.next.or(bad_token), ..page }
+    }
+
+    fn token_after(&self, _: Kind, _: &str) -> Option<String> {
+        None
     }
 }
 
@@ -188,8 +165,8 @@ impl Hop {
     }
 }
 
-async fn hop(store: Written, milliseconds: u64, max_objects: u64) -> Hop {
-    let (start, store) = (Instant::now(), Shared(Arc::new(store)));
+async fn hop(store: Scripted, milliseconds: u64, max_objects: u64) -> Hop {
+    let (start, store) = (Instant::now(), Shared::new(store));
     let (targets, user) =
         (Targets::parse(TARGET).expect("a target"), UserId::parse("u1").expect("an id"));
     let (max_objects, stop) =
@@ -215,13 +192,13 @@ async fn hop(store: Written, milliseconds: u64, max_objects: u64) -> Hop {
     Hop { report, totals: counters.total(), listed: locked(&store.listed).clone(), requests, pace }
 }
 
-async fn erase(store: Written) -> Hop {
+async fn erase(store: Scripted) -> Hop {
     hop(store, 60_000, 0).await
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_deleted_at_once_takes_one_request_and_counts_once() {
-    let hop = erase(Written::new(8, |_, _| Ok(Vec::new()))).await;
+async fn successful_batch_takes_one_request() {
+    let hop = erase(Scripted::new(8, |_, _| Ok(Vec::new()))).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8]));
     assert_eq!((hop.totals.deleted.objects, hop.totals.retries, hop.totals.throttles), (8, 0, 0));
 }
@@ -231,11 +208,11 @@ fn malformed() -> StoreError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
+async fn malformed_key_is_isolated_by_bisection() {
     let says: Says = |_, keys| {
         if keys.contains(&"005") { Err(malformed()) } else { Ok(Vec::new()) }
     };
-    let hop = erase(Written::new(8, says)).await;
+    let hop = erase(Scripted::new(8, says)).await;
     let expected = [8, 4, 4, 2, 2, 1, 1, 1];
     assert_eq!(hop.sizes(), expected, "the last one is the next round");
     assert_eq!(
@@ -252,7 +229,7 @@ async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
             if keys.contains(&"007") { Err(malformed()) } else { Ok(Vec::new()) }
         },
     ] {
-        let hop = erase(Written::new(8, says)).await;
+        let hop = erase(Scripted::new(8, says)).await;
         assert_eq!(
             (hop.totals.deleted.objects, hop.left().unwrap().refused.of("InvalidRequest")),
             (7, 1)
@@ -261,9 +238,9 @@ async fn a_key_that_the_store_cannot_take_is_found_by_halves_and_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_single_keys_are_rejected_alike_the_request_is_at_fault_after_a_few_requests() {
+async fn batch_of_only_malformed_keys_fails_the_target() {
     for count in [2, 3, 8, 1_000] {
-        let hop = erase(Written::new(count, |_, _| Err(malformed()))).await;
+        let hop = erase(Scripted::new(count, |_, _| Err(malformed()))).await;
         let HopEnd::Failed(faults) = &hop.report.end else {
             panic!("{count}: {:?}", hop.report.end)
         };
@@ -277,7 +254,7 @@ async fn where_single_keys_are_rejected_alike_the_request_is_at_fault_after_a_fe
         );
         assert!(hop.sizes().len() <= 20, "{count}: {:?}", hop.sizes());
     }
-    let one = erase(Written::new(1, |_, _| Err(malformed()))).await;
+    let one = erase(Scripted::new(1, |_, _| Err(malformed()))).await;
     assert_eq!(one.left().unwrap().refused.of("InvalidRequest"), 1, "of one key, nobody knows");
 }
 
@@ -286,11 +263,11 @@ fn unavailable() -> StoreError {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_fails_for_the_moment_is_sent_again_after_waits_and_then_in_halves() {
+async fn unavailable_batch_is_retried_with_backoff_then_split() {
     let says: Says = |n, _| {
         if n < 3 { Err(unavailable()) } else { Ok(Vec::new()) }
     };
-    let hop = erase(Written::new(8, says)).await;
+    let hop = erase(Scripted::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8, 8, 4, 4, 2, 2]));
     assert_eq!((hop.totals.deleted.objects, hop.totals.throttles), (8, 0));
     for ((waited, _), ceiling) in hop.requests[1..].iter().zip([100, 200]) {
@@ -299,11 +276,11 @@ async fn a_request_that_fails_for_the_moment_is_sent_again_after_waits_and_then_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_makes_every_request_fail_is_found_by_halves_and_the_others_are_deleted() {
+async fn key_that_fails_its_batch_is_isolated_by_bisection() {
     let says: Says = |_, keys| {
         if keys.contains(&"123") { Err(unavailable()) } else { Ok(Vec::new()) }
     };
-    let hop = erase(Written::new(300, says)).await;
+    let hop = erase(Scripted::new(300, says)).await;
     assert_eq!(hop.totals.deleted.objects, 299);
     let HopEnd::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
     assert!(
@@ -314,7 +291,7 @@ async fn a_key_that_makes_every_request_fail_is_found_by_halves_and_the_others_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_by_its_code() {
+async fn failing_key_is_skipped_and_fails_the_hop() {
     for code in [SLOW_DOWN, CONFLICT] {
         let says: Says = match code.0 {
             "SlowDown" => |_, keys| {
@@ -335,7 +312,7 @@ async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_
             },
         };
         let start = Instant::now();
-        let hop = erase(Written::new(20, says)).await;
+        let hop = erase(Scripted::new(20, says)).await;
         assert_eq!(hop.totals.deleted.objects, 19, "{code:?}");
         let HopEnd::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
         assert!(faults[0].to_string().contains(code.0), "{faults:?}");
@@ -344,17 +321,17 @@ async fn a_key_that_always_fails_is_left_after_a_few_attempts_and_the_hop_fails_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_throttles_everything_is_left_to_the_limiter_and_then_for_this_round() {
+async fn fully_throttled_target_is_left_for_a_later_hop() {
     let says: Says = |n, _| {
         if n < 6 { Err(StoreError::Throttled("SlowDown".to_owned())) } else { Ok(Vec::new()) }
     };
-    let hop = erase(Written::new(8, says)).await;
+    let hop = erase(Scripted::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8; 7]));
     assert_eq!((hop.totals.retries, hop.totals.throttles), (6, 6));
     let waits: Vec<u64> = hop.requests[1..].iter().map(|(waited, _)| *waited).collect();
     assert!(waits[..2].iter().all(|waited| *waited < 50), "{waits:?}");
     let start = Instant::now();
-    let hop = erase(Written::new(8, |_, _| {
+    let hop = erase(Scripted::new(8, |_, _| {
         Err(StoreError::Throttled("DeleteObjects: SlowDown".to_owned()))
     }))
     .await;
@@ -371,20 +348,20 @@ async fn a_store_that_throttles_everything_is_left_to_the_limiter_and_then_for_t
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_the_keys_that_failed_are_sent_again_and_slow_ones_count_as_throttles() {
+async fn only_failed_keys_are_retried() {
     let says: Says = |n, _| {
         Ok(if n == 0 { vec![(1, SLOW_DOWN), (4, CONFLICT), (6, CONFLICT)] } else { Vec::new() })
     };
-    let hop = erase(Written::new(8, says)).await;
+    let hop = erase(Scripted::new(8, says)).await;
     assert_eq!((hop.report.end.clone(), hop.sizes()), (HopEnd::Erased, vec![8, 2, 1]));
     assert_eq!((hop.totals.deleted.objects, hop.totals.retries, hop.totals.throttles), (8, 2, 1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_key_of_many_that_is_throttled_again_and_again_does_not_slow_the_others_down() {
+async fn one_throttled_key_does_not_slow_the_rate() {
     let says: Says =
         |n, keys| Ok(if n < 12 && keys[0] == "000" { vec![(0, SLOW_DOWN)] } else { Vec::new() });
-    let hop = erase(Written::new(1_000, says)).await;
+    let hop = erase(Scripted::new(1_000, says)).await;
     assert_eq!(hop.report.end, HopEnd::Erased);
     assert!(hop.totals.throttles > 2, "{}", hop.totals.throttles);
     let start = Instant::now();
@@ -395,37 +372,36 @@ async fn one_key_of_many_that_is_throttled_again_and_again_does_not_slow_the_oth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hop_of_no_use_says_which_code_how_many_items_wait_for() {
+async fn idle_hop_reports_pending_key_errors() {
     let both: Says = |_, _| {
         Ok(vec![(0, SLOW_DOWN), (1, SLOW_DOWN), (2, CONFLICT), (3, CONFLICT), (4, CONFLICT)])
     };
-    let waiting = hop(Written::new(5, both), 400, 0).await.fault();
+    let waiting = hop(Scripted::new(5, both), 400, 0).await.fault();
     assert!(waiting.contains("DeleteObjects: OperationAborted for 5 of its items"), "{waiting}");
-    let waiting = hop(Written::new(1, |_, _| Ok(vec![(0, CONFLICT)])), 400, 0).await.fault();
+    let waiting = hop(Scripted::new(1, |_, _| Ok(vec![(0, CONFLICT)])), 400, 0).await.fault();
     assert!(waiting.contains("DeleteObjects: OperationAborted for 1 of its items"), "{waiting}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
+async fn retention_is_read_only_for_denied_versions() {
     let denied: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, DENIED)).collect());
-    let holds = |key: &str| match key {
-        "000" => Ok(Some(LockKind::Compliance)),
-        "001" => Ok(None),
-        _ => Err(StoreError::Permanent("AccessDenied".to_owned())),
-    };
-    let versions = erase(Written { is_versioned: true, holds, ..Written::new(3, denied) }).await;
+    let store = Scripted::versioned(3, denied);
+    let id = store.model.store().versions("photos", "u1/000")[0].id.clone();
+    let lock = Retention { hold: LockKind::Compliance, until: None };
+    store.model.store().lock("photos", "u1/000", &id, lock);
+    let versions = erase(store).await;
     let left = versions.left().unwrap();
     assert_eq!(left.retained.keys().collect::<Vec<_>>(), [&LockKind::Compliance]);
     assert_eq!(
         left.refused.iter().collect::<Vec<_>>(),
         [("AccessDenied", 1), ("LockNotReadable", 1)]
     );
-    let objects = erase(Written { holds, ..Written::new(3, denied) }).await;
+    let objects = erase(Scripted::new(3, denied)).await;
     assert_eq!(objects.left().unwrap().refused.iter().collect::<Vec<_>>(), [("AccessDenied", 3)]);
     let other: Says = |_, keys| {
         Ok((0..keys.len()).map(|index| (index, ("InvalidRequest", FailureKind::Other))).collect())
     };
-    let versions = erase(Written { is_versioned: true, holds, ..Written::new(3, other) }).await;
+    let versions = erase(Scripted::versioned(3, other)).await;
     assert_eq!(
         versions.left().unwrap().refused.iter().collect::<Vec<_>>(),
         [("InvalidRequest", 3)]
@@ -433,18 +409,17 @@ async fn a_denied_version_is_asked_for_what_holds_it_and_nothing_else_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_no_delete_marker_was_seen_none_is_looked_for() {
-    let versions =
-        erase(Written { is_versioned: true, ..Written::new(3, |_, _| Ok(Vec::new())) }).await;
+async fn no_delete_marker_pass_without_delete_markers() {
+    let versions = erase(Scripted::versioned(3, |_, _| Ok(Vec::new()))).await;
     assert_eq!(versions.report.end, HopEnd::Erased);
     let kinds: Vec<Kind> = versions.listed.iter().map(|(_, kind)| *kind).collect();
     assert_eq!(kinds, [Kind::Uploads, Kind::Versions, Kind::Uploads, Kind::Versions]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
+async fn failed_listing_is_retried_with_backoff() {
     let hop =
-        erase(Written { broken: Mutex::new(6), ..Written::new(0, |_, _| Ok(Vec::new())) }).await;
+        erase(Scripted { broken: Mutex::new(6), ..Scripted::new(0, |_, _| Ok(Vec::new())) }).await;
     assert_eq!((hop.report.end.clone(), hop.totals.retries), (HopEnd::Erased, 6));
     let listed: Vec<Instant> =
         hop.listed.iter().filter(|(_, kind)| *kind == Kind::Objects).map(|(at, _)| *at).collect();
@@ -460,9 +435,9 @@ async fn a_listing_that_fails_is_repeated_after_waits_that_grow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_for_good_ends_the_work_on_a_target_at_once() {
+async fn permanent_error_ends_the_target() {
     let hop =
-        erase(Written::new(3, |_, _| Err(StoreError::Permanent("NoSuchBucket".to_owned())))).await;
+        erase(Scripted::new(3, |_, _| Err(StoreError::Permanent("NoSuchBucket".to_owned())))).await;
     assert!(
         matches!(&hop.report.end, HopEnd::Failed(faults) if faults.len() == 1),
         "{:?}",
@@ -472,9 +447,9 @@ async fn a_refusal_for_good_ends_the_work_on_a_target_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_one_listing_is_denied_nothing_is_said_of_the_whole() {
+async fn denied_listing_prevents_proof() {
     let empty =
-        || Written { denies: Some(Kind::Uploads), ..Written::new(0, |_, _| Ok(Vec::new())) };
+        || Scripted { denies: Some(Kind::Uploads), ..Scripted::new(0, |_, _| Ok(Vec::new())) };
     let end = erase(empty()).await.report.end;
     assert!(matches!(&end, HopEnd::Failed(faults) if faults.len() == 1), "{end:?}");
     let (targets, user) = (Targets::parse(TARGET).unwrap(), UserId::parse("u1").unwrap());
@@ -488,16 +463,16 @@ async fn where_one_listing_is_denied_nothing_is_said_of_the_whole() {
         stop,
     };
     let (pace, counters) = (Limiter::new(None, NonZeroU32::MIN, 1), Progress::default());
-    let survey = DryRun(Shared(Arc::new(empty())));
+    let survey = DryRun(Shared::new(empty()));
     let end = survey.work(&pace, &counters, job, &mut Checkpoint::default()).await.end;
     assert!(matches!(&end, HopEnd::Failed(faults) if faults.len() == 1), "{end:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_fuse_counts_nothing_twice_that_is_listed_anew() {
+async fn object_limit_counts_relisted_keys_once() {
     let denied: Says = |_, keys| Ok((0..keys.len()).map(|index| (index, DENIED)).collect());
     let with_token =
-        || Written { bad_token: Mutex::new(Some("t".to_owned())), ..Written::new(10, denied) };
+        || Scripted { bad_token: Mutex::new(Some("t".to_owned())), ..Scripted::new(10, denied) };
     assert_eq!(hop(with_token(), 60_000, 10).await.left().unwrap().refused.total(), 10);
     let end = hop(with_token(), 60_000, 9).await.report.end;
     assert!(matches!(end, HopEnd::Incomplete(IncompleteReason::ObjectLimit(_))), "{end:?}");

@@ -1,22 +1,20 @@
 //! A function that stays warm, over a store of three buckets of which one fails.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsEvent;
 use erase_user_files::erasure::erase::Eraser;
 use erase_user_files::lambda::handler::Handler;
 use erase_user_files::ports::queue::OutgoingMessage;
-use erase_user_files::ports::store::{
-    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, Page, ReadStore, Retention,
-    StoreError,
-};
+use erase_user_files::ports::store::{FailureKind, Item, Kind, StoreError};
 use erase_user_files::target::Prefix;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::fake::handle::Fake;
-use crate::scene::{Letters, Logs, Scene, Shared, Shelf, Store, locked, record};
+use crate::faults::{Asks, Code, Faults, Request, Shared};
+use crate::fixture::{FakeQueue, FakeReceipts, Fixture, Logs, Store, locked, record};
 use crate::schema::assert_is_receipt;
 
 pub(crate) const BUCKETS: [&str; 3] = ["photos", "exports", "backups"];
@@ -38,18 +36,30 @@ pub(crate) const REQUEST: &str = r#"{"type":"user-withdrawn","userId":"u1","requ
 /// it.
 const MOST_DELIVERIES: u32 = 5;
 
-/// What a request asks for.
+/// An operation of S3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asks {
+pub(crate) enum Operation {
     Versioning,
     Listing,
     Deleting,
     Aborting,
 }
 
-impl Asks {
-    /// The name of the operation, and the time that a healthy bucket takes for it.
-    fn operation(self) -> (&'static str, Duration) {
+impl Operation {
+    fn of(asks: Asks<'_>) -> Self {
+        match asks {
+            Asks::Versioning => Self::Versioning,
+            Asks::Listing(_) => Self::Listing,
+            Asks::Deleting(items) if items.iter().any(|item| item.kind == Kind::Uploads) => {
+                Self::Aborting
+            }
+            Asks::Deleting(_) => Self::Deleting,
+            Asks::Retention(_) => unreachable!("the buckets have no versions"),
+        }
+    }
+
+    /// Its name, and the time that a healthy bucket takes for it.
+    fn name_and_time(self) -> (&'static str, Duration) {
         let (name, milliseconds) = match self {
             Self::Versioning => ("GetBucketVersioning", 10),
             Self::Listing => ("ListObjectsV2", 20),
@@ -66,7 +76,7 @@ pub(crate) enum Failing {
     /// Every request gets this fault and this code.
     Requests(fn(String) -> StoreError, &'static str),
     /// These requests get no answer.
-    Hangs(&'static [Asks]),
+    Hangs(&'static [Operation]),
     /// `DeleteObjects` answers 200, with this code for every key that ends with `end`.
     Keys { code: &'static str, end: &'static str },
     /// `DeleteObjects` takes this time for each key.
@@ -82,7 +92,7 @@ pub(crate) enum Failing {
 /// Three buckets without versions. One of them may fail.
 #[derive(Debug)]
 pub(crate) struct Faulty {
-    fake: Fake,
+    model: Fake,
     failing: Mutex<Option<(&'static str, Failing)>>,
     /// What is deleted and still listed, and how many listings have shown it.
     ghosts: Mutex<(Vec<Item>, usize)>,
@@ -104,148 +114,123 @@ impl Faulty {
         failing.filter(|(bucket, _)| *bucket == prefix.bucket()).map(|(_, failing)| failing)
     }
 
-    /// Takes the time of a request, and fails as the bucket does.
-    async fn answer(&self, prefix: &Prefix, asks: Asks, limit: Duration) -> Result<(), StoreError> {
-        let (name, time) = asks.operation();
-        match self.failing(prefix) {
-            Some(Failing::Requests(fault, code)) => {
+    fn remove(&self, prefix: &Prefix, item: &Item) {
+        self.model
+            .store()
+            .delete(prefix.bucket(), item, false)
+            .expect("a bucket without versions deletes everything");
+    }
+
+    /// Deletes key by key, each in this time. When the caller stops waiting, the first keys are
+    /// deleted.
+    async fn delete_slowly(
+        &self,
+        request: Request<'_>,
+        items: &[Item],
+        time: Duration,
+    ) -> Result<(), StoreError> {
+        let end = Instant::now() + request.limit - Operation::Deleting.name_and_time().1;
+        for item in items {
+            if Instant::now() + time > end {
+                sleep_until(end).await;
+                return Err(StoreError::NoAnswer("DeleteObjects: NoAnswerInTime".to_owned()));
+            }
+            sleep(time).await;
+            self.remove(request.prefix, item);
+        }
+        Ok(())
+    }
+}
+
+impl Faults for Faulty {
+    fn model(&self) -> &Fake {
+        &self.model
+    }
+
+    async fn before(&self, request: Request<'_>) -> Result<(), StoreError> {
+        let operation = Operation::of(request.asks);
+        let (name, time) = operation.name_and_time();
+        match (self.failing(request.prefix), request.asks) {
+            (Some(Failing::Requests(fault, code)), _) => {
                 sleep(time).await;
                 Err(fault(format!("{name}: {code}")))
             }
-            Some(Failing::Hangs(hanging)) if hanging.contains(&asks) => {
-                sleep(limit).await;
+            (Some(Failing::Hangs(hanging)), _) if hanging.contains(&operation) => {
+                sleep(request.limit).await;
                 Err(StoreError::NoAnswer(format!("{name}: NoAnswerInTime")))
             }
-            Some(_) | None => {
+            (Some(Failing::Slow(of_key)), Asks::Deleting(items))
+                if operation == Operation::Deleting =>
+            {
+                sleep(time).await;
+                self.delete_slowly(request, items, of_key).await
+            }
+            _ => {
                 sleep(time).await;
                 Ok(())
             }
         }
     }
 
-    /// Deletes one item, or returns why it is not deleted.
-    fn delete_item(&self, prefix: &Prefix, item: &Item) -> Option<(&'static str, FailureKind)> {
-        let ends_with = |end: &str| item.key.as_str().ends_with(end);
-        match self.failing(prefix) {
-            // The adapter says so of both codes that the tests use, InternalError and SlowDown.
-            Some(Failing::Keys { code, end }) if item.kind != Kind::Uploads && ends_with(end) => {
-                return Some((code, FailureKind::Throttled));
+    fn kept(
+        &self,
+        request: Request<'_>,
+        items: &[Item],
+    ) -> Result<Vec<(usize, Option<Code>)>, StoreError> {
+        let code_of = |item: &Item| {
+            let ends_with = |end: &str| item.key.as_str().ends_with(end);
+            match self.failing(request.prefix)? {
+                // The adapter classifies both codes that the tests use, InternalError and SlowDown,
+                // as throttled.
+                Failing::Keys { code, end } if item.kind != Kind::Uploads && ends_with(end) => {
+                    Some(Some((code, FailureKind::Throttled)))
+                }
+                Failing::Ghosts { kind, .. } if kind == item.kind => {
+                    locked(&self.ghosts).0.push(item.clone());
+                    Some(None)
+                }
+                Failing::Missing { kinds, end } if kinds.contains(&item.kind) && ends_with(end) => {
+                    self.remove(request.prefix, item);
+                    let is_upload = item.kind == Kind::Uploads;
+                    let code = if is_upload { "NoSuchUpload" } else { "NoSuchKey" };
+                    Some(Some((code, FailureKind::NotFound)))
+                }
+                Failing::Requests(..)
+                | Failing::Hangs(_)
+                | Failing::Keys { .. }
+                | Failing::Slow(_)
+                | Failing::Ghosts { .. }
+                | Failing::Missing { .. } => None,
             }
-            Some(Failing::Ghosts { kind, .. }) if kind == item.kind => {
-                locked(&self.ghosts).0.push(item.clone());
-                return None;
-            }
-            Some(Failing::Missing { kinds, end })
-                if kinds.contains(&item.kind) && ends_with(end) =>
-            {
-                self.remove(prefix, item);
-                let code = if item.kind == Kind::Uploads { "NoSuchUpload" } else { "NoSuchKey" };
-                return Some((code, FailureKind::NotFound));
-            }
-            Some(_) | None => {}
-        }
-        self.remove(prefix, item);
-        None
+        };
+        let kept = items.iter().enumerate();
+        Ok(kept.filter_map(|(index, item)| Some((index, code_of(item)?))).collect())
     }
 
-    fn remove(&self, prefix: &Prefix, item: &Item) {
-        self.fake
-            .store()
-            .delete(prefix.bucket(), item, false)
-            .expect("a bucket without versions deletes everything");
-    }
-
-    /// Notes a listing of one kind. After the last one that shows deleted things, they are gone.
-    fn note_listing(&self, prefix: &Prefix, kind: Kind) {
-        let Some(Failing::Ghosts { kind: ghost, listings }) = self.failing(prefix) else {
+    /// Counts the listings that show deleted items. After the last one, the items are absent.
+    async fn after(&self, request: Request<'_>) {
+        let (Asks::Listing(listed), Some(Failing::Ghosts { kind, listings })) =
+            (request.asks, self.failing(request.prefix))
+        else {
             return;
         };
         let mut ghosts = locked(&self.ghosts);
         let (items, shown) = &mut *ghosts;
-        if ghost != kind || items.is_empty() {
+        if listed != kind || items.is_empty() {
             return;
         }
         *shown += 1;
         if *shown >= listings {
-            items.drain(..).for_each(|item| self.remove(prefix, &item));
+            items.drain(..).for_each(|item| self.remove(request.prefix, &item));
         }
-    }
-}
-
-impl ReadStore for Shared<Faulty> {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
-        self.answer(prefix, Asks::Versioning, limit).await?;
-        self.fake.is_versioned(prefix, limit).await
-    }
-
-    async fn list(
-        &self,
-        prefix: &Prefix,
-        kind: Kind,
-        token: Option<&str>,
-        limit: Duration,
-    ) -> Result<Page, StoreError> {
-        self.answer(prefix, Asks::Listing, limit).await?;
-        let page = self.fake.list(prefix, kind, token, limit).await;
-        self.note_listing(prefix, kind);
-        page
-    }
-
-    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
-        self.fake.token_after(kind, key)
-    }
-}
-
-impl DeleteStore for Shared<Faulty> {
-    /// Deletes key by key. A slow bucket has deleted the first ones when the caller waits no
-    /// longer.
-    async fn delete(
-        &self,
-        prefix: &Prefix,
-        items: &[Item],
-        limit: Duration,
-    ) -> Result<DeleteResult, StoreError> {
-        let end = Instant::now() + limit;
-        let is_of_uploads = items.iter().any(|item| item.kind == Kind::Uploads);
-        let asks = if is_of_uploads { Asks::Aborting } else { Asks::Deleting };
-        self.answer(prefix, asks, limit).await?;
-        let mut failures = Vec::new();
-        for (index, item) in items.iter().enumerate() {
-            if let Some(Failing::Slow(time)) = self.failing(prefix)
-                && !is_of_uploads
-            {
-                if Instant::now() + time > end {
-                    sleep_until(end).await;
-                    return Err(StoreError::NoAnswer("DeleteObjects: NoAnswerInTime".to_owned()));
-                }
-                sleep(time).await;
-            }
-            let failure = self.delete_item(prefix, item);
-            failures.extend(failure.map(|(code, kind)| KeyFailure {
-                index,
-                code: code.to_owned(),
-                kind,
-            }));
-        }
-        let requests = if is_of_uploads { items.len() as u64 } else { 1 };
-        Ok(DeleteResult { requests, failures })
-    }
-
-    async fn retention(
-        &self,
-        _prefix: &Prefix,
-        _item: &Item,
-        _limit: Duration,
-    ) -> Result<Option<Retention>, StoreError> {
-        Ok(None)
     }
 }
 
 /// One execution environment: what it learns in an invocation it knows in the next one.
 pub(crate) struct Function {
     pub(crate) store: Shared<Faulty>,
-    scene: Scene,
-    handler: Handler<Eraser<Shared<Faulty>>, Shared<Letters>, Shared<Shelf>>,
+    fixture: Fixture,
+    handler: Handler<Eraser<Shared<Faulty>>, Shared<FakeQueue>, Shared<FakeReceipts>>,
     logs: Logs,
 }
 
@@ -275,15 +260,16 @@ impl Function {
             (0..uploads)
                 .for_each(|number| _ = store.start_upload(bucket, &format!("u1/upload-{number}")));
         }
-        let store =
-            Shared(Arc::new(Faulty { fake, failing: Mutex::default(), ghosts: Mutex::default() }));
+        let (failing, ghosts) = (Mutex::default(), Mutex::default());
+        let store = Shared::new(Faulty { model: fake, failing, ghosts });
         let targets = TARGETS.join(",");
         let settings: Vec<(&str, &str)> =
             settings.iter().copied().chain([("ERASE_TARGETS", &*targets)]).collect();
-        let scene = Scene::new(Store::default(), Letters::default(), &settings);
-        let (queue, shelf) = (scene.letters.clone(), Some(scene.shelf.clone()));
-        let handler = Handler::new(scene.config(), Eraser(store.clone()), queue, shelf, 1);
-        Self { store, scene, handler, logs: Logs::default() }
+        let fixture = Fixture::new(Store::default(), &settings);
+        let (queue, receipt_store) = (fixture.queue.clone(), Some(fixture.receipt_store.clone()));
+        let handler =
+            Handler::new(fixture.config(), Eraser(store.clone()), queue, receipt_store, 1);
+        Self { store, fixture, handler, logs: Logs::default() }
     }
 
     /// Delivers one message to an invocation that may take so many seconds.
@@ -297,7 +283,7 @@ impl Function {
         let response = {
             let _listening = self.logs.listen();
             self.handler
-                .handle_until(event, self.scene.announced(timeout))
+                .handle_until(event, self.fixture.announced(timeout))
                 .await
                 .expect("an answer")
         };
@@ -311,7 +297,7 @@ impl Function {
         let line =
             lines.find(|line| line["message"] == "hop finished").expect("a line for the hop");
         let text = |name: &str| line[name].as_str().unwrap_or_default().to_owned();
-        let sent = locked(&self.scene.letters.sent).pop();
+        let sent = locked(&self.fixture.queue.sent).pop();
         let is_redelivered = !response.batch_item_failures.is_empty();
         Hop {
             outcome: text("outcome"),
@@ -330,7 +316,7 @@ impl Function {
             let hop = self.deliver(&body, delivery, seconds).await;
             let wait = if hop.is_redelivered {
                 delivery += 1;
-                let seconds = locked(&self.scene.letters.visibilities)["m"];
+                let seconds = locked(&self.fixture.queue.visibilities)["m"];
                 Some(Duration::from_secs(seconds))
             } else if let Some(next) = &hop.sent {
                 delivery = 1;
@@ -348,14 +334,14 @@ impl Function {
 
     fn left(&self) -> [usize; 3] {
         BUCKETS.map(|bucket| {
-            let left = self.store.fake.store().inventory(bucket, "u1/");
+            let left = self.store.model.store().inventory(bucket, "u1/");
             left.data.len() + left.uploads.len()
         })
     }
 
     /// A receipt of the request.
     pub(crate) fn receipt(&self, name: &str) -> Value {
-        let documents = locked(&self.scene.shelf.documents);
+        let documents = locked(&self.fixture.receipt_store.documents);
         let text = documents.get(&format!("r/{name}.json")).expect("a receipt of this name");
         let receipt = serde_json::from_str(text).expect("a receipt is JSON");
         assert_is_receipt(&receipt);

@@ -5,32 +5,34 @@
 //! | `flow` | budget, hand-off, fairness, and what one message may do to another |
 //! | `receipts` | what is stored, when, and what happens when it cannot be |
 //! | `attacks` | ids and messages that would like to reach somebody else's files |
-//! | `batches` | what of a batch is sent again, and what is told of the rest |
-//! | `care` | dry runs, the fuse, the sweep |
+//! | `batches` | which items of a batch are retried, and what the report says about the others |
+//! | `safety_settings` | dry runs, the object limit, the sweep, patterns of user ids |
 //! | `proof` | what changes while it is listed |
 //! | `isolation` | one target or one key that fails, and all others |
 //! | `stores` | stores that are slow, list what they deleted, or do not find what they listed |
 //! | `redelivery` | messages that come again after their end |
 //! | `metrics` | the numbers that an invocation leaves |
-//! | `scene` | a function with its store, its queue and its receipts |
+//! | `fixture` | a function with its store, its queue and its receipts |
 //! | `faulty` | a function that stays warm, over three buckets of which one fails |
 
 mod attacks;
 mod batches;
-mod care;
 #[path = "../emf/mod.rs"]
 mod emf;
 #[expect(dead_code, reason = "the simulation uses more of it")]
 #[path = "../fake/mod.rs"]
 mod fake;
+#[path = "../fake/faults.rs"]
+mod faults;
 mod faulty;
+mod fixture;
 mod flow;
 mod isolation;
 mod metrics;
 mod proof;
 mod receipts;
 mod redelivery;
-mod scene;
+mod safety_settings;
 #[path = "../schema/mod.rs"]
 mod schema;
 mod stores;

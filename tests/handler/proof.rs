@@ -1,8 +1,8 @@
 //! What changes while it is listed: none of it escapes the proof.
 
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use erase_user_files::erasure::checkpoint::Checkpoint;
@@ -12,20 +12,18 @@ use erase_user_files::erasure::erase::Eraser;
 use erase_user_files::erasure::progress::Progress;
 use erase_user_files::erasure::report::HopEnd;
 use erase_user_files::limiter::Limiter;
-use erase_user_files::ports::store::{
-    DeleteResult, DeleteStore, Item, Kind, ListedEntry, Page, ReadStore, Retention, StoreError,
-};
-use erase_user_files::target::{Prefix, Targets, UserId};
+use erase_user_files::ports::store::{Kind, StoreError};
+use erase_user_files::target::{Targets, UserId};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
-use crate::scene::{Shared, locked};
+use crate::fake::handle::Fake;
+use crate::fake::model::Versioning;
+use crate::faults::{Asks, Faults, Request, Shared};
+use crate::fixture::locked;
 
 /// How an erasure of u1 in this store ends, in one hop.
-async fn erase<B: Send + Sync>(store: &Shared<B>, erase_before: Option<OffsetDateTime>) -> HopEnd
-where
-    Shared<B>: DeleteStore,
-{
+async fn erase(store: &Shared<impl Faults>, erase_before: Option<OffsetDateTime>) -> HopEnd {
     hop(&Eraser(store.clone()), erase_before).await
 }
 
@@ -45,194 +43,127 @@ async fn hop(work: &impl Engine, erase_before: Option<OffsetDateTime>) -> HopEnd
     work.work(&pace, &Progress::default(), job, &mut Checkpoint::default()).await.end
 }
 
-/// A bucket whose versioning is switched on just after the function has asked, and whose only
-/// object is then deleted by somebody: a listing of objects shows nothing any more.
-#[derive(Debug, Default)]
+fn is_empty(store: &impl Faults) -> bool {
+    store.model().store().inventory("photos", "").is_empty()
+}
+
+/// A bucket whose versioning is enabled after the function has asked for it. Then another client
+/// deletes the only object: a listing of objects shows nothing.
 struct Switching {
-    asked: AtomicU32,
-    erased: AtomicU32,
+    model: Fake,
+    is_switched: AtomicBool,
 }
 
-impl ReadStore for Shared<Switching> {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
-        Ok(self.asked.fetch_add(1, Ordering::Relaxed) > 0)
+impl Faults for Switching {
+    fn model(&self) -> &Fake {
+        &self.model
     }
 
-    async fn list(
-        &self,
-        prefix: &Prefix,
-        kind: Kind,
-        _token: Option<&str>,
-        _limit: Duration,
-    ) -> Result<Page, StoreError> {
-        let is_left = self.erased.load(Ordering::Relaxed) == 0 && kind == Kind::Versions;
-        let id = Some("v1".to_owned());
-        let version = ListedEntry {
-            kind,
-            key: format!("{}a", prefix.as_str()),
-            other_key: None,
-            id,
-            bytes: 1,
-            last_modified: None,
-        };
-        Ok(Page {
-            entries: is_left.then_some(version).into_iter().collect(),
-            next: None,
-            cut_at: None,
-        })
+    async fn before(&self, request: Request<'_>) -> Result<(), StoreError> {
+        if matches!(request.asks, Asks::Listing(_)) {
+            sleep(Duration::from_millis(10)).await;
+        }
+        Ok(())
     }
 
-    fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
-        None
-    }
-}
-
-impl DeleteStore for Shared<Switching> {
-    async fn delete(
-        &self,
-        _prefix: &Prefix,
-        items: &[Item],
-        _limit: Duration,
-    ) -> Result<DeleteResult, StoreError> {
-        assert_eq!((items[0].kind, items.len()), (Kind::Versions, 1));
-        self.erased.fetch_add(1, Ordering::Relaxed);
-        Ok(DeleteResult { requests: 1, failures: Vec::new() })
-    }
-
-    async fn retention(
-        &self,
-        _prefix: &Prefix,
-        _item: &Item,
-        _limit: Duration,
-    ) -> Result<Option<Retention>, StoreError> {
-        Ok(None)
+    async fn after(&self, request: Request<'_>) {
+        if matches!(request.asks, Asks::Versioning)
+            && !self.is_switched.swap(true, Ordering::Relaxed)
+        {
+            self.model.store().set_versioning("photos", Versioning::Enabled);
+            self.model.store().delete_plain("photos", "u1/a");
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn versioning_that_is_switched_on_in_the_middle_hides_nothing_from_the_proof() {
-    let store = Shared(Arc::new(Switching::default()));
-    assert_eq!(
-        (erase(&store, None).await, store.erased.load(Ordering::Relaxed)),
-        (HopEnd::Erased, 1)
-    );
+async fn versioning_enabled_during_erasure_hides_nothing() {
+    let store = Shared::new(Switching {
+        model: Fake::new(&["photos"]),
+        is_switched: AtomicBool::default(),
+    });
+    store.model.store().put("photos", "u1/a", 1);
+    assert_eq!((erase(&store, None).await, is_empty(&*store)), (HopEnd::Erased, true));
 }
 
 /// A bucket with one upload, which is completed 70 ms after the first request. Objects and versions
 /// are listed as they were 60 ms before the answer, uploads as they are when the answer comes,
 /// after 100 ms.
 struct Completing {
+    model: Fake,
+    upload: String,
     start: Instant,
-    is_versioned: bool,
-    erased: AtomicU32,
     listed: Mutex<Vec<(Duration, Kind)>>,
 }
 
 impl Completing {
     fn new(is_versioned: bool) -> Shared<Self> {
-        let (erased, listed) = (AtomicU32::default(), Mutex::default());
-        Shared(Arc::new(Self { start: Instant::now(), is_versioned, erased, listed }))
+        let model = Fake::new(&["photos"]);
+        if is_versioned {
+            model.store().set_versioning("photos", Versioning::Enabled);
+        }
+        let upload = model.store().start_upload("photos", "u1/a");
+        Shared::new(Self { model, upload, start: Instant::now(), listed: Mutex::default() })
     }
 
-    fn lists(&self, kind: Kind) -> bool {
-        let is_completed = self.start.elapsed() >= Duration::from_millis(70);
-        let is_object = is_completed && self.erased.load(Ordering::Relaxed) == 0;
-        match kind {
-            Kind::Uploads => !is_completed,
-            Kind::Objects => is_object,
-            Kind::Versions => is_object && self.is_versioned,
-            Kind::DeleteMarkers => false,
+    fn complete_if_due(&self) {
+        if self.start.elapsed() >= Duration::from_millis(70) {
+            self.model.store().complete_upload("photos", "u1/a", &self.upload, 1);
         }
     }
 }
 
-impl ReadStore for Shared<Completing> {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
-        Ok(self.is_versioned)
+impl Faults for Completing {
+    fn model(&self) -> &Fake {
+        &self.model
     }
 
-    async fn list(
-        &self,
-        prefix: &Prefix,
-        kind: Kind,
-        _token: Option<&str>,
-        _limit: Duration,
-    ) -> Result<Page, StoreError> {
-        locked(&self.listed).push((self.start.elapsed(), kind));
-        let before = self.lists(kind);
-        sleep(Duration::from_millis(if kind == Kind::Uploads { 100 } else { 60 })).await;
-        let is_there = if kind == Kind::Uploads { self.lists(kind) } else { before };
-        let id = (kind != Kind::Objects).then(|| "1".to_owned());
-        let last_modified = Some(OffsetDateTime::UNIX_EPOCH);
-        let entry = ListedEntry {
-            kind,
-            key: format!("{}a", prefix.as_str()),
-            other_key: None,
-            id,
-            bytes: 1,
-            last_modified,
-        };
-        Ok(Page {
-            entries: is_there.then_some(entry).into_iter().collect(),
-            next: None,
-            cut_at: None,
-        })
+    async fn before(&self, request: Request<'_>) -> Result<(), StoreError> {
+        match request.asks {
+            Asks::Listing(kind) => {
+                locked(&self.listed).push((self.start.elapsed(), kind));
+                if kind == Kind::Uploads {
+                    sleep(Duration::from_millis(100)).await;
+                }
+                self.complete_if_due();
+            }
+            Asks::Deleting(items) => {
+                let is_versioned =
+                    self.model.store().versioning("photos") == Some(Versioning::Enabled);
+                assert_eq!((items[0].kind == Kind::Versions, items.len()), (is_versioned, 1));
+            }
+            Asks::Versioning | Asks::Retention(_) => {}
+        }
+        Ok(())
     }
 
-    fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
-        None
-    }
-}
-
-impl DeleteStore for Shared<Completing> {
-    async fn delete(
-        &self,
-        _prefix: &Prefix,
-        items: &[Item],
-        _limit: Duration,
-    ) -> Result<DeleteResult, StoreError> {
-        assert_eq!((items[0].kind == Kind::Versions, items.len()), (self.is_versioned, 1));
-        self.erased.fetch_add(1, Ordering::Relaxed);
-        Ok(DeleteResult { requests: 1, failures: Vec::new() })
-    }
-
-    async fn retention(
-        &self,
-        _prefix: &Prefix,
-        _item: &Item,
-        _limit: Duration,
-    ) -> Result<Option<Retention>, StoreError> {
-        Ok(None)
+    async fn after(&self, request: Request<'_>) {
+        if matches!(request.asks, Asks::Listing(kind) if kind != Kind::Uploads) {
+            sleep(Duration::from_millis(60)).await;
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_is_completed_between_two_listings_at_the_same_time_is_found() {
+async fn upload_completed_between_listings_is_found() {
     for is_versioned in [false, true] {
         let store = Completing::new(is_versioned);
-        assert_eq!(
-            (erase(&store, None).await, store.erased.load(Ordering::Relaxed)),
-            (HopEnd::Erased, 1)
-        );
+        assert_eq!((erase(&store, None).await, is_empty(&*store)), (HopEnd::Erased, true));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_object_that_was_listed_ahead_is_not_taken_for_a_version() {
+async fn early_listed_object_is_not_taken_for_a_version() {
     let store = Completing::new(true);
     sleep(Duration::from_millis(70)).await;
-    assert_eq!(
-        (erase(&store, None).await, store.erased.load(Ordering::Relaxed)),
-        (HopEnd::Erased, 1)
-    );
+    assert_eq!((erase(&store, None).await, is_empty(&*store)), (HopEnd::Erased, true));
 }
 
 #[tokio::test(start_paused = true)]
-async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_erasure_that_keeps_none()
- {
+async fn only_first_round_lists_objects_and_uploads_concurrently() {
     let erases_all =
         vec![(0, Kind::Objects), (0, Kind::Uploads), (100, Kind::Uploads), (200, Kind::Objects)];
-    // What may be kept is listed as late as can be: meanwhile it may be written anew.
+    // Objects that may be kept are listed as late as possible: a client may overwrite them meanwhile.
     let keeps_newer = vec![(0, Kind::Uploads), (100, Kind::Objects)];
     // The one round of a dry run sees what is completed meanwhile.
     let counts = keeps_newer.clone();
@@ -255,62 +186,35 @@ async fn objects_are_listed_beside_the_uploads_only_in_the_first_round_of_an_era
     }
 }
 
-/// A bucket with versions, whose objects take longer to list than anybody waits, as behind many
+/// An empty bucket with versioning, where no listing of objects is answered in time, as behind many
 /// delete markers.
-#[derive(Debug)]
-struct Buried;
+struct Buried(Fake);
 
-impl ReadStore for Buried {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
-        sleep(Duration::from_millis(20)).await;
-        Ok(true)
+impl Faults for Buried {
+    fn model(&self) -> &Fake {
+        &self.0
     }
 
-    async fn list(
-        &self,
-        _prefix: &Prefix,
-        kind: Kind,
-        _token: Option<&str>,
-        limit: Duration,
-    ) -> Result<Page, StoreError> {
-        sleep(if kind == Kind::Objects { limit } else { Duration::from_millis(60) }).await;
-        match kind {
-            Kind::Objects => Err(StoreError::Unavailable("no answer in time".to_owned())),
-            Kind::Uploads | Kind::Versions | Kind::DeleteMarkers => {
-                Ok(Page { entries: Vec::new(), next: None, cut_at: None })
+    async fn before(&self, request: Request<'_>) -> Result<(), StoreError> {
+        match request.asks {
+            Asks::Versioning => sleep(Duration::from_millis(20)).await,
+            Asks::Listing(Kind::Objects) => {
+                sleep(request.limit).await;
+                return Err(StoreError::Unavailable("no answer in time".to_owned()));
             }
+            Asks::Listing(_) => sleep(Duration::from_millis(60)).await,
+            Asks::Deleting(_) | Asks::Retention(_) => unreachable!("the bucket is empty"),
         }
-    }
-
-    fn token_after(&self, _kind: Kind, _key: &str) -> Option<String> {
-        None
-    }
-}
-
-impl DeleteStore for Buried {
-    async fn delete(
-        &self,
-        _prefix: &Prefix,
-        _items: &[Item],
-        _limit: Duration,
-    ) -> Result<DeleteResult, StoreError> {
-        unreachable!("there is nothing to delete")
-    }
-
-    async fn retention(
-        &self,
-        _prefix: &Prefix,
-        _item: &Item,
-        _limit: Duration,
-    ) -> Result<Option<Retention>, StoreError> {
-        unreachable!("there is nothing to ask about")
+        Ok(())
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bucket_with_versions_does_not_wait_for_a_listing_of_objects() {
+async fn versioned_bucket_does_not_wait_for_object_listing() {
+    let store = Shared::new(Buried(Fake::new(&["photos"])));
+    store.model().store().set_versioning("photos", Versioning::Enabled);
     let start = Instant::now();
-    assert_eq!(hop(&Eraser(Buried), None).await, HopEnd::Erased);
+    assert_eq!(erase(&store, None).await, HopEnd::Erased);
     assert_eq!(
         start.elapsed(),
         Duration::from_millis(60 + 60),

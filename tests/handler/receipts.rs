@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use aws_lambda_events::event::sqs::SqsMessage;
 use erase_user_files::config::{Config, Encryption};
+use erase_user_files::ports::queue::OutgoingMessage;
 use erase_user_files::target::{HashKey, UserId};
 use serde_json::{Value, json};
 
-use crate::scene::{Letters, NOBODY, Scene, Shelf, Store, locked, record, withdrawal};
+use crate::fixture::{BUCKET, FakeReceipts, Fixture, Store, locked, record, withdrawal};
 use crate::schema::assert_is_receipt;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -29,7 +30,7 @@ fn pseudonym(user: &str) -> String {
 }
 
 #[test]
-fn the_pseudonym_is_the_hmac_that_everybody_can_compute() {
+fn user_hash_is_hmac_sha256() {
     // printf %s u1 | openssl dgst -sha256 -hmac 'a key'
     assert_eq!(pseudonym("u1"), "b6d37a3bdd733ca4c8273ff899c30e099188bcc0d8ba8e6e20e0e19e7412c3df");
     // printf %s u1 | openssl dgst -sha256 -hmac ''
@@ -40,21 +41,15 @@ fn the_pseudonym_is_the_hmac_that_everybody_can_compute() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_erasure_ends_with_a_receipt_of_all_its_hops() {
-    let scene = Scene::new(Store::of(&[("u1", 15_000)]), Letters::default(), &[]);
-    let mut message = request(&json!({"withdrawnAt": "2027-01-15T07:00:00+01:00"}));
-    let mut hops = 0;
-    loop {
-        assert_eq!(scene.invoke(Duration::from_secs(4), vec![message]).await, Ok(NOBODY));
-        hops += 1;
-        let Some(next) = locked(&scene.letters.sent).pop() else {
-            break;
-        };
-        assert!(locked(&scene.shelf.documents).is_empty(), "a receipt before the proof");
-        message = record("m", &next.body);
-    }
+async fn receipt_covers_all_hops() {
+    let fixture = Fixture::new(Store::of(&[("u1", 15_000)]), &[]);
+    let message = request(&json!({"withdrawnAt": "2027-01-15T07:00:00+01:00"}));
+    let each = |_: &OutgoingMessage| {
+        assert!(locked(&fixture.receipt_store.documents).is_empty(), "a receipt before the proof");
+    };
+    let hops = fixture.follow(Duration::from_secs(4), message, each).await;
     assert!(hops > 1);
-    let (name, receipt) = scene.shelf.receipt();
+    let (name, receipt) = fixture.receipt_store.receipt();
     assert_eq!(name, "r-1/erased.json");
     assert_is_receipt(&receipt);
     assert_eq!(receipt["outcome"], "erased");
@@ -79,55 +74,57 @@ async fn an_erasure_ends_with_a_receipt_of_all_its_hops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_delivery_finds_its_receipt_and_is_done() {
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
+async fn redelivery_after_receipt_succeeds() {
+    let fixture = Fixture::new(Store::of(&[("u1", 10)]), &[]);
     for _ in 0..2 {
-        assert_eq!(scene.invoke(TIMEOUT, vec![request(&json!({}))]).await, Ok(NOBODY));
+        fixture.succeed(TIMEOUT, vec![request(&json!({}))]).await;
     }
-    assert_eq!(scene.shelf.receipt().1["objects"], 10, "the first receipt stays");
+    assert_eq!(fixture.receipt_store.receipt().1["objects"], 10, "the first receipt stays");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_whose_answer_was_lost_is_found_where_it_belongs() {
-    let shelf = Shelf { loses_answers: AtomicU32::new(1), ..Shelf::default() };
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]).with_shelf(shelf);
-    assert_eq!(scene.invoke(TIMEOUT, vec![request(&json!({}))]).await, Ok(NOBODY));
-    assert!(locked(&scene.letters.sent).is_empty());
-    assert_is_receipt(&scene.shelf.receipt().1);
+async fn lost_receipt_response_is_recovered() {
+    let receipt_store =
+        FakeReceipts { loses_answers: AtomicU32::new(1), ..FakeReceipts::default() };
+    let fixture = Fixture::new(Store::of(&[("u1", 10)]), &[]).with_receipt_store(receipt_store);
+    fixture.succeed(TIMEOUT, vec![request(&json!({}))]).await;
+    assert!(locked(&fixture.queue.sent).is_empty());
+    assert_is_receipt(&fixture.receipt_store.receipt().1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_id_that_was_used_for_another_user_fails_and_overwrites_nothing() {
-    let scene = Scene::new(Store::of(&[("u1", 10), ("u2", 10)]), Letters::default(), &[]);
-    assert_eq!(scene.invoke(TIMEOUT, vec![request(&json!({}))]).await, Ok(NOBODY));
-    let before = scene.shelf.receipt();
-    let failed = scene.invoke(TIMEOUT, vec![request(&json!({"userId": "u2"}))]).await;
+async fn request_id_of_another_user_fails() {
+    let fixture = Fixture::new(Store::of(&[("u1", 10), ("u2", 10)]), &[]);
+    fixture.succeed(TIMEOUT, vec![request(&json!({}))]).await;
+    let before = fixture.receipt_store.receipt();
+    let failed = fixture.invoke(TIMEOUT, vec![request(&json!({"userId": "u2"}))]).await;
     assert_eq!(failed, Ok(vec!["m".to_owned()]));
-    assert_eq!(scene.shelf.receipt(), before);
-    assert!(locked(&scene.letters.sent).is_empty(), "no continuation can mend that");
-    // What stands there need not even be a receipt.
+    assert_eq!(fixture.receipt_store.receipt(), before);
+    assert!(locked(&fixture.queue.sent).is_empty(), "no continuation can mend that");
+    // The stored document need not even be a receipt.
     for document in ["", "{}", "no JSON", r#"{"outcome":"incomplete","user":"0"}"#] {
-        locked(&scene.shelf.documents).insert("r-2/erased.json".to_owned(), document.to_owned());
-        let failed = scene.invoke(TIMEOUT, vec![request(&json!({"requestId": "r-2"}))]).await;
+        locked(&fixture.receipt_store.documents)
+            .insert("r-2/erased.json".to_owned(), document.to_owned());
+        let failed = fixture.invoke(TIMEOUT, vec![request(&json!({"requestId": "r-2"}))]).await;
         assert_eq!(failed, Ok(vec!["m".to_owned()]), "{document:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_stored_is_proven_and_stored_by_a_later_hop() {
+async fn unstored_receipt_is_proven_and_stored_by_a_later_hop() {
     // Three tries in the first hop.
-    let shelf = Shelf { fails: AtomicU32::new(3), ..Shelf::default() };
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]).with_shelf(shelf);
-    assert_eq!(scene.invoke(TIMEOUT, vec![request(&json!({}))]).await, Ok(NOBODY));
-    assert!(locked(&scene.shelf.documents).is_empty());
-    let next = locked(&scene.letters.sent).pop().expect("a continuation");
+    let receipt_store = FakeReceipts { fails: AtomicU32::new(3), ..FakeReceipts::default() };
+    let fixture = Fixture::new(Store::of(&[("u1", 10)]), &[]).with_receipt_store(receipt_store);
+    fixture.succeed(TIMEOUT, vec![request(&json!({}))]).await;
+    assert!(locked(&fixture.receipt_store.documents).is_empty());
+    let next = fixture.take_continuation().expect("a continuation");
     assert_eq!(next.delay, Duration::from_secs(30));
-    // Meanwhile, somebody writes: what was proven then is no proof now. By their times, the objects
+    // Meanwhile, a client writes: the first proof is no longer valid. By their times, the objects
     // are older than the erasure, and may have been counted before: they are not counted.
-    locked(&scene.store.objects).insert("u1/".to_owned(), [1, 2].into());
-    assert_eq!(scene.invoke(TIMEOUT, vec![record("m", &next.body)]).await, Ok(NOBODY));
-    assert_eq!(scene.store.left("u1"), 0);
-    let (name, receipt) = scene.shelf.receipt();
+    fixture.store.put(BUCKET, "u1", [1, 2]);
+    fixture.succeed(TIMEOUT, vec![record("m", &next.body)]).await;
+    assert_eq!(fixture.store.left("u1"), 0);
+    let (name, receipt) = fixture.receipt_store.receipt();
     assert_eq!(
         (name.as_str(), &receipt["objects"], &receipt["hops"]),
         ("r-1/erased.json", &json!(10), &json!(2))
@@ -136,42 +133,42 @@ async fn what_cannot_be_stored_is_proven_and_stored_by_a_later_hop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_for_receipts_that_hangs_leaves_time_to_hand_on() {
+async fn hanging_receipt_store_leaves_time_for_continuation() {
     for seconds in [2, 6, 300] {
-        let shelf = Shelf { hangs: true, ..Shelf::default() };
-        let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]).with_shelf(shelf);
+        let receipt_store = FakeReceipts { hangs: true, ..FakeReceipts::default() };
+        let fixture = Fixture::new(Store::of(&[("u1", 10)]), &[]).with_receipt_store(receipt_store);
+        fixture.succeed(Duration::from_secs(seconds), vec![withdrawal("u1")]).await;
         assert_eq!(
-            scene.invoke(Duration::from_secs(seconds), vec![withdrawal("u1")]).await,
-            Ok(NOBODY)
+            (fixture.store.left("u1"), &fixture.queue.continuation()["hop"]),
+            (0, &json!(1))
         );
-        assert_eq!((scene.store.left("u1"), &scene.letters.continuation()["hop"]), (0, &json!(1)));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_receipt_that_can_never_be_stored_ends_in_the_dead_letter_queue() {
-    let shelf = Shelf { refuses: true, ..Shelf::default() };
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]).with_shelf(shelf);
+async fn permanently_unstored_receipt_ends_in_the_dead_letter_queue() {
+    let receipt_store = FakeReceipts { refuses: true, ..FakeReceipts::default() };
+    let fixture = Fixture::new(Store::of(&[("u1", 10)]), &[]).with_receipt_store(receipt_store);
     let mut message = request(&json!({}));
     // The first hop deletes; the next ones only prove, and the third of these is one too many.
     for _ in 0..3 {
-        assert_eq!(scene.invoke(TIMEOUT, vec![message]).await, Ok(NOBODY));
-        message = record("m", &locked(&scene.letters.sent).pop().expect("a continuation").body);
+        fixture.succeed(TIMEOUT, vec![message]).await;
+        message = record("m", &fixture.take_continuation().expect("a continuation").body);
     }
-    assert_eq!(scene.invoke(TIMEOUT, vec![message]).await, Ok(vec!["m".to_owned()]));
-    assert!(locked(&scene.letters.sent).is_empty());
+    assert_eq!(fixture.invoke(TIMEOUT, vec![message]).await, Ok(vec!["m".to_owned()]));
+    assert!(locked(&fixture.queue.sent).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_left_is_told_once_for_each_delivery() {
-    let store = Store { refuses: true, ..Store::of(&[("u1", 1_200)]) };
-    let scene = Scene::new(store, Letters::default(), &[]);
+async fn each_delivery_stores_an_incomplete_receipt() {
+    let store = Store { denies_deletes: true, ..Store::of(&[("u1", 1_200)]) };
+    let fixture = Fixture::new(store, &[]);
     for delivery in ["1", "2"] {
         let mut message = request(&json!({}));
         message.attributes.insert("ApproximateReceiveCount".to_owned(), delivery.to_owned());
-        assert_eq!(scene.invoke(TIMEOUT, vec![message]).await, Ok(vec!["m".to_owned()]));
+        assert_eq!(fixture.invoke(TIMEOUT, vec![message]).await, Ok(vec!["m".to_owned()]));
     }
-    let documents = locked(&scene.shelf.documents);
+    let documents = locked(&fixture.receipt_store.documents);
     assert_eq!(
         documents.keys().collect::<Vec<_>>(),
         ["r-1/incomplete-1.json", "r-1/incomplete-2.json"]
@@ -191,14 +188,14 @@ async fn what_is_left_is_told_once_for_each_delivery() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hops_of_no_use_tell_what_stood_in_the_way() {
-    let store = Store { refuses: true, ..Store::of(&[("u1", 300_000)]) };
-    let scene = Scene::new(store, Letters::default(), &[("MAX_IDLE_HOPS", "1")]);
+async fn idle_hops_report_their_cause() {
+    let store = Store { denies_deletes: true, ..Store::of(&[("u1", 60_000)]) };
+    let fixture = Fixture::new(store, &[("MAX_IDLE_HOPS", "1")]);
     assert_eq!(
-        scene.invoke(Duration::from_secs(5), vec![request(&json!({}))]).await,
+        fixture.invoke(Duration::from_secs(5), vec![request(&json!({}))]).await,
         Ok(vec!["m".to_owned()])
     );
-    let (_, receipt) = scene.shelf.receipt();
+    let (_, receipt) = fixture.receipt_store.receipt();
     let reason = receipt["reason"].as_str().unwrap_or_default();
     assert!(
         reason
@@ -208,23 +205,20 @@ async fn hops_of_no_use_tell_what_stood_in_the_way() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_place_for_receipts_everything_else_goes_on() {
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[("RECEIPTS_URI", "")]);
-    assert_eq!(scene.invoke(TIMEOUT, vec![withdrawal("u1")]).await, Ok(NOBODY));
-    assert_eq!(scene.store.left("u1"), 0);
-    assert!(locked(&scene.shelf.documents).is_empty());
+async fn erasure_works_without_receipts() {
+    let fixture = Fixture::new(Store::of(&[("u1", 10)]), &[("RECEIPTS_URI", "")]);
+    fixture.succeed(TIMEOUT, vec![withdrawal("u1")]).await;
+    assert_eq!(fixture.store.left("u1"), 0);
+    assert!(locked(&fixture.receipt_store.documents).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_erase_before_keeps_is_told() {
-    let scene = Scene::new(Store::of(&[("u1", 2_500)]), Letters::default(), &[]);
+async fn receipt_counts_objects_kept_by_erase_before() {
+    let fixture = Fixture::new(Store::of(&[("u1", 2_500)]), &[]);
     // The store's objects are written one a second from 1970 on.
     let limit = "1970-01-01T00:20:00Z";
-    assert_eq!(
-        scene.invoke(TIMEOUT, vec![request(&json!({"eraseBefore": limit}))]).await,
-        Ok(NOBODY)
-    );
-    let (name, receipt) = scene.shelf.receipt();
+    fixture.succeed(TIMEOUT, vec![request(&json!({"eraseBefore": limit}))]).await;
+    let (name, receipt) = fixture.receipt_store.receipt();
     assert_is_receipt(&receipt);
     assert_eq!((name.as_str(), &receipt["eraseBefore"]), ("r-1/erased.json", &json!(limit)));
     assert_eq!((&receipt["objects"], &receipt["keptNewer"]), (&json!(1_200), &json!(1_300)));
@@ -232,7 +226,7 @@ async fn what_erase_before_keeps_is_told() {
 }
 
 #[test]
-fn settings_of_the_receipts_are_checked_at_the_start_and_errors_name_the_variable() {
+fn receipt_settings_are_validated() {
     type Settings = &'static [(&'static str, &'static str)];
     const SSE: &str = "RECEIPTS_SSE";
     const KEY: &str = "RECEIPTS_KMS_KEY_ID";

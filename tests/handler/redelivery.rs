@@ -1,4 +1,4 @@
-//! Messages that come again after their end, and what tells them from other messages.
+//! Messages that are redelivered after their erasure has ended, and how the function recognizes them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use aws_lambda_events::event::sqs::SqsMessage;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::scene::{Letters, Logs, NOBODY, Scene, Shelf, Store, locked, record};
+use crate::fixture::{BUCKET, FakeReceipts, Fixture, Logs, NO_FAILURES, Store, locked, record};
 use crate::schema::assert_is_receipt;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -30,87 +30,83 @@ fn request(sent: u64, delivery: u32) -> SqsMessage {
 }
 
 /// Delivers a message, which does not come again; returns the line of its hop.
-async fn hop(scene: &Scene, message: SqsMessage) -> Value {
+async fn hop(fixture: &Fixture, message: SqsMessage) -> Value {
     let logs = Logs::default();
     let failed = {
         let _listening = logs.listen();
-        scene.invoke(TIMEOUT, vec![message]).await
+        fixture.invoke(TIMEOUT, vec![message]).await
     };
-    assert_eq!(failed, Ok(NOBODY));
+    assert_eq!(failed, Ok(NO_FAILURES));
     let log = logs.take();
     let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
     lines.find(|line| line["message"] == "hop finished").expect("a line for the hop")
 }
 
-fn write(scene: &Scene, numbers: &[u32]) {
-    locked(&scene.store.objects).insert("u1/".to_owned(), numbers.iter().copied().collect());
-    locked(&scene.store.log).clear();
+fn write(fixture: &Fixture, numbers: &[u32]) {
+    fixture.store.put(BUCKET, "u1", numbers.iter().copied());
+    locked(&fixture.store.log).clear();
 }
 
 /// The store got no request since the last write, and keeps what was written.
-fn assert_untouched(scene: &Scene, objects: usize) {
-    assert_eq!((scene.store.left("u1"), locked(&scene.store.log).len()), (objects, 0));
+fn assert_untouched(fixture: &Fixture, objects: usize) {
+    assert_eq!((fixture.store.left("u1"), locked(&fixture.store.log).len()), (objects, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delivery_after_the_receipt_deletes_nothing_and_another_request_deletes() {
-    let scene = Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &[]);
-    let line = hop(&scene, request(SENT, 1)).await;
+async fn redelivery_after_receipt_deletes_nothing() {
+    let fixture = Fixture::new(Store::of(&[("u1", 10)]), &[]);
+    let line = hop(&fixture, request(SENT, 1)).await;
     assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &Value::Null));
-    write(&scene, &[7, 8]);
+    write(&fixture, &[7, 8]);
     for delivery in [2, 5] {
-        let line = hop(&scene, request(SENT, delivery)).await;
+        let line = hop(&fixture, request(SENT, delivery)).await;
         assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &json!(DONE)));
-        assert_untouched(&scene, 2);
+        assert_untouched(&fixture, 2);
     }
     // The same user and the same request id, sent at another time: the first receipt is not its
     // own.
     for delivery in [1, 2] {
-        write(&scene, &[7, 8]);
-        let line = hop(&scene, request(SENT + 1_000, delivery)).await;
+        write(&fixture, &[7, 8]);
+        let line = hop(&fixture, request(SENT + 1_000, delivery)).await;
         assert_eq!(
             (&line["outcome"], &line["reason"]),
             (&json!("erased"), &Value::Null),
             "delivery {delivery}"
         );
-        assert_eq!(scene.store.left("u1"), 0, "delivery {delivery}");
+        assert_eq!(fixture.store.left("u1"), 0, "delivery {delivery}");
     }
-    assert_eq!(scene.shelf.receipt().1["objects"], 10, "the first receipt stays");
+    assert_eq!(fixture.receipt_store.receipt().1["objects"], 10, "the first receipt stays");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delivery_after_the_receipt_sends_the_sweep_until_the_sweep_has_its_receipt() {
-    let scene = Scene::new(
-        Store::of(&[("u1", 10)]),
-        Letters::default(),
-        &[("LATE_WRITE_SWEEP_SECONDS", "60")],
-    );
-    let next = || locked(&scene.letters.sent).pop();
-    hop(&scene, request(SENT, 1)).await;
+async fn redelivery_sends_the_sweep_until_it_has_a_receipt() {
+    let fixture = Fixture::new(Store::of(&[("u1", 10)]), &[("LATE_WRITE_SWEEP_SECONDS", "60")]);
+    let next = || fixture.take_continuation();
+    hop(&fixture, request(SENT, 1)).await;
     let sweep = next().expect("a sweep");
     // Nobody knows whether the first delivery has sent it.
-    let line = hop(&scene, request(SENT, 2)).await;
+    let line = hop(&fixture, request(SENT, 2)).await;
     assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &json!(DONE)));
     let second: Value = serde_json::from_str(&next().expect("the sweep again").body)
         .expect("a continuation is JSON");
     assert!(second["sweepAt"].is_string(), "{second}");
 
     sleep(sweep.delay).await;
-    write(&scene, &[7]);
-    assert_eq!(hop(&scene, delivered(&sweep.body, SENT, 1)).await["outcome"], "swept");
-    assert_eq!(scene.store.left("u1"), 0);
-    write(&scene, &[7, 8]);
-    let line = hop(&scene, delivered(&sweep.body, SENT, 2)).await;
+    write(&fixture, &[7]);
+    assert_eq!(hop(&fixture, delivered(&sweep.body, SENT, 1)).await["outcome"], "swept");
+    assert_eq!(fixture.store.left("u1"), 0);
+    write(&fixture, &[7, 8]);
+    let line = hop(&fixture, delivered(&sweep.body, SENT, 2)).await;
     assert_eq!((&line["outcome"], &line["reason"]), (&json!("swept"), &json!(DONE)));
-    assert_untouched(&scene, 2);
-    let line = hop(&scene, request(SENT, 3)).await;
+    assert_untouched(&fixture, 2);
+    let line = hop(&fixture, request(SENT, 3)).await;
     assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &json!(DONE)));
-    assert_untouched(&scene, 2);
+    assert_untouched(&fixture, 2);
     assert!(next().is_none(), "the sweep has its receipt");
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_was_found_only_where_the_first_delivery_of_the_request_says_so() {
+async fn only_first_delivery_reports_found_nothing() {
     let later = json!({"type": "erasure-continuation", "version": 1, "erasureId": "r", "userId": "u1", "hop": 1});
     let keeping =
         json!({"type": "user-withdrawn", "userId": "u1", "eraseBefore": "1970-01-01T00:00:00Z"});
@@ -122,40 +118,43 @@ async fn nothing_was_found_only_where_the_first_delivery_of_the_request_says_so(
         // It deletes nothing, and finds what it keeps.
         (1, delivered(&keeping.to_string(), SENT, 1), false),
     ] {
-        let scene = Scene::new(Store::of(&[("u1", objects)]), Letters::default(), &[]);
+        let fixture = Fixture::new(Store::of(&[("u1", objects)]), &[]);
         let body = message.body.clone();
-        let line = hop(&scene, message).await;
+        let line = hop(&fixture, message).await;
         let expected = finds_nothing.then_some(json!(true));
-        let receipt = scene.shelf.receipt().1;
+        let receipt = fixture.receipt_store.receipt().1;
         assert_is_receipt(&receipt);
         assert_eq!(receipt["outcome"], "erased", "{objects} objects, {body:?}");
         assert_eq!(receipt.get("foundNothing"), expected.as_ref(), "{objects} objects, {body:?}");
         assert_eq!(line.get("foundNothing"), expected.as_ref(), "{objects} objects, {body:?}");
         // Once more: the receipt stays, and the delivery has looked at nothing.
         let again = delivered(&body.unwrap_or_default(), SENT, 3);
-        assert_eq!(hop(&scene, again).await.get("foundNothing"), None);
-        assert_eq!(scene.shelf.receipt().1, receipt);
+        assert_eq!(hop(&fixture, again).await.get("foundNothing"), None);
+        assert_eq!(fixture.receipt_store.receipt().1, receipt);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_hop_has_a_deduplication_id_of_its_own_and_the_same_one_in_each_delivery() {
+async fn deduplication_id_identifies_the_hop() {
     // Each hop but the first finds nothing, cannot store its receipt, and sends what it got.
-    let shelf = Shelf { refuses: true, ..Shelf::default() };
+    let receipt_store = FakeReceipts { refuses: true, ..FakeReceipts::default() };
     let queue = (
         "CONTINUATION_QUEUE_URL",
         "https://sqs.eu-central-1.amazonaws.com/123456789012/erase.fifo",
     );
     let settings = [queue, ("MAX_IDLE_HOPS", "100")];
-    let scene =
-        Scene::new(Store::of(&[("u1", 10)]), Letters::default(), &settings).with_shelf(shelf);
+    let fixture =
+        Fixture::new(Store::of(&[("u1", 10)]), &settings).with_receipt_store(receipt_store);
     let mut body = request(SENT, 1).body.expect("a body");
     let mut ids = BTreeSet::new();
     for number in 0..4 {
         let mut sent = Vec::new();
         for delivery in [1, 2, 3] {
-            assert_eq!(hop(&scene, delivered(&body, SENT, delivery)).await["outcome"], "continued");
-            sent.extend(locked(&scene.letters.sent).pop());
+            assert_eq!(
+                hop(&fixture, delivered(&body, SENT, delivery)).await["outcome"],
+                "continued"
+            );
+            sent.extend(fixture.take_continuation());
         }
         assert_eq!(sent.len(), 3, "hop {number}");
         assert!(

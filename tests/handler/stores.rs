@@ -15,7 +15,7 @@ fn of_targets(receipt: &Value) -> Vec<[usize; 3]> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_slow_for_each_key_is_erased_within_the_deliveries_of_a_message() {
+async fn slow_store_is_erased_within_max_deliveries() {
     // The last target has the patience that nobody else needs.
     for (bucket, objects) in [(BUCKETS[0], [3_000, 0, 0]), (BUCKETS[2], [0, 0, 3_000])] {
         for (milliseconds, seconds) in [(20, 60), (70, 60), (20, 300), (70, 300)] {
@@ -38,7 +38,7 @@ async fn a_store_that_is_slow_for_each_key_is_erased_within_the_deliveries_of_a_
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_listed_for_ever_after_its_deletion_is_never_reported_as_erased() {
+async fn permanently_listed_deleted_keys_end_incomplete() {
     for seconds in [20, 300] {
         for (kind, told) in [(Kind::Objects, "30 objects"), (Kind::Uploads, "2 uploads")] {
             let function = Function::new([OBJECTS; 3], &[]);
@@ -68,7 +68,7 @@ async fn what_is_listed_for_ever_after_its_deletion_is_never_reported_as_erased(
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_three_listings_show_after_its_deletion_is_waited_for_and_counted_once() {
+async fn briefly_listed_deleted_keys_are_counted_once() {
     for kind in [Kind::Objects, Kind::Uploads] {
         let function = Function::new([OBJECTS; 3], &[]);
         function.store.fail(BUCKETS[0], Failing::Ghosts { kind, listings: 3 });
@@ -85,7 +85,7 @@ async fn what_three_listings_show_after_its_deletion_is_waited_for_and_counted_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_listed_and_not_found_is_not_counted_and_the_erasure_ends() {
+async fn listed_but_missing_keys_are_not_counted() {
     const EVERYTHING: &[Kind] = &[Kind::Objects, Kind::Uploads];
     for others in [0, OBJECTS] {
         for (kinds, end, objects, uploads) in [

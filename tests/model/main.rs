@@ -676,7 +676,7 @@ fn states_with(max_idle_hops: u32, budget: Budget, refused: u8) -> String {
 
 /// In a FIFO queue, nothing is lost because something else has its deduplication id.
 #[test]
-fn a_fault_in_a_fifo_queue() {
+fn one_fault_with_a_fifo_queue() {
     println!("{}", states_of_fifo(Budget { faults: 1, ..CALM }));
 }
 
@@ -693,27 +693,27 @@ fn two_crashes() {
 
 /// Where a chain has an idle hop to spare, a message that comes again goes on at its checkpoint.
 #[test]
-fn a_crash_and_two_idle_hops() {
+fn one_crash_and_two_idle_hops() {
     println!("{}", states_with(2, Budget { crashes: 1, ..CALM }, 0));
 }
 
 #[test]
-fn a_duplicate() {
+fn one_duplicate() {
     println!("{}", states_of(Budget { duplicates: 1, ..CALM }, 0));
 }
 
 #[test]
-fn a_fault_and_a_late_write() {
+fn one_fault_and_a_late_write() {
     println!("{}", states_of(Budget { faults: 1, late_writes: 1, ..CALM }, 0));
 }
 
 #[test]
-fn a_crash_and_a_page_that_cannot_be_deleted() {
+fn one_crash_and_a_retained_page() {
     println!("{}", states_of(Budget { crashes: 1, ..CALM }, 0b010));
 }
 
 #[test]
-fn a_crash_and_a_foreign_key() {
+fn one_crash_and_a_foreign_key() {
     println!("{}", states_of(Budget { crashes: 1, foreign_keys: 1, ..CALM }, 0));
 }
 
@@ -727,7 +727,7 @@ fn two_crashes_and_two_duplicates() {
 /// `make model`
 #[test]
 #[ignore = "takes minutes, and wants an optimised build"]
-fn a_little_of_everything() {
+fn one_of_each_fault() {
     println!("{}", states_of_fifo(Budget { crashes: 1, duplicates: 1, faults: 1, ..CALM }));
     println!(
         "{}",

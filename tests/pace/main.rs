@@ -37,7 +37,7 @@ async fn batch_keys(pace: &Limiter, bucket: &str) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn at_the_limit_that_is_documented_nothing_is_refused_and_no_time_is_lost() {
+async fn documented_limit_is_used_without_throttling() {
     for no in [REQUEST, COSTLY_REQUEST, KEYS] {
         let run = partition(3_500, no).erase(&pace(3_500), 100_000).await;
         assert!(run.over_the_bound(3_500) < 1.04, "{no:?}: {run:?}");
@@ -46,7 +46,7 @@ async fn at_the_limit_that_is_documented_nothing_is_refused_and_no_time_is_lost(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lower_limit_is_found_by_few_refusals() {
+async fn lower_limit_is_found_with_few_throttles() {
     for (limit, most_time, most_refused) in
         [(1_200, 1.05, 6.0), (300, 1.10, 16.0), (3_000, 1.10, 8.0)]
     {
@@ -67,7 +67,7 @@ async fn a_lower_limit_is_found_by_few_refusals() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_higher_limit_is_used_where_there_is_no_ceiling() {
+async fn higher_limit_is_used_without_ceiling() {
     for (limit, most_time) in [(3_500, 1.10), (7_000, 1.17), (20_000, 1.25)] {
         let keys = usize::try_from(limit).unwrap() * 60;
         let run = partition(limit, REQUEST).erase(&pace(0), keys).await;
@@ -86,7 +86,7 @@ async fn a_higher_limit_is_used_where_there_is_no_ceiling() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_changes_is_followed() {
+async fn changing_limit_is_followed() {
     for (before, after) in [(3_500, 7_000), (7_000, 3_500), (3_500, 700)] {
         let partition = partition(before, REQUEST);
         let half = Duration::from_secs(95);
@@ -123,7 +123,7 @@ async fn other(partition: &Shared, keys_per_second: u32, until: Instant) -> f64 
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_uses_half_of_the_partition_keeps_it() {
+async fn other_traffic_keeps_its_half_of_the_partition() {
     for (others, ours) in [(1_750, 1_750.0), (3_000, 500.0)] {
         let partition = partition(3_500, COSTLY_REQUEST);
         let until = Instant::now() + Duration::from_secs(60);
@@ -151,7 +151,7 @@ async fn two_environments_share_a_partition() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_on() {
+async fn half_throttled_at_any_rate_slows_down_and_continues() {
     let pace = pace(3_500);
     let (mut passed, start) = (0, Instant::now());
     for number in 0..400 {
@@ -175,7 +175,7 @@ async fn where_half_of_everything_is_refused_at_any_pace_it_slows_down_and_goes_
 }
 
 #[tokio::test(start_paused = true)]
-async fn buckets_are_paced_apart_but_share_the_ceiling() {
+async fn buckets_have_separate_rates_below_one_ceiling() {
     let pace = pace(1_000);
     let pass = pace.admit("slow", 500).await;
     pass.answered(0, 500);
@@ -191,7 +191,7 @@ async fn buckets_are_paced_apart_but_share_the_ceiling() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_learned_is_forgotten_when_nothing_was_sent_for_long() {
+async fn learned_rate_expires_when_idle() {
     let pace = pace(3_500);
     for _ in 0..9 {
         let pass = pace.admit("photos", 100).await;
@@ -207,7 +207,7 @@ async fn what_was_learned_is_forgotten_when_nothing_was_sent_for_long() {
 
 /// A rate that nobody uses up is not known to be right.
 #[tokio::test(start_paused = true)]
-async fn only_who_has_to_wait_makes_the_rate_grow() {
+async fn rate_grows_only_while_requests_wait() {
     let grown = async |pause: Duration| {
         let pace = pace(3_500);
         for round in 0..200 {
@@ -224,7 +224,7 @@ async fn only_who_has_to_wait_makes_the_rate_grow() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_nothing_passes_at_all_it_asks_on_now_and_then() {
+async fn fully_throttled_bucket_is_retried_now_and_then() {
     let pace = pace(3_500);
     let start = Instant::now();
     for _ in 0..300 {
@@ -241,7 +241,7 @@ async fn where_nothing_passes_at_all_it_asks_on_now_and_then() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn listings_wait_less_again_when_some_have_passed() {
+async fn listing_wait_shrinks_after_success() {
     let pace = pace(3_500);
     let refuse = async || {
         let pass = pace.admit_read("photos", ReadClass::Other).await;
@@ -262,7 +262,7 @@ async fn listings_wait_less_again_when_some_have_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_listing_that_is_refused_makes_all_listings_wait() {
+async fn throttled_listing_delays_all_listings() {
     let pace = pace(3_500);
     let (first, second) = (
         pace.admit_read("photos", ReadClass::Other).await,

@@ -45,7 +45,7 @@ impl Dice {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_that_are_throttled_at_random_cost_less_than_four_times_their_share() {
+async fn randomly_throttled_keys_slow_less_than_four_times_their_share() {
     for per_mille in [0, 1, 5, 10, 20, 30, 40, 50] {
         let probability = f64::from(per_mille) / 1_000.0;
         for seed in 0..8 {
@@ -59,7 +59,7 @@ async fn keys_that_are_throttled_at_random_cost_less_than_four_times_their_share
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_are_throttled_at_random_cost_less_than_eight_times_their_share() {
+async fn randomly_throttled_requests_slow_less_than_eight_times_their_share() {
     for per_mille in [1, 5, 10, 20, 30, 40, 50] {
         let probability = f64::from(per_mille) / 1_000.0;
         for seed in 0..8 {
@@ -73,7 +73,7 @@ async fn requests_that_are_throttled_at_random_cost_less_than_eight_times_their_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_is_found_among_keys_that_are_throttled_at_random() {
+async fn limit_is_found_despite_random_throttles() {
     for (limit, seed) in [(1_200, 1), (2_500, 2), (600, 3)] {
         let partition = Shared::new(limit, KEYS).with_noise(Noise::Keys(0.02), seed);
         let run = partition.erase(&pace(3_500), usize::try_from(limit).unwrap() * 180).await;

@@ -107,7 +107,7 @@ async fn runs(scene: &Scene) -> Vec<(&'static str, Run)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_page_says_what_ours_comes_to() {
+async fn pace_page_matches_our_figures() {
     let page = fs::read_to_string(page()).expect("a page of the docs");
     for (table, scenes) in [("limits", LIMITS), ("noise", NOISES)] {
         let mut cells = Vec::new();

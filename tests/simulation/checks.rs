@@ -9,10 +9,10 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::claims::{has_own_receipt, has_receipt, hash};
 use crate::fake::model::Version;
-use crate::mail::{Message, Step};
-use crate::people::{PERSONAL, WITHDRAWN, owner};
+use crate::queue_state::{Message, Step};
+use crate::receipt_checks::{has_own_receipt, has_receipt, hash};
+use crate::users::{PERSONAL, WITHDRAWN, owner};
 use crate::world::{MOST_DOUBLINGS, World};
 
 /// A delete request: only what was asked to be erased, as what it is, and none that makes data
@@ -24,7 +24,7 @@ pub(crate) fn check_delete(world: &mut World, prefix: &Prefix, items: &[Item]) {
     if owner(prefix.bucket(), prefix.as_str()).is_none() {
         world.broken("a delete request for a folder that nobody asked to erase".to_owned());
     }
-    if world.scene.is_dry_run {
+    if world.setup.is_dry_run {
         world.broken("a delete request in a dry run".to_owned());
     }
     for item in items {
@@ -43,7 +43,7 @@ fn wrong_with(world: &World, bucket: &str, item: &Item, items: &[Item]) -> Optio
     let versions = world.s3.versions(bucket, key);
     let Some(id) = item.id.as_deref() else {
         // What is newest may have been written after it was listed.
-        let newest = versions.first().filter(|newest| newest.bytes.is_some() && world.writes == 0);
+        let newest = versions.front().filter(|newest| newest.bytes.is_some() && world.writes == 0);
         let is_newer = newest.is_some_and(|newest| world.is_newer(newest.last_modified));
         return match kind {
             Kind::Objects if is_newer => {
@@ -87,7 +87,7 @@ fn wrong_with(world: &World, bucket: &str, item: &Item, items: &[Item]) -> Optio
             && !world.is_newer(other.last_modified)
     });
     // Who believes a store that only says "deleted" cannot know what is left.
-    let is_uncovered = kind == Kind::DeleteMarkers && becomes_current && !world.weather.is_liar;
+    let is_uncovered = kind == Kind::DeleteMarkers && becomes_current && !world.faults.is_liar;
     is_uncovered.then(|| "a delete marker is deleted, and data becomes current again".to_owned())
 }
 
@@ -99,16 +99,16 @@ pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) 
     }
     world.reach("sweep arranged");
     let latest = OffsetDateTime::from(world.clock_of_the_function())
-        + Duration::from_secs(world.scene.sweep_seconds);
+        + Duration::from_secs(world.setup.sweep_seconds);
     // A sweep that was a dead letter is due by the clock of then.
-    let latest = if world.is_mended { latest + world.weather_at_first.skew() } else { latest };
-    if sweep_at.is_none_or(|due| due > latest) || world.scene.sweep_seconds == 0 {
+    let latest = if world.is_repaired { latest + world.initial_faults.skew() } else { latest };
+    if sweep_at.is_none_or(|due| due > latest) || world.setup.sweep_seconds == 0 {
         world.broken(format!(
             "a sweep is due at another time than the setting says: {}",
             message.body
         ));
     }
-    if world.scene.has_receipts && !has_receipt(world, &erasure, &user, "erased") {
+    if world.setup.has_receipts && !has_receipt(world, &erasure, &user, "erased") {
         world
             .broken("a sweep was arranged before the receipt of the erasure was stored".to_owned());
     }
@@ -139,16 +139,16 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
             "a message that nobody may understand was acknowledged: {}",
             message.body
         ));
-        world.mail.delete(message.id);
+        world.queue_state.delete(message.id);
         return;
     };
     let is_continued =
         |is_sweep| world.continued.contains(&(erasure.clone(), id.clone(), hop + 1, is_sweep));
     if is_continued(true) || is_continued(false) {
-        world.mail.delete(message.id);
+        world.queue_state.delete(message.id);
         return;
     }
-    let outcome = match (world.scene.is_dry_run, is_sweep) {
+    let outcome = match (world.setup.is_dry_run, is_sweep) {
         (true, _) => "dry-run",
         (false, true) => "swept",
         (false, false) => "erased",
@@ -156,34 +156,34 @@ pub(crate) fn acknowledge(world: &mut World, message: &Message, start: Instant) 
     if outcome != "dry-run" && has_own_receipt(world, message, outcome) {
         world.reach("done by an earlier delivery");
         let is_swept = is_sweep
-            || world.scene.sweep_seconds == 0
+            || world.setup.sweep_seconds == 0
             || has_receipt(world, &erasure, user, "swept");
         if !is_swept {
             world.broken(format!("{user} was called erased without a sweep to follow"));
         }
         world.proven.insert((erasure, id));
-        world.mail.delete(message.id);
+        world.queue_state.delete(message.id);
         return;
     }
     let is_due = !is_sweep || sweep_at.is_some_and(|due| due <= world.clock_of_the_function());
-    let needs_sweep = outcome == "erased" && world.scene.sweep_seconds > 0;
-    if !world.scene.is_dry_run && !world.was_empty_since(user, start) {
+    let needs_sweep = outcome == "erased" && world.setup.sweep_seconds > 0;
+    if !world.setup.is_dry_run && !world.was_empty_since(user, start) {
         world.broken(format!(
             "{user} was called {outcome}, but was not empty at any moment of the invocation"
         ));
-    } else if world.scene.has_receipts && !has_receipt(world, &erasure, user, outcome) {
+    } else if world.setup.has_receipts && !has_receipt(world, &erasure, user, outcome) {
         world.broken(format!("{user} was called {outcome} without a receipt"));
     } else if !is_due {
         world.broken(format!("{user} was swept too early"));
     } else if needs_sweep {
         world.broken(format!("{user} was called erased without a sweep to follow"));
     } else {
-        if world.is_mended {
+        if world.is_repaired {
             world.reach("done after a redrive");
         }
         world.proven.insert((erasure, id));
     }
-    world.mail.delete(message.id);
+    world.queue_state.delete(message.id);
 }
 
 /// A line of the log, of an invocation that began then or later: it is true, and nothing personal
@@ -226,7 +226,7 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
         world.reach(what);
     }
     if outcome == Some("continued")
-        && !world.scene.is_dry_run
+        && !world.setup.is_dry_run
         && ["objects", "versions"].map(count) == [0; 2]
     {
         world.reach("hop without a deletion continued");
@@ -234,10 +234,10 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
     if fields["foundNothing"] == true {
         world.reach("nothing found");
         // The second of two requests finds what the first has left, and the second of two
-        // deliveries of one message, too. Whoever writes late may delete as well.
-        let is_alone = !world.is_mended
+        // deliveries of one message, too. A late writer may delete as well.
+        let is_alone = !world.is_repaired
             && world.doublings_left == MOST_DOUBLINGS
-            && world.weather.late_writes == 0;
+            && world.faults.late_writes == 0;
         let is_first = |user| is_alone && world.requests.get(user) == Some(&1);
         if user.is_some_and(|user| is_first(user) && world.had_something_at_first(user)) {
             world.broken(format!(
@@ -255,7 +255,7 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
         world.reach("late write swept");
     }
     let data = count("total_objects") + count("total_versions");
-    if world.scene.max_objects.is_some_and(|max| !world.scene.is_dry_run && data > max) {
+    if world.setup.max_objects.is_some_and(|max| !world.setup.is_dry_run && data > max) {
         world.broken(format!("{data} objects and versions were deleted, more than MAX_OBJECTS"));
     }
     if let Some(found) = PERSONAL.into_iter().find(|text| line.contains(text)) {

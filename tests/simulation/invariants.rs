@@ -1,29 +1,29 @@
-//! What must be true after every event, whoever caused it.
+//! What must be true after every event.
 
 use erase_user_files::ports::store::LockKind;
 
 use crate::fake::model::{S3, Upload, Version};
-use crate::people::{BUCKETS, withdrawn_prefixes};
+use crate::users::{BUCKETS, withdrawn_prefixes};
 use crate::world::World;
 
 /// The state that was looked at last.
 #[derive(Debug, Default)]
 pub(crate) struct Checked {
     s3: u64,
-    mail: u64,
+    queue_state: u64,
 }
 
 /// Looks at what may have changed since the last event.
 pub(crate) fn check(world: &mut World) {
-    let (s3, mail) = (world.s3.changes(), world.mail.changes());
+    let (s3, queue_state) = (world.s3.changes(), world.queue_state.changes());
     if world.checked.s3 != s3 {
         world.checked.s3 = s3;
         nobody_else_is_touched(world);
         what_is_locked_stays(world);
         a_dry_run_changes_nothing(world);
     }
-    if world.checked.mail != mail {
-        world.checked.mail = mail;
+    if world.checked.queue_state != queue_state {
+        world.checked.queue_state = queue_state;
         no_request_is_lost(world);
     }
 }
@@ -64,7 +64,7 @@ fn what_is_locked_stays(world: &mut World) {
     let is_kept = |bucket, key, version: &Version| {
         let is_governance = version.lock.is_some_and(|lock| lock.hold == LockKind::Governance);
         let may_be_gone =
-            world.scene.bypasses_governance && is_governance || !version.is_locked(now);
+            world.setup.bypasses_governance && is_governance || !version.is_locked(now);
         may_be_gone
             || world
                 .s3
@@ -78,7 +78,7 @@ fn what_is_locked_stays(world: &mut World) {
 }
 
 fn a_dry_run_changes_nothing(world: &mut World) {
-    if world.scene.is_dry_run && world.is_quiet() {
+    if world.setup.is_dry_run && world.is_quiet() {
         world.broken("a dry run has changed something".to_owned());
     }
 }
@@ -86,7 +86,7 @@ fn a_dry_run_changes_nothing(world: &mut World) {
 /// Every erasure that was asked for is proven done, or one of the two queues has a message of it.
 fn no_request_is_lost(world: &mut World) {
     let is_in_the_mail = |erasure: &str, user: &str| {
-        let mut messages = world.mail.everywhere().filter(|message| !message.is_garbage);
+        let mut messages = world.queue_state.everywhere().filter(|message| !message.is_garbage);
         messages.any(|message| message.step.erasure == erasure && message.step.user == user)
     };
     let mut open = world.asked.difference(&world.proven);

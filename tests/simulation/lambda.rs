@@ -18,15 +18,15 @@ use erase_user_files::lambda::handler::Handler;
 use futures::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::archive::Archive;
 use crate::checks::{acknowledge, check_log};
-use crate::mail::Message;
-use crate::people::TARGETS;
+use crate::faults::{Faults, START};
+use crate::queue_state::Message;
+use crate::receipt_store::ReceiptStore;
 use crate::releases::Release;
 use crate::requests;
 use crate::sqs::Sqs;
-use crate::store::{ReadOnly, Store};
-use crate::weather::{START, Weather};
+use crate::store::Store;
+use crate::users::TARGETS;
 use crate::world::{LONGEST_WORLD, Logs, Shared, World, locked};
 
 /// What the function takes instead of a deadline that it cannot believe. Longer than any timeout
@@ -36,7 +36,7 @@ const FALLBACK: Duration = Duration::from_secs(60);
 /// Longer than the function remembers anything that could have changed.
 const LONG_REST: Duration = Duration::from_secs(3_601);
 
-/// Plays the world: requests arrive, environments work, and perhaps somebody mends what was wrong
+/// Plays the world: requests arrive, environments work, and perhaps an operator removes the faults
 /// and redrives.
 pub(crate) async fn live(world: &Shared, logs: &Logs) {
     let (lambda, environments) = {
@@ -58,35 +58,35 @@ pub(crate) async fn live(world: &Shared, logs: &Logs) {
     }
 }
 
-/// Some time later somebody has mended everything, and sends the dead letters back. `false`: nobody
+/// Some time later an operator has removed all faults, and redrives the dead letters. `false`: nobody
 /// does.
 async fn is_redriven(world: &Shared) -> bool {
     let later = {
         let mut world = locked(world);
-        let mut letters = world.mail.dead_letters().iter();
-        let is_wanted = world.scene.is_redriven && letters.any(|letter| !letter.is_garbage);
+        let mut letters = world.queue_state.dead_letters().iter();
+        let is_wanted = world.setup.is_redriven && letters.any(|letter| !letter.is_garbage);
         // What a store that lied has kept for 20 rounds may be more than five hops can delete:
-        // whoever sees the letters come back with less left sends them once more. In all other
+        // an operator who sees the dead letters again with less left redrives them again. In all other
         // worlds once has to be enough.
         let left = world.left();
         let was_enough =
-            world.is_mended && !(world.weather_at_first.is_liar && left < world.left_at_redrive);
+            world.is_repaired && !(world.initial_faults.is_liar && left < world.left_at_redrive);
         if was_enough || world.is_given_up || !is_wanted {
             return false;
         }
         world.left_at_redrive = left;
-        // Whoever is at it does not let days pass.
-        let longest = if world.is_mended { 1_000 } else { 100_000 };
+        // The second redrive follows within minutes.
+        let longest = if world.is_repaired { 1_000 } else { 100_000 };
         Duration::from_secs(world.dice.u64(60..longest))
     };
     sleep(later).await;
     let mut world = locked(world);
-    world.weather = Weather::calm();
+    world.faults = Faults::calm();
     world.refused_keys.clear();
     world.poison_keys.clear();
-    world.is_mended = true;
+    world.is_repaired = true;
     let age = world.age();
-    for (before, now) in world.mail.redrive(age) {
+    for (before, now) in world.queue_state.redrive(age) {
         world.event(format_args!("redriven: {before:?} as {now:?}"));
         let [before, now] = [before, now].map(|step| (step.erasure, step.user));
         // What names no erasure has become another one.
@@ -104,10 +104,10 @@ struct Lambda {
     settings: Vec<(&'static str, String)>,
 }
 
-/// One process of the function: what it knew before is gone.
+/// One process of the function. It knows nothing of earlier processes.
 enum Function {
-    Erases(Handler<Eraser<Store>, Sqs, Archive>),
-    Surveys(Handler<DryRun<ReadOnly>, Sqs, Archive>),
+    Erases(Handler<Eraser<Store>, Sqs, ReceiptStore>),
+    Surveys(Handler<DryRun<Store>, Sqs, ReceiptStore>),
 }
 
 impl Function {
@@ -138,13 +138,13 @@ struct Death {
     at: Option<Instant>,
     /// At which of its awaits.
     at_poll: Option<u32>,
-    /// Whether it first stands still until its timeout.
+    /// Whether it first hangs until its timeout.
     is_frozen: bool,
 }
 
 impl Death {
     fn draw(world: &mut World, timeout: Duration) -> Self {
-        let kills = world.weather.kills;
+        let kills = world.faults.kills;
         if world.dice.u32(0..100) >= kills {
             return Self::default();
         }
@@ -168,9 +168,9 @@ impl Death {
 
 impl Lambda {
     fn new(world: &mut World) -> Self {
-        let (scene, dice) = (&world.scene, &mut world.dice);
+        let (setup, dice) = (&world.setup, &mut world.dice);
         let mut pick = |from: &[u32]| dice.choice(from).map_or(0, |choice| *choice).to_string();
-        let queue = if scene.is_fifo {
+        let queue = if setup.is_fifo {
             "https://sqs/123456789012/erase.fifo"
         } else {
             "https://sqs/123456789012/erase"
@@ -180,14 +180,14 @@ impl Lambda {
             ("MAX_DELETES_PER_SECOND", pick(&[0, 100, 1_000, 3_500])),
             ("MAX_IN_FLIGHT_BATCHES", pick(&[1, 2, 8])),
             ("MAX_IDLE_HOPS", pick(&[1, 3])),
-            ("DRY_RUN", scene.is_dry_run.to_string()),
-            ("LATE_WRITE_SWEEP_SECONDS", scene.sweep_seconds.to_string()),
-            ("BYPASS_GOVERNANCE_RETENTION", scene.bypasses_governance.to_string()),
+            ("DRY_RUN", setup.is_dry_run.to_string()),
+            ("LATE_WRITE_SWEEP_SECONDS", setup.sweep_seconds.to_string()),
+            ("BYPASS_GOVERNANCE_RETENTION", setup.bypasses_governance.to_string()),
             ("RECEIPT_HASH_KEY", HASH_KEY.to_owned()),
         ];
-        settings.extend(scene.max_objects.map(|max| ("MAX_OBJECTS", max.to_string())));
+        settings.extend(setup.max_objects.map(|max| ("MAX_OBJECTS", max.to_string())));
         settings.extend(
-            scene.has_receipts.then(|| ("RECEIPTS_URI", "s3://receipts/erasures/".to_owned())),
+            setup.has_receipts.then(|| ("RECEIPTS_URI", "s3://receipts/erasures/".to_owned())),
         );
         Self { timeout: Duration::from_secs(dice.u64(4..20)), settings }
     }
@@ -198,12 +198,12 @@ impl Lambda {
         environment: usize,
         (release, is_new): (Release, bool),
     ) -> Function {
-        let (seed, scene) = {
+        let (seed, setup) = {
             let mut world = locked(world);
-            (world.dice.u64(..), world.scene.clone())
+            (world.dice.u64(..), world.setup.clone())
         };
         let mut targets = TARGETS;
-        if is_new && scene.deployment.is_some_and(|deployment| deployment.turns_targets) {
+        if is_new && setup.deployment.is_some_and(|deployment| deployment.turns_targets) {
             locked(world).reach("targets turned");
             targets.reverse();
         }
@@ -218,15 +218,9 @@ impl Lambda {
         let config = Config::from_vars(lookup).expect("the simulated settings are right");
         let shared = || Arc::clone(world);
         let queue = Sqs { world: shared(), environment, release };
-        let receipts = scene.has_receipts.then(|| Archive { world: shared(), environment });
+        let receipts = setup.has_receipts.then(|| ReceiptStore { world: shared(), environment });
         if config.dry_run {
-            Function::Surveys(Handler::new(
-                config,
-                DryRun(ReadOnly(Store(shared()))),
-                queue,
-                receipts,
-                seed,
-            ))
+            Function::Surveys(Handler::new(config, DryRun(Store(shared())), queue, receipts, seed))
         } else {
             Function::Erases(Handler::new(config, Eraser(Store(shared())), queue, receipts, seed))
         }
@@ -255,12 +249,12 @@ impl Lambda {
             if messages.is_empty() {
                 let next = {
                     let world = locked(world);
-                    if world.mail.queue().is_empty()
+                    if world.queue_state.queue().is_empty()
                         && world.invocations.iter().all(Option::is_none)
                     {
                         return;
                     }
-                    world.mail.queue().iter().map(|message| message.visible_at).min()
+                    world.queue_state.queue().iter().map(|message| message.visible_at).min()
                 };
                 let poll = Instant::now() + Duration::from_millis(100);
                 sleep_until(next.unwrap_or(poll).max(poll)).await;
@@ -318,7 +312,7 @@ impl Lambda {
             answer = lives => answer,
         };
         if answer.is_none() && death.is_frozen {
-            // It stands still until Lambda ends it.
+            // It hangs until Lambda ends it.
             sleep_until(end).await;
         }
         let mut world = locked(world);
@@ -329,7 +323,7 @@ impl Lambda {
                 world.reach("killed at an await");
             }
             // Who reads a wrong clock cannot know when the time is up.
-            if !death.is_planned() && world.weather.clock_skew_ms == 0 {
+            if !death.is_planned() && world.faults.clock_skew_ms == 0 {
                 world.broken("the function did not answer before its deadline".to_owned());
             }
             return false;
@@ -351,7 +345,7 @@ impl Lambda {
         true
     }
 
-    /// What the function is told of its deadline, on a clock that may be wrong; and whether it is
+    /// The deadline that Lambda announces, on a clock that may be wrong; and whether it is
     /// killed.
     fn announce(
         &self,
@@ -368,7 +362,7 @@ impl Lambda {
         let ids = messages.iter().map(|message| message.id).collect::<Vec<_>>();
         world.event(format_args!("environment {} begins with messages {ids:?}", number + 1));
         let (now, deadline) = (world.clock_of_the_function(), world.wall_clock() + self.timeout);
-        match world.weather.clock_skew_ms {
+        match world.faults.clock_skew_ms {
             0 => {}
             ..0 => world.reach("clock behind"),
             1.. if now < deadline => world.reach("clock ahead"),

@@ -4,24 +4,24 @@
 //! receipts, Lambda's event source mapping, time. A seed decides everything, so `make sim SEED=42`
 //! shows the same world again, event by event.
 
-mod archive;
 mod checks;
-mod claims;
-mod ending;
 #[path = "../fake/mod.rs"]
 mod fake;
+mod faults;
+mod final_checks;
 mod invariants;
 mod lambda;
-mod mail;
+mod late_writes;
 mod model;
-mod people;
+mod queue_state;
+mod receipt_checks;
+mod receipt_store;
 mod releases;
 mod requests;
 mod sqs;
 mod store;
-mod weather;
+mod users;
 mod world;
-mod writers;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -30,13 +30,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::time::Instant;
 
-use weather::Weather;
+use faults::Faults;
 use world::{Report, run};
 
 /// Seeds in every `make test`.
 const SEEDS: u64 = 3_000;
 
-/// Who waits for many worlds hears of every so many.
+/// A long run reports its progress after so many worlds.
 const PROGRESS: u64 = 50_000;
 
 /// What the seeds together must have shown.
@@ -112,7 +112,7 @@ const EVERYTHING: [&str; 98] = [
     "outage of a bucket",
     "retention secret",
     "question for a lock hung",
-    // What the place for receipts does.
+    // What the receipt store does.
     "receipt failed",
     "receipt hung",
     "receipt's answer lost",
@@ -152,11 +152,11 @@ const EVERYTHING: [&str; 98] = [
 const MOST_BYTES: u64 = 8 * 1_048_576;
 
 /// One world, and which of its invariants are broken: all that is needed to replay it.
-fn play(seed: u64, is_told: bool) -> (Report, Option<String>) {
+fn play(seed: u64, is_traced: bool) -> (Report, Option<String>) {
     let mut report = Report::default();
     let counted =
-        allocation_counter::measure(|| report = run(seed, Weather::of_seed(seed), is_told));
-    if counted.bytes_max > MOST_BYTES && !is_told {
+        allocation_counter::measure(|| report = run(seed, Faults::of_seed(seed), is_traced));
+    if counted.bytes_max > MOST_BYTES && !is_traced {
         report
             .broken_invariants
             .push(format!("the world takes {} bytes of memory", counted.bytes_max));
@@ -170,7 +170,7 @@ fn play(seed: u64, is_told: bool) -> (Report, Option<String>) {
 
 /// What many worlds have shown.
 #[derive(Default)]
-struct Album {
+struct Summary {
     /// How many worlds reached what.
     reached: BTreeMap<&'static str, u64>,
     /// The first ten that broke an invariant, and how many did.
@@ -178,33 +178,33 @@ struct Album {
     broken_worlds: u64,
 }
 
-impl Album {
-    /// Plays these seeds, on all cores, and tells how many are played.
+impl Summary {
+    /// Plays these seeds, on all cores, and reports how many are played.
     fn of(seeds: &Range<u64>, tell: impl Fn(u64) + Sync) -> Self {
         let threads = std::thread::available_parallelism().map_or(1, NonZero::get);
         let played = AtomicU64::new(0);
         let share = |first: usize| {
-            let mut album = Self::default();
+            let mut summary = Self::default();
             for seed in seeds.clone().skip(first).step_by(threads) {
                 let (report, broken) = play(seed, false);
                 report
                     .reached
                     .into_iter()
-                    .for_each(|event| *album.reached.entry(event).or_default() += 1);
-                album.broken_worlds += u64::from(broken.is_some());
-                album.broken.extend(broken);
-                album.broken.truncate(10);
+                    .for_each(|event| *summary.reached.entry(event).or_default() += 1);
+                summary.broken_worlds += u64::from(broken.is_some());
+                summary.broken.extend(broken);
+                summary.broken.truncate(10);
                 tell(played.fetch_add(1, Ordering::Relaxed) + 1);
             }
-            album
+            summary
         };
         std::thread::scope(|scope| {
             let workers: Vec<_> =
                 (0..threads).map(|first| scope.spawn(move || share(first))).collect();
-            let albums = workers
+            let summaries = workers
                 .into_iter()
                 .map(|worker| worker.join().expect("a world panicked, see above"));
-            albums.fold(Self::default(), Self::with)
+            summaries.fold(Self::default(), Self::with)
         })
     }
 
@@ -243,19 +243,19 @@ impl Album {
 }
 
 #[test]
-fn no_world_breaks_an_invariant_and_the_worlds_reach_every_outcome() {
+fn simulated_worlds_keep_invariants_and_reach_every_outcome() {
     let seeds = number("SEEDS").unwrap_or(SEEDS);
-    let album = Album::of(&(0..seeds), |_| ());
-    println!("{}", album.table(seeds));
-    album.assert_whole();
+    let summary = Summary::of(&(0..seeds), |_| ());
+    println!("{}", summary.table(seeds));
+    summary.assert_whole();
     if seeds >= SEEDS {
-        album.assert_reaches_everything();
+        summary.assert_reaches_everything();
     }
 }
 
 /// Seeds that once showed a fault; see the file.
 #[test]
-fn worlds_that_once_broke_stay_whole() {
+fn recorded_seeds_keep_invariants() {
     let lines = include_str!("seeds.txt").lines().filter(|line| !line.starts_with('#'));
     let seeds: Vec<u64> = lines
         .map(|line| {
@@ -282,24 +282,24 @@ fn many_worlds() {
     let from = number("FROM").unwrap_or_else(|| fastrand::u64(0..u64::MAX / 2));
     println!("playing {count} worlds from seed {from} on");
     let start = Instant::now();
-    let album = Album::of(&(from..from + count), |played| {
+    let summary = Summary::of(&(from..from + count), |played| {
         if played.is_multiple_of(PROGRESS) {
             println!("{played} worlds played");
         }
     });
     let seconds = start.elapsed().as_secs_f64();
-    println!("{}", album.table(count));
+    println!("{}", summary.table(count));
     println!("{:.0} worlds a second, {seconds:.0} s in all", count as f64 / seconds);
-    album.assert_whole();
+    summary.assert_whole();
     if count >= SEEDS {
-        album.assert_reaches_everything();
+        summary.assert_reaches_everything();
     }
 }
 
 #[test]
-fn a_calm_world_erases_everybody_whom_the_locks_let_go() {
+fn world_without_faults_erases_every_unlocked_user() {
     for seed in 0..200 {
-        let report = run(seed, Weather::calm(), false);
+        let report = run(seed, Faults::calm(), false);
         assert!(report.broken_invariants.is_empty(), "seed {seed}: {:?}", report.broken_invariants);
         let has = |what: &str| report.reached.contains(what);
         assert!(!has("killed") && !has("outcome rejected"), "seed {seed}");
@@ -310,7 +310,7 @@ fn a_calm_world_erases_everybody_whom_the_locks_let_go() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_events() {
+fn same_seed_gives_same_events() {
     for seed in [1, 7, 42, 99] {
         let (first, second) = (play(seed, true).0.events, play(seed, true).0.events);
         assert!(first.len() > 10);

@@ -9,8 +9,8 @@ use erase_user_files::target::{Prefix, Target, UserId};
 
 use crate::fake::handle::Fake;
 use crate::fake::model::{S3, Version, Versioning};
-use crate::people::{BUCKETS, populate};
-use crate::weather::Scene;
+use crate::faults::Setup;
+use crate::users::{BUCKETS, populate};
 
 const KINDS: [Kind; 4] = [Kind::Uploads, Kind::Objects, Kind::Versions, Kind::DeleteMarkers];
 const LIMIT: Duration = Duration::from_secs(1);
@@ -39,10 +39,10 @@ async fn all(fake: &Fake, prefix: &Prefix, kind: Kind) -> Vec<ListedEntry> {
 }
 
 #[tokio::test]
-async fn pages_of_every_size_list_everything_once_and_in_order() {
+async fn pages_of_any_size_list_everything_once_in_order() {
     for seed in 0..20 {
         let mut fake = Fake::new(&BUCKETS);
-        *fake.store() = populate(&Scene::of_seed(seed), 30, &mut fastrand::Rng::with_seed(seed));
+        *fake.store() = populate(&Setup::of_seed(seed), 30, &mut fastrand::Rng::with_seed(seed));
         let target = prefix("photos");
         for kind in KINDS {
             fake.page_size = 1_000;
@@ -69,7 +69,7 @@ async fn pages_of_every_size_list_everything_once_and_in_order() {
 }
 
 #[test]
-fn a_plain_delete_is_what_the_buckets_versioning_makes_of_it() {
+fn plain_delete_depends_on_versioning() {
     let mut s3 = S3::new(&["b"]);
     let ids = |s3: &S3| {
         let mark = |bytes: Option<u64>| if bytes.is_some() { "data" } else { "marker" };
@@ -98,7 +98,7 @@ fn a_plain_delete_is_what_the_buckets_versioning_makes_of_it() {
 }
 
 #[test]
-fn an_object_reappears_without_the_marker_above_it() {
+fn deleting_the_marker_restores_the_object() {
     let mut s3 = S3::new(&["b"]);
     s3.set_versioning("b", Versioning::Enabled);
     s3.put("b", "k", 1);
@@ -112,7 +112,7 @@ fn an_object_reappears_without_the_marker_above_it() {
 }
 
 #[test]
-fn an_upload_becomes_an_object_as_old_as_itself_or_nothing() {
+fn completed_upload_has_its_start_time() {
     let mut s3 = S3::new(&["b"]);
     let begun = s3.now();
     let (kept, aborted) = (s3.start_upload("b", "k"), s3.start_upload("b", "k"));
@@ -125,7 +125,7 @@ fn an_upload_becomes_an_object_as_old_as_itself_or_nothing() {
 }
 
 #[tokio::test]
-async fn a_lock_holds_until_its_end_and_a_legal_hold_has_none() {
+async fn retention_expires_and_legal_hold_does_not() {
     let mut fake = Fake::new(&["photos"]);
     let later = fake.store().now() + Duration::from_secs(60);
     let locks = [

@@ -87,18 +87,18 @@ impl Deployment {
 impl World {
     /// What this environment would run if it began now, and whether that is the new setting.
     pub(crate) fn release_of(&self, environment: usize) -> (Release, bool) {
-        let Some(deployment) = self.scene.deployment else {
+        let Some(deployment) = self.setup.deployment else {
             return (Release::Current, false);
         };
         let place = u32::try_from(environment).unwrap_or(u32::MAX);
         let is_new = self.age() >= deployment.at + deployment.gap * place;
-        // Who mends a world also brings the release that can read everything.
-        let new = if self.is_mended { Release::Later } else { deployment.to };
+        // The operator who removes the faults also deploys the release that can read everything.
+        let new = if self.is_repaired { Release::Later } else { deployment.to };
         (if is_new { new } else { deployment.from }, is_new)
     }
 
     /// Whether the first release may have counted something without saying where.
     pub(crate) fn knew_first_release(&self) -> bool {
-        self.scene.deployment.is_some_and(|deployment| deployment.from == Release::First)
+        self.setup.deployment.is_some_and(|deployment| deployment.from == Release::First)
     }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use time::format_description::well_known::Rfc3339;
 
-use crate::people::WITHDRAWN;
-use crate::weather::RequestIds;
+use crate::faults::RequestIds;
+use crate::users::WITHDRAWN;
 use crate::world::World;
 
 /// What must not be worked on: the last two are a dry run's in an erasing world, and the other way
@@ -36,11 +36,11 @@ pub(crate) fn send_all(world: &mut World) {
     }
     for (number, body) in GARBAGE.into_iter().enumerate() {
         let is_garbage = match number {
-            6 => !world.scene.is_dry_run,
-            7 => world.scene.is_dry_run,
+            6 => !world.setup.is_dry_run,
+            7 => world.setup.is_dry_run,
             _ => true,
         };
-        if is_garbage && world.dice.u32(0..100) < world.weather.garbage_messages {
+        if is_garbage && world.dice.u32(0..100) < world.faults.garbage_messages {
             world.put(body.to_owned(), Duration::ZERO, true);
         }
     }
@@ -50,12 +50,12 @@ pub(crate) fn send_all(world: &mut World) {
 fn request(world: &World, user: &str) -> String {
     let mut request =
         json!({"type": "user-withdrawn", "userId": user, "withdrawnAt": "2027-01-01T00:00:00Z"});
-    match world.scene.request_ids {
+    match world.setup.request_ids {
         RequestIds::None => {}
         RequestIds::OfUser => request["requestId"] = format!("withdrawal-of-{user}").into(),
         RequestIds::Shared => request["requestId"] = "withdrawal".into(),
     }
-    if let Some(limit) = world.scene.erase_before {
+    if let Some(limit) = world.setup.erase_before {
         request["eraseBefore"] = limit.format(&Rfc3339).expect("a time of this century").into();
     }
     request.to_string()

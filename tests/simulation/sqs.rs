@@ -6,7 +6,7 @@ use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, Receipt
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checks::check_sweep;
-use crate::mail::{Message, Step};
+use crate::queue_state::{Message, Step};
 use crate::releases::Release;
 use crate::world::{Shared, World, locked};
 
@@ -18,8 +18,8 @@ const MAX_HOPS: u64 = 150;
 
 impl World {
     pub(crate) fn put(&mut self, body: String, delay: Duration, is_garbage: bool) -> Message {
-        let message = self.mail.add(body, self.age(), delay, is_garbage);
-        if self.mail.queue().len() == MAX_MESSAGES {
+        let message = self.queue_state.add(body, self.age(), delay, is_garbage);
+        if self.queue_state.queue().len() == MAX_MESSAGES {
             self.broken(format!(
                 "{MAX_MESSAGES} messages are in the queue: a storm of continuations"
             ));
@@ -30,14 +30,14 @@ impl World {
     /// Up to ten messages whose time has come; those that came too often go to the dead-letter
     /// queue.
     pub(crate) fn receive(&mut self, hidden_for: Duration) -> Vec<Message> {
-        if self.mail.bury() {
+        if self.queue_state.bury() {
             self.reach("dead letter");
         }
-        let is_fifo = self.scene.is_fifo;
-        let mut visible = self.mail.visible(is_fifo);
+        let is_fifo = self.setup.is_fifo;
+        let mut visible = self.queue_state.visible(is_fifo);
         if visible.len() > 1
             && !is_fifo
-            && self.happens(self.weather.reorders, "messages in another order")
+            && self.happens(self.faults.reorders, "messages in another order")
         {
             self.dice.shuffle(&mut visible);
         }
@@ -45,12 +45,12 @@ impl World {
         let mut received = Vec::new();
         for index in visible {
             let may_double = self.doublings_left > 0 && !is_fifo;
-            let duplicates = if may_double { self.weather.duplicates } else { 0 };
+            let duplicates = if may_double { self.faults.duplicates } else { 0 };
             let is_twice = self.happens(duplicates, "message twice");
             self.doublings_left -= u32::from(is_twice);
             let hidden_for =
                 if is_twice { Duration::from_millis(self.dice.u64(0..3_000)) } else { hidden_for };
-            received.push(self.mail.deliver(index, hidden_for));
+            received.push(self.queue_state.deliver(index, hidden_for));
         }
         if received.len() > 1 {
             self.reach("several messages at once");
@@ -80,7 +80,7 @@ impl Sqs {
         let took = locked(&self.world).latency(2..150);
         timeout(limit, sleep(took)).await.map_err(|_elapsed| unavailable())?;
         let mut world = locked(&self.world);
-        let (fails, loses) = (world.weather.queue_fails, world.weather.queue_answer_lost);
+        let (fails, loses) = (world.faults.queue_fails, world.faults.queue_answer_lost);
         if world.happens(fails, lost) {
             let is_refused = world.dice.u32(0..4) == 0;
             return Err(if is_refused {
@@ -112,7 +112,7 @@ impl Queue for Sqs {
         {
             world.broken("a continuation is larger or later than SQS takes".to_owned());
         }
-        let damaged = world.weather.queue_damaged;
+        let damaged = world.faults.queue_damaged;
         if !delay.is_zero() {
             world.reach("continuation delayed");
         }
@@ -132,17 +132,17 @@ impl Queue for Sqs {
         } else {
             answer
         };
-        if world.scene.is_fifo && world.mail.is_duplicate(deduplication_id) {
+        if world.setup.is_fifo && world.queue_state.is_duplicate(deduplication_id) {
             world.reach("continuation deduplicated");
             let step = Step::of(body, 0);
             world.continued.insert((step.erasure, step.user, step.hop, step.is_sweep));
             return answer;
         }
-        let delay = if world.scene.is_fifo { Duration::ZERO } else { *delay };
+        let delay = if world.setup.is_fifo { Duration::ZERO } else { *delay };
         let message = world.put(self.release.writes(body), delay, false);
         world.event(format_args!("continuation m{}: {}", message.id, message.body));
         let since = world.invocations[self.environment].unwrap_or_else(Instant::now);
-        if message.step.is_dry_run != world.scene.is_dry_run {
+        if message.step.is_dry_run != world.setup.is_dry_run {
             world.broken("a dry run goes on as an erasure, or the other way round".to_owned());
         }
         if message.step.hop > MAX_HOPS && !world.is_given_up {
@@ -163,7 +163,9 @@ impl Queue for Sqs {
     ) -> Result<(), QueueError> {
         let answer = self.request(limit, "visibility lost", "visibility's answer lost").await?;
         let id = received.receipt_handle.trim_start_matches('m').parse();
-        locked(&self.world).mail.set_visibility(id.expect("a handle of this queue"), visibility);
+        locked(&self.world)
+            .queue_state
+            .set_visibility(id.expect("a handle of this queue"), visibility);
         answer
     }
 }

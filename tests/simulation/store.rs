@@ -1,4 +1,4 @@
-//! The simulated S3: the faultless one, made slow, and as faulty as the weather says.
+//! The simulated S3: the model with the latency and the faults of its world.
 
 use std::time::Duration;
 
@@ -13,18 +13,14 @@ use crate::checks::check_delete;
 use crate::fake::handle::refusal;
 use crate::fake::listing::token_after;
 use crate::fake::model::Versioning;
-use crate::people::{BUCKETS, owner};
-use crate::weather::{Outage, Weather};
+use crate::faults::{Faults, Outage};
+use crate::late_writes::{late_write, switch_versioning, switch_versioning_and_hide};
+use crate::users::{BUCKETS, owner};
 use crate::world::{Shared, World, locked};
-use crate::writers::{late_write, switch_versioning, switch_versioning_and_hide};
 
-/// What can be read and deleted.
+/// The store as the function sees it.
 #[derive(Debug)]
 pub(crate) struct Store(pub(crate) Shared);
-
-/// What can only be read: a dry run gets no more.
-#[derive(Debug)]
-pub(crate) struct ReadOnly(pub(crate) Store);
 
 fn unavailable() -> StoreError {
     StoreError::Unavailable("simulated".to_owned())
@@ -52,10 +48,8 @@ impl Store {
         limit: Duration,
         is_hit: impl Fn(Outage) -> bool,
     ) -> Result<(), StoreError> {
-        let outage = locked(&self.0)
-            .weather
-            .outage
-            .filter(|(bucket, _)| BUCKETS[*bucket] == prefix.bucket());
+        let outage =
+            locked(&self.0).faults.outage.filter(|(bucket, _)| BUCKETS[*bucket] == prefix.bucket());
         let Some((_, outage)) = outage.filter(|(_, outage)| is_hit(*outage)) else {
             return Ok(());
         };
@@ -70,8 +64,8 @@ impl Store {
         })
     }
 
-    fn weather(&self) -> Weather {
-        locked(&self.0).weather.clone()
+    fn faults(&self) -> Faults {
+        locked(&self.0).faults.clone()
     }
 }
 
@@ -86,11 +80,11 @@ impl ReadStore for Store {
             locked(&self.0)
                 .broken(format!("a bucket was asked for that no target names: {bucket}"));
         }
-        let weather = self.weather();
-        self.latency(limit, weather.list_hangs, "question for versioning hung").await?;
+        let faults = self.faults();
+        self.latency(limit, faults.list_hangs, "question for versioning hung").await?;
         let mut world = locked(&self.0);
         switch_versioning(&mut world);
-        if world.happens(weather.list_fails, "list failed") {
+        if world.happens(faults.list_fails, "list failed") {
             return Err(unavailable());
         }
         Ok(world.s3.versioning(bucket).is_some_and(Versioning::has_versions))
@@ -109,21 +103,21 @@ impl ReadStore for Store {
             Outage::Busy | Outage::Failing | Outage::Hanging => true,
         })
         .await?;
-        let weather = self.weather();
-        self.latency(limit, weather.list_hangs, "list hung").await?;
+        let faults = self.faults();
+        self.latency(limit, faults.list_hangs, "list hung").await?;
         let mut world = locked(&self.0);
         late_write(&mut world);
         if kind == Kind::Objects {
             switch_versioning_and_hide(&mut world, prefix.bucket(), prefix.as_str());
         }
         switch_versioning(&mut world);
-        if world.happens(weather.list_fails, "list failed") {
+        if world.happens(faults.list_fails, "list failed") {
             return Err(unavailable());
         }
-        if world.happens(weather.throttled / 4, "list throttled") {
+        if world.happens(faults.throttled / 4, "list throttled") {
             return Err(StoreError::Throttled("simulated".to_owned()));
         }
-        if token.is_some() && world.happens(weather.tokens_refused, "token refused") {
+        if token.is_some() && world.happens(faults.tokens_refused, "token refused") {
             return Err(StoreError::TokenRejected("simulated".to_owned()));
         }
         list_now(&mut world, prefix, kind, token)
@@ -145,7 +139,7 @@ fn list_now(
     if owner(bucket, prefix).is_none() {
         world.broken("a folder was listed that nobody asked to erase".to_owned());
     }
-    let (short_pages, foreign_keys) = (world.weather.short_pages, world.weather.foreign_keys);
+    let (short_pages, foreign_keys) = (world.faults.short_pages, world.faults.foreign_keys);
     let mut most = world.page_size;
     if world.happens(short_pages, "short page") {
         most = world.dice.usize(0..=most);
@@ -199,14 +193,14 @@ impl DeleteStore for Store {
     ) -> Result<DeleteResult, StoreError> {
         let start = Instant::now();
         self.outage(prefix, limit, |outage| outage != Outage::NoUploads).await?;
-        let weather = self.weather();
+        let faults = self.faults();
         check_delete(&mut locked(&self.0), prefix, items);
         let answer = || delete_or_refuse(&mut locked(&self.0), prefix, items);
-        let is_early = locked(&self.0).scene.deletes_at_once;
+        let is_early = locked(&self.0).setup.deletes_at_once;
         let early = is_early.then(answer);
-        self.latency(limit, weather.list_hangs / 2, "delete hung").await?;
+        self.latency(limit, faults.list_hangs / 2, "delete hung").await?;
         let failures = early.unwrap_or_else(answer)?;
-        if locked(&self.0).happens(weather.delete_answer_lost, "delete's answer lost") {
+        if locked(&self.0).happens(faults.delete_answer_lost, "delete's answer lost") {
             // Reset soon, or never answered.
             let left = limit.saturating_sub(start.elapsed());
             let is_reset = locked(&self.0).dice.bool();
@@ -226,13 +220,13 @@ impl DeleteStore for Store {
         item: &Item,
         limit: Duration,
     ) -> Result<Option<Retention>, StoreError> {
-        let weather = self.weather();
-        self.latency(limit, weather.list_hangs / 2, "question for a lock hung").await?;
+        let faults = self.faults();
+        self.latency(limit, faults.list_hangs / 2, "question for a lock hung").await?;
         let mut world = locked(&self.0);
-        if world.happens(weather.retention_fails, "retention not told") {
+        if world.happens(faults.retention_fails, "retention not told") {
             return Err(unavailable());
         }
-        if weather.is_retention_secret {
+        if faults.is_retention_secret {
             world.reach("retention secret");
             return Err(StoreError::Permanent("simulated".to_owned()));
         }
@@ -244,38 +238,18 @@ impl DeleteStore for Store {
     }
 }
 
-impl ReadStore for ReadOnly {
-    async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
-        self.0.is_versioned(prefix, limit).await
-    }
-
-    async fn list(
-        &self,
-        prefix: &Prefix,
-        kind: Kind,
-        token: Option<&str>,
-        limit: Duration,
-    ) -> Result<Page, StoreError> {
-        self.0.list(prefix, kind, token, limit).await
-    }
-
-    fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
-        self.0.token_after(kind, key)
-    }
-}
-
 /// The partition has had enough of keys for now.
 fn slow_down(index: usize) -> KeyFailure {
     KeyFailure { index, code: "SlowDown".to_owned(), kind: FailureKind::Throttled }
 }
 
 impl World {
-    /// How many of these keys the bucket's partition takes now; `None`: it refuses the whole
+    /// How many of these keys the bucket's partition takes now; `None`: it throttles the whole
     /// request.
     fn keys_taken(&mut self, bucket: &str, keys: usize) -> Option<usize> {
-        /// A partition that has rested takes one page at once.
+        /// An idle partition takes one whole page.
         const BURST: u32 = 25;
-        let limit = self.weather.partition_limit;
+        let limit = self.faults.partition_limit;
         let bucket = BUCKETS.into_iter().find(|name| limit > 0 && *name == bucket);
         let Some(bucket) = bucket else {
             return Some(keys);
@@ -323,10 +297,10 @@ fn delete_or_refuse(
     prefix: &Prefix,
     items: &[Item],
 ) -> Result<Vec<KeyFailure>, StoreError> {
-    if world.happens(world.weather.throttled, "throttled") {
+    if world.happens(world.faults.throttled, "throttled") {
         return Err(StoreError::Throttled("simulated".to_owned()));
     }
-    if world.happens(world.weather.delete_fails, "delete failed") {
+    if world.happens(world.faults.delete_fails, "delete failed") {
         return Err(unavailable());
     }
     if world.is_malformed(prefix, items) {
@@ -341,7 +315,7 @@ fn delete_or_refuse(
 }
 
 fn delete_now(world: &mut World, prefix: &Prefix, items: &[Item]) -> Vec<KeyFailure> {
-    let (throttled, outlive) = (world.weather.keys_throttled, world.weather.uploads_outlive);
+    let (throttled, outlive) = (world.faults.keys_throttled, world.faults.uploads_outlive);
     let bucket = prefix.bucket();
     if let Some(bucket) = BUCKETS.into_iter().find(|name| *name == bucket) {
         // A plain delete may write a delete marker.
@@ -354,11 +328,11 @@ fn delete_now(world: &mut World, prefix: &Prefix, items: &[Item]) -> Vec<KeyFail
             failures.push(refusal(index, "AccessDenied"));
         } else if world.happens(throttled, "key throttled") {
             failures.push(slow_down(index));
-        } else if world.weather.is_liar {
+        } else if world.faults.is_liar {
             world.reach_silently("deletion only said");
         } else if item.kind != Kind::Uploads || !world.happens(outlive, "upload outlived its abort")
         {
-            let bypasses_governance = world.scene.bypasses_governance;
+            let bypasses_governance = world.setup.bypasses_governance;
             match world.s3.delete(bucket, item, bypasses_governance) {
                 Ok(()) => world.reach_silently(match item.kind {
                     Kind::Uploads => "upload aborted",

@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::fake::model::{S3, Version};
+use crate::faults::{Faults, START, Setup};
 use crate::invariants::{self, Checked};
-use crate::mail::Mail;
-use crate::people::{BUCKETS, WITHDRAWN, folders, populate};
-use crate::weather::{START, Scene, Weather};
-use crate::{ending, lambda};
+use crate::queue_state::QueueState;
+use crate::users::{BUCKETS, WITHDRAWN, folders, populate};
+use crate::{final_checks, lambda};
 
 /// No world takes longer; one that is wedged fails instead of running for ever.
 pub(crate) const LONGEST_WORLD: Duration = Duration::from_secs(48 * 3_600);
@@ -39,10 +39,10 @@ pub(crate) struct Report {
 /// The state that all simulated services share.
 #[derive(Debug)]
 pub(crate) struct World {
-    pub(crate) scene: Scene,
-    pub(crate) weather: Weather,
-    /// How it was before anything was mended.
-    pub(crate) weather_at_first: Weather,
+    pub(crate) setup: Setup,
+    pub(crate) faults: Faults,
+    /// How it was before anything was repaired.
+    pub(crate) initial_faults: Faults,
     pub(crate) dice: fastrand::Rng,
     pub(crate) s3: Watched,
     /// How it was when the world began.
@@ -54,15 +54,15 @@ pub(crate) struct World {
     pub(crate) poison_keys: BTreeSet<(String, String)>,
     /// The receipts by name.
     pub(crate) receipts: BTreeMap<String, String>,
-    pub(crate) mail: Mail,
+    pub(crate) queue_state: QueueState,
     /// Entries listed on a page at most.
     pub(crate) page_size: usize,
     pub(crate) writes: u64,
     pub(crate) has_switched: bool,
     /// It would go on for ever, and is not played to its end.
     pub(crate) is_given_up: bool,
-    /// Somebody has mended all that was wrong, and redriven the dead letters.
-    pub(crate) is_mended: bool,
+    /// Somebody has repaired all that was wrong, and redriven the dead letters.
+    pub(crate) is_repaired: bool,
     /// What was left of all who asked when their dead letters were last sent back: objects,
     /// versions, markers, uploads.
     pub(crate) left_at_redrive: usize,
@@ -90,7 +90,7 @@ pub(crate) struct World {
     pub(crate) checked: Checked,
     start: Instant,
     /// Whether anybody will read the events.
-    is_told: bool,
+    is_traced: bool,
     report: Report,
 }
 
@@ -156,20 +156,20 @@ impl DerefMut for Watched {
 }
 
 impl World {
-    fn new(seed: u64, weather: Weather, is_told: bool) -> Self {
+    fn new(seed: u64, faults: Faults, is_traced: bool) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed);
-        let scene = Scene::of_seed(seed);
+        let setup = Setup::of_seed(seed);
         // Where nothing is ever deleted, twenty rounds see everything.
-        let sizes: &[u32] = if weather.is_liar { &[3, 10] } else { &[0, 1, 3, 8, 20, 50] };
+        let sizes: &[u32] = if faults.is_liar { &[3, 10] } else { &[0, 1, 3, 8, 20, 50] };
         let most = *dice.choice(sizes).unwrap_or(&3);
-        let s3 = populate(&scene, most, &mut dice);
-        let [refused_keys, poison_keys] = difficult_keys(&s3, &weather, &mut dice);
+        let s3 = populate(&setup, most, &mut dice);
+        let [refused_keys, poison_keys] = difficult_keys(&s3, &faults, &mut dice);
         let locked_at_first = locked_versions(&s3);
         let environments = dice.usize(1..=4);
         Self {
-            scene,
-            weather_at_first: weather.clone(),
-            weather,
+            setup,
+            initial_faults: faults.clone(),
+            faults,
             page_size: dice.usize(1..=25),
             dice,
             s3_at_first: s3.clone(),
@@ -178,11 +178,11 @@ impl World {
             refused_keys,
             poison_keys,
             receipts: BTreeMap::new(),
-            mail: Mail::default(),
+            queue_state: QueueState::default(),
             writes: 0,
             has_switched: false,
             is_given_up: false,
-            is_mended: false,
+            is_repaired: false,
             left_at_redrive: 0,
             tokens: 0,
             partitions: BTreeMap::new(),
@@ -196,7 +196,7 @@ impl World {
             proven: BTreeSet::new(),
             checked: Checked::default(),
             start: Instant::now(),
-            is_told,
+            is_traced,
             report: Report::default(),
         }
     }
@@ -215,14 +215,14 @@ impl World {
         self.event(format_args!("{what}"));
     }
 
-    /// As [`World::reach`], for what happens too often to be told each time.
+    /// As [`World::reach`], for events that are too frequent for the trace.
     pub(crate) fn reach_silently(&mut self, what: &'static str) {
         self.report.reached.insert(what);
     }
 
     /// Tells of something, if anybody listens.
     pub(crate) fn event(&mut self, text: fmt::Arguments<'_>) {
-        if self.is_told {
+        if self.is_traced {
             let at = self.start.elapsed().as_millis();
             self.report.events.push(format!("{at:>9} ms  {text}"));
         }
@@ -240,13 +240,13 @@ impl World {
 
     /// What the function takes for the wall clock.
     pub(crate) fn clock_of_the_function(&self) -> SystemTime {
-        let (now, skew) = (self.wall_clock(), self.weather.skew());
-        if self.weather.clock_skew_ms < 0 { now - skew } else { now + skew }
+        let (now, skew) = (self.wall_clock(), self.faults.skew());
+        if self.faults.clock_skew_ms < 0 { now - skew } else { now + skew }
     }
 
     /// How long a request takes, in milliseconds; sometimes much longer.
     pub(crate) fn latency(&mut self, usual_ms: Range<u64>) -> Duration {
-        let is_slow = self.happens(self.weather.slow, "slow answer");
+        let is_slow = self.happens(self.faults.slow, "slow answer");
         Duration::from_millis(self.dice.u64(if is_slow { 1_000..6_000 } else { usual_ms }))
     }
 
@@ -266,7 +266,7 @@ impl World {
 
     /// Whether the requests want to keep what has this time.
     pub(crate) fn is_newer(&self, last_modified: OffsetDateTime) -> bool {
-        self.scene.erase_before.is_some_and(|limit| last_modified >= limit)
+        self.setup.erase_before.is_some_and(|limit| last_modified >= limit)
     }
 
     /// Whether nothing of this part is left that is to be erased.
@@ -290,10 +290,12 @@ impl World {
 
     /// Whether this user had something to be erased when the world began.
     pub(crate) fn had_something_at_first(&self, user: &str) -> bool {
-        let has_any = |census: &crate::claims::Census| census.values().any(|count| *count > 0);
+        let has_any = |stored_counts: &crate::receipt_checks::StoredCounts| {
+            stored_counts.values().any(|count| *count > 0)
+        };
         folders(user)
             .iter()
-            .any(|(bucket, prefix)| has_any(&self.census(&self.s3_at_first, bucket, prefix)))
+            .any(|(bucket, prefix)| has_any(&self.stored_counts(&self.s3_at_first, bucket, prefix)))
     }
 
     /// How much is left of all who asked, whether it is to be erased or not.
@@ -329,14 +331,14 @@ impl World {
     }
 }
 
-/// Keys that are refused for ever, and keys that make any request malformed.
+/// Keys that are always denied, and keys that make any request malformed.
 fn difficult_keys(
     s3: &S3,
-    weather: &Weather,
+    faults: &Faults,
     dice: &mut fastrand::Rng,
 ) -> [BTreeSet<(String, String)>; 2] {
     let [mut refused, mut poison] = [BTreeSet::new(), BTreeSet::new()];
-    if weather.keys_refused == 0 && weather.poison_keys == 0 {
+    if faults.keys_refused == 0 && faults.poison_keys == 0 {
         return [refused, poison];
     }
     for bucket in BUCKETS {
@@ -345,9 +347,9 @@ fn difficult_keys(
         let keys: BTreeSet<&String> =
             versions.chain(things.uploads.iter().map(|(key, _)| key)).collect();
         for key in keys {
-            if dice.u32(0..100) < weather.keys_refused {
+            if dice.u32(0..100) < faults.keys_refused {
                 refused.insert((bucket.to_owned(), key.clone()));
-            } else if dice.u32(0..1_000) < weather.poison_keys {
+            } else if dice.u32(0..1_000) < faults.poison_keys {
                 poison.insert((bucket.to_owned(), key.clone()));
             }
         }
@@ -363,8 +365,8 @@ fn locked_versions(s3: &S3) -> Vec<(&'static str, String, Version)> {
     locked.map(|(bucket, key, version)| (bucket, key.to_owned(), version.clone())).collect()
 }
 
-/// Runs one world to its end. `is_told`: its report has the events.
-pub(crate) fn run(seed: u64, weather: Weather, is_told: bool) -> Report {
+/// Runs one world to its end. `is_traced`: its report has the events.
+pub(crate) fn run(seed: u64, faults: Faults, is_traced: bool) -> Report {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let logs = Logs::default();
@@ -375,16 +377,16 @@ pub(crate) fn run(seed: u64, weather: Weather, is_told: bool) -> Report {
         .with_writer(logs.clone());
     let _logging = tracing::subscriber::set_default(subscriber.finish());
     runtime.expect("a runtime can be built").block_on(async {
-        let world = Arc::new(Mutex::new(World::new(seed, weather, is_told)));
+        let world = Arc::new(Mutex::new(World::new(seed, faults, is_traced)));
         {
             let mut world = locked(&world);
-            let (scene, weather) = (world.scene.clone(), world.weather.clone());
-            world.event(format_args!("{scene:?}"));
-            world.event(format_args!("{weather:?}"));
+            let (setup, faults) = (world.setup.clone(), world.faults.clone());
+            world.event(format_args!("{setup:?}"));
+            world.event(format_args!("{faults:?}"));
         }
         lambda::live(&world, &logs).await;
         let mut world = locked(&world);
-        ending::check_the_end(&mut world);
+        final_checks::check_the_end(&mut world);
         std::mem::take(&mut world.report)
     })
 }

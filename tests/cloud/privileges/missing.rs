@@ -113,7 +113,7 @@ async fn deny_nothing(cloud: &Ministack, role: &Role) -> Outcome {
 }
 
 #[tokio::test]
-async fn without_any_one_permission_the_function_says_what_it_could_not_do() -> Outcome {
+async fn each_missing_permission_is_reported() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         let s3 = cloud.s3();

@@ -1,16 +1,16 @@
-//! The simulated place for receipts: slow, and as faulty as the weather says.
+//! The simulated receipt store, with the latency and the faults of its world.
 
 use std::time::Duration;
 
 use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::claims::check_receipt;
+use crate::receipt_checks::check_receipt;
 use crate::world::{Shared, locked};
 
 /// The receipts, as one environment sees them.
 #[derive(Debug)]
-pub(crate) struct Archive {
+pub(crate) struct ReceiptStore {
     pub(crate) world: Shared,
     pub(crate) environment: usize,
 }
@@ -19,12 +19,12 @@ fn unavailable() -> ReceiptError {
     ReceiptError::Unavailable("simulated".to_owned())
 }
 
-impl Archive {
+impl ReceiptStore {
     /// Takes a request's time, and fails before it has an effect.
     async fn request(&self, limit: Duration) -> Result<(), ReceiptError> {
         let (took, fails) = {
             let mut world = locked(&self.world);
-            let (hangs, fails) = (world.weather.receipts_hang, world.weather.receipts_fail);
+            let (hangs, fails) = (world.faults.receipts_hang, world.faults.receipts_fail);
             let hangs = world.happens(hangs, "receipt hung");
             (if hangs { Duration::MAX } else { world.latency(5..200) }, fails)
         };
@@ -42,7 +42,7 @@ impl Archive {
     }
 }
 
-impl Receipts for Archive {
+impl Receipts for ReceiptStore {
     async fn store(
         &self,
         name: &str,
@@ -58,7 +58,7 @@ impl Receipts for Archive {
         }
         self.request(limit).await?;
         let mut world = locked(&self.world);
-        let loses = world.weather.receipt_answer_lost;
+        let loses = world.faults.receipt_answer_lost;
         let stored = if world.receipts.contains_key(name) {
             world.reach("receipt stood before");
             PutResult::AlreadyExists

@@ -8,7 +8,7 @@ use erase_user_files::ports::store::{LockKind, Retention};
 use time::OffsetDateTime;
 
 use crate::fake::model::{S3, Versioning};
-use crate::weather::{START, Scene};
+use crate::faults::{START, Setup};
 
 pub(crate) const BUCKETS: [&str; 3] = ["photos", "exports", "mails"];
 pub(crate) const TARGETS: [&str; 3] =
@@ -65,11 +65,11 @@ const PAST: Duration = Duration::from_secs(7_200);
 /// Fills the store as its users would: with writes, overwrites, deletes and uploads, before
 /// versioning was enabled, while it is, and after it was suspended. `most`: what a user does at
 /// most at each of these times, in each bucket.
-pub(crate) fn populate(scene: &Scene, most: u32, dice: &mut fastrand::Rng) -> S3 {
+pub(crate) fn populate(setup: &Setup, most: u32, dice: &mut fastrand::Rng) -> S3 {
     let start = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(START);
     let mut s3 = S3::new(&BUCKETS);
     let users = || WITHDRAWN.into_iter().chain(NEIGHBOURS);
-    for (index, (bucket, versioning)) in BUCKETS.into_iter().zip(scene.versioning).enumerate() {
+    for (index, (bucket, versioning)) in BUCKETS.into_iter().zip(setup.versioning).enumerate() {
         let history: &[Versioning] = match versioning {
             Versioning::Never => &[],
             Versioning::Enabled => &[Versioning::Enabled],
@@ -110,9 +110,9 @@ pub(crate) fn populate(scene: &Scene, most: u32, dice: &mut fastrand::Rng) -> S3
         s3.delete_plain(bucket, key);
         s3.put(bucket, key, 2);
     }
-    if scene.has_locks {
+    if setup.has_locks {
         for user in users().filter(|_| dice.bool()).collect::<Vec<_>>() {
-            lock_some(&mut s3, user, scene.locks_end, dice);
+            lock_some(&mut s3, user, setup.locks_end, dice);
         }
     }
     s3

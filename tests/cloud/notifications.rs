@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::deployed::Deployed;
-use crate::objects::USER;
 use crate::privileges::{ask_for_json, denial, put_policy, request_of};
 use crate::schema::assert_is_receipt;
 use crate::{Failure, Outcome, within};
@@ -219,9 +218,7 @@ async fn receipt_of_the_function(deployed: &Deployed<'_>, bucket: &str) -> Resul
     start_upload(&s3, "vault", "u1/upload", b"part").await?;
     let role = cloud.function_role(&deployed.stack).await?;
     put_policy(cloud, &role, json!([denial("s3:AbortMultipartUpload")])).await?;
-    deployed
-        .send(&json!({ "type": "user-withdrawn", "userId": USER, "requestId": "r-1" }).to_string())
-        .await?;
+    deployed.request("r-1").await?;
     let is_told = |hops: &[local::Hop]| hops.iter().any(|hop| hop.outcome == "incomplete");
     deployed.hops_until("incomplete", ERASURE_LIMIT, is_told).await?;
     let receipt =
@@ -231,7 +228,7 @@ async fn receipt_of_the_function(deployed: &Deployed<'_>, bucket: &str) -> Resul
 }
 
 #[tokio::test]
-async fn the_team_hears_what_is_left_and_why() -> Outcome {
+async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         create_bucket_with_object_lock(&cloud.s3(), "vault").await?;
@@ -283,7 +280,7 @@ const LEFT: &str = "s3://vault/{user_id}/
 - delete markers that stay above them: 1";
 
 #[tokio::test]
-async fn the_team_hears_of_a_receipt_that_cannot_be_read() -> Outcome {
+async fn team_is_notified_of_an_unreadable_receipt() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         create_bucket_with_object_lock(&cloud.s3(), "vault").await?;
@@ -323,7 +320,7 @@ async fn the_team_hears_of_a_receipt_that_cannot_be_read() -> Outcome {
 }
 
 #[tokio::test]
-async fn whoever_tells_may_do_nothing_else() -> Outcome {
+async fn notification_role_allows_nothing_else() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         create_bucket_with_object_lock(&cloud.s3(), "vault").await?;

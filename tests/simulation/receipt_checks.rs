@@ -12,10 +12,10 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
 use crate::fake::model::{S3, Version, Versioning};
+use crate::faults::RequestIds;
 use crate::lambda::HASH_KEY;
-use crate::mail::Message;
-use crate::people::{BUCKETS, PERSONAL, WITHDRAWN, folders};
-use crate::weather::RequestIds;
+use crate::queue_state::Message;
+use crate::users::{BUCKETS, PERSONAL, WITHDRAWN, folders};
 use crate::world::World;
 
 /// What receipts call each user.
@@ -30,7 +30,7 @@ pub(crate) fn hash(user: &str) -> &'static str {
     HASHES.get(user).map_or("nobody", String::as_str)
 }
 
-/// Whether the receipt of this outcome stands, for this user.
+/// Whether there is a receipt of this outcome for this user.
 pub(crate) fn has_receipt(world: &World, erasure: &str, user: &str, outcome: &str) -> bool {
     let document = world.receipts.get(&format!("{erasure}/{outcome}.json"));
     let receipt = document
@@ -39,7 +39,7 @@ pub(crate) fn has_receipt(world: &World, erasure: &str, user: &str, outcome: &st
     receipt["outcome"] == outcome && receipt["user"] == hash(user)
 }
 
-/// Whether the receipt of this outcome stands for this very message: then an earlier delivery of it
+/// Whether there is a receipt of this outcome for this very message: then an earlier delivery of it
 /// has done all of it.
 pub(crate) fn has_own_receipt(world: &World, message: &Message, outcome: &str) -> bool {
     let (erasure, user) = (&message.step.erasure, &message.step.user);
@@ -56,14 +56,14 @@ pub(crate) fn has_own_receipt(world: &World, message: &Message, outcome: &str) -
 }
 
 /// How much there is of each kind in each folder, by the names that receipts have for it.
-pub(crate) type Census = BTreeMap<&'static str, u64>;
+pub(crate) type StoredCounts = BTreeMap<&'static str, u64>;
 
 impl World {
     /// What of a folder is to be erased, and what is to be kept.
-    pub(crate) fn census(&self, s3: &S3, bucket: &str, prefix: &str) -> Census {
+    pub(crate) fn stored_counts(&self, s3: &S3, bucket: &str, prefix: &str) -> StoredCounts {
         let is_versioned = s3.versioning(bucket).is_some_and(Versioning::has_versions);
-        let mut census = Census::new();
-        let mut count = |name, more| *census.entry(name).or_default() += more;
+        let mut stored_counts = StoredCounts::new();
+        let mut count = |name, more| *stored_counts.entry(name).or_default() += more;
         for name in ["objects", "versions", "deleteMarkers", "uploads", "bytes", "keptNewer"] {
             count(name, 0);
         }
@@ -80,7 +80,7 @@ impl World {
         for (_, upload) in s3.uploads_under(bucket, prefix) {
             count(if self.is_newer(upload.initiated) { "keptNewer" } else { "uploads" }, 1);
         }
-        census
+        stored_counts
     }
 
     /// Versions that Object Lock holds against this function at a moment, by the hold.
@@ -104,11 +104,11 @@ impl World {
         retained
     }
 
-    /// Whether a lock stands in the way of this function, with what it is allowed.
+    /// Whether a lock keeps this function from deleting, with its permissions.
     fn holds(&self, version: &Version, now: OffsetDateTime, place: &(String, String)) -> bool {
         let is_governance = version.lock.is_some_and(|lock| lock.hold == LockKind::Governance);
         let is_bypassed =
-            self.scene.bypasses_governance && is_governance && !self.refused_keys.contains(place);
+            self.setup.bypasses_governance && is_governance && !self.refused_keys.contains(place);
         version.is_locked(now) && !is_bypassed
     }
 
@@ -124,8 +124,8 @@ impl World {
     /// before has counted.
     pub(crate) fn may_be_given_back(&self) -> bool {
         let has_shared_receipts =
-            self.scene.request_ids == RequestIds::Shared && self.scene.has_receipts;
-        has_shared_receipts || self.scene.has_locks || self.scene.max_objects.is_some()
+            self.setup.request_ids == RequestIds::Shared && self.setup.has_receipts;
+        has_shared_receipts || self.setup.has_locks || self.setup.max_objects.is_some()
     }
 }
 
@@ -149,10 +149,10 @@ pub(crate) fn check_receipt(world: &mut World, name: &str, document: &str, since
         world.broken(format!("a receipt is not as agreed: {name}: {document}"));
     }
     check_times(world, &receipt, since);
-    if (outcome == "dry-run") != world.scene.is_dry_run && outcome != "incomplete" {
+    if (outcome == "dry-run") != world.setup.is_dry_run && outcome != "incomplete" {
         world.broken(format!(
             "{outcome} was said in a world with DRY_RUN {}",
-            world.scene.is_dry_run
+            world.setup.is_dry_run
         ));
     }
     let is_proof = ["erased", "swept"].contains(&outcome.as_str());
@@ -185,18 +185,18 @@ fn check_times(world: &mut World, receipt: &Value, since: Instant) {
     let time = |name: &str| {
         receipt[name].as_str().and_then(|text| OffsetDateTime::parse(text, &Rfc3339).ok())
     };
-    // SQS has told when it was requested, the function's clock the rest.
+    // SQS reports the time of the request, the function's clock the other times.
     let now = OffsetDateTime::from(world.clock_of_the_function());
     let begun = now - since.elapsed();
     let (requested, started, finished) =
         (time("requestedAt"), time("startedAt"), time("finishedAt"));
-    // Between two hops the clock may have been mended.
-    let longest = world.weather_at_first.skew();
+    // Between two hops the clock may have been repaired.
+    let longest = world.initial_faults.skew();
     let is_after_request = requested <= started.map(|started| started + longest);
     let is_in_order =
         is_after_request && started <= finished.map(|at| at + longest) && finished <= Some(now);
     let is_complete = requested.is_some() && receipt["withdrawnAt"] == "2027-01-01T00:00:00Z";
-    let has_limit = time("eraseBefore") == world.scene.erase_before;
+    let has_limit = time("eraseBefore") == world.setup.erase_before;
     let proven = time("provenEmptyAt");
     let is_proven_now = proven.is_none_or(|proven| begun <= proven && Some(proven) <= finished);
     if !(is_in_order && is_complete && has_limit && is_proven_now) {
@@ -225,7 +225,7 @@ fn check_survey(world: &mut World, (bucket, prefix): (&str, &str), target: &Valu
     if !world.is_quiet() {
         return;
     }
-    for (name, count) in world.census(&world.s3, bucket, prefix) {
+    for (name, count) in world.stored_counts(&world.s3, bucket, prefix) {
         if target[name] != count {
             world.broken(format!("a dry run counted {} {name}, there are {count}", target[name]));
         }
@@ -247,13 +247,13 @@ fn check_erased(
         world.broken(format!("a receipt of an erasure tells of something left: {receipt}"));
     }
     // Who believes a liar counts the same things in every round.
-    if !world.is_quiet() || world.weather_at_first.is_liar {
+    if !world.is_quiet() || world.initial_faults.is_liar {
         return;
     }
-    let at_first = world.census(&world.s3_at_first, bucket, prefix);
+    let at_first = world.stored_counts(&world.s3_at_first, bucket, prefix);
     // What one request deletes in one hop, undisturbed, is all counted, and by nobody else.
-    let is_undisturbed = world.weather_at_first.is_calm()
-        && !world.is_mended
+    let is_undisturbed = world.initial_faults.is_calm()
+        && !world.is_repaired
         && world.requests.get(user) == Some(&1);
     let is_exact = is_undisturbed && receipt["hops"] == 1 && !world.may_be_given_back();
     for (name, count) in at_first {
@@ -261,7 +261,7 @@ fn check_erased(
         let is_swept = receipt["outcome"] == "swept";
         let is_right = match name {
             // Each abort of an upload was confirmed.
-            "uploads" if world.weather_at_first.uploads_outlive > 0 => true,
+            "uploads" if world.initial_faults.uploads_outlive > 0 => true,
             "keptNewer" => counted == count,
             _ if is_exact && !is_swept => counted == count,
             _ => counted <= count,
@@ -290,14 +290,14 @@ fn check_retained(
     if target["markersKept"].as_u64().is_some_and(|kept| kept > 0) {
         world.reach("marker kept");
     }
-    // Only a whole round has seen everything, and only the store knows of what it does not tell.
+    // Only a whole round has seen everything, and only the store knows what it does not list.
     let is_whole = receipt["reason"]
         .as_str()
         .is_some_and(|reason| reason.starts_with("what is left cannot be deleted"));
     if !is_whole
         || !world.is_quiet()
-        || world.weather.is_retention_secret
-        || world.weather.retention_fails > 0
+        || world.faults.is_retention_secret
+        || world.faults.retention_fails > 0
     {
         return;
     }
@@ -306,10 +306,10 @@ fn check_retained(
     let most = world.retained(&world.s3_at_first, (bucket, prefix), now - since.elapsed());
     let least = world.retained(&world.s3, (bucket, prefix), now);
     // Where S3 fails for the moment, what holds a version may stay open.
-    let is_told = world.weather.is_calm();
+    let is_traced = world.faults.is_calm();
     let is_right =
         said.iter().all(|(hold, count)| most.get(hold.as_str()).is_some_and(|most| count <= most))
-            && (!is_told
+            && (!is_traced
                 || least
                     .iter()
                     .all(|(hold, least)| said.get(*hold).is_some_and(|count| count >= least)));

@@ -3,17 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::interceptors::{
-    BeforeDeserializationInterceptorContextRef, BeforeTransmitInterceptorContextRef,
-};
-use aws_sdk_s3::config::{ConfigBag, Intercept, Region, RuntimeComponents};
-use aws_sdk_s3::error::{BoxError, SdkError};
+use aws_sdk_s3::config::Region;
+use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::types::{
     BucketLocationConstraint, BucketVersioningStatus, CreateBucketConfiguration, ObjectLockEnabled,
 };
@@ -25,9 +21,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::Failure;
 use crate::acceptance::{Differences, State, is_xml};
-use crate::objects::ODD_NAMES;
+use crate::objects::odd_keys;
 use crate::results::in_one_line;
-use crate::shops::{Checked, Served, Shop, Stop, Thing, Times, now};
+use crate::stores::{Checked, Served, Stop, TestStore, Thing, Times, now};
 
 /// The bucket in which it tries the odd keys.
 const KEYS: &str = "keys";
@@ -95,63 +91,17 @@ impl Address {
     }
 }
 
-/// Counts requests, and reads what the server calls itself.
-#[derive(Debug, Clone, Default)]
-struct Meter(Arc<Mutex<Traffic>>);
-
-#[derive(Debug, Default)]
-struct Traffic {
-    /// By method.
-    sent: BTreeMap<String, u64>,
-    server: Option<String>,
-}
-
-impl Meter {
-    fn traffic(&self) -> MutexGuard<'_, Traffic> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Intercept for Meter {
-    fn name(&self) -> &'static str {
-        "Meter"
-    }
-
-    fn read_before_transmit(
-        &self,
-        context: &BeforeTransmitInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        *self.traffic().sent.entry(context.request().method().to_owned()).or_default() += 1;
-        Ok(())
-    }
-
-    fn read_before_deserialization(
-        &self,
-        context: &BeforeDeserializationInterceptorContextRef<'_>,
-        _components: &RuntimeComponents,
-        _config: &mut ConfigBag,
-    ) -> Result<(), BoxError> {
-        if let Some(server) = context.response().headers().get("server") {
-            self.traffic().server.get_or_insert_with(|| server.to_owned());
-        }
-        Ok(())
-    }
-}
-
 /// The odd keys that the store has taken, with the ids of their versions, and those that it has
 /// not, with its codes.
 type OddKeys = (BTreeMap<String, Option<String>>, BTreeMap<String, String>);
 
 /// A store at an endpoint.
 #[derive(Debug)]
-pub(crate) struct Elsewhere {
+pub(crate) struct Endpoint {
     address: Address,
     region: String,
     client: Client,
     served: Served,
-    meter: Meter,
     /// What the names of all its buckets begin with.
     prefix: String,
     differences: Differences,
@@ -164,7 +114,7 @@ pub(crate) struct Elsewhere {
     locked_until: Cell<Option<Instant>>,
 }
 
-impl Elsewhere {
+impl Endpoint {
     /// With the standard variables and files of AWS. Creates the first bucket: without that,
     /// nothing else can be tried.
     pub(crate) async fn connect(address: Address) -> Result<Self, Failure> {
@@ -176,10 +126,7 @@ impl Elsewhere {
             None if address.is_aws() => return Err(Failure("AWS_REGION is not set".to_owned())),
             None => Region::from_static("us-east-1"),
         };
-        let meter = Meter::default();
-        let config = aws_sdk_s3::config::Builder::from(&aws)
-            .region(region.clone())
-            .interceptor(meter.clone());
+        let config = aws_sdk_s3::config::Builder::from(&aws).region(region.clone());
         let mut config = config.force_path_style(address.path_style);
         // Whatever AWS_ENDPOINT_URL says.
         config.set_endpoint_url(address.endpoint.clone());
@@ -192,7 +139,6 @@ impl Elsewhere {
             region: region.to_string(),
             client,
             served,
-            meter,
             prefix: format!("erase-acceptance-{random}-"),
             left_out: BTreeSet::new(),
             always_versioned: None,
@@ -222,15 +168,9 @@ impl Elsewhere {
 
     /// The end of the report. `left`: what [`Self::clean_up`] returned.
     pub(crate) fn summary(&self, left: &[String]) -> String {
-        let traffic = self.meter.traffic();
-        let methods: Vec<String> =
-            traffic.sent.iter().map(|(method, count)| format!("{method} {count}")).collect();
-        let total: u64 = traffic.sent.values().sum();
         let created = self.created.borrow().len();
         let mut lines = vec![
             format!("endpoint: {}", self.address.endpoint.as_deref().unwrap_or("AWS")),
-            format!("server: {}", traffic.server.as_deref().unwrap_or("unknown")),
-            format!("requests: {total} ({})", methods.join(", ")),
             format!("buckets: {created} created, {} removed", created - left.len()),
         ];
         lines.extend(left.iter().map(|bucket| format!("left: {}", in_one_line(bucket))));
@@ -298,8 +238,7 @@ impl Elsewhere {
     }
 
     async fn put_odd_keys(&self, bucket: &str) -> OddKeys {
-        let puts = ODD_NAMES.iter().map(|name| async move {
-            let key = format!("u1/{name}");
+        let puts = odd_keys("u1/").into_iter().map(|key| async move {
             let put = local::put_object(&self.client, bucket, &key, b"x").await;
             (key, put)
         });
@@ -438,7 +377,7 @@ impl Elsewhere {
     }
 }
 
-impl Shop for Elsewhere {
+impl TestStore for Endpoint {
     type Store = S3;
 
     fn name(&self) -> &'static str {
@@ -551,11 +490,11 @@ fn some_of<'a>(keys: impl ExactSizeIterator<Item = &'a String>) -> String {
     let count = keys.len();
     let first: Vec<String> = keys.take(5).map(|key| format!("{key:?}")).collect();
     let more = if count > first.len() { ", …" } else { "" };
-    format!("{count} of {}: {}{more}", ODD_NAMES.len(), first.join(", "))
+    format!("{count} of {}: {}{more}", odd_keys("u1/").len(), first.join(", "))
 }
 
 #[test]
-fn an_endpoint_is_a_url_or_aws() {
+fn endpoint_is_a_url_or_aws() {
     let parsed = |endpoint, path_style| {
         Address::parse(endpoint, path_style).ok().map(|a| (a.is_aws(), a.path_style))
     };

@@ -1,7 +1,7 @@
 //! Users who go on while they are erased.
 
 use crate::fake::model::Versioning;
-use crate::people::{BUCKETS, WITHDRAWN, folders, owner};
+use crate::users::{BUCKETS, WITHDRAWN, folders, owner};
 use crate::world::World;
 
 /// The world has enough of it after so many writes.
@@ -9,7 +9,7 @@ const MOST_WRITES: u64 = 6;
 
 /// Somebody writes once more, perhaps.
 pub(crate) fn late_write(world: &mut World) {
-    let percent = world.weather.late_writes;
+    let percent = world.faults.late_writes;
     if world.writes >= MOST_WRITES || !world.happens(percent, "late write") {
         return;
     }
@@ -54,7 +54,7 @@ pub(crate) fn late_write(world: &mut World) {
 
 /// Somebody enables versioning on a bucket that never had it, once in a world.
 pub(crate) fn switch_versioning(world: &mut World) {
-    if !world.weather.switches_versioning || world.has_switched || world.dice.u32(0..20) > 0 {
+    if !world.faults.switches_versioning || world.has_switched || world.dice.u32(0..20) > 0 {
         return;
     }
     let never = |bucket: &&str| world.s3.versioning(bucket) == Some(Versioning::Never);
@@ -73,7 +73,7 @@ fn enable_versioning(world: &mut World, bucket: &str) {
 /// which only hides it.
 pub(crate) fn switch_versioning_and_hide(world: &mut World, bucket: &str, prefix: &str) {
     let is_never = world.s3.versioning(bucket) == Some(Versioning::Never);
-    let may_switch = world.weather.switches_versioning && !world.has_switched && is_never;
+    let may_switch = world.faults.switches_versioning && !world.has_switched && is_never;
     let (Some(user), Some(bucket)) =
         (owner(bucket, prefix), BUCKETS.into_iter().find(|name| *name == bucket))
     else {

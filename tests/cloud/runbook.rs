@@ -12,10 +12,10 @@ use local::{
     lift_legal_hold, lock_version, project_root, put_object,
 };
 use regex_lite::Regex;
+use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::deployed::Deployed;
-use crate::insights::{Query, Row, discover};
 use crate::objects::{USER, objects, plain_keys};
 use crate::{Failure, Outcome, within};
 
@@ -39,12 +39,40 @@ const OF_LAMBDA: [&str; 4] = [
 /// What a query may begin with.
 const COMMANDS: [&str; 3] = ["fields ", "filter ", "stats "];
 
-/// What stands in queries for a value, and the fields that have such values.
-const PLACEHOLDERS: [(&str, &[&str]); 3] = [
-    ("ERASURE_ID", &["erasure", "message_id"]),
-    ("USER_HASH", &["user"]),
-    ("REQUEST_ID", &["span.requestId"]),
+/// The words of a query that are not names of fields: commands, operators and functions.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_QuerySyntax.html>
+const KEYWORDS: [&str; 23] = [
+    "and",
+    "as",
+    "asc",
+    "bin",
+    "by",
+    "count",
+    "dedup",
+    "desc",
+    "display",
+    "earliest",
+    "fields",
+    "filter",
+    "in",
+    "ispresent",
+    "latest",
+    "like",
+    "limit",
+    "max",
+    "not",
+    "or",
+    "sort",
+    "stats",
+    "sum",
 ];
+
+/// Logs Insights discovers no more fields than this in one line.
+/// <https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CWL_AnalyzeLogData-discoverable-fields.html>
+const MAX_FIELDS: usize = 200;
+
+/// The fields of a log line, as Logs Insights names them, and their values as text.
+type Fields = BTreeMap<String, String>;
 
 fn read(path: &str) -> Result<String, Failure> {
     fs::read_to_string(project_root().join(path))
@@ -81,43 +109,78 @@ fn queries_of_dashboard(template: &str) -> Vec<String> {
     texts.collect()
 }
 
-/// Runs a query, once for each value of its placeholder, and says what is wrong with it.
-fn fault_of(text: &str, log: &[Row]) -> Option<String> {
-    let placeholder = PLACEHOLDERS.iter().find(|(placeholder, _)| text.contains(placeholder));
-    let texts: Vec<String> = match placeholder {
-        None => vec![text.to_owned()],
-        Some((placeholder, fields)) => {
-            let values = log
-                .iter()
-                .flat_map(|row| fields.iter().filter_map(|field| row.get(*field)?.as_str()));
-            values
-                .collect::<BTreeSet<_>>()
-                .into_iter()
-                .map(|value| text.replace(placeholder, value))
-                .collect()
+/// The fields that Logs Insights discovers in a line.
+fn fields_of(line: &str) -> Fields {
+    fn flatten(name: &str, value: &Value, fields: &mut Fields) {
+        if let Some(object) = value.as_object() {
+            for (key, value) in object {
+                let name = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+                flatten(&name, value, fields);
+            }
+        } else if !value.is_null() {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            fields.insert(name.to_owned(), text);
         }
-    };
-    let (mut rows, mut missing): (usize, Option<BTreeSet<String>>) = (0, None);
-    for text in texts {
-        let found = match Query::parse(&text) {
-            Ok(query) => query.run(log),
-            Err(error) => return Some(error),
+    }
+    let mut fields = Fields::new();
+    if let Ok(object @ Value::Object(_)) = serde_json::from_str(line) {
+        flatten("", &object, &mut fields);
+    }
+    assert!(fields.len() <= MAX_FIELDS, "a line has {} fields: {line}", fields.len());
+    fields.extend([("@timestamp".to_owned(), String::new()), ("@message".into(), line.into())]);
+    fields
+}
+
+/// What a query names, and the log does not have: fields, and the values that it compares them
+/// with. If the query asks for one `message`, only the lines with that message count.
+fn unknown_names(query: &str, log: &[Fields]) -> Result<Vec<String>, Failure> {
+    let message = Regex::new(r#"\bmessage = "([^"]*)""#)?;
+    let message = message.captures(query).map(|found| found[1].to_owned());
+    let lines: Vec<&Fields> = log
+        .iter()
+        .filter(|line| message.is_none() || line.get("message") == message.as_ref())
+        .collect();
+    let aliases: BTreeMap<String, String> = Regex::new(r"\(([\w.*]+)\) as (\w+)")?
+        .captures_iter(query)
+        .map(|found| (found[2].to_owned(), found[1].to_owned()))
+        .collect();
+    let mut unknown = Vec::new();
+
+    let comparison =
+        Regex::new(r#"([@\w.]+) (?:!?=|in|like) (?:/([^/]*)/|("[^"]*"|'[^']*'|\[[^\]]*\]))"#)?;
+    let text = Regex::new(r#"["']([^"']*)["']"#)?;
+    for found in comparison.captures_iter(query) {
+        let field = aliases.get(&found[1]).map_or(&found[1], String::as_str);
+        let has = |is_it: &dyn Fn(&str) -> bool| {
+            lines.iter().filter_map(|line| line.get(field)).any(|value| is_it(value))
         };
-        rows += found.rows.len();
-        // Of the values, one is enough.
-        missing = Some(match missing {
-            None => found.missing,
-            Some(missing) => missing.intersection(&found.missing).cloned().collect(),
-        });
-    }
-    match missing {
-        None => Some("nothing in the log has a value for its placeholder".to_owned()),
-        Some(missing) if !missing.is_empty() => {
-            Some(format!("no line that it finds has {missing:?}"))
+        if let Some(pattern) = found.get(2) {
+            let pattern = Regex::new(pattern.as_str())?;
+            if !has(&|value| pattern.is_match(value)) {
+                unknown.push(found[0].to_owned());
+            }
         }
-        Some(_) if rows == 0 => Some("it finds nothing".to_owned()),
-        Some(_) => None,
+        let texts = found.get(3).map_or("", |list| list.as_str());
+        for value in text.captures_iter(texts).map(|found| found[1].to_owned()) {
+            let is_placeholder = value.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+            if !is_placeholder && !has(&|found| found == value) {
+                unknown.push(format!("{field} = {value}"));
+            }
+        }
     }
+
+    let literal = Regex::new(r#""[^"]*"|'[^']*'|/[^/]*/"#)?;
+    let is_known = |word: &str| {
+        KEYWORDS.contains(&word)
+            || aliases.contains_key(word)
+            || word.starts_with(|c: char| c.is_ascii_digit())
+            || lines.iter().any(|line| line.contains_key(word))
+    };
+    let names = literal.replace_all(query, "");
+    let words = Regex::new(r"[@\w.]+")?;
+    let words = words.find_iter(&names).map(|word| word.as_str());
+    unknown.extend(words.filter(|word| !is_known(word)).map(str::to_owned));
+    Ok(unknown)
 }
 
 /// Whether all has happened that the queries are about.
@@ -179,8 +242,14 @@ async fn lines_of_a_bad_day(cloud: &Ministack, proxy: &FaultProxy) -> Result<Vec
         .hops_until("a failure", HOPS_LIMIT, |hops| hops.iter().any(|hop| hop.outcome == "failed"))
         .await?;
 
-    let mut lines = cloud.function_log_lines(&deployed.stack).await?;
-    lines.extend(cloud.function_log_lines(&failing.stack).await?);
+    let dry = Deployed::new(cloud, &[("Target1Bucket", "photos"), ("DryRun", "true")]).await?;
+    dry.withdraw(USER).await?;
+    dry.hops_until("a dry run", HOPS_LIMIT, |hops| !hops.is_empty()).await?;
+
+    let mut lines = Vec::new();
+    for deployed in [&deployed, &failing, &dry] {
+        lines.extend(cloud.function_log_lines(&deployed.stack).await?);
+    }
     // The local cloud keeps nothing of a function that does not start.
     let not_started = Command::new(env!("CARGO_BIN_EXE_erase-user-files")).env_clear().output()?;
     lines.extend(String::from_utf8(not_started.stderr)?.lines().map(str::to_owned));
@@ -189,32 +258,60 @@ async fn lines_of_a_bad_day(cloud: &Ministack, proxy: &FaultProxy) -> Result<Vec
 }
 
 #[tokio::test]
-async fn every_query_finds_something_in_lines_that_the_function_wrote() -> Outcome {
-    let documents =
-        [RUNBOOK, "README.md", "template.yaml"].map(|path| read(path).map(|text| (path, text)));
-    let mut all = Vec::new();
-    for document in documents {
-        let (path, text) = document?;
-        let of_document =
+async fn queries_name_only_fields_and_values_that_are_logged() -> Outcome {
+    let mut queries_by_path = Vec::new();
+    for path in [RUNBOOK, "README.md", "template.yaml"] {
+        let text = read(path)?;
+        let found =
             if path == "template.yaml" { queries_of_dashboard(&text) } else { queries(&text) };
-        assert!(!of_document.is_empty(), "{path} has no query");
-        all.extend(of_document.into_iter().map(|query| (path, query)));
+        assert!(!found.is_empty(), "{path} has no query");
+        queries_by_path.extend(found.into_iter().map(|query| (path, query)));
     }
     let proxy = FaultProxy::start(1).await?;
     let cloud = Ministack::start_behind(&proxy).await?;
     within(TEST_LIMIT, async {
-        let log = discover(&lines_of_a_bad_day(&cloud, &proxy).await?).map_err(Failure)?;
-        let check = |(path, query): &(&str, String)| {
-            Some(format!("{path}: {}\n{query}", fault_of(query, &log)?))
-        };
-        let faults: Vec<String> = all.iter().filter_map(check).collect();
+        let lines = lines_of_a_bad_day(&cloud, &proxy).await?;
+        let log: Vec<Fields> = lines.iter().map(|line| fields_of(line)).collect();
+        let mut faults = Vec::new();
+        for (path, query) in &queries_by_path {
+            let unknown = unknown_names(query, &log)?;
+            if !unknown.is_empty() {
+                faults.push(format!("{path}: the log has no {unknown:?}\n{query}"));
+            }
+        }
         if faults.is_empty() { Ok(()) } else { Err(Failure(faults.join("\n\n"))) }
     })
     .await
 }
 
 #[test]
-fn every_block_is_a_query_or_a_command() -> Outcome {
+fn unknown_fields_and_values_of_a_query_are_found() -> Outcome {
+    let lines = [
+        r#"{"message":"hop finished","outcome":"erased","span":{"id":1}}"#,
+        r#"{"message":"other","hop":1}"#,
+    ];
+    let log = lines.map(fields_of);
+    let cases: [(&str, &[&str]); 8] = [
+        (r#"filter message = "hop finished" | stats count(*) as hops by outcome"#, &[]),
+        (r#"filter message = "hop finished" and hop > 1"#, &["hop"]),
+        ("filter hop > 1 | sort @timestamp desc", &[]),
+        ("filter outcome in ['erased', 'lost']", &["outcome = lost"]),
+        (
+            r#"stats latest(outcome) as last by span.id | filter last != "lost""#,
+            &["outcome = lost"],
+        ),
+        (r#"filter outcome = "ERASURE_ID""#, &[]),
+        ("filter @message like /hop .inished/ | stats median(hop) as h", &["median"]),
+        ("filter outcome like /lost|gone/", &["outcome like /lost|gone/"]),
+    ];
+    for (query, unknown) in cases {
+        assert_eq!(unknown_names(query, &log)?, unknown, "{query}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_code_block_is_a_query_or_a_command() -> Outcome {
     let runbook = read(RUNBOOK)?;
     let blocks = blocks(&runbook);
     let commands = blocks.iter().filter(|(kind, _)| *kind == "sh").count();
@@ -266,7 +363,7 @@ fn assert_tells_of(texts: &BTreeSet<String>, what: &str) -> Outcome {
 }
 
 #[test]
-fn every_log_message_has_a_section() -> Outcome {
+fn every_log_message_has_a_runbook_section() -> Outcome {
     let mut headings = BTreeSet::new();
     for source in sources(&["lambda"])?.into_iter().chain([read("src/main.rs")?]) {
         for opener in
@@ -286,7 +383,7 @@ fn every_log_message_has_a_section() -> Outcome {
 }
 
 #[test]
-fn every_reason_stands_in_it() -> Outcome {
+fn every_error_reason_is_in_the_runbook() -> Outcome {
     let mut reasons = BTreeSet::from([OutsidePrefix.to_string()]);
     for source in sources(&["lambda", "message", "erasure", "ports"])? {
         for texts in texts_after(&source, "#[error(") {
@@ -317,7 +414,7 @@ fn sections<'a>(document: &'a str, level: &str) -> BTreeMap<&'a str, &'a str> {
 }
 
 #[test]
-fn alarms_and_messages_have_the_same_three_parts() -> Outcome {
+fn alarm_and_message_sections_have_three_parts() -> Outcome {
     let runbook = read(RUNBOOK)?;
     let chapters = sections(&runbook, "\n## ");
     let alarms = sections(chapters["Alarms"], "\n### ");
@@ -347,7 +444,7 @@ fn anchor(heading: &str) -> String {
 }
 
 #[test]
-fn every_link_to_a_heading_leads_there() -> Outcome {
+fn links_to_runbook_headings_resolve() -> Outcome {
     let runbook = read(RUNBOOK)?;
     let is_code = |line: &&str| line.starts_with('#');
     let anchors: BTreeSet<String> = runbook
@@ -355,8 +452,12 @@ fn every_link_to_a_heading_leads_there() -> Outcome {
         .filter(is_code)
         .map(|line| anchor(line.trim_start_matches('#').trim_start()))
         .collect();
-    let links =
-        [(RUNBOOK, "](#"), ("template.yaml", "${RunbookUrl}#"), ("README.md", "runbook.md#")];
+    let links = [
+        (RUNBOOK, "](#"),
+        ("template.yaml", "${RunbookUrl}#"),
+        ("template.yaml", "${Runbook}#"),
+        ("README.md", "runbook.md#"),
+    ];
     for (path, start) in links {
         let text = read(path)?;
         let ends = |c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_';
@@ -371,7 +472,7 @@ fn every_link_to_a_heading_leads_there() -> Outcome {
 }
 
 #[test]
-fn every_parameter_and_output_that_it_names_is_the_templates() -> Outcome {
+fn named_parameters_and_outputs_exist_in_the_template() -> Outcome {
     let (runbook, template) = (read(RUNBOOK)?, read("template.yaml")?);
     let name = |rest: &str| {
         rest.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default().to_owned()
@@ -399,7 +500,7 @@ fn every_parameter_and_output_that_it_names_is_the_templates() -> Outcome {
 }
 
 #[test]
-fn reads_the_texts_of_calls() -> Outcome {
+fn helpers_parse_calls_and_blocks() -> Outcome {
     let source = r#"warn!(a = f(x), "one {b} two"); warn!(
         "three: \"four\""
     ); warn!(message)"#;

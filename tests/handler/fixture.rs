@@ -1,8 +1,7 @@
 //! A world of one function, its store, its queue and its receipts' bucket, in virtual time.
 
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -17,56 +16,40 @@ use erase_user_files::lambda::handler::Handler;
 use erase_user_files::lambda::metrics::Metrics;
 use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
-use erase_user_files::ports::store::{
-    DeleteResult, DeleteStore, FailureKind, Item, KeyFailure, Kind, ListedEntry, Page, ReadStore,
-    Retention, StoreError,
-};
+use erase_user_files::ports::store::{FailureKind, Item, Kind, ListedEntry, Page, StoreError};
 use erase_user_files::target::Prefix;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
-/// What the test and the function both hold.
+use crate::fake::handle::Fake;
+use crate::fake::listing::token_after;
+use crate::fake::model::Versioning;
+use crate::faults::{Asks, Code, Faults, Request, Shared};
+
+/// The model of S3 with latency: 60 ms for a listing, 250 ms for a delete request. Faults are as the
+/// fields say.
 #[derive(Debug)]
-pub(crate) struct Shared<T>(pub(crate) Arc<T>);
-
-impl<T> Clone for Shared<T> {
-    fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
-    }
-}
-
-impl<T> Deref for Shared<T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        &self.0
-    }
-}
-
-/// S3 as far as these tests need it: 60 ms a page of 1,000, 250 ms a delete, and what the test
-/// wishes.
-#[derive(Debug, Default)]
 pub(crate) struct Store {
-    /// How many objects each user has; their keys are numbers. Deleted ones are gone from the set.
-    pub(crate) objects: Mutex<BTreeMap<String, BTreeSet<u32>>>,
+    pub(crate) model: Fake,
     pub(crate) log: Mutex<Vec<(Instant, Event)>>,
-    pub(crate) refuses: bool,
+    /// Every item of a delete request is denied.
+    pub(crate) denies_deletes: bool,
+    /// No listing is answered.
     pub(crate) hangs: bool,
     pub(crate) denies_uploads: bool,
-    /// It lists an upload of somebody else.
+    /// It lists an upload of another user.
     pub(crate) lists_a_stray: bool,
-    /// Each second delete request, whatever the pace.
+    /// It throttles every second delete request.
     pub(crate) throttles_half: bool,
-    /// How many zeros its tokens begin with.
+    /// The number of zeros that make its tokens longer.
     pub(crate) zeros: usize,
-    /// It can begin a listing nowhere but where another one ended.
+    /// It can begin a listing only where another one ended.
     pub(crate) has_no_order: bool,
-    /// Each object is the one version of its key.
-    pub(crate) is_versioned: bool,
     /// It deletes when the request arrives, and takes 175 to 325 ms for the answer.
     pub(crate) is_uneven: bool,
-    /// The page, by its first key, whose deletes never end.
-    pub(crate) stuck_from: Option<u32>,
+    /// Delete requests hang whose first key has this number.
+    pub(crate) hangs_from: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,165 +63,174 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Store {
-    pub(crate) fn of(users: &[(&str, u32)]) -> Self {
-        let objects =
-            users.iter().map(|(user, count)| (format!("{user}/"), (0..*count).collect())).collect();
-        Self { objects: Mutex::new(objects), ..Self::default() }
-    }
+/// The bucket of the only target, unless a test sets another one.
+pub(crate) const BUCKET: &str = "photos";
 
-    fn remove(&self, folder: &str, numbers: impl Iterator<Item = u32>) {
-        let mut objects = locked(&self.objects);
-        let all = objects.get_mut(folder).expect("a listed user");
-        numbers.for_each(|number| _ = all.remove(&number));
-    }
+/// The key of a user's object. The objects have numbers, and each is written one second after the
+/// one before, from 1970 on.
+fn key(user: &str, number: u32) -> String {
+    format!("{user}/{number:09}")
+}
 
-    pub(crate) fn left(&self, user: &str) -> usize {
-        locked(&self.objects).get(&format!("{user}/")).map_or(0, BTreeSet::len)
-    }
+/// The token of the page of u1's objects that begins with this number.
+pub(crate) fn token(number: u32) -> String {
+    format!("Objects:1:{}", key("u1", number - 1))
+}
 
-    pub(crate) fn note(&self, event: Event) {
-        locked(&self.log).push((Instant::now(), event));
+/// The number of a key.
+fn number(prefix: &Prefix, item: &Item) -> u32 {
+    item.key.as_str()[prefix.as_str().len()..].parse().expect("a number")
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            model: Fake::new(&[BUCKET, "exports"]),
+            log: Mutex::default(),
+            denies_deletes: false,
+            hangs: false,
+            denies_uploads: false,
+            lists_a_stray: false,
+            throttles_half: false,
+            zeros: 0,
+            has_no_order: false,
+            is_uneven: false,
+            hangs_from: None,
+        }
     }
 }
 
-impl ReadStore for Shared<Store> {
-    async fn is_versioned(&self, _prefix: &Prefix, _limit: Duration) -> Result<bool, StoreError> {
-        Ok(self.is_versioned)
+impl Store {
+    /// So many objects of each user.
+    pub(crate) fn of(users: &[(&str, u32)]) -> Self {
+        let store = Self::default();
+        users.iter().for_each(|(user, count)| store.put(BUCKET, user, 0..*count));
+        store
     }
 
-    async fn list(
+    /// The same in a bucket with versioning.
+    pub(crate) fn versioned(users: &[(&str, u32)]) -> Self {
+        let store = Self::default();
+        store.model.store().set_versioning(BUCKET, Versioning::Enabled);
+        users.iter().for_each(|(user, count)| store.put(BUCKET, user, 0..*count));
+        store
+    }
+
+    pub(crate) fn put(&self, bucket: &str, user: &str, numbers: impl IntoIterator<Item = u32>) {
+        let mut model = self.model.store();
+        for number in numbers {
+            model.set_now(OffsetDateTime::UNIX_EPOCH + Duration::from_secs(number.into()));
+            model.put(bucket, &key(user, number), 1);
+        }
+    }
+
+    pub(crate) fn left(&self, user: &str) -> usize {
+        self.model.store().versions_under(BUCKET, &format!("{user}/")).count()
+    }
+
+    fn note(&self, event: Event) {
+        locked(&self.log).push((Instant::now(), event));
+    }
+
+    /// How many requests have listed objects or versions.
+    pub(crate) fn listings(&self) -> usize {
+        let log = locked(&self.log);
+        log.iter().filter(|(_, event)| matches!(event, Event::Listed(_))).count()
+    }
+}
+
+impl Faults for Store {
+    fn model(&self) -> &Fake {
+        &self.model
+    }
+
+    async fn before(&self, request: Request<'_>) -> Result<(), StoreError> {
+        let wait = |milliseconds| sleep(Duration::from_millis(milliseconds));
+        match request.asks {
+            Asks::Versioning => {}
+            Asks::Listing(_) if self.hangs => {
+                sleep(request.limit).await;
+                return Err(StoreError::NoAnswer("ListObjects: NoAnswerInTime".to_owned()));
+            }
+            Asks::Listing(kind) => {
+                let prefix = request.prefix.as_str();
+                assert!(!prefix.starts_with("panic"), "this one panics on purpose");
+                wait(60).await;
+                if self.denies_uploads && kind == Kind::Uploads {
+                    return Err(StoreError::Permanent("AccessDenied".to_owned()));
+                }
+                if kind != Kind::Uploads {
+                    self.note(Event::Listed(prefix.to_owned()));
+                }
+            }
+            Asks::Deleting(items) => {
+                self.note(Event::Deleting(items.len()));
+                if self.hangs_from == items.first().map(|item| number(request.prefix, item)) {
+                    std::future::pending::<()>().await;
+                }
+                let is_deleting = |(_, event): &&_| matches!(event, Event::Deleting(_));
+                let requests = locked(&self.log).iter().filter(is_deleting).count();
+                if self.throttles_half && requests.is_multiple_of(2) {
+                    wait(20).await;
+                    return Err(StoreError::Throttled("SlowDown".to_owned()));
+                }
+                if !self.is_uneven {
+                    wait(250).await;
+                }
+            }
+            Asks::Retention(_) => wait(2).await,
+        }
+        Ok(())
+    }
+
+    fn kept(
         &self,
-        prefix: &Prefix,
-        kind: Kind,
-        token: Option<&str>,
-        limit: Duration,
-    ) -> Result<Page, StoreError> {
-        if self.hangs {
-            sleep(limit).await;
-            return Err(StoreError::NoAnswer("ListObjects: NoAnswerInTime".to_owned()));
+        _: Request<'_>,
+        items: &[Item],
+    ) -> Result<Vec<(usize, Option<Code>)>, StoreError> {
+        let denied = if self.denies_deletes { items.len() } else { 0 };
+        Ok((0..denied).map(|index| (index, Some(("AccessDenied", FailureKind::Denied)))).collect())
+    }
+
+    async fn after(&self, request: Request<'_>) {
+        if let Asks::Deleting(items) = request.asks
+            && !self.denies_deletes
+        {
+            if self.is_uneven {
+                let first = items.first().map_or(0, |item| number(request.prefix, item));
+                sleep(Duration::from_millis(175 + u64::from(first / 1_000 * 61 % 150))).await;
+            }
+            self.note(Event::Deleted(items.len()));
         }
-        assert!(!prefix.as_str().starts_with("panic"), "this one panics on purpose");
-        sleep(Duration::from_millis(60)).await;
-        if self.denies_uploads && kind == Kind::Uploads {
-            return Err(StoreError::Permanent("AccessDenied".to_owned()));
-        }
+    }
+
+    fn page(&self, kind: Kind, mut page: Page) -> Page {
         if self.lists_a_stray && kind == Kind::Uploads {
             let (key, id) = ("somebody-else/a".to_owned(), Some("upload".to_owned()));
             let stray =
                 ListedEntry { kind, key, other_key: None, id, bytes: 0, last_modified: None };
-            return Ok(Page { entries: vec![stray], next: None, cut_at: None });
+            page.entries.push(stray);
         }
-        if kind == Kind::Uploads {
-            return Ok(Page { entries: Vec::new(), next: None, cut_at: None });
-        }
-        self.note(Event::Listed(prefix.as_str().to_owned()));
-        let Ok(from) = token.map_or(Ok(0), str::parse) else {
-            return Err(StoreError::TokenRejected("InvalidArgument".to_owned()));
-        };
-        let objects = locked(&self.objects);
-        let mut rest = objects.get(prefix.as_str()).into_iter().flat_map(|all| all.range(from..));
-        let page: Vec<u32> = rest.by_ref().take(1_000).copied().collect();
-        let next = rest.next().map(|number| format!("{}{number}", "0".repeat(self.zeros)));
-        let kind = if self.is_versioned { Kind::Versions } else { Kind::Objects };
-        let listed = |number: &u32| ListedEntry {
-            kind,
-            key: format!("{}{number:09}", prefix.as_str()),
-            other_key: None,
-            id: self.is_versioned.then(|| "v1".to_owned()),
-            bytes: 1,
-            last_modified: UNIX_EPOCH
-                .checked_add(Duration::from_secs((*number).into()))
-                .map(Into::into),
-        };
-        Ok(Page { entries: page.iter().map(listed).collect(), next, cut_at: None })
+        page.next =
+            page.next.map(|token| token.replacen(':', &format!(":{}", "0".repeat(self.zeros)), 1));
+        page
     }
 
-    /// The number of the first key behind this one.
     fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
-        let (_, name) =
-            key.split_once('/').filter(|_| kind != Kind::Uploads && !self.has_no_order)?;
-        let (mut low, mut high) = (0, 1_000_000_000_u32);
-        while low < high {
-            let middle = low.midpoint(high);
-            (low, high) = if format!("{middle:09}").as_str() > name {
-                (low, middle)
-            } else {
-                (middle + 1, high)
-            };
-        }
-        Some(low.to_string())
-    }
-}
-
-impl DeleteStore for Shared<Store> {
-    async fn delete(
-        &self,
-        prefix: &Prefix,
-        items: &[Item],
-        _limit: Duration,
-    ) -> Result<DeleteResult, StoreError> {
-        self.note(Event::Deleting(items.len()));
-        let number = |item: &Item| {
-            item.key.as_str()[prefix.as_str().len()..].parse::<u32>().expect("a number")
-        };
-        if self.stuck_from == items.first().map(number) {
-            std::future::pending::<()>().await;
-        }
-        let is_even = locked(&self.log)
-            .iter()
-            .filter(|(_, event)| matches!(event, Event::Deleting(_)))
-            .count()
-            % 2
-            == 0;
-        if self.throttles_half && is_even {
-            sleep(Duration::from_millis(20)).await;
-            return Err(StoreError::Throttled("SlowDown".to_owned()));
-        }
-        if !self.is_uneven {
-            sleep(Duration::from_millis(250)).await;
-        }
-        if self.refuses {
-            let failure = |index| KeyFailure {
-                index,
-                code: "AccessDenied".to_owned(),
-                kind: FailureKind::Denied,
-            };
-            return Ok(DeleteResult {
-                requests: 1,
-                failures: (0..items.len()).map(failure).collect(),
-            });
-        }
-        self.remove(prefix.as_str(), items.iter().map(number));
-        if self.is_uneven {
-            let spread = items.first().map_or(0, number) / 1_000 * 61 % 150;
-            sleep(Duration::from_millis(175 + u64::from(spread))).await;
-        }
-        self.note(Event::Deleted(items.len()));
-        Ok(DeleteResult { requests: 1, failures: Vec::new() })
-    }
-
-    async fn retention(
-        &self,
-        _prefix: &Prefix,
-        _item: &Item,
-        _limit: Duration,
-    ) -> Result<Option<Retention>, StoreError> {
-        sleep(Duration::from_millis(2)).await;
-        Ok(None)
+        token_after(kind, key).filter(|_| !self.has_no_order)
     }
 }
 
 /// SQS: remembers what it was asked.
 #[derive(Debug, Default)]
-pub(crate) struct Letters {
+pub(crate) struct FakeQueue {
     pub(crate) sent: Mutex<Vec<OutgoingMessage>>,
     pub(crate) visibilities: Mutex<BTreeMap<String, u64>>,
     pub(crate) fails: bool,
     pub(crate) hangs: bool,
 }
 
-impl Letters {
+impl FakeQueue {
     async fn answer(&self, limit: Duration) -> Result<(), QueueError> {
         sleep(if self.hangs { limit } else { Duration::from_millis(20) }).await;
         if self.fails || self.hangs {
@@ -256,7 +248,7 @@ impl Letters {
     }
 }
 
-impl Queue for Shared<Letters> {
+impl Queue for Shared<FakeQueue> {
     async fn send(
         &self,
         continuation: &OutgoingMessage,
@@ -279,12 +271,12 @@ impl Queue for Shared<Letters> {
     }
 }
 
-/// What the shelf takes for a receipt.
+/// How long the receipt store takes for a receipt.
 pub(crate) const STORING: Duration = Duration::from_millis(30);
 
-/// A place for receipts that fails as often as it is told.
+/// A receipt store that fails as often as a test asks for.
 #[derive(Debug, Default)]
-pub(crate) struct Shelf {
+pub(crate) struct FakeReceipts {
     pub(crate) documents: Mutex<BTreeMap<String, String>>,
     pub(crate) fails: AtomicU32,
     pub(crate) loses_answers: AtomicU32,
@@ -292,7 +284,7 @@ pub(crate) struct Shelf {
     pub(crate) hangs: bool,
 }
 
-impl Shelf {
+impl FakeReceipts {
     /// The only receipt, its name and its text.
     pub(crate) fn receipt(&self) -> (String, Value) {
         let documents = locked(&self.documents);
@@ -307,7 +299,7 @@ fn take(from: &AtomicU32) -> bool {
     from.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
-impl Receipts for Shared<Shelf> {
+impl Receipts for Shared<FakeReceipts> {
     async fn store(
         &self,
         name: &str,
@@ -343,10 +335,10 @@ impl Receipts for Shared<Shelf> {
 }
 
 /// A world of one function, its store, its queue and its receipts.
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) store: Shared<Store>,
-    pub(crate) letters: Shared<Letters>,
-    pub(crate) shelf: Shared<Shelf>,
+    pub(crate) queue: Shared<FakeQueue>,
+    pub(crate) receipt_store: Shared<FakeReceipts>,
     /// The lines of numbers.
     pub(crate) metrics: Shared<Mutex<Vec<String>>>,
     settings: Vec<(String, String)>,
@@ -354,11 +346,11 @@ pub(crate) struct Scene {
     start: Instant,
 }
 
-/// What a scene's function may do.
+/// What a fixture's function may do.
 type Answer = Result<SqsBatchResponse, EventError>;
 
-impl Scene {
-    pub(crate) fn new(store: Store, letters: Letters, settings: &[(&str, &str)]) -> Self {
+impl Fixture {
+    pub(crate) fn new(store: Store, settings: &[(&str, &str)]) -> Self {
         let required = [
             ("ERASE_TARGETS", "s3://photos/{user_id}/"),
             ("CONTINUATION_QUEUE_URL", "https://sqs.eu-central-1.amazonaws.com/123456789012/erase"),
@@ -370,17 +362,21 @@ impl Scene {
             .chain(&required)
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         Self {
-            store: Shared(Arc::new(store)),
-            letters: Shared(Arc::new(letters)),
-            shelf: Shared(Arc::default()),
+            store: Shared::new(store),
+            queue: Shared(Arc::default()),
+            receipt_store: Shared(Arc::default()),
             metrics: Shared(Arc::default()),
             settings: settings.collect(),
             start: Instant::now(),
         }
     }
 
-    pub(crate) fn with_shelf(self, shelf: Shelf) -> Self {
-        Self { shelf: Shared(Arc::new(shelf)), ..self }
+    pub(crate) fn with_queue(self, queue: FakeQueue) -> Self {
+        Self { queue: Shared::new(queue), ..self }
+    }
+
+    pub(crate) fn with_receipt_store(self, receipt_store: FakeReceipts) -> Self {
+        Self { receipt_store: Shared::new(receipt_store), ..self }
     }
 
     /// The same world under other settings, as after a deployment.
@@ -408,24 +404,29 @@ impl Scene {
         announced: AnnouncedDeadline,
     ) -> Answer {
         let (config, store) = (self.config(), self.store.clone());
-        let shelf = config.receipts.is_some().then(|| self.shelf.clone());
+        let receipt_store = config.receipts.is_some().then(|| self.receipt_store.clone());
         let lines = self.metrics.clone();
         let metrics = Metrics::new("erase".to_owned(), Some("warn"), move |line| {
             locked(&lines).push(line.to_owned());
         });
         if config.dry_run {
-            let handler = Handler::new(config, DryRun(store), self.letters.clone(), shelf, 1);
+            let handler = Handler::new(config, DryRun(store), self.queue.clone(), receipt_store, 1);
             handler.with_metrics(metrics).handle_until(event, announced).await
         } else {
-            let handler = Handler::new(config, Eraser(store), self.letters.clone(), shelf, 1);
+            let handler = Handler::new(config, Eraser(store), self.queue.clone(), receipt_store, 1);
             handler.with_metrics(metrics).handle_until(event, announced).await
         }
     }
 
     pub(crate) async fn handle(&self, event: Value, deadline_epoch_ms: u64) -> Answer {
-        let shelf = Some(self.shelf.clone());
-        let handler =
-            Handler::new(self.config(), Eraser(self.store.clone()), self.letters.clone(), shelf, 1);
+        let receipt_store = Some(self.receipt_store.clone());
+        let handler = Handler::new(
+            self.config(),
+            Eraser(self.store.clone()),
+            self.queue.clone(),
+            receipt_store,
+            1,
+        );
         handler.handle(event, deadline_epoch_ms).await
     }
 
@@ -459,6 +460,33 @@ impl Scene {
             .map(|failure| failure.item_identifier)
             .collect())
     }
+
+    /// Invokes the function, and asserts that it reports no failed message.
+    pub(crate) async fn succeed(&self, timeout: Duration, records: Vec<SqsMessage>) {
+        assert_eq!(self.invoke(timeout, records).await, Ok(NO_FAILURES));
+    }
+
+    /// Takes the continuation that the function has sent, if it has.
+    pub(crate) fn take_continuation(&self) -> Option<OutgoingMessage> {
+        locked(&self.queue.sent).pop()
+    }
+
+    /// Erases u1 in invocations of this length, from a message on, until nothing follows. Calls a
+    /// function with every continuation, and returns the number of hops.
+    pub(crate) async fn follow(
+        &self,
+        timeout: Duration,
+        mut message: SqsMessage,
+        mut each: impl FnMut(&OutgoingMessage),
+    ) -> u32 {
+        for hop in 1..60 {
+            self.succeed(timeout, vec![message]).await;
+            let Some(next) = self.take_continuation() else { return hop };
+            each(&next);
+            message = record("m", &next.body);
+        }
+        unreachable!("the erasure does not end");
+    }
 }
 
 pub(crate) fn record(name: &str, body: &str) -> SqsMessage {
@@ -476,11 +504,19 @@ pub(crate) fn withdrawal(user: &str) -> SqsMessage {
 /// A continuation of u1's erasure that points into the middle of a target.
 pub(crate) fn bookmarked(target: &str, token: &str, round: u32) -> SqsMessage {
     let checkpoint = json!({"round": round, "target": target, "kind": "objects", "token": token});
-    let body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1, "bookmark": checkpoint});
+    continuation(&json!({"bookmark": checkpoint}))
+}
+
+/// A continuation of u1's erasure with these fields.
+pub(crate) fn continuation(fields: &Value) -> SqsMessage {
+    let mut body = json!({"type": "erasure-continuation", "version": 1, "erasureId": "e", "userId": "u1", "hop": 1});
+    for (name, value) in fields.as_object().expect("fields") {
+        body[name] = value.clone();
+    }
     record("m", &body.to_string())
 }
 
-pub(crate) const NOBODY: Vec<String> = Vec::new();
+pub(crate) const NO_FAILURES: Vec<String> = Vec::new();
 
 /// What the function logs while somebody listens.
 #[derive(Debug, Clone, Default)]

@@ -85,14 +85,14 @@ pub(crate) struct Times {
 }
 
 /// A store under test.
-pub(crate) trait Shop {
+pub(crate) trait TestStore {
     type Store: DeleteStore;
 
     fn name(&self) -> &'static str;
     /// What an erasure works on.
     fn store(&self, bypasses_governance: bool) -> Self::Store;
     fn can_store(&self, key: &str) -> bool;
-    /// Until when [`Shop::lock_oldest`] locks.
+    /// Until when [`TestStore::lock_oldest`] locks.
     fn lock_end(&self) -> OffsetDateTime;
 
     async fn create_bucket(&self, bucket: &str) -> Checked;
@@ -136,7 +136,7 @@ pub(crate) trait Shop {
     }
 }
 
-/// How long [`Shop::lock_oldest`] locks.
+/// How long [`TestStore::lock_oldest`] locks.
 const LOCKED_FOR: Duration = Duration::from_secs(3_600);
 
 /// The model.
@@ -153,7 +153,7 @@ impl Fakes {
     }
 }
 
-impl Shop for Fakes {
+impl TestStore for Fakes {
     type Store = Fake;
 
     fn name(&self) -> &'static str {
@@ -216,7 +216,7 @@ impl Shop for Fakes {
         let mut store = self.0.store();
         let id = store
             .versions(bucket, key)
-            .last()
+            .back()
             .map(|version| version.id.clone())
             .expect("a version");
         let until = (hold != LockKind::LegalHold).then(|| store.now() + LOCKED_FOR);
@@ -273,7 +273,7 @@ impl Served {
     }
 }
 
-impl Shop for Served {
+impl TestStore for Served {
     type Store = S3;
 
     fn name(&self) -> &'static str {

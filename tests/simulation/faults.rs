@@ -12,7 +12,7 @@ pub(crate) const START: u64 = 1_800_000_000;
 
 /// How the world is made and the function set up. None of it is a fault.
 #[derive(Debug, Clone)]
-pub(crate) struct Scene {
+pub(crate) struct Setup {
     /// Of each bucket.
     pub(crate) versioning: [Versioning; 3],
     /// Some versions of some users are locked.
@@ -32,7 +32,7 @@ pub(crate) struct Scene {
     pub(crate) is_fifo: bool,
     /// Another release or setting comes while the world goes on.
     pub(crate) deployment: Option<Deployment>,
-    /// In the end somebody mends what was wrong, and redrives the dead letters.
+    /// In the end an operator removes the faults, and redrives the dead letters.
     pub(crate) is_redriven: bool,
     /// What is to be deleted goes when the request arrives, whether anybody waits for the answer or
     /// not; else shortly before the answer.
@@ -50,7 +50,7 @@ pub(crate) enum RequestIds {
     Shared,
 }
 
-impl Scene {
+impl Setup {
     /// What is special is absent from most worlds, so that it is also seen alone.
     pub(crate) fn of_seed(seed: u64) -> Self {
         let mut dice = fastrand::Rng::with_seed(seed ^ 0x5ce4e);
@@ -108,7 +108,7 @@ impl Scene {
 
 /// How often what goes wrong, in percent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Weather {
+pub(crate) struct Faults {
     pub(crate) list_fails: u32,
     pub(crate) list_hangs: u32,
     pub(crate) slow: u32,
@@ -127,7 +127,7 @@ pub(crate) struct Weather {
     /// Parts in flight let an upload outlive its abort.
     pub(crate) uploads_outlive: u32,
     pub(crate) retention_fails: u32,
-    /// What holds a version is not told to this function.
+    /// The function may not read the lock of a version.
     pub(crate) is_retention_secret: bool,
     pub(crate) receipts_fail: u32,
     pub(crate) receipts_hang: u32,
@@ -166,7 +166,7 @@ pub(crate) enum Outage {
     NoDeletions,
 }
 
-impl Weather {
+impl Faults {
     pub(crate) fn calm() -> Self {
         Self::default()
     }

@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::time::Instant;
 
-use crate::weather::START;
+use crate::faults::START;
 
 /// SQS gives a message up after so many deliveries.
 const MAX_RECEIVE_COUNT: u32 = 5;
 
 const DEDUPLICATED_FOR: Duration = Duration::from_secs(300);
 
-/// What a message asks for, whoever sent it.
+/// What a message asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Step {
     /// The erasure's id.
@@ -76,7 +76,7 @@ impl Message {
 
 /// The two queues. What is in neither, SQS has forgotten.
 #[derive(Debug, Default)]
-pub(crate) struct Mail {
+pub(crate) struct QueueState {
     queue: Vec<Message>,
     dead_letters: Vec<Message>,
     ids: u64,
@@ -85,7 +85,7 @@ pub(crate) struct Mail {
     taken: BTreeMap<String, Instant>,
 }
 
-impl Mail {
+impl QueueState {
     /// Whether a FIFO queue has taken a message with this id in the last five minutes, so that it
     /// drops this one. If not, it takes it.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/using-messagededuplicationid-property.html>
@@ -98,7 +98,7 @@ impl Mail {
         false
     }
 
-    /// How often a message has come, gone or moved.
+    /// How often a message was added, removed or moved.
     pub(crate) fn changes(&self) -> u64 {
         self.changes
     }
