@@ -49,5 +49,5 @@ pub use error::Error;
 pub use limit::{Limit, Refusal};
 pub use model::{Latency, Plant};
 pub use noise::{Noise, Noisy};
-pub use report::Report;
+pub use report::{Report, command_line};
 pub use world::Settings;

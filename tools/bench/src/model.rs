@@ -1,11 +1,12 @@
 //! A model of S3: what this function asks of it, with S3's latency and S3's limit. The protocol is
 //! that of `s3s`.
 
-use std::str::FromStr;
+use std::num::ParseIntError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
 use hyper::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -38,16 +39,30 @@ const IN_URL: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
 
 /// How long answers take: a fixed part, and one that grows with the keys.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Args)]
 pub struct Latency {
-    /// Of a page of 1,000 keys.
+    /// Milliseconds for a page of 1,000 keys.
+    #[arg(long = "listing-ms", value_name = "MS", default_value = "60", value_parser = milliseconds)]
     pub listing: Duration,
-    /// Of a DeleteObjects of 1,000 keys.
+    /// Milliseconds for a DeleteObjects of 1,000 keys.
+    #[arg(long = "deletion-ms", value_name = "MS", default_value = "250", value_parser = milliseconds)]
     pub deletion: Duration,
-    /// Of every other request, and of the smallest listing or deletion.
+    /// Milliseconds for every other request, and for the smallest listing or deletion.
+    #[arg(long = "least-ms", value_name = "MS", default_value = "20", value_parser = milliseconds)]
     pub least: Duration,
-    /// By how much of itself a time may be shorter or longer, evenly spread: 0 to 1.
+    /// The share by which each of these times varies: 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
     pub spread: f64,
+}
+
+fn milliseconds(text: &str) -> Result<Duration, ParseIntError> {
+    text.parse().map(Duration::from_millis)
+}
+
+/// Reads a number from 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 impl Latency {
@@ -68,28 +83,15 @@ impl Latency {
     }
 }
 
-/// A fault of the store that the function cannot know of, to see that the checks of a run can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A fault of the store that the checks of a run must find: the function cannot know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Plant {
-    /// None: S3 as it should be.
+    /// No fault.
     Nothing,
-    /// Each hundredth deletion says "deleted" of its last key, and keeps it.
+    /// Each hundredth deletion reports that it deleted its last key, and keeps this key.
     Keep,
-    /// Each hundredth deletion takes along the user's last key, which nobody named.
+    /// Each hundredth deletion also deletes the user's last key, which the request does not name.
     Steal,
-}
-
-impl FromStr for Plant {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "nothing" => Ok(Self::Nothing),
-            "keep" => Ok(Self::Keep),
-            "steal" => Ok(Self::Steal),
-            other => Err(format!("{other:?}: expected nothing, keep or steal")),
-        }
-    }
 }
 
 /// The model. Each bucket is one partition.
@@ -472,12 +474,6 @@ mod tests {
     const BUCKET: &str = "photos";
 
     fn model(limit: Option<Limit>, noise: Option<Noise>) -> Model {
-        let none = Latency {
-            listing: Duration::ZERO,
-            deletion: Duration::ZERO,
-            least: Duration::ZERO,
-            spread: 0.0,
-        };
         let settings = Settings {
             binary: PathBuf::new(),
             folder: PathBuf::new(),
@@ -485,7 +481,7 @@ mod tests {
             rate: None,
             in_flight: None,
             concurrency: 1,
-            latency: none,
+            latency: Latency::default(),
             limit,
             noise,
             has_versions: false,

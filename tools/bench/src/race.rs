@@ -12,34 +12,49 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::{Args, ValueEnum};
+
 use crate::machine::{machine, today};
 use crate::race::lap::{Lap, Start};
 use crate::race::plot::{Line, Plot};
 use crate::race::result::{Entry, Heat, timed};
 use crate::race::scenario::{CLEAN, Scenario};
-use crate::race::tool::{Peers, Tool};
-use crate::report::thousands;
+use crate::race::tool::Peers;
+use crate::report::{command_line, thousands};
 use crate::{Error, Settings};
 
 pub use crate::race::scenario::Sizes;
+pub use crate::race::tool::Tool;
 
-/// What is to be compared.
-#[derive(Debug, Clone)]
+/// What is compared.
+#[derive(Debug, Clone, Args)]
 pub struct Race {
-    /// Names of scenarios, comma-separated; empty is all. `perkey` is `perkey-documented`, too.
-    pub scenarios: String,
-    /// Tools, comma-separated; empty is all that are installed.
-    pub tools: String,
-    /// Of each tool in each scenario.
+    /// Names of scenarios; a name stands for its family, too: user for user-0 and so on. Without
+    /// names, all of them run.
+    #[arg(long, value_delimiter = ',', help = scenarios_help())]
+    pub scenarios: Vec<String>,
+    /// The tools that take part. Without names, all that are installed do.
+    #[arg(long, value_delimiter = ',')]
+    pub tools: Vec<Tool>,
+    /// Runs of each tool in each scenario.
+    #[arg(long, default_value_t = 3)]
     pub runs: usize,
     /// How many keys there are.
+    #[command(flatten)]
     pub sizes: Sizes,
-    /// Where the peers are.
+    /// The folder of the other tools.
+    #[arg(long, default_value = ".local/peers")]
     pub peers: PathBuf,
-    /// A run is stopped after so long.
-    pub longest: Duration,
-    /// How this was called, program and all.
-    pub call: String,
+    /// Seconds after which a run is stopped.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub longest: u64,
+}
+
+fn scenarios_help() -> String {
+    format!(
+        "Names of scenarios; a name stands for its family, too: user for user-0 and so on [default: all of {}]",
+        scenario_names().join(", ")
+    )
 }
 
 /// What the comparison left.
@@ -55,22 +70,15 @@ pub struct Standing {
 }
 
 /// The names of all scenarios, in the order of the report.
-pub fn scenario_names() -> Vec<&'static str> {
-    // However many keys they have.
-    let sizes = Sizes { keys: 0, unknown: 0, growing: 0, cpu: 0, noise: 0, noise_share: 0.0 };
-    scenario::all(&sizes).iter().map(|scenario| scenario.name).collect()
-}
-
-/// What all tools are called on the command line.
-pub fn tool_names() -> Vec<&'static str> {
-    Tool::ALL.map(Tool::word).into()
+fn scenario_names() -> Vec<&'static str> {
+    scenario::all(&Sizes::default()).iter().map(|scenario| scenario.name).collect()
 }
 
 /// Runs everything, and writes the report.
 pub async fn run(settings: &Settings, race: &Race) -> Result<Standing, Error> {
     let scenarios = chosen(&race.scenarios, scenario::all(&race.sizes))?;
     let peers = Peers::of(&race.peers);
-    let tools = installed(&race.tools, &peers).await?;
+    let tools = installed(&race.tools, &peers).await;
     let mut heats = Vec::new();
     for scenario in scenarios {
         heats.push(Box::pin(heat(settings, race, scenario, (&tools, &peers))).await?);
@@ -80,14 +88,11 @@ pub async fn run(settings: &Settings, race: &Race) -> Result<Standing, Error> {
     write(settings, race, &heats, &tools)
 }
 
-fn chosen(words: &str, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error> {
+fn chosen(words: &[String], scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error> {
     let is_of = |scenario: &Scenario, word: &str| {
-        scenario
-            .name
-            .strip_prefix(word)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        let rest = scenario.name.strip_prefix(word);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };
-    let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
     if let Some(word) =
         words.iter().find(|word| !scenarios.iter().any(|scenario| is_of(scenario, word)))
     {
@@ -104,21 +109,15 @@ fn chosen(words: &str, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error>
     Ok(scenarios.into_iter().filter(is_needed).collect())
 }
 
-/// The tools that are there, with their versions.
-async fn installed(words: &str, peers: &Peers) -> Result<Vec<(Tool, String)>, Error> {
-    let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
-    if let Some(word) =
-        words.iter().find(|word| !Tool::ALL.iter().any(|tool| tool.word() == **word))
-    {
-        let names = tool_names().join(", ");
-        return Err(Error::Setting(format!("{word:?} is no tool; there are {names}")));
-    }
-    let mut tools = Vec::new();
-    for tool in
-        Tool::ALL.into_iter().filter(|tool| words.is_empty() || words.contains(&tool.word()))
-    {
+/// The tools that are installed, with their versions.
+async fn installed(tools: &[Tool], peers: &Peers) -> Vec<(Tool, String)> {
+    let mut found = Vec::new();
+    for tool in Tool::value_variants() {
+        if !tools.is_empty() && !tools.contains(tool) {
+            continue;
+        }
         match tool.version(peers).await {
-            Some(version) => tools.push((tool, version)),
+            Some(version) => found.push((*tool, version)),
             None => tell(&format!(
                 "{} is left out: it is not there. `make bench TOOLS={}` installs it",
                 tool.name(),
@@ -126,7 +125,7 @@ async fn installed(words: &str, peers: &Peers) -> Result<Vec<(Tool, String)>, Er
             )),
         }
     }
-    Ok(tools)
+    found
 }
 
 /// All laps of a scenario, the tools taking turns: what disturbs the machine for a while disturbs
@@ -141,10 +140,10 @@ async fn heat(
         tools.iter().map(|(tool, _)| *tool).filter(|tool| scenario.tools.contains(tool));
     let entry = |tool: Tool| Entry { tool, keys: tool.share_of(scenario.keys), laps: Vec::new() };
     let mut entries: Vec<Entry> = taking_part.map(entry).collect();
+    let longest = Duration::from_secs(race.longest);
     for number in 1..=race.runs {
         for entry in &mut entries {
-            let start =
-                Start { scenario: &scenario, tool: entry.tool, peers, longest: race.longest };
+            let start = Start { scenario: &scenario, tool: entry.tool, peers, longest };
             let lap = Box::pin(lap::run(settings, start)).await?;
             tell(&format!(
                 "{} {number}/{}: {}: {}",
@@ -228,7 +227,7 @@ fn head(settings: &Settings, race: &Race, tools: &[(Tool, String)]) -> String {
         machine(),
         today(),
         race.runs,
-        race.call,
+        command_line(),
     )
 }
 
@@ -268,7 +267,8 @@ mod tests {
     #[test]
     fn chooses_scenarios_by_name_and_family() {
         let names = |words: &str| {
-            let chosen = chosen(words, scenario::all(&SIZES)).unwrap();
+            let words: Vec<String> = words.split_terminator(',').map(str::to_owned).collect();
+            let chosen = chosen(&words, scenario::all(&SIZES)).unwrap();
             chosen.iter().map(|scenario| scenario.name).collect::<Vec<_>>()
         };
         assert_eq!(names("perkey,limit"), ["limit", "perkey", "perkey-documented"]);
@@ -276,20 +276,19 @@ mod tests {
         assert_eq!(names("small-flat"), ["small-flat"]);
         assert_eq!(names("noise-keys"), [CLEAN, "noise-keys", "noise-keys-slowdown"]);
         assert_eq!(names("").len(), scenario::all(&SIZES).len());
-        assert!(chosen("lim", scenario::all(&SIZES)).is_err());
+        assert!(chosen(&["lim".to_owned()], scenario::all(&SIZES)).is_err());
     }
 
     #[tokio::test]
     async fn leaves_out_what_is_not_installed() {
         let nowhere = Peers::of(Path::new("/nonexistent"));
-        let tools = installed("", &nowhere).await.unwrap();
+        let tools = installed(&[], &nowhere).await;
         assert_eq!(tools, [(Tool::Ours, String::new())]);
-        assert!(installed("rclone", &nowhere).await.is_err());
     }
 
     #[test]
     fn draws_who_had_all_keys() {
-        let scenario = chosen("limit", scenario::all(&SIZES)).unwrap().remove(0);
+        let scenario = chosen(&["limit".to_owned()], scenario::all(&SIZES)).unwrap().remove(0);
         let entries = [(Tool::Ours, 100_000), (Tool::AwsCli, 5_000)];
         let entries =
             entries.map(|(tool, keys)| result::tests::entry(tool, keys, &[(28.0, 0)])).into();

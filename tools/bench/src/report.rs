@@ -77,6 +77,11 @@ impl Display for Spread {
     }
 }
 
+/// The command line, for a reader who wants to repeat the run.
+pub fn command_line() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
 /// A time in seconds, as exact as its size deserves.
 pub(crate) fn seconds(time: Duration) -> String {
     let decimals = if time < Duration::from_secs(10) { 3 } else { 1 };

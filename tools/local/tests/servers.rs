@@ -305,7 +305,7 @@ fn the_program_explains_itself() -> Result<(), Box<dyn Error>> {
     // Cargo builds examples before tests, into the folder beside theirs.
     let tests = std::env::current_exe()?;
     let program = tests.ancestors().nth(2).ok_or("no target folder")?.join("examples/local");
-    let output = Command::new(&program).output()?;
+    let output = Command::new(&program).arg("--help").output()?;
     assert!(String::from_utf8(output.stdout)?.contains("run "));
     let output = Command::new(&program).arg("nonsense").output()?;
     assert!(!output.status.success());

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
+use clap::Args;
+
 use crate::limit::{Limit, Refusal};
+use crate::model::share;
 use crate::noise::{Noise, Noisy};
 use crate::race::tool::Tool;
 use crate::report::thousands;
@@ -36,20 +39,26 @@ const FAST_OR_TOLD: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::S3rmT
 const ALL: &[Tool] =
     &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3, Tool::ListAll, Tool::AwsCli];
 
-/// How many keys there are, and how many of them fail.
-#[derive(Debug, Clone, Copy)]
+/// The number of keys, and the share of them that fails.
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Sizes {
-    /// In most scenarios.
+    /// Keys in most scenarios.
+    #[arg(long, default_value_t = 100_000)]
     pub keys: u64,
-    /// Where the limit is low.
+    /// Keys where the limit is low.
+    #[arg(long = "unknown-keys", value_name = "KEYS", default_value_t = 40_000)]
     pub unknown: u64,
-    /// Where the limit grows.
+    /// Keys where the limit grows.
+    #[arg(long = "growing-keys", value_name = "KEYS", default_value_t = 1_000_000)]
     pub growing: u64,
-    /// Where CPU seconds are counted.
+    /// Keys where CPU seconds are counted.
+    #[arg(long = "cpu-keys", value_name = "KEYS", default_value_t = 1_000_000)]
     pub cpu: u64,
-    /// Where something fails at random.
+    /// Keys where something fails at random.
+    #[arg(long = "noise-keys", value_name = "KEYS", default_value_t = 20_000)]
     pub noise: u64,
-    /// What part of it fails there: 0 to 1.
+    /// The share that fails there, of the keys, of the delete requests or of all requests: 0 to 1.
+    #[arg(long = "noise", value_name = "SHARE", default_value = "0.01", value_parser = share)]
     pub noise_share: f64,
 }
 
@@ -274,18 +283,12 @@ impl Scenario {
             Ceilings::NoRate => (Some(0), None),
             Ceilings::Lifted => (Some(0), Some(64)),
         };
-        let none = Latency {
-            listing: Duration::ZERO,
-            deletion: Duration::ZERO,
-            least: Duration::ZERO,
-            spread: 0.0,
-        };
         Settings {
             timeout: self.timeout,
             rate,
             in_flight,
             concurrency: 1,
-            latency: if self.has_latency { all.latency } else { none },
+            latency: if self.has_latency { all.latency } else { Latency::default() },
             limit: self.limit.clone(),
             noise: self.noise,
             has_versions: self.has_versions,

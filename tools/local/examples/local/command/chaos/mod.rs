@@ -10,6 +10,8 @@ mod verdict;
 use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use indicatif::HumanDuration;
 use local::{Error, FaultProxy, Ministack, Stack, function_binary, project_root};
 use tokio::time::{Instant, sleep, timeout};
@@ -18,13 +20,6 @@ use super::{Failure, PLACES};
 use people::{ARCHIVE, People, Stock};
 use storm::{Storm, Watch};
 use verdict::{DeadLetter, Verdict};
-
-const USERS: usize = 200;
-/// The ids of neighbours begin behind them.
-const MOST_USERS: usize = 999;
-const LEAST_USERS: usize = 10;
-const SECONDS: u64 = 120;
-const MOST_SECONDS: u64 = 3_600;
 
 /// Eight seconds of work at this pace: large users need many hops.
 const PARAMETERS: [(&str, &str); 6] = [
@@ -49,51 +44,22 @@ const POLL: Duration = Duration::from_millis(500);
 
 const LOG: &str = ".local/chaos.log";
 
-/// What `make chaos` was given.
-#[derive(Debug, Clone, Copy)]
-struct Settings {
+/// What is random here is decided by the seed.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Settings {
+    /// Users that withdraw: 10 to 999, because the ids of neighbours begin at 1000.
+    #[arg(long, default_value = "200", value_parser = RangedU64ValueParser::<usize>::new().range(10..=999))]
     users: usize,
+    /// The same seed makes a similar storm [default: a random one].
+    #[arg(long, default_value_t = fastrand::u64(1..1_000_000), hide_default_value = true)]
     seed: u64,
+    /// How long the storm lasts.
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
 }
 
-impl Settings {
-    /// Reads words such as `users=200`. An empty value counts as not given.
-    fn read(words: &[&str]) -> Result<Self, Failure> {
-        let mut settings =
-            Self { users: USERS, seed: fastrand::u64(1..1_000_000), seconds: SECONDS };
-        for word in words {
-            let wrong = || {
-                Failure::Check(format!(
-                    "{word:?}: expected users=…, seed=… or seconds=…, each a number"
-                ))
-            };
-            let (name, value) = word.split_once('=').ok_or_else(wrong)?;
-            if value.is_empty() {
-                continue;
-            }
-            let number: u64 = value.parse().map_err(|_error| wrong())?;
-            match name {
-                "users" => settings.users = usize::try_from(number).unwrap_or(usize::MAX),
-                "seed" => settings.seed = number,
-                "seconds" => settings.seconds = number,
-                _ => return Err(wrong()),
-            }
-        }
-        if !(LEAST_USERS..=MOST_USERS).contains(&settings.users)
-            || !(1..=MOST_SECONDS).contains(&settings.seconds)
-        {
-            let range =
-                format!("USERS must be {LEAST_USERS} to {MOST_USERS}, SECONDS 1 to {MOST_SECONDS}");
-            return Err(Failure::Check(range));
-        }
-        Ok(settings)
-    }
-}
-
-/// `local chaos [users=N] [seed=N] [seconds=N]`
-pub(crate) async fn chaos(words: &[&str]) -> Result<(), Failure> {
-    let settings = Settings::read(words)?;
+/// `local chaos`
+pub(crate) async fn chaos(settings: Settings) -> Result<(), Failure> {
     let Settings { users, seed, seconds } = settings;
     println!("chaos with {users} users, {seconds} s of storm, seed {seed}");
     // Every step has a limit of its own, which says more; this one is for a local cloud that does
