@@ -14,9 +14,10 @@
 //! | `versions` | versions, delete markers, uploads and locks: make them, and list everything |
 //! | `buckets` | removes a bucket with everything in it |
 //! | `receipts` | what the function says of an erasure, for good |
+//! | `http` | HTTP servers on loopback, with and without TLS |
 //! | `client` | the AWS clients, and plain HTTP for what they do not cover |
 //! | `recording_server` | in the place of a server that is not there: records what it is asked, over TLS as well |
-//! | `fault_proxy`, `http1` | a network that resets, delays, truncates and is busy |
+//! | `fault_proxy` | a network that resets, delays, truncates and is busy |
 //! | `processes` | what a server has started, and how to kill or stop it |
 //!
 //! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
@@ -25,7 +26,7 @@ mod buckets;
 mod client;
 mod error;
 mod fault_proxy;
-mod http1;
+pub mod http;
 mod install;
 mod logs;
 mod ministack;
