@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use local::HumanCount;
 use tokio::time::Instant;
 
-use crate::report::{Spread, percent, rough, seconds, thousands};
+use crate::report::{Spread, percent, seconds};
 use crate::world::{Outcome, PHOTOS, World, receipt_key};
 use crate::{Error, Report, Settings};
 
@@ -43,7 +44,7 @@ pub async fn run(settings: &Settings, users: usize, whale: u64) -> Result<Report
     see_when(&mut crowd, &outcome);
 
     let huge = if whale > 0 {
-        format!("one of them with {}", thousands(whale))
+        format!("one of them with {}", HumanCount(whale))
     } else {
         "no whale".to_owned()
     };
@@ -102,11 +103,11 @@ fn see_when(crowd: &mut [User], outcome: &Outcome) {
 fn describe(report: &mut Report, settings: &Settings, outcome: &Outcome, crowd: &[User]) {
     let took = outcome.end - outcome.begin;
     let objects: u64 = crowd.iter().map(|user| user.objects).sum();
-    let per_second = rough(objects) / took.as_secs_f64();
+    let per_second = objects as f64 / took.as_secs_f64();
     let limit = settings
         .keys_per_second()
         .saturating_mul(u32::try_from(settings.concurrency).unwrap_or(u32::MAX));
-    report.row("users, objects", format!("{}, {}", crowd.len(), thousands(objects)));
+    report.row("users, objects", format!("{}, {}", crowd.len(), HumanCount(objects)));
     report.row("environments", settings.concurrency);
     report.row("invocations", outcome.invocations.len());
     report.row("time until all were done", seconds(took));
@@ -148,7 +149,7 @@ fn describe(report: &mut Report, settings: &Settings, outcome: &Outcome, crowd: 
             .map(|invocation| invocation.usage)
             .unwrap_or_default();
         let text =
-            format!("{:.2} s, {:.1} MiB", last.cpu.as_secs_f64(), rough(last.peak_kib) / 1_024.0);
+            format!("{:.2} s, {:.1} MiB", last.cpu.as_secs_f64(), last.peak_kib as f64 / 1_024.0);
         report.row(&format!("CPU and peak memory of environment {lane}"), text);
     }
 }
@@ -199,7 +200,7 @@ fn longest_wait(settings: &Settings, keys: u64, has_whale: bool) -> Duration {
         (true, all) => f64::from(all - 1),
     };
     let rate = settings.keys_per_second();
-    let deleting = if rate == 0 { 0.0 } else { rough(keys) / (f64::from(rate) * share) };
+    let deleting = if rate == 0 { 0.0 } else { keys as f64 / (f64::from(rate) * share) };
     // Most users are small, and wait for answers more than for the pace.
     Duration::from_secs_f64(deleting * 1.5) + settings.timeout * 2
 }

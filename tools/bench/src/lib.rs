@@ -12,20 +12,16 @@
 //! | `environment` | one warm execution environment: the real binary and the Runtime API that feeds it |
 //! | `mapping` | the event source mapping between the two: batches of 10, so many invocations at once |
 //! | `process`, `quota` | memory and CPU seconds of a process, and how many it may have |
-//! | `http`, `tls` | servers on loopback |
 //! | `world` | all of these together, for one run |
 //! | `whale`, `crowd` | the runs, their checks and their reports |
 //! | `race` | the function and its peers in the same scenarios, with a report |
-//! | `report`, `digits` | numbers for readers |
+//! | `report` | numbers for readers |
 //! | `machine` | on what and when it was measured |
 //!
 //! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
 
 pub mod crowd;
-mod digits;
 mod environment;
-mod error;
-mod http;
 mod limit;
 mod machine;
 mod mapping;
@@ -39,14 +35,13 @@ mod quota;
 pub mod race;
 mod report;
 mod store;
-mod tls;
 mod trace;
 mod versions;
 pub mod whale;
 mod world;
 
-pub use error::Error;
 pub use limit::{Limit, Refusal};
+pub use local::Error;
 pub use model::{Latency, Plant};
 pub use noise::{Noise, Noisy};
 pub use report::{Report, command_line};

@@ -64,8 +64,9 @@ fn given_back(
         // An error gives everything back.
         return Ok(messages.iter().map(|message| message.id.clone()).collect());
     };
-    let answer: Value = serde_json::from_str(&body)
-        .map_err(|error| Error::Function(format!("invocation {id} answered {body:?}: {error}")))?;
+    let answer: Value = serde_json::from_str(&body).map_err(|error| {
+        Error::service("run the function", format!("invocation {id} answered {body:?}: {error}"))
+    })?;
     let failures = answer["batchItemFailures"].as_array().into_iter().flatten();
     Ok(failures
         .filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned))

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use local::HumanCount;
 
 use crate::machine::{machine, today};
 use crate::race::lap::{Lap, Start};
@@ -20,7 +21,7 @@ use crate::race::plot::{Line, Plot};
 use crate::race::result::{Entry, Heat, timed};
 use crate::race::scenario::{CLEAN, Scenario};
 use crate::race::tool::Peers;
-use crate::report::{command_line, thousands};
+use crate::report::command_line;
 use crate::{Error, Settings};
 
 pub use crate::race::scenario::Sizes;
@@ -97,7 +98,10 @@ fn chosen(words: &[String], scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, E
         words.iter().find(|word| !scenarios.iter().any(|scenario| is_of(scenario, word)))
     {
         let names = scenario_names().join(", ");
-        return Err(Error::Setting(format!("{word:?} is no scenario; there are {names}")));
+        return Err(Error::service(
+            "read the settings",
+            format!("{word:?} is no scenario; there are {names}"),
+        ));
     }
     let is_chosen =
         |scenario: &Scenario| words.is_empty() || words.iter().any(|word| is_of(scenario, word));
@@ -160,7 +164,7 @@ async fn heat(
 
 fn said(lap: &Lap) -> String {
     let Lap { seconds, left, requests, refused, cpu, .. } = lap;
-    let (seconds, left) = (timed(*seconds), thousands(*left));
+    let (seconds, left) = (timed(*seconds), HumanCount(*left));
     let fault = lap.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
     format!(
         "{seconds} s, {left} left, {requests} requests, {refused} refused, CPU {cpu:.2} s{fault}"
@@ -247,7 +251,7 @@ fn plot(heat: &Heat) -> Option<Plot> {
     {
         lines.push(("second client beside ours".to_owned(), seconds, went));
     }
-    let title = format!("{} keys, {}", thousands(heat.scenario.keys), heat.scenario.what);
+    let title = format!("{} keys, {}", HumanCount(heat.scenario.keys), heat.scenario.what);
     (!lines.is_empty()).then(|| Plot { title, lines, limit: steps.collect() })
 }
 

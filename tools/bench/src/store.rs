@@ -142,9 +142,11 @@ impl Store {
     }
 
     /// How many objects a bucket holds below a prefix.
-    pub(crate) fn count(&self, bucket: &str, prefix: &str) -> usize {
+    pub(crate) fn count(&self, bucket: &str, prefix: &str) -> u64 {
         let buckets = self.locked();
-        buckets.get(bucket).map_or(0, |keys| below(keys, prefix, Bound::Included(prefix)).count())
+        buckets
+            .get(bucket)
+            .map_or(0, |keys| below(keys, prefix, Bound::Included(prefix)).count() as u64)
     }
 }
 

@@ -292,7 +292,7 @@ async fn answer(
         None | Some(Fault::Delay) => Ok(answer.map(|body| whole(Full::new(body)))),
         Some(Fault::Busy | Fault::BusyAfterwards) => Ok(busy(operation).map(whole)),
         Some(Fault::Reset | Fault::ResetAfterwards) => Err(ErrorKind::ConnectionReset.into()),
-        Some(Fault::Truncate) if !answer.body().is_empty() => Ok(answer.map(half)),
+        Some(Fault::Truncate) if !answer.body().is_empty() => Ok(answer.map(|body| half(&body))),
         Some(Fault::Truncate) => Err(ErrorKind::UnexpectedEof.into()),
         Some(Fault::Withhold) => {
             // This fails if nobody waits for it any more.
@@ -308,7 +308,7 @@ fn whole(body: Full<Bytes>) -> UnsyncBoxBody<Bytes, io::Error> {
 }
 
 /// The first half of a body, and then an error.
-fn half(body: Bytes) -> UnsyncBoxBody<Bytes, io::Error> {
+fn half(body: &Bytes) -> UnsyncBoxBody<Bytes, io::Error> {
     let half = body.slice(..body.len() / 2);
     let parts = stream::once(async { Ok(Frame::data(half)) }).chain(stream::once(async {
         // Hyper sends the first half before it polls again.

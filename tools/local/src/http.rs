@@ -91,6 +91,9 @@ impl Server {
     }
 }
 
+/// A whole answer.
+pub type Answer = Response<Full<Bytes>>;
+
 /// The text of a request's body.
 pub async fn text_of(request: Request<Incoming>) -> String {
     let body = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
@@ -98,7 +101,7 @@ pub async fn text_of(request: Request<Incoming>) -> String {
 }
 
 /// An answer with this status, content type and text.
-pub fn answer(status: u16, content_type: &str, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
+pub fn answer(status: u16, content_type: &str, text: impl Into<Bytes>) -> Answer {
     let answer = Response::builder().status(status).header("content-type", content_type);
     answer.body(Full::new(text.into())).unwrap_or_default()
 }

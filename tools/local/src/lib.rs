@@ -18,7 +18,7 @@
 //! | `client` | the AWS clients, and plain HTTP for what they do not cover |
 //! | `recording_server` | in the place of a server that is not there: records what it is asked, over TLS as well |
 //! | `fault_proxy` | a network that resets, delays, truncates and is busy |
-//! | `processes` | what a server has started, and how to kill or stop it |
+//! | `processes` | the processes that a server has started, and signals to them |
 //!
 //! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
 
@@ -47,17 +47,19 @@ mod vessel;
 pub use buckets::remove_bucket;
 pub use error::Error;
 pub use fault_proxy::{Fault, FaultCounts, FaultProxy, Operation, Weather};
+pub use indicatif::{HumanCount, HumanFloatCount};
 pub use install::{Package, install};
 pub use logs::Hop;
 pub use ministack::Ministack;
 pub use moto::Moto;
 pub use objects::{list_keys, put_objects, read_object, read_objects, read_version};
-pub use processes::{Signal, signal};
+pub use processes::signal;
 pub use project::{function_binary, project_root};
 pub use rclone::Rclone;
 pub use receipts::{Receipt, ReceiptsFolder, ReceiptsFound, user_hash};
 pub use recording_server::RecordingServer;
 pub use role::{Answer, Request, Role};
+pub use rustix::process::Signal;
 pub use s3_server::S3Server;
 pub use seaweed::Seaweed;
 pub use stack::Stack;

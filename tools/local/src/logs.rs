@@ -56,6 +56,16 @@ pub struct Hop {
     pub reason: String,
     /// Duration of the hop.
     pub duration_ms: u64,
+    /// The invocation.
+    pub span: Span,
+}
+
+/// The invocation of a log line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Span {
+    /// The invocation's id.
+    pub request_id: String,
 }
 
 impl Hop {

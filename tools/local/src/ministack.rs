@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rustix::process::{Pid, Signal};
 use tokio::time::{Instant, sleep};
 
 use crate::client::{self, Call, Plain};
 use crate::install::{Package, install};
-use crate::processes::{Signal, children, signal};
+use crate::processes::{children, signal};
 use crate::vessel::{Vessel, free_ports};
 use crate::{Error, FaultProxy, Hop, Stack, logs};
 
@@ -196,16 +197,16 @@ impl Ministack {
     }
 
     /// The processes in which functions run at this moment, busy or not. Only on Linux.
-    pub fn function_processes(&self) -> Result<Vec<u32>, Error> {
+    pub fn function_processes(&self) -> Result<Vec<Pid>, Error> {
         self.vessel.as_ref().map_or(Ok(Vec::new()), |vessel| children(vessel.id(), "bootstrap"))
     }
 
     /// Stops all of it but its functions, or lets it go on. What is asked of it meanwhile waits.
-    pub async fn send_signal(&self, what: Signal) -> Result<(), Error> {
+    pub fn send_signal(&self, what: Signal) -> Result<(), Error> {
         let Some(vessel) = &self.vessel else {
             return Ok(());
         };
-        if signal(vessel.id(), what).await? { Ok(()) } else { Err(vessel.failure("it has ended")) }
+        if signal(vessel.id(), what)? { Ok(()) } else { Err(vessel.failure("it has ended")) }
     }
 
     pub(crate) fn plain(&self) -> &Plain {

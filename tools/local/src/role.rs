@@ -1,7 +1,5 @@
 //! Roles of the local cloud: any request in their name, and whether their policies let it pass.
 
-use std::time::SystemTime;
-
 use aws_sdk_s3::config::Credentials;
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
@@ -12,6 +10,7 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
+use time::UtcDateTime;
 
 use crate::client::{REGION, authorization_of_root};
 use crate::{Error, Ministack, Stack};
@@ -208,10 +207,6 @@ impl Ministack {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a signature holds for minutes of the wall clock that the server has"
-)]
 fn signature(
     role: &Role,
     request: &Request,
@@ -227,7 +222,7 @@ fn signature(
         .identity(&identity)
         .region(REGION)
         .name(request.service)
-        .time(SystemTime::now())
+        .time(UtcDateTime::now().into())
         .settings(settings)
         .build()?
         .into();

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use rustix::process::Pid;
+
 use crate::Error;
 use crate::install::last_lines;
 use crate::project::local_folder;
@@ -74,8 +76,8 @@ impl Vessel {
     }
 
     /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    pub fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Everything that it printed.

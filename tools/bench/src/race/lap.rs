@@ -125,8 +125,8 @@ fn see(
     let went = of(Operation::Delete)
         .filter(|request| request.keys > 0)
         .map(|request| (after(request.begin), request.keys));
-    let left = users.iter().map(|user| world.store.count(PHOTOS, &format!("{user}/")) as u64).sum();
-    let others = world.store.count(PHOTOS, "") as u64 - left;
+    let left = users.iter().map(|user| world.store.count(PHOTOS, &format!("{user}/"))).sum();
+    let others = world.store.count(PHOTOS, "") - left;
     let rival = rival.map(|rival| {
         let asked: Vec<(f64, u64)> =
             rival.asked().into_iter().map(|(at, keys)| (after(at), keys as u64)).collect();
@@ -237,7 +237,7 @@ async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, 
         .map_err(Error::file("start", start.peers.python()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let measured: Measured = serde_json::from_str(&text).map_err(|error| {
-        Error::Peer(format!("{}: its measure is {text:?}: {error}", start.tool.name()))
+        Error::service(format!("measure {}", start.tool.name()), format!("{text:?}: {error}"))
     })?;
     let Measured { seconds, cpu, peak_kib, code, is_stopped } = measured;
     let fault = match code {

@@ -1,10 +1,10 @@
 //! What all laps of a scenario come to.
 
-use crate::digits::grouped;
+use local::{HumanCount, HumanFloatCount};
+
 use crate::race::lap::Lap;
 use crate::race::scenario::Scenario;
 use crate::race::tool::Tool;
-use crate::report::thousands;
 
 /// A scenario with everybody who took part.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Heat {
     /// The scenario's part of the report.
     pub(crate) fn table(&self) -> String {
         let Scenario { name, what, keys, .. } = &self.scenario;
-        let mut text = format!("## `{name}`: {} keys, {what}\n\n", thousands(*keys));
+        let mut text = format!("## `{name}`: {} keys, {what}\n\n", HumanCount(*keys));
         let bound = self.scenario.bound(*keys).map(|bound| format!("The bound is {bound:.2} s."));
         let best = self.best_peer().map(|best| format!("The best peer took {} s.", timed(best)));
         text.push_str(&[bound, best].into_iter().flatten().collect::<Vec<_>>().join(" "));
@@ -103,7 +103,7 @@ impl Heat {
             _ => "–".to_owned(),
         };
         let name =
-            if is_all { String::new() } else { format!(" ({} keys)", thousands(entry.keys)) };
+            if is_all { String::new() } else { format!(" ({} keys)", HumanCount(entry.keys)) };
         let cells = [
             format!("{}{name}", entry.tool.name()),
             entry.seconds().map_or_else(
@@ -180,7 +180,7 @@ fn notes(entry: &Entry) -> String {
 }
 
 fn count(number: f64) -> String {
-    grouped(&format!("{number:.0}"))
+    format!("{:.0}", HumanFloatCount(number))
 }
 
 /// Seconds, as exact as their size deserves.

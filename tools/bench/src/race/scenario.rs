@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
+use local::HumanCount;
 
 use crate::limit::{Limit, Refusal};
 use crate::model::share;
 use crate::noise::{Noise, Noisy};
 use crate::race::tool::Tool;
-use crate::report::thousands;
 use crate::versions::{NEWEST_MARKER, versioned};
 use crate::{Latency, Settings};
 
@@ -130,7 +130,7 @@ fn base(name: &'static str, what: impl Into<String>, keys: u64) -> Scenario {
 }
 
 fn per_second(keys: u32) -> String {
-    format!("{} keys/s", thousands(u64::from(keys)))
+    format!("{} keys/s", HumanCount(keys.into()))
 }
 
 fn limit(sizes: &Sizes) -> Scenario {

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use local::HumanCount;
+
 use crate::Latency;
 use crate::model::PAGE;
 use crate::noise::{Noise, Noisy};
@@ -9,7 +11,6 @@ use crate::race::lap::Lap;
 use crate::race::result::{Entry, Heat, median, timed};
 use crate::race::scenario::{CLEAN, Scenario};
 use crate::race::tool::Tool;
-use crate::report::thousands;
 
 /// Where nobody is to be faster.
 const AHEAD: [&str; 9] = [
@@ -159,7 +160,7 @@ fn near(heat: &Heat, latency: Latency) -> Option<(bool, String)> {
         "`{}`: {} keys end within {NEAR} × the sum of the unavoidable latencies, proof included, cold start left out: \
          {shown}",
         heat.scenario.name,
-        thousands(heat.scenario.keys),
+        HumanCount(heat.scenario.keys),
     );
     Some((took.is_some_and(|took| took <= NEAR * sum), text))
 }

@@ -139,7 +139,7 @@ impl<'a> Storm<'a> {
         while self.wait(chance.seconds(2.0..10.0)).await {
             let processes = self.cloud.function_processes()?;
             if let Some(process) = chance.one_of(&processes)
-                && signal(process, Signal::Kill).await?
+                && signal(process, Signal::KILL)?
             {
                 self.deeds().kills += 1;
             }
@@ -161,7 +161,7 @@ impl<'a> Storm<'a> {
                 () = sleep_until(self.end) => break,
             }
             for process in self.cloud.function_processes()? {
-                signal(process, Signal::Kill).await?;
+                signal(process, Signal::KILL)?;
             }
             *self.deeds().strikes.entry(operation).or_default() += 1;
         }
@@ -175,13 +175,13 @@ impl<'a> Storm<'a> {
         while self.wait(chance.seconds(3.0..9.0)).await {
             let processes = self.cloud.function_processes()?;
             if let Some(process) = chance.one_of(&processes)
-                && signal(process, Signal::Stop).await?
+                && signal(process, Signal::STOP)?
             {
                 // Now and then for longer than its invocation may take.
                 let time = if chance.one_in(3) { 8.0..12.0 } else { 0.3..4.0 };
                 sleep(chance.seconds(time)).await;
                 // If it has been ended meanwhile, that is as good.
-                signal(process, Signal::Continue).await?;
+                signal(process, Signal::CONT)?;
                 self.deeds().frozen += 1;
             }
         }
@@ -193,9 +193,9 @@ impl<'a> Storm<'a> {
         let mut chance = self.random(5);
         while self.wait(chance.seconds(10.0..22.0)).await {
             let time = chance.seconds(1.0..5.0);
-            self.cloud.send_signal(Signal::Stop).await?;
+            self.cloud.send_signal(Signal::STOP)?;
             sleep(time).await;
-            self.cloud.send_signal(Signal::Continue).await?;
+            self.cloud.send_signal(Signal::CONT)?;
             let mut deeds = self.deeds();
             deeds.pauses += 1;
             deeds.paused += time;
@@ -284,8 +284,8 @@ impl Chance {
         self.0.u32(0..count) == 0
     }
 
-    fn one_of(&mut self, processes: &[u32]) -> Option<u32> {
-        self.0.choice(processes).copied()
+    fn one_of<T: Copy>(&mut self, items: &[T]) -> Option<T> {
+        self.0.choice(items).copied()
     }
 }
 
