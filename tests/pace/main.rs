@@ -5,7 +5,7 @@
 
 #[path = "../fake/partition.rs"]
 mod partition;
-#[path = "../../tools/bench/src/race/plot.rs"]
+#[path = "../../tools/bench/src/comparison/plot.rs"]
 mod plot;
 
 mod noise;

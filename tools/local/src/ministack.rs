@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::client::{self, Call, Plain};
 use crate::install::{Package, install};
 use crate::processes::{children, signal};
-use crate::vessel::{Vessel, free_ports};
+use crate::server_process::{ServerProcess, free_ports};
 use crate::{Error, FaultProxy, Hop, Stack, logs};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,7 +30,7 @@ pub struct Ministack {
     sqs: aws_sdk_sqs::Client,
     plain: Plain,
     stacks: AtomicU32,
-    vessel: Option<Vessel>,
+    process: Option<ServerProcess>,
 }
 
 impl Ministack {
@@ -51,7 +51,7 @@ impl Ministack {
     /// for. Its own clients speak with it directly.
     pub async fn start_behind(proxy: &FaultProxy) -> Result<Self, Error> {
         let cloud = Self::start_with(true, Some(proxy.endpoint())).await?;
-        proxy.lead_to(cloud.endpoint());
+        proxy.forward_to(cloud.endpoint());
         Ok(cloud)
     }
 
@@ -63,11 +63,11 @@ impl Ministack {
             let arguments = ["-m", "ministack"].map(str::to_owned);
             let endpoint = format!("http://127.0.0.1:{port}");
             let variables = environment(port, policies, functions_endpoint.unwrap_or(&endpoint));
-            let mut vessel = Vessel::start("ministack", &python, &arguments, &variables)?;
-            if wait_until_ready(&mut vessel, &endpoint).await {
-                return Ok(Self { vessel: Some(vessel), ..Self::at(&endpoint) });
+            let mut process = ServerProcess::start("ministack", &python, &arguments, &variables)?;
+            if wait_until_ready(&mut process, &endpoint).await {
+                return Ok(Self { process: Some(process), ..Self::at(&endpoint) });
             }
-            failure = Some(vessel.failure("it is not ready"));
+            failure = Some(process.failure("it is not ready"));
         }
         Err(failure.unwrap_or_else(|| Error::service("start ministack", "no attempt was made")))
     }
@@ -82,7 +82,7 @@ impl Ministack {
             sqs,
             plain,
             stacks: AtomicU32::new(0),
-            vessel: None,
+            process: None,
         }
     }
 
@@ -187,26 +187,26 @@ impl Ministack {
 
     /// The end of what ministack itself printed, for a failure's message.
     pub fn last_words(&self) -> String {
-        self.vessel.as_ref().map(Vessel::last_words).unwrap_or_default()
+        self.process.as_ref().map(ServerProcess::last_words).unwrap_or_default()
     }
 
     /// Everything that ministack itself printed: among other things, how invocations ended that had
     /// no answer.
     pub fn words(&self) -> String {
-        self.vessel.as_ref().map(Vessel::words).unwrap_or_default()
+        self.process.as_ref().map(ServerProcess::words).unwrap_or_default()
     }
 
     /// The processes in which functions run at this moment, busy or not. Only on Linux.
     pub fn function_processes(&self) -> Result<Vec<Pid>, Error> {
-        self.vessel.as_ref().map_or(Ok(Vec::new()), |vessel| children(vessel.id(), "bootstrap"))
+        self.process.as_ref().map_or(Ok(Vec::new()), |process| children(process.id(), "bootstrap"))
     }
 
     /// Stops all of it but its functions, or lets it go on. What is asked of it meanwhile waits.
     pub fn send_signal(&self, what: Signal) -> Result<(), Error> {
-        let Some(vessel) = &self.vessel else {
+        let Some(process) = &self.process else {
             return Ok(());
         };
-        if signal(vessel.id(), what)? { Ok(()) } else { Err(vessel.failure("it has ended")) }
+        if signal(process.id(), what)? { Ok(()) } else { Err(process.failure("it has ended")) }
     }
 
     pub(crate) fn plain(&self) -> &Plain {
@@ -243,11 +243,11 @@ fn edition(port: u16) -> String {
     format!("erase-user-files-{}-{port}", std::process::id())
 }
 
-async fn wait_until_ready(vessel: &mut Vessel, endpoint: &str) -> bool {
+async fn wait_until_ready(process: &mut ServerProcess, endpoint: &str) -> bool {
     let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
     let deadline = Instant::now() + START_TIMEOUT;
     let plain = Plain::new(endpoint);
-    while vessel.is_running() && Instant::now() < deadline {
+    while process.is_running() && Instant::now() < deadline {
         let path = "/_ministack/health";
         let call = Call { method: "GET", service: "health", path, ..Call::default() };
         if plain.send(call).await.is_ok_and(|health| health.contains(&edition(port))) {

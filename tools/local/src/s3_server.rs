@@ -4,7 +4,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
-use crate::vessel::{Vessel, free_ports};
+use crate::server_process::{ServerProcess, free_ports};
 use crate::{Error, client};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -16,7 +16,7 @@ const START_ATTEMPTS: usize = 5;
 pub struct S3Server {
     endpoint: String,
     s3: aws_sdk_s3::Client,
-    _vessel: Vessel,
+    _process: ServerProcess,
 }
 
 impl S3Server {
@@ -29,20 +29,20 @@ impl S3Server {
         let mut failure = None;
         for _ in 0..START_ATTEMPTS {
             let [port] = free_ports()?;
-            let mut vessel = Vessel::start(name, program, &arguments(port), &[])?;
-            if wait_until_ready(&mut vessel, port).await {
-                return Ok(Self::new(port, vessel));
+            let mut process = ServerProcess::start(name, program, &arguments(port), &[])?;
+            if wait_until_ready(&mut process, port).await {
+                return Ok(Self::new(port, process));
             }
-            failure = Some(vessel.failure("it is not ready"));
+            failure = Some(process.failure("it is not ready"));
         }
         Err(failure
             .unwrap_or_else(|| Error::service(format!("start {name}"), "no attempt was made")))
     }
 
     /// One that is ready, on this port.
-    pub(crate) fn new(port: u16, vessel: Vessel) -> Self {
+    pub(crate) fn new(port: u16, process: ServerProcess) -> Self {
         let endpoint = endpoint(port);
-        Self { s3: client::s3(&endpoint), endpoint, _vessel: vessel }
+        Self { s3: client::s3(&endpoint), endpoint, _process: process }
     }
 
     /// Its URL.
@@ -67,15 +67,15 @@ pub(crate) fn endpoint(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-async fn wait_until_ready(vessel: &mut Vessel, port: u16) -> bool {
+async fn wait_until_ready(process: &mut ServerProcess, port: u16) -> bool {
     let deadline = Instant::now() + START_TIMEOUT;
     let s3 = client::s3(&endpoint(port));
-    while vessel.is_running() && Instant::now() < deadline {
+    while process.is_running() && Instant::now() < deadline {
         // The client would wait long before it tries a closed port again.
         let is_open = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
         if is_open && s3.list_buckets().send().await.is_ok() {
             // If another process took the port before, ours has ended.
-            return vessel.is_running();
+            return process.is_running();
         }
         sleep(Duration::from_millis(50)).await;
     }

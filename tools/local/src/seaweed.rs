@@ -6,7 +6,7 @@ use crate::Error;
 use crate::client;
 use crate::install::{Package, install};
 use crate::s3_server::{S3Server, endpoint};
-use crate::vessel::{Vessel, free_ports};
+use crate::server_process::{ServerProcess, free_ports};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const START_ATTEMPTS: usize = 5;
@@ -24,13 +24,13 @@ impl Seaweed {
             let ports: [u16; 8] = free_ports()?;
             let environment = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]
                 .map(|(name, value)| (name.to_owned(), value.to_owned()));
-            let mut vessel =
-                Vessel::start("seaweedfs", &program, &arguments(&ports), &environment)?;
+            let mut process =
+                ServerProcess::start("seaweedfs", &program, &arguments(&ports), &environment)?;
             let s3 = client::s3(&endpoint(ports[0]));
-            if wait_until_ready(&mut vessel, &s3).await {
-                return Ok(S3Server::new(ports[0], vessel));
+            if wait_until_ready(&mut process, &s3).await {
+                return Ok(S3Server::new(ports[0], process));
             }
-            failure = Some(vessel.failure("it is not ready"));
+            failure = Some(process.failure("it is not ready"));
         }
         Err(failure.unwrap_or_else(|| Error::service("start seaweedfs", "no attempt was made")))
     }
@@ -49,16 +49,16 @@ fn arguments(ports: &[u16; 8]) -> Vec<String> {
 }
 
 /// It listens before it can store: only an object that was put shows that it can.
-async fn wait_until_ready(vessel: &mut Vessel, s3: &aws_sdk_s3::Client) -> bool {
+async fn wait_until_ready(process: &mut ServerProcess, s3: &aws_sdk_s3::Client) -> bool {
     let deadline = Instant::now() + START_TIMEOUT;
     let bucket = "readiness-probe";
-    while vessel.is_running() && Instant::now() < deadline {
+    while process.is_running() && Instant::now() < deadline {
         // Fails when it exists already, from the attempt before.
         drop(s3.create_bucket().bucket(bucket).send().await);
         let body = aws_sdk_s3::primitives::ByteStream::from_static(b"probe");
         if s3.put_object().bucket(bucket).key("probe").body(body).send().await.is_ok() {
             drop(s3.delete_object().bucket(bucket).key("probe").send().await);
-            return s3.delete_bucket().bucket(bucket).send().await.is_ok() && vessel.is_running();
+            return s3.delete_bucket().bucket(bucket).send().await.is_ok() && process.is_running();
         }
         sleep(Duration::from_millis(100)).await;
     }

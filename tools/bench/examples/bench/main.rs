@@ -11,8 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use bench::race::{self, Race};
-use bench::{Error, Latency, Limit, Plant, Report, Settings, command_line, crowd, whale};
+use bench::comparison::{self, Comparison};
+use bench::{
+    Error, InjectedFault, Latency, Limit, Report, Settings, command_line, huge_user, many_users,
+};
 use clap::{Args, Parser};
 
 /// Long runs of the function's real binary against models of S3, SQS and Lambda.
@@ -20,7 +22,7 @@ use clap::{Args, Parser};
 #[command(arg_required_else_help = true)]
 enum Command {
     /// Erase one user with many objects, in one environment
-    Whale {
+    HugeUser {
         /// Objects of the user.
         #[arg(long, default_value_t = 200_000)]
         keys: u64,
@@ -30,22 +32,22 @@ enum Command {
         models: Models,
     },
     /// Erase many users concurrently
-    Crowd {
+    ManyUsers {
         /// Number of users.
         #[arg(long, default_value_t = 1_000)]
         users: usize,
         /// Objects of the first user; with 0, no user is huge.
         #[arg(long, value_name = "KEYS", default_value_t = 500_000)]
-        whale: u64,
+        huge_user: u64,
         #[command(flatten)]
         function: Function,
         #[command(flatten)]
         models: Models,
     },
     /// Compare the function with other tools in the same scenarios
-    Race {
+    Compare {
         #[command(flatten)]
-        race: Race,
+        comparison: Comparison,
         #[command(flatten)]
         models: Models,
     },
@@ -67,8 +69,8 @@ struct Function {
     #[arg(long, value_name = "KEYS", default_value_t = 0)]
     partition_limit: u32,
     /// A fault of S3 that the checks must find.
-    #[arg(long, value_enum, default_value_t = Plant::Nothing)]
-    plant: Plant,
+    #[arg(long, value_enum, default_value_t = InjectedFault::Nothing)]
+    injected_fault: InjectedFault,
 }
 
 /// Settings of every run.
@@ -105,20 +107,20 @@ async fn main() -> ExitCode {
 /// Returns whether all checks passed.
 async fn run(command: Command) -> Result<bool, Error> {
     match command {
-        Command::Whale { keys, function, models } => {
+        Command::HugeUser { keys, function, models } => {
             let settings = function.settings(models.settings()?);
-            let report = Box::pin(whale::run(&settings, keys)).await?;
-            keep(&report, &settings, "whale")
+            let report = Box::pin(huge_user::run(&settings, keys)).await?;
+            keep(&report, &settings, "huge-user")
         }
-        Command::Crowd { users, whale, function, models } => {
+        Command::ManyUsers { users, huge_user, function, models } => {
             let settings = function.settings(models.settings()?);
-            let report = Box::pin(crowd::run(&settings, users, whale)).await?;
-            keep(&report, &settings, "crowd")
+            let report = Box::pin(many_users::run(&settings, users, huge_user)).await?;
+            keep(&report, &settings, "many-users")
         }
-        Command::Race { race, models } => {
-            let standing = Box::pin(race::run(&models.settings()?, &race)).await?;
-            println!("{}\nThe report: {}", standing.summary, standing.path.display());
-            Ok(standing.is_good)
+        Command::Compare { comparison, models } => {
+            let summary = Box::pin(comparison::run(&models.settings()?, &comparison)).await?;
+            println!("{}\nThe report: {}", summary.targets, summary.path.display());
+            Ok(summary.is_good)
         }
     }
 }
@@ -139,7 +141,7 @@ impl Function {
             rate: Some(self.rate),
             concurrency: self.concurrency,
             limit: Some(self.partition_limit).filter(|limit| *limit > 0).map(Limit::of),
-            plant: self.plant,
+            injected_fault: self.injected_fault,
             ..models
         }
     }
@@ -161,7 +163,7 @@ impl Models {
             limit: None,
             noise: None,
             has_versions: false,
-            plant: Plant::Nothing,
+            injected_fault: InjectedFault::Nothing,
             core_percent: Some(self.core).filter(|percent| *percent > 0.0),
             has_tls: self.tls,
             seed: self.seed,

@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use local::{
-    Error, Ministack, Package, Vessel, free_ports, function_binary, install, inventory, list_keys,
-    project_root,
+    Error, Ministack, Package, ServerProcess, free_ports, function_binary, install, inventory,
+    list_keys, project_root,
 };
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
@@ -42,9 +42,11 @@ pub(crate) async fn invoke(event: &str) -> Result<(), Failure> {
         format!("lambda watch --only-lambda-apis --invoke-address 127.0.0.1 --invoke-port {port}");
     let mut arguments = words(&line);
     arguments.push(format!("--manifest-path={}", project_root().join("Cargo.toml").display()));
-    let mut watch = Vessel::start("cargo-lambda-watch", &cargo_lambda, &arguments, &cargo_home())?;
+    let mut watch =
+        ServerProcess::start("cargo-lambda-watch", &cargo_lambda, &arguments, &cargo_home())?;
     wait_for_port(&mut watch, port).await?;
-    let function = Vessel::start("function", &binary, &[], &environment(&cloud, &queue, port))?;
+    let function =
+        ServerProcess::start("function", &binary, &[], &environment(&cloud, &queue, port))?;
 
     println!("cargo lambda invoke --data-file {}", event.display());
     let answer = ask(&cargo_lambda, port, &event).await?;
@@ -70,7 +72,7 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-async fn wait_for_port(watch: &mut Vessel, port: u16) -> Result<(), Failure> {
+async fn wait_for_port(watch: &mut ServerProcess, port: u16) -> Result<(), Failure> {
     let deadline = Instant::now() + START_TIMEOUT;
     while watch.is_running() && Instant::now() < deadline {
         if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {

@@ -1,9 +1,9 @@
 //! The function and its peers, in the same scenarios, one after the other and over again: who is
 //! how fast at what cost.
 
-mod lap;
 mod plot;
 mod result;
+mod run;
 mod scenario;
 mod targets;
 mod tool;
@@ -15,21 +15,21 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use local::HumanCount;
 
+use crate::comparison::plot::{Line, Plot};
+use crate::comparison::result::{Entry, ScenarioResult, timed};
+use crate::comparison::run::{Run, Start};
+use crate::comparison::scenario::{CLEAN, Scenario};
+use crate::comparison::tool::Peers;
 use crate::machine::{machine, today};
-use crate::race::lap::{Lap, Start};
-use crate::race::plot::{Line, Plot};
-use crate::race::result::{Entry, Heat, timed};
-use crate::race::scenario::{CLEAN, Scenario};
-use crate::race::tool::Peers;
 use crate::report::command_line;
 use crate::{Error, Settings};
 
-pub use crate::race::scenario::Sizes;
-pub use crate::race::tool::Tool;
+pub use crate::comparison::scenario::Sizes;
+pub use crate::comparison::tool::Tool;
 
 /// What is compared.
 #[derive(Debug, Clone, Args)]
-pub struct Race {
+pub struct Comparison {
     /// Names of scenarios; a name stands for its family, too: user for user-0 and so on. Without
     /// names, all of them run.
     #[arg(long, value_delimiter = ',', help = scenarios_help())]
@@ -60,11 +60,11 @@ fn scenarios_help() -> String {
 
 /// What the comparison left.
 #[derive(Debug)]
-pub struct Standing {
+pub struct Summary {
     /// The report.
     pub path: PathBuf,
-    /// What it says of the targets.
-    pub summary: String,
+    /// Its list of targets.
+    pub targets: String,
     /// Whether our function erased everything, and nothing else, in every run. How long it took is
     /// no matter here.
     pub is_good: bool,
@@ -76,17 +76,18 @@ fn scenario_names() -> Vec<&'static str> {
 }
 
 /// Runs everything, and writes the report.
-pub async fn run(settings: &Settings, race: &Race) -> Result<Standing, Error> {
-    let scenarios = chosen(&race.scenarios, scenario::all(&race.sizes))?;
-    let peers = Peers::of(&race.peers);
-    let tools = installed(&race.tools, &peers).await;
-    let mut heats = Vec::new();
+pub async fn run(settings: &Settings, comparison: &Comparison) -> Result<Summary, Error> {
+    let scenarios = chosen(&comparison.scenarios, scenario::all(&comparison.sizes))?;
+    let peers = Peers::of(&comparison.peers);
+    let tools = installed(&comparison.tools, &peers).await;
+    let mut results = Vec::new();
     for scenario in scenarios {
-        heats.push(Box::pin(heat(settings, race, scenario, (&tools, &peers))).await?);
+        results
+            .push(Box::pin(run_scenario(settings, comparison, scenario, (&tools, &peers))).await?);
         // Whoever stops it after an hour has what there is.
-        write(settings, race, &heats, &tools)?;
+        write(settings, comparison, &results, &tools)?;
     }
-    write(settings, race, &heats, &tools)
+    write(settings, comparison, &results, &tools)
 }
 
 fn chosen(words: &[String], scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error> {
@@ -132,40 +133,40 @@ async fn installed(tools: &[Tool], peers: &Peers) -> Vec<(Tool, String)> {
     found
 }
 
-/// All laps of a scenario, the tools taking turns: what disturbs the machine for a while disturbs
+/// All runs of a scenario, the tools taking turns: what disturbs the machine for a while disturbs
 /// all of them.
-async fn heat(
+async fn run_scenario(
     settings: &Settings,
-    race: &Race,
+    comparison: &Comparison,
     scenario: Scenario,
     (tools, peers): (&[(Tool, String)], &Peers),
-) -> Result<Heat, Error> {
+) -> Result<ScenarioResult, Error> {
     let taking_part =
         tools.iter().map(|(tool, _)| *tool).filter(|tool| scenario.tools.contains(tool));
-    let entry = |tool: Tool| Entry { tool, keys: tool.share_of(scenario.keys), laps: Vec::new() };
+    let entry = |tool: Tool| Entry { tool, keys: tool.share_of(scenario.keys), runs: Vec::new() };
     let mut entries: Vec<Entry> = taking_part.map(entry).collect();
-    let longest = Duration::from_secs(race.longest);
-    for number in 1..=race.runs {
+    let longest = Duration::from_secs(comparison.longest);
+    for number in 1..=comparison.runs {
         for entry in &mut entries {
             let start = Start { scenario: &scenario, tool: entry.tool, peers, longest };
-            let lap = Box::pin(lap::run(settings, start)).await?;
+            let run = Box::pin(run::run(settings, start)).await?;
             tell(&format!(
                 "{} {number}/{}: {}: {}",
                 scenario.name,
-                race.runs,
+                comparison.runs,
                 entry.tool.name(),
-                said(&lap)
+                said(&run)
             ));
-            entry.laps.push(lap);
+            entry.runs.push(run);
         }
     }
-    Ok(Heat { scenario, entries })
+    Ok(ScenarioResult { scenario, entries })
 }
 
-fn said(lap: &Lap) -> String {
-    let Lap { seconds, left, requests, refused, cpu, .. } = lap;
+fn said(run: &Run) -> String {
+    let Run { seconds, left, requests, refused, cpu, .. } = run;
     let (seconds, left) = (timed(*seconds), HumanCount(*left));
-    let fault = lap.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+    let fault = run.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
     format!(
         "{seconds} s, {left} left, {requests} requests, {refused} refused, CPU {cpu:.2} s{fault}"
     )
@@ -178,24 +179,24 @@ fn tell(what: &str) {
 
 fn write(
     settings: &Settings,
-    race: &Race,
-    heats: &[Heat],
+    comparison: &Comparison,
+    results: &[ScenarioResult],
     tools: &[(Tool, String)],
-) -> Result<Standing, Error> {
+) -> Result<Summary, Error> {
     fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
-    let checks = targets::checks(heats, settings.latency);
+    let checks = targets::checks(results, settings.latency);
     let line = |(is_met, what): &(bool, String)| {
         format!("- {} {what}\n", if *is_met { "yes:" } else { "**NO:**" })
     };
-    let summary: String = checks.iter().map(line).collect();
-    let mut text = head(settings, race, tools);
-    if !summary.is_empty() {
-        text.push_str(&format!("## Targets\n\n{summary}\n"));
+    let targets: String = checks.iter().map(line).collect();
+    let mut text = head(settings, comparison, tools);
+    if !targets.is_empty() {
+        text.push_str(&format!("## Targets\n\n{targets}\n"));
     }
-    for heat in heats {
-        text.push_str(&heat.table());
-        if let Some(plot) = plot(heat) {
-            let file = format!("{}.svg", heat.scenario.name);
+    for result in results {
+        text.push_str(&result.table());
+        if let Some(plot) = plot(result) {
+            let file = format!("{}.svg", result.scenario.name);
             keep(&settings.folder.join(&file), &plot.svg())?;
             text.push_str(&format!("\n![Keys per second over time]({file})\n"));
         }
@@ -203,16 +204,16 @@ fn write(
     }
     let path = settings.folder.join("report.md");
     keep(&path, &text)?;
-    let ours = heats.iter().filter_map(|heat| heat.entry(Tool::Ours));
-    let is_good = ours.flat_map(|entry| &entry.laps).all(Lap::is_whole);
-    Ok(Standing { path, summary, is_good })
+    let ours = results.iter().filter_map(|result| result.entry(Tool::Ours));
+    let is_good = ours.flat_map(|entry| &entry.runs).all(Run::is_whole);
+    Ok(Summary { path, targets, is_good })
 }
 
 fn keep(path: &Path, text: &str) -> Result<(), Error> {
     fs::write(path, text).map_err(Error::file("write", path))
 }
 
-fn head(settings: &Settings, race: &Race, tools: &[(Tool, String)]) -> String {
+fn head(settings: &Settings, comparison: &Comparison, tools: &[(Tool, String)]) -> String {
     let [listing, deletion, least] =
         [settings.latency.listing, settings.latency.deletion, settings.latency.least]
             .map(|time| time.as_millis().to_string());
@@ -230,28 +231,28 @@ fn head(settings: &Settings, race: &Race, tools: &[(Tool, String)]) -> String {
          Peers: {peers}.\n\n`{}`\n\n",
         machine(),
         today(),
-        race.runs,
+        comparison.runs,
         command_line(),
     )
 }
 
 /// Where there is a limit, how it was used; of each tool, the run that took a middling time.
-fn plot(heat: &Heat) -> Option<Plot> {
-    let limit = heat.scenario.limit.as_ref()?;
+fn plot(result: &ScenarioResult) -> Option<Plot> {
+    let limit = result.scenario.limit.as_ref()?;
     let steps = limit.steps.iter().map(|(from, keys)| (from.as_secs_f64(), f64::from(*keys)));
-    let all = heat.entries.iter().filter(|entry| entry.keys == heat.scenario.keys);
+    let all = result.entries.iter().filter(|entry| entry.keys == result.scenario.keys);
     let line = |entry: &Entry| {
-        let lap = entry.typical()?;
+        let run = entry.typical()?;
         let end = if entry.seconds().is_some() { "" } else { " (fails)" };
-        Some((format!("{}{end}", entry.tool.name()), lap.seconds, lap.went.clone()))
+        Some((format!("{}{end}", entry.tool.name()), run.seconds, run.went.clone()))
     };
     let mut lines: Vec<Line> = all.filter_map(line).collect();
-    let ours = heat.entry(Tool::Ours).and_then(Entry::typical);
-    if let Some((seconds, (_, went))) = ours.and_then(|lap| Some((lap.seconds, lap.rival.clone()?)))
+    let ours = result.entry(Tool::Ours).and_then(Entry::typical);
+    if let Some((seconds, (_, went))) = ours.and_then(|run| Some((run.seconds, run.rival.clone()?)))
     {
         lines.push(("second client beside ours".to_owned(), seconds, went));
     }
-    let title = format!("{} keys, {}", HumanCount(heat.scenario.keys), heat.scenario.what);
+    let title = format!("{} keys, {}", HumanCount(result.scenario.keys), result.scenario.what);
     (!lines.is_empty()).then(|| Plot { title, lines, limit: steps.collect() })
 }
 
@@ -296,7 +297,7 @@ mod tests {
         let entries = [(Tool::Ours, 100_000), (Tool::AwsCli, 5_000)];
         let entries =
             entries.map(|(tool, keys)| result::tests::entry(tool, keys, &[(28.0, 0)])).into();
-        let plot = plot(&Heat { scenario, entries }).unwrap();
+        let plot = plot(&ScenarioResult { scenario, entries }).unwrap();
         assert_eq!(plot.lines.len(), 1);
         assert_eq!(plot.limit, [(0.0, 3_500.0)]);
     }

@@ -7,19 +7,19 @@ use std::time::Duration;
 use local::{Hop, HumanCount};
 use tokio::time::Instant;
 
-use crate::mapping::Invocation;
+use crate::event_source_mapping::Invocation;
 use crate::process::Usage;
 use crate::report::{Spread, percent, seconds};
 use crate::trace::{Operation, Request};
 use crate::world::{Outcome, PHOTOS, World};
 use crate::{Error, Report, Settings};
 
-const USER: &str = "whale";
+const USER: &str = "huge-user";
 const REQUEST: &str = "request-1";
-const NEIGHBOUR: &str = "whale2/";
+const NEIGHBOUR: &str = "huge-user2/";
 const NEIGHBOURS_FILES: u64 = 10;
 const BYTES: u32 = 1_000;
-/// The longest time from an event to its first deletion, beside what the pace asks for, and from
+/// The longest time from an event to its first deletion, besides what the pace asks for, and from
 /// one hop to the next.
 const LONGEST_HEAD: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
@@ -67,7 +67,7 @@ pub async fn run(settings: &Settings, objects: u64) -> Result<Report, Error> {
 
     let timeout = settings.timeout.as_secs();
     let mut report =
-        Report::new(format!("A whale: {} objects, timeout {timeout} s", HumanCount(stored)));
+        Report::new(format!("A huge user: {} objects, timeout {timeout} s", HumanCount(stored)));
     describe_speed(&mut report, settings, &outcome, stored);
     describe_ends(&mut report, settings, &shares);
     describe_memory(&mut report, &shares);
@@ -91,7 +91,7 @@ fn keep(settings: &Settings, outcome: &Outcome, shares: &[Share]) -> Result<(), 
         let (times, ends) = (times.join(","), ends.join(","));
         text.push_str(&format!("{times},{counted},{gone},{ends},{dropped},{rss_kib},{cpu_ms}\n"));
     }
-    let path = settings.folder.join(format!("whale-{}.csv", std::process::id()));
+    let path = settings.folder.join(format!("huge-user-{}.csv", std::process::id()));
     fs::write(&path, text).map_err(Error::file("write", &path))
 }
 

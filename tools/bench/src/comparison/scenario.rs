@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::Args;
 use local::HumanCount;
 
+use crate::comparison::tool::Tool;
 use crate::limit::{Limit, Refusal};
 use crate::model::share;
 use crate::noise::{Noise, Noisy};
-use crate::race::tool::Tool;
 use crate::versions::{NEWEST_MARKER, versioned};
 use crate::{Latency, Settings};
 

@@ -26,13 +26,13 @@ exec "$@"
 /// A running server process in its own process group, with a folder of its own. Dropping it ends
 /// both.
 #[derive(Debug)]
-pub struct Vessel {
+pub struct ServerProcess {
     name: String,
     child: Child,
     folder: RunFolder,
 }
 
-impl Vessel {
+impl ServerProcess {
     /// Starts a program in the folder, with nothing of our environment but what `environment` holds
     /// and `PATH`.
     pub fn start(
@@ -98,7 +98,7 @@ impl Vessel {
     }
 }
 
-impl Drop for Vessel {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // Closing the pipe wakes the watcher, which ends the group; killing the leader only makes
         // it certain.

@@ -5,12 +5,12 @@ use std::time::Duration;
 use local::HumanCount;
 
 use crate::Latency;
+use crate::comparison::result::{Entry, ScenarioResult, median, timed};
+use crate::comparison::run::Run;
+use crate::comparison::scenario::{CLEAN, Scenario};
+use crate::comparison::tool::Tool;
 use crate::model::PAGE;
 use crate::noise::{Noise, Noisy};
-use crate::race::lap::Lap;
-use crate::race::result::{Entry, Heat, median, timed};
-use crate::race::scenario::{CLEAN, Scenario};
-use crate::race::tool::Tool;
 
 /// Where nobody is to be faster.
 const AHEAD: [&str; 9] = [
@@ -29,57 +29,57 @@ const AHEAD: [&str; 9] = [
 const NEAR: f64 = 1.3;
 
 /// The list for the report; what was not measured is not in it.
-pub(crate) fn checks(heats: &[Heat], latency: Latency) -> Vec<(bool, String)> {
-    let of = |name: &str| heats.iter().find(|heat| heat.scenario.name == name);
-    let mut checks: Vec<(bool, String)> = whole(heats).into_iter().collect();
-    checks.extend(of("limit").and_then(|heat| bounded(heat, 1.05, Some(1.0))));
+pub(crate) fn checks(results: &[ScenarioResult], latency: Latency) -> Vec<(bool, String)> {
+    let of = |name: &str| results.iter().find(|result| result.scenario.name == name);
+    let mut checks: Vec<(bool, String)> = whole(results).into_iter().collect();
+    checks.extend(of("limit").and_then(|result| bounded(result, 1.05, Some(1.0))));
     checks.extend(of("limit").and_then(in_one));
-    checks.extend(of("hops").and_then(|heat| bounded(heat, 1.20, None)));
+    checks.extend(of("hops").and_then(|result| bounded(result, 1.20, None)));
     checks.extend(of("growing").and_then(area));
     for name in ["unknown", "perkey"] {
-        checks.extend(of(name).and_then(|heat| bounded(heat, 1.20, Some(10.0))));
+        checks.extend(of(name).and_then(|result| bounded(result, 1.20, Some(10.0))));
     }
     for name in AHEAD {
         checks.extend(of(name).and_then(ahead));
     }
     for name in ["small", "small-flat"] {
-        checks.extend(of(name).and_then(|heat| proof(heat, latency.listing.as_secs_f64())));
-        checks.extend(of(name).and_then(|heat| near(heat, latency)));
+        checks.extend(of(name).and_then(|result| proof(result, latency.listing.as_secs_f64())));
+        checks.extend(of(name).and_then(|result| near(result, latency)));
     }
     checks.extend(of("user-10").zip(of("users-10")).and_then(|(one, ten)| together(one, ten)));
     checks.extend(of("user-0").and_then(start));
     checks.extend(of("shared").and_then(split));
     if let Some(clean) = of(CLEAN) {
-        checks.extend(heats.iter().filter_map(|heat| noisy(clean, heat)));
+        checks.extend(results.iter().filter_map(|result| noisy(clean, result)));
     }
-    if let Some(heat) = of("cpu") {
-        checks.extend(cpu(heat));
+    if let Some(result) = of("cpu") {
+        checks.extend(cpu(result));
     }
     checks.extend(["limit", "cpu"].into_iter().filter_map(of).filter_map(memory));
     checks
 }
 
-fn ours(heat: &Heat) -> Option<&Entry> {
-    heat.entry(Tool::Ours)
+fn ours(result: &ScenarioResult) -> Option<&Entry> {
+    result.entry(Tool::Ours)
 }
 
 /// The one that has nothing to do with time.
-fn whole(heats: &[Heat]) -> Option<(bool, String)> {
-    let laps: Vec<bool> =
-        heats.iter().filter_map(ours).flat_map(|entry| &entry.laps).map(Lap::is_whole).collect();
-    let count = laps.iter().filter(|is_whole| **is_whole).count();
+fn whole(results: &[ScenarioResult]) -> Option<(bool, String)> {
+    let runs: Vec<bool> =
+        results.iter().filter_map(ours).flat_map(|entry| &entry.runs).map(Run::is_whole).collect();
+    let count = runs.iter().filter(|is_whole| **is_whole).count();
     let text =
-        format!("in {count} of our {} runs, everything was erased, and nothing else", laps.len());
-    (!laps.is_empty()).then_some((count == laps.len(), text))
+        format!("in {count} of our {} runs, everything was erased, and nothing else", runs.len());
+    (!runs.is_empty()).then_some((count == runs.len(), text))
 }
 
 /// Near the bound, with few refusals.
-fn bounded(heat: &Heat, ratio: f64, refused: Option<f64>) -> Option<(bool, String)> {
-    let (entry, bound) = (ours(heat)?, heat.scenario.bound(heat.scenario.keys)?);
+fn bounded(result: &ScenarioResult, ratio: f64, refused: Option<f64>) -> Option<(bool, String)> {
+    let (entry, bound) = (ours(result)?, result.scenario.bound(result.scenario.keys)?);
     let took = entry.seconds().map(|seconds| seconds / bound);
     let shown =
         took.map_or_else(|| "keys are left".to_owned(), |took| format!("{took:.3}, nothing left"));
-    let mut text = format!("`{}`: at most {ratio:.2} × the bound: {shown}", heat.scenario.name);
+    let mut text = format!("`{}`: at most {ratio:.2} × the bound: {shown}", result.scenario.name);
     let mut is_met = took.is_some_and(|took| took <= ratio);
     if let Some(most) = refused {
         let percent = entry.refused_percent();
@@ -89,40 +89,43 @@ fn bounded(heat: &Heat, ratio: f64, refused: Option<f64>) -> Option<(bool, Strin
     Some((is_met, text))
 }
 
-fn in_one(heat: &Heat) -> Option<(bool, String)> {
-    let most = ours(heat)?.laps.iter().map(|lap| lap.invocations).max()?;
-    Some((most == 1, format!("`{}`: one invocation: {most}", heat.scenario.name)))
+fn in_one(result: &ScenarioResult) -> Option<(bool, String)> {
+    let most = ours(result)?.runs.iter().map(|run| run.invocations).max()?;
+    Some((most == 1, format!("`{}`: one invocation: {most}", result.scenario.name)))
 }
 
 /// How much of what the limit allowed was used.
-fn area(heat: &Heat) -> Option<(bool, String)> {
-    let entry = ours(heat)?;
+fn area(result: &ScenarioResult) -> Option<(bool, String)> {
+    let entry = ours(result)?;
     let seconds = entry.seconds()?;
-    let percent = 100.0 * entry.keys as f64 / heat.scenario.area(seconds)?;
+    let percent = 100.0 * entry.keys as f64 / result.scenario.area(seconds)?;
     let text = format!(
         "`{}`: at least 90 % of the area under the limit: {percent:.1} %",
-        heat.scenario.name
+        result.scenario.name
     );
     Some((percent >= 90.0, text))
 }
 
 /// Faster than every other.
-fn ahead(heat: &Heat) -> Option<(bool, String)> {
-    let best = heat.best_peer()?;
-    let seconds = ours(heat)?.seconds();
+fn ahead(result: &ScenarioResult) -> Option<(bool, String)> {
+    let best = result.best_peer()?;
+    let seconds = ours(result)?.seconds();
     let shown = seconds
         .map_or_else(|| "keys are left".to_owned(), |seconds| format!("{} s", timed(seconds)));
-    let text =
-        format!("`{}`: faster than the best peer ({} s): {shown}", heat.scenario.name, timed(best));
+    let text = format!(
+        "`{}`: faster than the best peer ({} s): {shown}",
+        result.scenario.name,
+        timed(best)
+    );
     Some((seconds.is_some_and(|seconds| seconds < best), text))
 }
 
 /// As fast as the best peer, and one listing more for the proof.
-fn proof(heat: &Heat, listing_seconds: f64) -> Option<(bool, String)> {
-    let peer = heat.entry(Tool::S3rm)?.seconds()?;
-    let seconds = ours(heat)?.seconds()?;
+fn proof(result: &ScenarioResult, listing_seconds: f64) -> Option<(bool, String)> {
+    let peer = result.entry(Tool::S3rm)?.seconds()?;
+    let seconds = ours(result)?.seconds()?;
     let most = peer + listing_seconds;
-    let name = heat.scenario.name;
+    let name = result.scenario.name;
     let text = format!(
         "`{name}`: at most s3rm-rs and one listing ({} s): {} s",
         timed(most),
@@ -134,12 +137,12 @@ fn proof(heat: &Heat, listing_seconds: f64) -> Option<(bool, String)> {
 /// Little longer than what nobody can avoid, proof included. The start of the process is left out:
 /// the report gives it apart, and S3 has no part in it. Everything else that takes time is in, from
 /// the first connection to the answer.
-fn near(heat: &Heat, latency: Latency) -> Option<(bool, String)> {
-    let entry = ours(heat)?;
-    let chain = unavoidable(&heat.scenario, latency);
+fn near(result: &ScenarioResult, latency: Latency) -> Option<(bool, String)> {
+    let entry = ours(result)?;
+    let chain = unavoidable(&result.scenario, latency);
     let sum: f64 = chain.iter().map(|(_, time)| time.as_secs_f64()).sum();
     let took =
-        entry.seconds().map(|_| entry.middle(|lap| lap.seconds - lap.cold_start.unwrap_or(0.0)));
+        entry.seconds().map(|_| entry.middle(|run| run.seconds - run.cold_start.unwrap_or(0.0)));
     let parts: Vec<String> = chain
         .iter()
         .map(|(what, time)| format!("{what} {:.0}", 1e3 * time.as_secs_f64()))
@@ -159,8 +162,8 @@ fn near(heat: &Heat, latency: Latency) -> Option<(bool, String)> {
     let text = format!(
         "`{}`: {} keys end within {NEAR} × the sum of the unavoidable latencies, proof included, cold start left out: \
          {shown}",
-        heat.scenario.name,
-        HumanCount(heat.scenario.keys),
+        result.scenario.name,
+        HumanCount(result.scenario.keys),
     );
     Some((took.is_some_and(|took| took <= NEAR * sum), text))
 }
@@ -171,7 +174,7 @@ fn near(heat: &Heat, latency: Latency) -> Option<(bool, String)> {
 ///
 /// - The first page. Before it, nobody knows what there is.
 /// - In one folder, the other pages: their tokens come with the first, and so does all that is
-///   known of where to split. They are listed at once. In folders they can be listed beside the
+///   known of where to split. They are listed at once. In folders they can be listed concurrently with the
 ///   first.
 /// - A full batch, the last one. What was listed before is deleted meanwhile.
 /// - The proof, three times as long as a request takes at least: the uploads, then the objects,
@@ -192,7 +195,7 @@ fn unavoidable(scenario: &Scenario, latency: Latency) -> Vec<(&'static str, Dura
 }
 
 /// Ten users at once take hardly longer than one.
-fn together(one: &Heat, ten: &Heat) -> Option<(bool, String)> {
+fn together(one: &ScenarioResult, ten: &ScenarioResult) -> Option<(bool, String)> {
     let [one, ten] = [ours(one)?.seconds()?, ours(ten)?.seconds()?];
     let text =
         format!("`users-10`: at most 1.5 × one such user ({} s): {:.2}", timed(one), ten / one);
@@ -200,33 +203,33 @@ fn together(one: &Heat, ten: &Heat) -> Option<(bool, String)> {
 }
 
 /// From the process's start until it asks for an event.
-fn start(heat: &Heat) -> Option<(bool, String)> {
-    let starts: Vec<f64> = ours(heat)?.laps.iter().filter_map(|lap| lap.cold_start).collect();
+fn start(result: &ScenarioResult) -> Option<(bool, String)> {
+    let starts: Vec<f64> = ours(result)?.runs.iter().filter_map(|run| run.cold_start).collect();
     let (count, middle) = (starts.len(), 1e3 * median(starts));
     let text = format!(
         "`{}`: cold start at most 15 ms: {middle:.1}, median of {count}",
-        heat.scenario.name
+        result.scenario.name
     );
     (count > 0).then_some((middle <= 15.0, text))
 }
 
 /// Neither of two clients starves.
-fn split(heat: &Heat) -> Option<(bool, String)> {
-    let entry = ours(heat)?;
+fn split(result: &ScenarioResult) -> Option<(bool, String)> {
+    let entry = ours(result)?;
     let rival = entry.rival_percent()?;
     let rate = entry.keys as f64 / entry.seconds()?;
-    let own = 100.0 * rate / heat.scenario.room(Duration::ZERO)?;
+    let own = 100.0 * rate / result.scenario.room(Duration::ZERO)?;
     let text = format!(
         "`{}`: neither starves: the second client was given {rival:.1} % of its half, we took {own:.1} % of ours",
-        heat.scenario.name
+        result.scenario.name
     );
     Some((rival >= 50.0 && own >= 50.0, text))
 }
 
 /// What fails at random costs little more than the clean run of the same session.
-fn noisy(clean: &Heat, heat: &Heat) -> Option<(bool, String)> {
-    let (clean, most) = (ours(clean)?.seconds()?, most_of_noise(heat.scenario.noise?));
-    let seconds = ours(heat)?.seconds();
+fn noisy(clean: &ScenarioResult, result: &ScenarioResult) -> Option<(bool, String)> {
+    let (clean, most) = (ours(clean)?.seconds()?, most_of_noise(result.scenario.noise?));
+    let seconds = ours(result)?.seconds();
     let aim = most.map_or_else(
         || "no aim for so much".to_owned(),
         |most| format!("at most {most} × the clean run"),
@@ -237,8 +240,8 @@ fn noisy(clean: &Heat, heat: &Heat) -> Option<(bool, String)> {
     );
     let text = format!(
         "`{}`: {}: {aim} ({} s): {shown}",
-        heat.scenario.name,
-        heat.scenario.what,
+        result.scenario.name,
+        result.scenario.what,
         timed(clean)
     );
     Some((seconds.is_some_and(|seconds| most.is_none_or(|most| seconds <= most * clean)), text))
@@ -254,15 +257,15 @@ fn most_of_noise(noise: Noise) -> Option<f64> {
     aims.iter().find(|(share, _)| noise.share <= *share).map(|(_, most)| *most)
 }
 
-fn cpu(heat: &Heat) -> Vec<(bool, String)> {
+fn cpu(result: &ScenarioResult) -> Vec<(bool, String)> {
     // Who stops early has used little.
-    let Some(entry) = ours(heat).filter(|entry| entry.seconds().is_some()) else {
+    let Some(entry) = ours(result).filter(|entry| entry.seconds().is_some()) else {
         return Vec::new();
     };
     let own = entry.cpu_per_million();
     let mut checks =
         vec![(own <= 5.0, format!("`cpu`: at most 5 CPU seconds per million keys: {own:.1}"))];
-    if let Some(peer) = heat.entry(Tool::S3rm) {
+    if let Some(peer) = result.entry(Tool::S3rm) {
         let half = peer.cpu_per_million() / 2.0;
         checks.push((
             own <= half,
@@ -275,7 +278,7 @@ fn cpu(heat: &Heat) -> Vec<(bool, String)> {
             format!("`cpu`: at most a third of the RSS of s3rm-rs ({third:.0} MiB): {mib:.0}"),
         ));
     }
-    if let Some(peer) = heat.entry(Tool::S5cmd) {
+    if let Some(peer) = result.entry(Tool::S5cmd) {
         let (mib, most) = (entry.peak_mib(), peer.peak_mib());
         checks
             .push((mib < most, format!("`cpu`: below the RSS of s5cmd ({most:.0} MiB): {mib:.0}")));
@@ -283,21 +286,21 @@ fn cpu(heat: &Heat) -> Vec<(bool, String)> {
     checks
 }
 
-fn memory(heat: &Heat) -> Option<(bool, String)> {
-    let entry = ours(heat).filter(|entry| entry.seconds().is_some())?;
+fn memory(result: &ScenarioResult) -> Option<(bool, String)> {
+    let entry = ours(result).filter(|entry| entry.seconds().is_some())?;
     let megabytes = entry.peak_mib() * 1.048_576;
     Some((
         megabytes <= 40.0,
-        format!("`{}`: peak RSS at most 40 MB: {megabytes:.1}", heat.scenario.name),
+        format!("`{}`: peak RSS at most 40 MB: {megabytes:.1}", result.scenario.name),
     ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::race::result::tests::entry;
-    use crate::race::scenario::all;
-    use crate::race::tests::SIZES;
+    use crate::comparison::result::tests::entry;
+    use crate::comparison::scenario::all;
+    use crate::comparison::tests::SIZES;
 
     const LATENCY: Latency = Latency {
         listing: Duration::from_millis(60),
@@ -306,20 +309,20 @@ mod tests {
         spread: 0.5,
     };
 
-    fn heat(name: &str, entries: Vec<Entry>) -> Heat {
+    fn result(name: &str, entries: Vec<Entry>) -> ScenarioResult {
         let scenario = all(&SIZES).into_iter().find(|scenario| scenario.name == name).unwrap();
-        Heat { scenario, entries }
+        ScenarioResult { scenario, entries }
     }
 
     #[test]
     fn checks_what_was_measured() {
-        let limit = |seconds| heat("limit", vec![entry(Tool::Ours, 100_000, &[(seconds, 0)])]);
-        let met = |heat| {
-            checks(&[heat], LATENCY).into_iter().map(|(is_met, _)| is_met).collect::<Vec<_>>()
+        let limit = |seconds| result("limit", vec![entry(Tool::Ours, 100_000, &[(seconds, 0)])]);
+        let met = |result| {
+            checks(&[result], LATENCY).into_iter().map(|(is_met, _)| is_met).collect::<Vec<_>>()
         };
         assert_eq!(met(limit(28.5)), [true, true, true, true]);
         assert_eq!(met(limit(29.5)), [true, false, true, true], "1.07 times the bound");
-        let left = heat("limit", vec![entry(Tool::Ours, 100_000, &[(28.0, 1)])]);
+        let left = result("limit", vec![entry(Tool::Ours, 100_000, &[(28.0, 1)])]);
         assert_eq!(met(left), [false, false, true], "a key is left");
         assert!(checks(&[], LATENCY).is_empty());
     }
@@ -330,15 +333,15 @@ mod tests {
             let peer = entry(Tool::S3rm, keys, &[(0.40, 0)]);
             vec![entry(Tool::Ours, keys, &[(seconds, 0)]), peer]
         };
-        assert!(checks(&[heat("small", both(5_000, 0.45))], LATENCY)[1].0);
-        assert!(!checks(&[heat("small", both(5_000, 0.47))], LATENCY)[1].0);
-        assert!(checks(&[heat("flat", both(100_000, 0.3))], LATENCY)[1].0, "ahead");
+        assert!(checks(&[result("small", both(5_000, 0.45))], LATENCY)[1].0);
+        assert!(!checks(&[result("small", both(5_000, 0.47))], LATENCY)[1].0);
+        assert!(checks(&[result("flat", both(100_000, 0.3))], LATENCY)[1].0, "ahead");
         let cpu = vec![
             entry(Tool::Ours, 1_000_000, &[(9.0, 0)]),
             entry(Tool::S3rm, 1_000_000, &[(9.0, 0)]),
         ];
         let met: Vec<bool> =
-            checks(&[heat("cpu", cpu)], LATENCY).into_iter().map(|(is_met, _)| is_met).collect();
+            checks(&[result("cpu", cpu)], LATENCY).into_iter().map(|(is_met, _)| is_met).collect();
         assert_eq!(met, [true, true, false, false, true], "both have the same CPU and memory");
     }
 
@@ -346,7 +349,7 @@ mod tests {
     fn compares_noise_with_the_clean_run() {
         let check = |name, seconds, left| {
             let [clean, noisy] = [(CLEAN, (5.0, 0)), (name, (seconds, left))]
-                .map(|(name, lap)| heat(name, vec![entry(Tool::Ours, 20_000, &[lap])]));
+                .map(|(name, run)| result(name, vec![entry(Tool::Ours, 20_000, &[run])]));
             checks(&[clean, noisy], LATENCY).remove(1)
         };
         let (is_met, text) = check("noise-keys", 6.0, 0);
@@ -363,7 +366,7 @@ mod tests {
     #[test]
     fn adds_up_what_nobody_can_avoid() {
         let sum = |name: &str| {
-            let chain = unavoidable(&heat(name, Vec::new()).scenario, LATENCY);
+            let chain = unavoidable(&result(name, Vec::new()).scenario, LATENCY);
             chain.iter().map(|(_, time)| time.as_secs_f64() * 1e3).sum::<f64>()
         };
         assert_eq!([sum("small"), sum("small-flat")].map(f64::round), [390.0, 450.0]);
@@ -373,8 +376,8 @@ mod tests {
     fn few_keys_end_soon_but_for_the_cold_start() {
         let check = |seconds, left, cold_start| {
             let mut ours = entry(Tool::Ours, 5_000, &[(seconds, left)]);
-            ours.laps[0].cold_start = cold_start;
-            checks(&[heat("small", vec![ours])], LATENCY).remove(1)
+            ours.runs[0].cold_start = cold_start;
+            checks(&[result("small", vec![ours])], LATENCY).remove(1)
         };
         let (is_met, text) = check(0.5, 0, None);
         assert!(is_met && text.starts_with("`small`: 5,000 keys end within 1.3 × "), "{text}");

@@ -10,8 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::{Failure, HASH_KEY, RECEIPTS_URI, show};
-use super::people::{Stock, TARGETS};
-use super::storm::{Storm, user_of_request};
+use super::load::{Load, user_of_request};
+use super::users::{Stock, TARGETS};
 
 /// A message that was delivered too often in vain. It is taken out of the queue; whoever has this,
 /// has it.
@@ -79,7 +79,7 @@ pub(super) async fn read_receipts(cloud: &Ministack) -> Result<Vec<Receipt>, Fai
 
 /// What became of everybody.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(super) struct Checks {
     /// Users with a receipt of the outcome "erased", and how many.
     pub(super) erased: BTreeMap<usize, u64>,
     /// Users named in the dead-letter queue, with the last reason in the log; `None`: every
@@ -93,45 +93,45 @@ pub(super) struct Verdict {
     pub(super) violations: Vec<String>,
 }
 
-impl Verdict {
+impl Checks {
     pub(super) fn of(
-        storm: &Storm<'_>,
+        load: &Load<'_>,
         (stored, after): (&Stock, &Stock),
         dead: &[DeadLetter],
         receipts: &[Receipt],
         log: &[String],
     ) -> Self {
-        let mut verdict = Self::default();
-        verdict.receipts(storm, (stored, after), receipts);
-        verdict.dead_letters(storm, dead, log);
-        for (user, person) in storm.people.users.iter().enumerate() {
-            let left = after.users.get(&user).map_or(0, Vec::len);
+        let mut checks = Self::default();
+        checks.receipts(load, (stored, after), receipts);
+        checks.dead_letters(load, dead, log);
+        for (user, person) in load.users.list.iter().enumerate() {
+            let left = after.by_user.get(&user).map_or(0, Vec::len);
             let (is_erased, is_dead) =
-                (verdict.erased.contains_key(&user), verdict.dead.contains_key(&user));
+                (checks.erased.contains_key(&user), checks.dead.contains_key(&user));
             let id = &person.id;
             if !is_erased && !is_dead {
-                verdict.violations.push(format!(
+                checks.violations.push(format!(
                     "{id} was lost: no receipt and no dead letter, {left} things left"
                 ));
             }
             if left > 0 && !is_dead {
-                verdict
+                checks
                     .violations
                     .push(format!("{id} has {left} things left, and no dead letter says so"));
             }
         }
-        verdict
+        checks
     }
 
     /// Reads all receipts. Each must be of somebody that was asked for, and each that says "erased"
     /// must be true.
     pub(super) fn receipts(
         &mut self,
-        storm: &Storm<'_>,
+        load: &Load<'_>,
         (stored, after): (&Stock, &Stock),
         receipts: &[Receipt],
     ) {
-        let users = storm.people.users.iter().enumerate();
+        let users = load.users.list.iter().enumerate();
         let hashes: BTreeMap<_, _> =
             users.map(|(user, person)| (user_hash(HASH_KEY, &person.id), user)).collect();
         for receipt in receipts {
@@ -161,20 +161,19 @@ impl Verdict {
 
     /// Every dead letter must be garbage, as it was sent, or name somebody that was asked for, and
     /// the log say why.
-    fn dead_letters(&mut self, storm: &Storm<'_>, dead: &[DeadLetter], log: &[String]) {
+    fn dead_letters(&mut self, load: &Load<'_>, dead: &[DeadLetter], log: &[String]) {
         let mut garbage = 0;
         for letter in dead {
-            if storm.is_garbage(&letter.body) {
+            if load.is_garbage(&letter.body) {
                 garbage += 1;
                 continue;
             }
             let message: Value = serde_json::from_str(&letter.body).unwrap_or_default();
-            let Some(user) = message["userId"].as_str().and_then(|id| storm.people.number(id))
-            else {
+            let Some(user) = message["userId"].as_str().and_then(|id| load.users.number(id)) else {
                 self.violations.push(format!("a dead letter that nobody sent: {}", letter.body));
                 continue;
             };
-            let hash = user_hash(HASH_KEY, &storm.people.users[user].id);
+            let hash = user_hash(HASH_KEY, &load.users.list[user].id);
             // Of a request without an id of its own, the message's id is that of the erasure.
             let erasure = message["erasureId"]
                 .as_str()
@@ -185,21 +184,21 @@ impl Verdict {
                 .filter(|hop| hop.user == hash && hop.erasure == erasure && gives_a_reason(hop));
             let reason = hops.next_back().map(|hop| format!("{}: {}", hop.outcome, hop.reason));
             if reason.is_none() && !log.iter().any(|line| came_again(line, &hash, erasure)) {
-                let id = &storm.people.users[user].id;
+                let id = &load.users.list[user].id;
                 self.violations
                     .push(format!("the log does not say why {id} is in the dead-letter queue"));
             }
             let known = self.dead.entry(user).or_default();
             *known = reason.or(known.take());
         }
-        let sent = storm.deeds().garbage;
+        let sent = load.injected().garbage;
         if garbage != sent {
             self.violations.push(format!(
                 "{garbage} of {sent} malformed messages are in the dead-letter queue"
             ));
         }
         let rejected: BTreeSet<_> = log.iter().filter_map(|line| rejected_message(line)).collect();
-        for letter in dead.iter().filter(|letter| storm.is_garbage(&letter.body)) {
+        for letter in dead.iter().filter(|letter| load.is_garbage(&letter.body)) {
             if !rejected.contains(&letter.message_id) {
                 self.violations
                     .push(format!("the log does not say why this is dead: {:?}", letter.body));
@@ -338,7 +337,7 @@ impl Document {
                     self.targets.iter().all(is_clean) && self.counts.kept_newer == 0,
                     "it says that something is left",
                 )?;
-                ensure(!after.users.contains_key(&user), "the user still has data")
+                ensure(!after.by_user.contains_key(&user), "the user still has data")
             }
             "incomplete" => {
                 ensure(times.len() == 3 && self.reason.is_some(), "it has no reason, or a proof")

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
-use crate::race::scenario::Scenario;
-use crate::race::tool::{Peers, Tool};
+use crate::comparison::scenario::Scenario;
+use crate::comparison::tool::{Peers, Tool};
 use crate::trace::Operation;
 use crate::world::{KEY, PHOTOS, RIVAL_KEYS, Rival, World};
 use crate::{Error, Settings};
@@ -20,7 +20,7 @@ const NEIGHBOURS: [&str; 5] = ["u10", "u1.bak", "U1", "u", "u2"];
 const NEIGHBOURS_FILES: u64 = 10;
 const BYTES: u32 = 1_000;
 
-/// What a lap was to be.
+/// What a run was to be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start<'l> {
     pub(crate) scenario: &'l Scenario,
@@ -32,7 +32,7 @@ pub(crate) struct Start<'l> {
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lap {
+pub(crate) struct Run {
     pub(crate) seconds: f64,
     /// User and system.
     pub(crate) cpu: f64,
@@ -56,7 +56,7 @@ pub(crate) struct Lap {
     pub(crate) rival: Option<(u64, Vec<(f64, u64)>)>,
 }
 
-impl Lap {
+impl Run {
     /// Whether everything is gone that was to go, and nothing else.
     pub(crate) fn is_whole(&self) -> bool {
         self.left == 0 && self.is_clean && self.fault.is_none()
@@ -75,7 +75,7 @@ struct Course {
 }
 
 /// Has a tool erase the user in a world of its own.
-pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Lap, Error> {
+pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Run, Error> {
     let settings = start.scenario.settings(all);
     let keys = start.tool.share_of(start.scenario.keys);
     let mut world = World::open(&settings).await?;
@@ -116,7 +116,7 @@ fn see(
     users: &[String],
     course: Course,
     (begin, rival): (Instant, Option<&Rival>),
-) -> Lap {
+) -> Run {
     let Course { seconds, cpu, peak_kib, cold_start, invocations, fault } = course;
     let requests = world.trace.requests();
     let after = |at: Instant| at.saturating_duration_since(begin).as_secs_f64();
@@ -134,7 +134,7 @@ fn see(
             asked.into_iter().filter(|(at, _)| *at <= seconds).collect();
         (meanwhile.len() as u64 * RIVAL_KEYS as u64, meanwhile)
     });
-    Lap {
+    Run {
         seconds,
         cpu,
         peak_kib,
