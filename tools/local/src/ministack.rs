@@ -1,20 +1,17 @@
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rustix::process::{Pid, Signal};
-use tokio::time::{Instant, sleep};
 
+use crate::buckets::create_bucket;
 use crate::client::{self, Call, Plain};
 use crate::install::{Package, install};
 use crate::processes::{children, signal};
-use crate::server_process::{ServerProcess, free_ports};
+use crate::s3_server::endpoint;
+use crate::server_process::ServerProcess;
 use crate::{Error, FaultProxy, Hop, Stack, logs};
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between choosing a free port and listening on it, somebody else may take it.
-const START_ATTEMPTS: usize = 5;
 /// More do not make it faster: it works on one request at a time.
 const PUTS_AT_ONCE: usize = 8;
 /// What need not be encoded in the path of an object.
@@ -57,19 +54,13 @@ impl Ministack {
 
     async fn start_with(policies: bool, functions_endpoint: Option<&str>) -> Result<Self, Error> {
         let python = install(Package::Ministack).await?.join("python");
-        let mut failure = None;
-        for _ in 0..START_ATTEMPTS {
-            let [port] = free_ports()?;
-            let arguments = ["-m", "ministack"].map(str::to_owned);
-            let endpoint = format!("http://127.0.0.1:{port}");
-            let variables = environment(port, policies, functions_endpoint.unwrap_or(&endpoint));
-            let mut process = ServerProcess::start("ministack", &python, &arguments, &variables)?;
-            if wait_until_ready(&mut process, &endpoint).await {
-                return Ok(Self { process: Some(process), ..Self::at(&endpoint) });
-            }
-            failure = Some(process.failure("it is not ready"));
-        }
-        Err(failure.unwrap_or_else(|| Error::service("start ministack", "no attempt was made")))
+        let command = |[port]: [u16; 1]| {
+            let endpoint = functions_endpoint.map_or_else(|| endpoint(port), str::to_owned);
+            (["-m", "ministack"].map(str::to_owned).into(), environment(port, policies, endpoint))
+        };
+        let (port, process) =
+            ServerProcess::start_ready("ministack", &python, command, is_ready).await?;
+        Ok(Self { process: Some(process), ..Self::at(&endpoint(port)) })
     }
 
     /// One that runs already, because somebody else started it.
@@ -103,8 +94,7 @@ impl Ministack {
 
     /// Makes an empty bucket that was never versioned.
     pub async fn create_bucket(&self, bucket: &str) -> Result<(), Error> {
-        let created = self.s3.create_bucket().bucket(bucket).send().await;
-        created.map(|_| ()).map_err(|error| Error::sdk(format!("make bucket {bucket}"), error))
+        create_bucket(&self.s3, bucket).await
     }
 
     /// Puts many objects, and calls `done` after each. Much faster than with a client of the SDK.
@@ -177,12 +167,8 @@ impl Ministack {
 
     /// The finished hops of a stack's function so far, in order.
     pub async fn hops(&self, stack: &Stack) -> Result<Vec<Hop>, Error> {
-        Ok(self
-            .function_log_lines(stack)
-            .await?
-            .iter()
-            .filter_map(|line| Hop::parse(line))
-            .collect())
+        let lines = self.function_log_lines(stack).await?;
+        Ok(lines.iter().filter_map(|line| Hop::parse(line)).collect())
     }
 
     /// The end of what ministack itself printed, for a failure's message.
@@ -218,8 +204,12 @@ impl Ministack {
     }
 }
 
-fn environment(port: u16, policies: bool, functions_endpoint: &str) -> Vec<(String, String)> {
-    let variables = [
+fn environment(
+    port: u16,
+    policies: bool,
+    functions_endpoint: String,
+) -> Vec<(&'static str, String)> {
+    vec![
         ("GATEWAY_PORT", port.to_string()),
         // Its default is every interface.
         ("BIND_HOST", "127.0.0.1".to_owned()),
@@ -227,33 +217,24 @@ fn environment(port: u16, policies: bool, functions_endpoint: &str) -> Vec<(Stri
         ("LOG_LEVEL", "WARNING".to_owned()),
         // Tells our own server from another one that took the port before it.
         ("MINISTACK_EDITION", edition(port)),
-        // Policies count: the function may do what the template's role allows, and no more.
+        // With policies, the function may do what the template's role allows, and no more.
         ("AUTH", policies.to_string()),
         // What follows is for the functions, which inherit it.
-        ("AWS_ENDPOINT_URL", functions_endpoint.to_owned()),
+        ("AWS_ENDPOINT_URL", functions_endpoint),
         // Lambda sets these from the template's LoggingConfig; ministack does not.
         ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
         ("AWS_LAMBDA_LOG_LEVEL", "INFO".to_owned()),
         ("RUST_BACKTRACE", "1".to_owned()),
-    ];
-    variables.map(|(name, value)| (name.to_owned(), value)).into()
+    ]
 }
 
 fn edition(port: u16) -> String {
     format!("erase-user-files-{}-{port}", std::process::id())
 }
 
-async fn wait_until_ready(process: &mut ServerProcess, endpoint: &str) -> bool {
-    let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
-    let deadline = Instant::now() + START_TIMEOUT;
-    let plain = Plain::new(endpoint);
-    while process.is_running() && Instant::now() < deadline {
-        let path = "/_ministack/health";
-        let call = Call { method: "GET", service: "health", path, ..Call::default() };
-        if plain.send(call).await.is_ok_and(|health| health.contains(&edition(port))) {
-            return true;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    false
+async fn is_ready(port: u16) -> bool {
+    let path = "/_ministack/health";
+    let call = Call { method: "GET", service: "health", path, ..Call::default() };
+    let health = Plain::new(&endpoint(port)).send(call).await;
+    health.is_ok_and(|health| health.contains(&edition(port)))
 }

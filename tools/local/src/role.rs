@@ -13,6 +13,7 @@ use serde_json::Value;
 use time::UtcDateTime;
 
 use crate::client::{REGION, authorization_of_root};
+use crate::stack::texts;
 use crate::{Error, Ministack, Stack};
 
 const IAM_VERSION: &str = "2010-05-08";
@@ -230,11 +231,4 @@ fn signature(
     let body = SignableBody::Bytes(request.body.as_bytes());
     let signable = SignableRequest::new(&request.method, uri, headers, body)?;
     Ok(sign(signable, &parameters)?.into_parts().0)
-}
-
-/// The texts of all XML elements of this name that hold nothing but text.
-fn texts(xml: &str, tag: &str) -> Vec<String> {
-    let rests = xml.split(&format!("<{tag}>")).skip(1).map(str::to_owned).collect::<Vec<_>>();
-    let end = format!("</{tag}>");
-    rests.iter().filter_map(|rest| rest.split_once(&end)).map(|(text, _)| text.to_owned()).collect()
 }

@@ -98,18 +98,16 @@ async fn ask(cargo_lambda: &Path, port: u16, event: &Path) -> Result<String, Fai
     Err(Failure::Check(format!("cargo lambda invoke failed: {words}")))
 }
 
-/// Where rustup and cargo find what they need: it reads the workspace.
-fn cargo_home() -> Vec<(String, String)> {
-    let wanted =
-        |name: &str| matches!(name, "HOME" | "CARGO_HOME" | "RUSTUP_HOME" | "RUSTUP_TOOLCHAIN");
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    variables.filter(|(name, _)| wanted(name)).collect()
+/// The variables by which rustup and cargo find their folders: cargo lambda reads the workspace.
+#[expect(clippy::disallowed_methods, reason = "the server inherits these variables")]
+fn cargo_home() -> Vec<(&'static str, String)> {
+    let names = ["HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
+    names.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect()
 }
 
 /// What Lambda and the template would set.
-fn environment(cloud: &Ministack, queue: &str, port: u16) -> Vec<(String, String)> {
-    let variables = [
+fn environment(cloud: &Ministack, queue: &str, port: u16) -> Vec<(&'static str, String)> {
+    vec![
         ("AWS_LAMBDA_RUNTIME_API", format!("http://127.0.0.1:{port}/.rt/_")),
         ("AWS_LAMBDA_FUNCTION_NAME", "_".to_owned()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "1".to_owned()),
@@ -129,6 +127,5 @@ fn environment(cloud: &Ministack, queue: &str, port: u16) -> Vec<(String, String
         ("RECEIPT_HASH_KEY", HASH_KEY.to_owned()),
         ("CONTINUATION_QUEUE_URL", queue.to_owned()),
         ("S3_FORCE_PATH_STYLE", "true".to_owned()),
-    ];
-    variables.map(|(name, value)| (name.to_owned(), value)).into()
+    ]
 }
