@@ -1,18 +1,21 @@
 //! What was aimed at, and whether it was reached.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use local::HumanCount;
 
 use crate::Latency;
 use crate::comparison::result::{Entry, ScenarioResult, median, timed};
-use crate::comparison::run::Run;
 use crate::comparison::scenario::{CLEAN, Scenario};
 use crate::comparison::tool::Tool;
 use crate::model::PAGE;
 use crate::noise::{Noise, Noisy};
 
-/// Where nobody is to be faster.
+/// Whether a target is met, and a text about it.
+type Check = (bool, String);
+
+/// The scenarios in which no other tool may be faster.
 const AHEAD: [&str; 9] = [
     "limit",
     "costly",
@@ -29,9 +32,9 @@ const AHEAD: [&str; 9] = [
 const NEAR: f64 = 1.3;
 
 /// The list for the report; what was not measured is not in it.
-pub(crate) fn checks(results: &[ScenarioResult], latency: Latency) -> Vec<(bool, String)> {
+pub(crate) fn checks(results: &[ScenarioResult], latency: Latency) -> Vec<Check> {
     let of = |name: &str| results.iter().find(|result| result.scenario.name == name);
-    let mut checks: Vec<(bool, String)> = whole(results).into_iter().collect();
+    let mut checks: Vec<Check> = whole(results).into_iter().collect();
     checks.extend(of("limit").and_then(|result| bounded(result, 1.05, Some(1.0))));
     checks.extend(of("limit").and_then(in_one));
     checks.extend(of("hops").and_then(|result| bounded(result, 1.20, None)));
@@ -63,114 +66,92 @@ fn ours(result: &ScenarioResult) -> Option<&Entry> {
     result.entry(Tool::Ours)
 }
 
-/// The one that has nothing to do with time.
-fn whole(results: &[ScenarioResult]) -> Option<(bool, String)> {
-    let runs: Vec<bool> =
-        results.iter().filter_map(ours).flat_map(|entry| &entry.runs).map(Run::is_whole).collect();
-    let count = runs.iter().filter(|is_whole| **is_whole).count();
-    let text =
-        format!("in {count} of our {} runs, everything was erased, and nothing else", runs.len());
-    (!runs.is_empty()).then_some((count == runs.len(), text))
+fn check(result: &ScenarioResult, is_met: bool, text: impl Display) -> Option<Check> {
+    Some((is_met, format!("`{}`: {text}", result.scenario.name)))
+}
+
+fn left_or(seconds: Option<f64>, shown: impl Fn(f64) -> String) -> String {
+    seconds.map_or_else(|| "keys are left".to_owned(), shown)
+}
+
+/// The only check that does not measure time.
+fn whole(results: &[ScenarioResult]) -> Option<Check> {
+    let runs = || results.iter().filter_map(ours).flat_map(|entry| &entry.runs);
+    let (count, all) = (runs().filter(|run| run.is_whole()).count(), runs().count());
+    let text = format!("in {count} of our {all} runs, everything was erased, and nothing else");
+    (all > 0).then_some((count == all, text))
 }
 
 /// Near the bound, with few refusals.
-fn bounded(result: &ScenarioResult, ratio: f64, refused: Option<f64>) -> Option<(bool, String)> {
+fn bounded(result: &ScenarioResult, ratio: f64, refused: Option<f64>) -> Option<Check> {
     let (entry, bound) = (ours(result)?, result.scenario.bound(result.scenario.keys)?);
     let took = entry.seconds().map(|seconds| seconds / bound);
-    let shown =
-        took.map_or_else(|| "keys are left".to_owned(), |took| format!("{took:.3}, nothing left"));
-    let mut text = format!("`{}`: at most {ratio:.2} × the bound: {shown}", result.scenario.name);
-    let mut is_met = took.is_some_and(|took| took <= ratio);
-    if let Some(most) = refused {
-        let percent = entry.refused_percent();
-        is_met &= percent <= most;
-        text.push_str(&format!("; at most {most:.0} % of the requests refused: {percent:.1} %"));
-    }
-    Some((is_met, text))
+    let shown = left_or(took, |took| format!("{took:.3}, nothing left"));
+    let percent = entry.refused_percent();
+    let is_met = took.is_some_and(|took| took <= ratio);
+    let is_met = is_met && refused.is_none_or(|most| percent <= most);
+    let refusals = refused
+        .map(|most| format!("; at most {most:.0} % of the requests refused: {percent:.1} %"))
+        .unwrap_or_default();
+    check(result, is_met, format!("at most {ratio:.2} × the bound: {shown}{refusals}"))
 }
 
-fn in_one(result: &ScenarioResult) -> Option<(bool, String)> {
+fn in_one(result: &ScenarioResult) -> Option<Check> {
     let most = ours(result)?.runs.iter().map(|run| run.invocations).max()?;
-    Some((most == 1, format!("`{}`: one invocation: {most}", result.scenario.name)))
+    check(result, most == 1, format!("one invocation: {most}"))
 }
 
-/// How much of what the limit allowed was used.
-fn area(result: &ScenarioResult) -> Option<(bool, String)> {
+/// The part of the limit that was used.
+fn area(result: &ScenarioResult) -> Option<Check> {
     let entry = ours(result)?;
-    let seconds = entry.seconds()?;
-    let percent = 100.0 * entry.keys as f64 / result.scenario.area(seconds)?;
-    let text = format!(
-        "`{}`: at least 90 % of the area under the limit: {percent:.1} %",
-        result.scenario.name
-    );
-    Some((percent >= 90.0, text))
+    let percent = 100.0 * entry.keys as f64 / result.scenario.area(entry.seconds()?)?;
+    let text = format!("at least 90 % of the area under the limit: {percent:.1} %");
+    check(result, percent >= 90.0, text)
 }
 
-/// Faster than every other.
-fn ahead(result: &ScenarioResult) -> Option<(bool, String)> {
-    let best = result.best_peer()?;
-    let seconds = ours(result)?.seconds();
-    let shown = seconds
-        .map_or_else(|| "keys are left".to_owned(), |seconds| format!("{} s", timed(seconds)));
-    let text = format!(
-        "`{}`: faster than the best peer ({} s): {shown}",
-        result.scenario.name,
-        timed(best)
-    );
-    Some((seconds.is_some_and(|seconds| seconds < best), text))
+/// Faster than every other tool.
+fn ahead(result: &ScenarioResult) -> Option<Check> {
+    let (best, seconds) = (result.best_peer()?, ours(result)?.seconds());
+    let shown = left_or(seconds, |seconds| format!("{} s", timed(seconds)));
+    let text = format!("faster than the best peer ({} s): {shown}", timed(best));
+    check(result, seconds.is_some_and(|seconds| seconds < best), text)
 }
 
-/// As fast as the best peer, and one listing more for the proof.
-fn proof(result: &ScenarioResult, listing_seconds: f64) -> Option<(bool, String)> {
-    let peer = result.entry(Tool::S3rm)?.seconds()?;
+/// As fast as the best peer, and one more listing for the proof.
+fn proof(result: &ScenarioResult, listing_seconds: f64) -> Option<Check> {
+    let most = result.entry(Tool::S3rm)?.seconds()? + listing_seconds;
     let seconds = ours(result)?.seconds()?;
-    let most = peer + listing_seconds;
-    let name = result.scenario.name;
-    let text = format!(
-        "`{name}`: at most s3rm-rs and one listing ({} s): {} s",
-        timed(most),
-        timed(seconds)
-    );
-    Some((seconds <= most, text))
+    let [most_shown, shown] = [most, seconds].map(timed);
+    let text = format!("at most s3rm-rs and one listing ({most_shown} s): {shown} s");
+    check(result, seconds <= most, text)
 }
 
-/// Little longer than what nobody can avoid, proof included. The start of the process is left out:
-/// the report gives it apart, and S3 has no part in it. Everything else that takes time is in, from
-/// the first connection to the answer.
-fn near(result: &ScenarioResult, latency: Latency) -> Option<(bool, String)> {
+/// Little longer than the unavoidable latencies, proof included. The start of the process is left
+/// out: the report has it elsewhere, and S3 has no part in it. Everything else that takes time is
+/// in, from the first connection to the answer.
+fn near(result: &ScenarioResult, latency: Latency) -> Option<Check> {
     let entry = ours(result)?;
     let chain = unavoidable(&result.scenario, latency);
     let sum: f64 = chain.iter().map(|(_, time)| time.as_secs_f64()).sum();
     let took =
         entry.seconds().map(|_| entry.middle(|run| run.seconds - run.cold_start.unwrap_or(0.0)));
-    let parts: Vec<String> = chain
-        .iter()
-        .map(|(what, time)| format!("{what} {:.0}", 1e3 * time.as_secs_f64()))
-        .collect();
-    let shown = took.map_or_else(
-        || "keys are left".to_owned(),
-        |took| {
-            format!(
-                "{:.2} × the {} s ({} ms): {} s",
-                took / sum,
-                timed(sum),
-                parts.join(" + "),
-                timed(took)
-            )
-        },
-    );
+    let parts = chain.iter().map(|(what, time)| format!("{what} {}", time.as_millis()));
+    let parts = parts.collect::<Vec<_>>().join(" + ");
+    let shown = left_or(took, |took| {
+        let [ratio, sum, took] = [format!("{:.2}", took / sum), timed(sum), timed(took)];
+        format!("{ratio} × the {sum} s ({parts} ms): {took} s")
+    });
     let text = format!(
-        "`{}`: {} keys end within {NEAR} × the sum of the unavoidable latencies, proof included, cold start left out: \
-         {shown}",
-        result.scenario.name,
+        "{} keys end within {NEAR} × the sum of the unavoidable latencies, proof included, \
+         cold start left out: {shown}",
         HumanCount(result.scenario.keys),
     );
-    Some((took.is_some_and(|took| took <= NEAR * sum), text))
+    check(result, took.is_some_and(|took| took <= NEAR * sum), text)
 }
 
-/// What S3 takes of whoever erases everything in as few requests as there can be and proves it: the
-/// requests each of which needs the answer to the one before it. Whoever sends smaller requests,
-/// and more of them at once, can be faster.
+/// The latencies of a tool that erases everything in the least number of requests and proves it: the
+/// requests each of which needs the answer to the one before it. A tool that sends smaller
+/// requests, and more of them concurrently, can be faster.
 ///
 /// - The first page. Before it, nobody knows what there is.
 /// - In one folder, the other pages: their tokens come with the first, and so does all that is
@@ -194,57 +175,47 @@ fn unavoidable(scenario: &Scenario, latency: Latency) -> Vec<(&'static str, Dura
     chain
 }
 
-/// Ten users at once take hardly longer than one.
-fn together(one: &ScenarioResult, ten: &ScenarioResult) -> Option<(bool, String)> {
-    let [one, ten] = [ours(one)?.seconds()?, ours(ten)?.seconds()?];
+/// Ten concurrent users take hardly longer than one.
+fn together(one: &ScenarioResult, ten: &ScenarioResult) -> Option<Check> {
+    let [single, seconds] = [ours(one)?.seconds()?, ours(ten)?.seconds()?];
     let text =
-        format!("`users-10`: at most 1.5 × one such user ({} s): {:.2}", timed(one), ten / one);
-    Some((ten <= 1.5 * one, text))
+        format!("at most 1.5 × one such user ({} s): {:.2}", timed(single), seconds / single);
+    check(ten, seconds <= 1.5 * single, text)
 }
 
 /// From the process's start until it asks for an event.
-fn start(result: &ScenarioResult) -> Option<(bool, String)> {
+fn start(result: &ScenarioResult) -> Option<Check> {
     let starts: Vec<f64> = ours(result)?.runs.iter().filter_map(|run| run.cold_start).collect();
     let (count, middle) = (starts.len(), 1e3 * median(starts));
-    let text = format!(
-        "`{}`: cold start at most 15 ms: {middle:.1}, median of {count}",
-        result.scenario.name
-    );
-    (count > 0).then_some((middle <= 15.0, text))
+    let text = format!("cold start at most 15 ms: {middle:.1}, median of {count}");
+    check(result, middle <= 15.0, text).filter(|_| count > 0)
 }
 
 /// Neither of two clients starves.
-fn split(result: &ScenarioResult) -> Option<(bool, String)> {
+fn split(result: &ScenarioResult) -> Option<Check> {
     let entry = ours(result)?;
     let rival = entry.rival_percent()?;
     let rate = entry.keys as f64 / entry.seconds()?;
     let own = 100.0 * rate / result.scenario.room(Duration::ZERO)?;
     let text = format!(
-        "`{}`: neither starves: the second client was given {rival:.1} % of its half, we took {own:.1} % of ours",
-        result.scenario.name
+        "neither starves: the second client was given {rival:.1} % of its half, we took {own:.1} % of ours"
     );
-    Some((rival >= 50.0 && own >= 50.0, text))
+    check(result, rival >= 50.0 && own >= 50.0, text)
 }
 
 /// What fails at random costs little more than the clean run of the same session.
-fn noisy(clean: &ScenarioResult, result: &ScenarioResult) -> Option<(bool, String)> {
+fn noisy(clean: &ScenarioResult, result: &ScenarioResult) -> Option<Check> {
     let (clean, most) = (ours(clean)?.seconds()?, most_of_noise(result.scenario.noise?));
     let seconds = ours(result)?.seconds();
     let aim = most.map_or_else(
         || "no aim for so much".to_owned(),
         |most| format!("at most {most} × the clean run"),
     );
-    let shown = seconds.map_or_else(
-        || "keys are left".to_owned(),
-        |seconds| format!("{:.2} ×, {} s", seconds / clean, timed(seconds)),
-    );
-    let text = format!(
-        "`{}`: {}: {aim} ({} s): {shown}",
-        result.scenario.name,
-        result.scenario.what,
-        timed(clean)
-    );
-    Some((seconds.is_some_and(|seconds| most.is_none_or(|most| seconds <= most * clean)), text))
+    let shown =
+        left_or(seconds, |seconds| format!("{:.2} ×, {} s", seconds / clean, timed(seconds)));
+    let text = format!("{}: {aim} ({} s): {shown}", result.scenario.what, timed(clean));
+    let is_met = seconds.is_some_and(|seconds| most.is_none_or(|most| seconds <= most * clean));
+    check(result, is_met, text)
 }
 
 /// How many times as long as the clean run it may take; `None`: so much is not aimed at.
@@ -257,42 +228,31 @@ fn most_of_noise(noise: Noise) -> Option<f64> {
     aims.iter().find(|(share, _)| noise.share <= *share).map(|(_, most)| *most)
 }
 
-fn cpu(result: &ScenarioResult) -> Vec<(bool, String)> {
-    // Who stops early has used little.
+fn cpu(result: &ScenarioResult) -> Vec<Check> {
+    // A tool that stops early has used little.
     let Some(entry) = ours(result).filter(|entry| entry.seconds().is_some()) else {
         return Vec::new();
     };
-    let own = entry.cpu_per_million();
-    let mut checks =
-        vec![(own <= 5.0, format!("`cpu`: at most 5 CPU seconds per million keys: {own:.1}"))];
-    if let Some(peer) = result.entry(Tool::S3rm) {
-        let half = peer.cpu_per_million() / 2.0;
-        checks.push((
-            own <= half,
-            format!("`cpu`: at most half of the CPU of s3rm-rs ({half:.1} s): {own:.1} s"),
-        ));
-        let third = peer.peak_mib() / 3.0;
-        let mib = entry.peak_mib();
-        checks.push((
-            mib <= third,
-            format!("`cpu`: at most a third of the RSS of s3rm-rs ({third:.0} MiB): {mib:.0}"),
-        ));
-    }
-    if let Some(peer) = result.entry(Tool::S5cmd) {
-        let (mib, most) = (entry.peak_mib(), peer.peak_mib());
-        checks
-            .push((mib < most, format!("`cpu`: below the RSS of s5cmd ({most:.0} MiB): {mib:.0}")));
-    }
-    checks
+    let (own, mib) = (entry.cpu_per_million(), entry.peak_mib());
+    let own_check = (own <= 5.0, format!("at most 5 CPU seconds per million keys: {own:.1}"));
+    let s3rm = result.entry(Tool::S3rm).map(|peer| {
+        let (half, third) = (peer.cpu_per_million() / 2.0, peer.peak_mib() / 3.0);
+        let cpu = format!("at most half of the CPU of s3rm-rs ({half:.1} s): {own:.1} s");
+        let rss = format!("at most a third of the RSS of s3rm-rs ({third:.0} MiB): {mib:.0}");
+        [(own <= half, cpu), (mib <= third, rss)]
+    });
+    let s5cmd = result.entry(Tool::S5cmd).map(|peer| {
+        let most = peer.peak_mib();
+        (mib < most, format!("below the RSS of s5cmd ({most:.0} MiB): {mib:.0}"))
+    });
+    let checks = [own_check].into_iter().chain(s3rm.into_iter().flatten()).chain(s5cmd);
+    checks.filter_map(|(is_met, text)| check(result, is_met, text)).collect()
 }
 
-fn memory(result: &ScenarioResult) -> Option<(bool, String)> {
+fn memory(result: &ScenarioResult) -> Option<Check> {
     let entry = ours(result).filter(|entry| entry.seconds().is_some())?;
     let megabytes = entry.peak_mib() * 1.048_576;
-    Some((
-        megabytes <= 40.0,
-        format!("`{}`: peak RSS at most 40 MB: {megabytes:.1}", result.scenario.name),
-    ))
+    check(result, megabytes <= 40.0, format!("peak RSS at most 40 MB: {megabytes:.1}"))
 }
 
 #[cfg(test)]
