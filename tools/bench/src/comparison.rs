@@ -84,7 +84,7 @@ pub async fn run(settings: &Settings, comparison: &Comparison) -> Result<Summary
     for scenario in scenarios {
         results
             .push(Box::pin(run_scenario(settings, comparison, scenario, (&tools, &peers))).await?);
-        // Whoever stops it after an hour has what there is.
+        // A reader who stops it after an hour has the report so far.
         write(settings, comparison, &results, &tools)?;
     }
     write(settings, comparison, &results, &tools)
@@ -133,7 +133,7 @@ async fn installed(tools: &[Tool], peers: &Peers) -> Vec<(Tool, String)> {
     found
 }
 
-/// All runs of a scenario, the tools taking turns: what disturbs the machine for a while disturbs
+/// Makes all runs of a scenario. The tools take turns: what disturbs the machine for a while disturbs
 /// all of them.
 async fn run_scenario(
     settings: &Settings,

@@ -190,7 +190,7 @@ impl Runtime {
     }
 }
 
-/// The wall clock, in milliseconds since 1970, as Lambda and SQS tell it.
+/// The wall clock, in milliseconds since 1970, as Lambda and SQS report it.
 pub(crate) fn epoch_ms() -> u64 {
     u64::try_from(UtcDateTime::now().unix_timestamp_nanos() / 1_000_000).unwrap_or_default()
 }

@@ -76,7 +76,7 @@ pub async fn run(settings: &Settings, objects: u64) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Keeps what every hop did, for whoever wants to draw it.
+/// Writes a line for every hop into a CSV file.
 fn keep(settings: &Settings, outcome: &Outcome, shares: &[Share]) -> Result<(), Error> {
     let mut text =
         "begin_ms,length_ms,counted,gone,head_ms,tail_ms,busy_ms,dropped,rss_kib,cpu_ms\n"
@@ -209,7 +209,7 @@ fn describe_memory(report: &mut Report, shares: &[Share]) {
     report.row("memory (RSS) after each tenth of the hops, MiB", tenths.join(", "));
     report
         .row("the most at any time, MiB", mib(usages.last().copied().unwrap_or_default().peak_kib));
-    // Of fewer hops, it would only tell of chance.
+    // The trend of fewer hops would be random.
     if usages.len() >= 100 {
         let trend = 100.0 * slope(&settled(&usages));
         report.row("its trend after the first tenth, KiB for 100 hops", format!("{trend:+.0}"));

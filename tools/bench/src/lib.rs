@@ -10,7 +10,7 @@
 //! | `trace` | every request that the model answered: when, how long, how many keys |
 //! | `queue` | a model of SQS: a standard queue with visibility, deliveries and a dead-letter queue |
 //! | `environment` | one warm execution environment: the real binary and the Runtime API that feeds it |
-//! | `event_source_mapping` | the event source mapping between the two: batches of 10, so many invocations at once |
+//! | `event_source_mapping` | the event source mapping between the two: batches of 10, so many concurrent invocations |
 //! | `process`, `cgroup` | memory and CPU seconds of a process, and how many it may have |
 //! | `world` | all of these together, for one run |
 //! | `huge_user`, `many_users` | the runs, their checks and their reports |
@@ -18,7 +18,7 @@
 //! | `report` | numbers for readers |
 //! | `machine` | on what and when it was measured |
 //!
-//! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
+//! Everything listens on loopback only, on free ports, and ends when its value is dropped.
 
 mod cgroup;
 pub mod comparison;

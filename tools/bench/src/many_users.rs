@@ -1,4 +1,4 @@
-//! Many users in the queue at once, most of them small, one of them huge: all done, none starved.
+//! Many users in the queue, most of them small, one of them huge: all are done, and none starves.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -166,7 +166,7 @@ impl Model {
         Ok(page)
     }
 
-    /// Takes the keys away, and says how many are gone.
+    /// Deletes the keys, and returns how many existed.
     fn remove(&self, bucket: &str, keys: &[&str]) -> u64 {
         let number = {
             let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,8 +237,8 @@ impl S3 for Model {
         Ok(S3Response::new(versions::listing(&page, input)))
     }
 
-    /// The keys are gone as soon as the request is there, and the answer comes later: whoever hangs
-    /// up meanwhile has deleted them without knowing.
+    /// The keys are deleted when the request arrives, and the answer comes later: a client that
+    /// hangs up between has deleted them without an answer.
     async fn delete_objects(
         &self,
         request: S3Request<DeleteObjectsInput>,

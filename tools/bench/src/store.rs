@@ -32,7 +32,7 @@ pub(crate) struct Query<'q> {
     pub(crate) place: Option<&'q Place>,
     /// Keys and folders together.
     pub(crate) max: usize,
-    /// Whether what is below the next `/` stands for all that begins like this.
+    /// Whether the listing shows a folder instead of the keys in it.
     pub(crate) is_grouped: bool,
 }
 
@@ -162,7 +162,7 @@ fn start(prefix: &str, place: Option<&Place>) -> Bound<String> {
     }
 }
 
-/// The folder that stands for a key, if the query groups.
+/// The folder that a listing shows instead of a key, if the query groups.
 fn folder_of<'k>(key: &'k str, query: Query<'_>) -> Option<&'k str> {
     let end = query.prefix.len() + key.get(query.prefix.len()..)?.find('/')? + 1;
     key.get(..end).filter(|_| query.is_grouped)

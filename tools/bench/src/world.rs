@@ -254,7 +254,7 @@ impl Rival {
     }
 }
 
-/// Where the receipt of a request stands.
+/// The key of a request's receipt.
 pub(crate) fn receipt_key(request: &str) -> String {
     format!("{request}/erased.json")
 }

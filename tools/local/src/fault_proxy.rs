@@ -24,12 +24,12 @@ use crate::http::{self, Server};
 
 /// A server that is stopped for a while still answers within it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long an answer is withheld: longer than whoever waits for it is going to live.
+/// How long an answer is withheld. The process that waits for it is killed earlier.
 const WITHHELD: Duration = Duration::from_secs(4);
 const SHORTEST_DELAY_MS: u64 = 200;
 const LONGEST_DELAY_MS: u64 = 2_500;
 
-/// What may happen to a request and its answer on the way.
+/// A fault of the network or of the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
     /// It comes late.
@@ -49,7 +49,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What the profile can bring: all but [`Self::Withhold`], which is asked for.
+    /// The faults that a profile injects: all but [`Self::Withhold`], which a caller requests.
     pub const RANDOM: [Self; 6] = [
         Self::Delay,
         Self::Busy,
@@ -113,22 +113,22 @@ impl Operation {
     }
 }
 
-/// How often something happens to a request, and what.
+/// The faults that are injected, and how often.
 #[derive(Debug, Clone, Copy)]
 pub struct FaultProfile {
     /// One of these, each as likely as the others.
     pub faults: &'static [Fault],
-    /// To how many of a thousand requests of an operation.
+    /// The number of faults in a thousand requests of an operation.
     pub per_mille: fn(Operation) -> u32,
 }
 
 impl FaultProfile {
-    /// Nothing happens.
+    /// No faults.
     pub const NONE: Self = Self { faults: &[], per_mille: |_| 0 };
 }
 
-/// How often what happened to which operation; `None` stands for requests that were passed on
-/// untouched.
+/// The number of requests by operation and fault; `None` is for requests that were passed on
+/// without a fault.
 pub type FaultCounts = BTreeMap<(Operation, Option<Fault>), u64>;
 
 /// A proxy before an HTTP server that does to requests and answers what networks and busy services
@@ -159,8 +159,8 @@ struct State {
 }
 
 impl FaultProxy {
-    /// Listens on a free port of the loopback interface, in calm profile. The seed decides what
-    /// will happen.
+    /// Listens on a free port of the loopback interface, without faults. The seed decides what
+    /// a profile injects.
     pub async fn start(seed: u64) -> Result<Self, Error> {
         let state = State {
             random: fastrand::Rng::with_seed(seed),
@@ -202,7 +202,7 @@ impl FaultProxy {
     }
 
     /// Lets the next request of this operation take effect and returns then; its answer never
-    /// comes. An instant at which to kill whoever waits for it.
+    /// comes. The caller then kills the process that waits for it.
     pub async fn withhold_next(&self, operation: Operation) {
         let (sender, taken) = oneshot::channel();
         self.shared.state().withheld = Some((operation, sender));

@@ -9,18 +9,18 @@
 //! | `rclone` | one more, which cannot list unfinished uploads as S3 does |
 //! | `stack` | deploys the project's own `template.yaml` |
 //! | `role` | what the deployed function's role may do: any request in its name |
-//! | `logs` | what the deployed function said |
-//! | `objects` | many objects at once: put, list, read |
+//! | `logs` | reads the log of the deployed function |
+//! | `objects` | puts, lists and reads many objects concurrently |
 //! | `versions` | versions, delete markers, uploads and locks: make them, and list everything |
 //! | `buckets` | removes a bucket with everything in it |
-//! | `receipts` | what the function says of an erasure, for good |
+//! | `receipts` | reads the receipts of erasures |
 //! | `http` | HTTP servers on loopback, with and without TLS |
 //! | `client` | the AWS clients, and plain HTTP for what they do not cover |
-//! | `recording_server` | in the place of a server that is not there: records what it is asked, over TLS as well |
+//! | `recording_server` | a server of a test that records its requests, over TLS as well |
 //! | `fault_proxy` | a network that resets, delays, truncates and is busy |
 //! | `processes` | the processes that a server has started, and signals to them |
 //!
-//! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
+//! Everything listens on loopback only, on free ports, and ends when its value is dropped.
 
 mod buckets;
 mod client;

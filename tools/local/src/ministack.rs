@@ -215,7 +215,7 @@ fn environment(
         ("BIND_HOST", "127.0.0.1".to_owned()),
         ("MINISTACK_HOST", "127.0.0.1".to_owned()),
         ("LOG_LEVEL", "WARNING".to_owned()),
-        // Tells our own server from another one that took the port before it.
+        // Distinguishes our server from another one that took the port before it.
         ("MINISTACK_EDITION", edition(port)),
         // With policies, the function may do what the template's role allows, and no more.
         ("AUTH", policies.to_string()),

@@ -9,7 +9,7 @@ use sha2::Sha256;
 
 use crate::{Error, list_keys};
 
-/// More at once would only make a shared bucket wait.
+/// More concurrent reads would only make a shared bucket wait.
 const READS_AT_ONCE: usize = 16;
 /// No receipt is that long; what is, is something else.
 const MOST_BYTES: i64 = 1 << 20;
@@ -113,7 +113,7 @@ pub struct ReceiptsFound {
 pub struct Receipt {
     /// Its address: `s3://BUCKET/KEY`.
     pub key: String,
-    /// Stands for the user.
+    /// The hash of the user id: see [`user_hash`].
     pub user: String,
     /// When the erasure came to this outcome.
     pub finished_at: Option<DateTime>,

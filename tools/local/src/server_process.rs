@@ -142,8 +142,8 @@ impl Drop for ServerProcess {
     }
 }
 
-/// A folder that lives as long as its lock is held, so that a later process can tell what is left
-/// from a killed one.
+/// A folder that lives as long as its lock is held, so that a later process finds what a killed
+/// one left.
 #[derive(Debug)]
 struct RunFolder {
     path: PathBuf,
@@ -192,7 +192,7 @@ fn remove_abandoned(all: &Path) {
 /// Ports of the loopback interface that nobody listens on at this moment.
 pub fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     let failed = |error: std::io::Error| Error::service("find a free port", error.to_string());
-    // All at once, so that no port comes twice.
+    // All are open together, so that no port comes twice.
     let listeners: Vec<TcpListener> = (0..N)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
         .collect::<Result<_, _>>()

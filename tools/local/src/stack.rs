@@ -18,7 +18,7 @@ use crate::{Error, Ministack, project_root};
 
 const ARTIFACTS: &str = "artifacts";
 const CODE_LINE: &str = "CodeUri: .";
-/// The condition of every statement that refuses plain text. The local cloud enforces policies, and
+/// The condition of every statement that denies plain text. The local cloud enforces policies, and
 /// speaks nothing else.
 const PLAIN_TEXT: &str = "aws:SecureTransport: 'false'";
 /// The alarm that is computed from two metrics, which the local cloud does not know.
@@ -86,7 +86,7 @@ impl Ministack {
             log_group: output("LogGroup")?,
             name,
         };
-        self.mend_event_source(&stack).await?;
+        self.fix_event_source(&stack).await?;
         Ok(stack)
     }
 
@@ -191,7 +191,7 @@ impl Ministack {
 
     /// Ministack keeps a parameter in `ScalingConfig` as text, and its poller fails on it.
     /// `CloudFormation` makes it a number, and so do we.
-    async fn mend_event_source(&self, stack: &Stack) -> Result<(), Error> {
+    async fn fix_event_source(&self, stack: &Stack) -> Result<(), Error> {
         const PATH: &str = "/2015-03-31/event-source-mappings/";
         let path = format!("{PATH}?FunctionName={}", stack.function_name);
         let text = self.plain().send(ask_lambda(&path)).await?;

@@ -130,7 +130,7 @@ pub async fn complete_upload(s3: &Client, bucket: &str, key: &str, id: &str) -> 
 /// What can hold a version against deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
-    /// Until so many seconds from now, whoever asks.
+    /// Until so many seconds from now, for all callers.
     Compliance(u32),
     /// Until so many seconds from now, unless the request says to bypass it.
     Governance(u32),

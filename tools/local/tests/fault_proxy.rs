@@ -42,7 +42,7 @@ impl Server {
                 let mut read = [0; 1024];
                 if client.read(&mut read).await.is_ok() {
                     count.fetch_add(1, Ordering::Relaxed);
-                    // Whoever asked may be gone.
+                    // The client may have hung up.
                     drop(client.write_all(ANSWER.as_bytes()).await);
                 }
             }

@@ -52,7 +52,7 @@ async fn seaweed_stores_lists_and_is_gone_when_dropped() -> Result<(), Box<dyn E
     Ok(())
 }
 
-/// Versions, a delete marker and uploads of one user, beside a neighbour.
+/// Versions, a delete marker and uploads of one user, and of a neighbour.
 async fn fill_and_take_stock(s3: &Client, bucket: &str, keys: usize, uploads: usize) -> Outcome {
     let empty: [Stored; 0] = [];
     assert_eq!(inventory(s3, bucket, "").await?, empty);
@@ -186,7 +186,7 @@ async fn a_suspended_bucket_keeps_a_null_version() -> Outcome {
     Ok(())
 }
 
-/// Deletes all [`KEYS`] in one request, and returns those that were refused, with the code.
+/// Deletes all [`KEYS`] in one request, and returns the rejected keys with their codes.
 async fn delete_at_once(
     s3: &Client,
     versions: [Option<String>; 4],
@@ -302,7 +302,7 @@ async fn receipts_are_found_by_the_users_hash() -> Outcome {
 
 #[test]
 fn the_program_explains_itself() -> Result<(), Box<dyn Error>> {
-    // Cargo builds examples before tests, into the folder beside theirs.
+    // Cargo builds examples before tests, into a folder next to theirs.
     let tests = std::env::current_exe()?;
     let program = tests.ancestors().nth(2).ok_or("no target folder")?.join("examples/local");
     let output = Command::new(&program).arg("--help").output()?;

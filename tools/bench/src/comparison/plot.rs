@@ -1,5 +1,5 @@
 //! Keys per second over time, as a picture: SVG that is readable in light and in dark, and by
-//! whoever sees few colours.
+//! readers who see few colours.
 
 use local::HumanFloatCount;
 

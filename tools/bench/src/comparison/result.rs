@@ -33,7 +33,7 @@ impl Entry {
         is_whole.then(|| self.middle(|run| run.seconds))
     }
 
-    /// Of its requests, how many were refused: in percent.
+    /// The percentage of its requests that were rejected.
     pub(crate) fn refused_percent(&self) -> f64 {
         self.middle(|run| 100.0 * run.refused as f64 / run.requests.max(1) as f64)
     }

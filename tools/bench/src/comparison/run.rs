@@ -20,7 +20,7 @@ const NEIGHBOURS: [&str; 5] = ["u10", "u1.bak", "U1", "u", "u2"];
 const NEIGHBOURS_FILES: u64 = 10;
 const BYTES: u32 = 1_000;
 
-/// What a run was to be.
+/// What to run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start<'l> {
     pub(crate) scenario: &'l Scenario,
@@ -57,7 +57,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Whether everything is gone that was to go, and nothing else.
+    /// Whether all keys of the users are deleted, and no others.
     pub(crate) fn is_whole(&self) -> bool {
         self.left == 0 && self.is_clean && self.fault.is_none()
     }

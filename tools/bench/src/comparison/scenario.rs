@@ -80,14 +80,14 @@ pub(crate) struct Scenario {
     pub(crate) tools: &'static [Tool],
 }
 
-/// What our function is told of its ceilings.
+/// The function's settings for its ceilings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ceilings {
     /// Nothing.
     Defaults,
     /// As many keys a second as S3 takes.
     NoRate,
-    /// The same, and more requests at once.
+    /// The same, and more concurrent requests.
     Lifted,
 }
 
@@ -247,7 +247,7 @@ impl Scenario {
         })
     }
 
-    /// What the models and our function are told.
+    /// The settings of the models and of our function.
     pub(crate) fn settings(&self, all: &Settings) -> Settings {
         let (rate, in_flight) = match self.ceilings {
             Ceilings::Defaults => (None, None),

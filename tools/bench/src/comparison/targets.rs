@@ -155,7 +155,7 @@ fn near(result: &ScenarioResult, latency: Latency) -> Option<Check> {
 ///
 /// - The first page. Before it, nobody knows what there is.
 /// - In one folder, the other pages: their tokens come with the first, and so does all that is
-///   known of where to split. They are listed at once. In folders they can be listed concurrently with the
+///   known of where to split. They are listed concurrently. In folders they can be listed concurrently with the
 ///   first.
 /// - A full batch, the last one. What was listed before is deleted meanwhile.
 /// - The proof, three times as long as a request takes at least: the uploads, then the objects,

@@ -12,7 +12,7 @@ use crate::world::PHOTOS;
 const MOST_ONE_BY_ONE: u64 = 5_000;
 /// What takes minutes for a million.
 const MOST_IN_A_ROW: u64 = 100_000;
-/// The keys per second that S3 lets a partition delete at least, for a tool that has to be told.
+/// The keys per second that S3 lets a partition delete at least, for a tool that takes it as an option.
 const TOLD_RATE: &str = "3500";
 
 /// A tool that empties a prefix.

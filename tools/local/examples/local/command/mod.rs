@@ -26,7 +26,7 @@ const RECEIPTS_URI: &str = "s3://receipts/receipts/";
 /// No secret in a local cloud.
 const HASH_KEY: &str = "no-secret-in-a-local-cloud";
 
-/// What the template is told of these.
+/// The template's parameters for these.
 const PLACES: [(&str, &str); 5] = [
     ("Target1Bucket", PHOTOS),
     ("Target2Bucket", DOCUMENTS),

@@ -1,4 +1,5 @@
-//! Whether everybody is gone with a true receipt, or named in the dead-letter queue with a reason.
+//! Checks that every user is deleted with a true receipt, or is in the dead-letter queue with a
+//! reason.
 //! Trusts nothing that the function said.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,10 +12,10 @@ use serde_json::Value;
 
 use super::super::{Failure, HASH_KEY, RECEIPTS_URI, show};
 use super::load::{Load, user_of_request};
+use super::report;
 use super::users::{Stock, TARGETS};
 
-/// A message that was delivered too often in vain. It is taken out of the queue; whoever has this,
-/// has it.
+/// A message of the dead-letter queue. Reading it deletes it there.
 #[derive(Debug)]
 pub(super) struct DeadLetter {
     pub(super) body: String,
@@ -77,7 +78,7 @@ pub(super) async fn read_receipts(cloud: &Ministack) -> Result<Vec<Receipt>, Fai
     Ok(found.receipts)
 }
 
-/// What became of everybody.
+/// What happened to every user, and what is wrong.
 #[derive(Debug, Default)]
 pub(super) struct Checks {
     /// Users with a receipt of the outcome "erased", and how many.
@@ -131,12 +132,9 @@ impl Checks {
         (stored, after): (&Stock, &Stock),
         receipts: &[Receipt],
     ) {
-        let users = load.users.list.iter().enumerate();
-        let hashes: BTreeMap<_, _> =
-            users.map(|(user, person)| (user_hash(HASH_KEY, &person.id), user)).collect();
         for receipt in receipts {
             let checked = match serde_json::from_str::<Document>(&receipt.text) {
-                Ok(document) => match hashes.get(&document.user) {
+                Ok(document) => match load.users.by_hash.get(&document.user) {
                     Some(user) => {
                         document.check(receipt, *user, stored, after).map(|()| (document, *user))
                     }
@@ -206,6 +204,13 @@ impl Checks {
         }
     }
 
+    pub(super) fn fail_at_violations(&self, what: &str) -> Result<(), Failure> {
+        if self.violations.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Check(report::list(what, &self.violations)))
+    }
+
     /// Neighbours must have what they had, byte for byte, and nothing more.
     pub(super) fn neighbours(&mut self, before: &Stock, after: &Stock) {
         let old = before.neighbours.iter().zip(&before.contents).collect::<Vec<_>>();
@@ -224,8 +229,8 @@ fn gives_a_reason(hop: &Hop) -> bool {
     matches!(hop.outcome.as_str(), "failed" | "incomplete") && !hop.reason.is_empty()
 }
 
-/// Whether a line tells of another delivery of this erasure's message: one before it was cut short,
-/// or gave a reason.
+/// Whether a line is about another delivery of this erasure's message: the delivery before it was
+/// cut short, or logged a reason.
 fn came_again(line: &str, user: &str, erasure: &str) -> bool {
     let line: Value = serde_json::from_str(line).unwrap_or_default();
     line["message"] == "message came again" && line["user"] == user && line["erasure"] == erasure
@@ -259,7 +264,7 @@ struct Document {
 }
 
 /// What was counted, of everything or at one target.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Counts {
     objects: u64,
@@ -285,6 +290,11 @@ struct Part {
 impl Counts {
     fn kinds(self) -> [u64; 4] {
         [self.objects, self.versions, self.delete_markers, self.uploads]
+    }
+
+    fn all(self) -> [u64; 6] {
+        let [objects, versions, delete_markers, uploads] = self.kinds();
+        [objects, versions, delete_markers, uploads, self.bytes, self.kept_newer]
     }
 }
 
@@ -355,7 +365,7 @@ impl Document {
         if named != places {
             return Err(format!("its targets are {named:?}"));
         }
-        let mut sum = Counts::default();
+        let mut sum = [0; 6];
         for part in &self.targets {
             let (kinds, bytes) = stored.of(user, &part.bucket);
             let counted = part.counts.kinds();
@@ -368,14 +378,11 @@ impl Document {
                     part.bucket
                 ));
             }
-            sum.objects += part.counts.objects;
-            sum.versions += part.counts.versions;
-            sum.delete_markers += part.counts.delete_markers;
-            sum.uploads += part.counts.uploads;
-            sum.bytes += part.counts.bytes;
-            sum.kept_newer += part.counts.kept_newer;
+            for (sum, count) in sum.iter_mut().zip(part.counts.all()) {
+                *sum += count;
+            }
         }
-        if sum == self.counts {
+        if sum == self.counts.all() {
             Ok(())
         } else {
             Err("its totals are not the sums of its targets".to_owned())

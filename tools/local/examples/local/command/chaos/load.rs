@@ -1,5 +1,4 @@
-//! What happens to the function: profile, kills, stand-stills; and the messages that it gets
-//! meanwhile.
+//! The load on the function: network faults, kills, pauses, and the messages that it gets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -8,12 +7,12 @@ use std::time::Duration;
 
 use local::{
     Fault, FaultProfile, FaultProxy, Ministack, Operation, Signal, Stack, inventory, list_keys,
-    read_object, signal, user_hash,
+    read_object, signal,
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::{Failure, HASH_KEY, RECEIPTS, show};
+use super::super::{Failure, RECEIPTS, show};
 use super::Settings;
 use super::users::{TARGETS, User, Users};
 
@@ -21,7 +20,7 @@ use super::users::{TARGETS, User, Users};
 const LONG: usize = 5_000;
 const SEND_ATTEMPTS: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(700);
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const PRINT_EVERY: Duration = Duration::from_secs(10);
 
 /// What somebody may send by mistake or malice. Each must arrive in the dead-letter queue, byte for
 /// byte.
@@ -82,9 +81,9 @@ impl<'a> Load<'a> {
         GARBAGE.contains(&body)
     }
 
-    /// Lets everything happen at once until the end, and then lets the profile clear.
+    /// Does everything concurrently until the end, and then ends the faults.
     pub(super) async fn run(&self) -> Result<(), Failure> {
-        let injected = async {
+        let all = async {
             tokio::try_join!(
                 self.send(),
                 self.kill(),
@@ -94,7 +93,7 @@ impl<'a> Load<'a> {
                 self.change_profile()
             )
         };
-        let result = Box::pin(injected).await;
+        let result = Box::pin(all).await;
         self.proxy.set_profile(FaultProfile::NONE);
         result.map(|_| ())
     }
@@ -109,28 +108,17 @@ impl<'a> Load<'a> {
         Instant::now() < self.end
     }
 
-    /// Short calms, squalls, and now and then nothing gets through.
+    /// Alternates between few and many faults. Sometimes nearly all requests fail.
     async fn change_profile(&self) -> Result<(), Failure> {
-        const CALM: FaultProfile = FaultProfile {
-            faults: &Fault::RANDOM,
-            per_mille: |operation| rate(operation, 40, 200),
-        };
-        const SQUALL: FaultProfile = FaultProfile {
-            faults: &Fault::RANDOM,
-            per_mille: |operation| rate(operation, 150, 450),
-        };
-        const BLACKOUT: FaultProfile = FaultProfile { faults: &Fault::RANDOM, per_mille: |_| 900 };
+        let few: fn(Operation) -> u32 = |operation| rate(operation, 40, 200);
+        let many: fn(Operation) -> u32 = |operation| rate(operation, 150, 450);
+        let nearly_all: fn(Operation) -> u32 = |_| 900;
         let mut chance = self.random(1);
         loop {
-            for (profile, time) in [(CALM, 3.0..8.0), (SQUALL, 2.0..6.0)] {
-                self.proxy.set_profile(profile);
+            let last = chance.one_in(4).then_some((nearly_all, 1.0..4.0));
+            for (per_mille, time) in [(few, 3.0..8.0), (many, 2.0..6.0)].into_iter().chain(last) {
+                self.proxy.set_profile(FaultProfile { faults: &Fault::RANDOM, per_mille });
                 if !self.wait(chance.seconds(time)).await {
-                    return Ok(());
-                }
-            }
-            if chance.one_in(4) {
-                self.proxy.set_profile(BLACKOUT);
-                if !self.wait(chance.seconds(1.0..4.0)).await {
                     return Ok(());
                 }
             }
@@ -243,7 +231,7 @@ impl<'a> Load<'a> {
             messages.push((time, message.to_string()));
             injected.requests += 1;
             if chance.one_in(4) {
-                // At once, or much later.
+                // Immediately, or much later.
                 let later = if chance.one_in(2) { 0.0 } else { chance.0.f64() * 0.3 };
                 messages.push((time + length.mul_f64(later), message.to_string()));
                 injected.duplicates += 1;
@@ -293,34 +281,27 @@ impl Chance {
     }
 }
 
-/// Looks after every receipt at the moment when it appears: nobody writes late here, so that what
-/// is not empty then has never been proven empty.
+/// Checks every receipt when it appears. Nobody stores a user's object late here: a folder that is
+/// not empty then was not empty at its proof.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     load: &'a Load<'a>,
-    hashes: BTreeMap<String, usize>,
     seen: BTreeSet<String>,
-    told: Instant,
+    printed: Instant,
 }
 
 impl<'a> Watch<'a> {
     pub(super) fn new(load: &'a Load<'a>) -> Self {
-        let users = load.users.list.iter().enumerate();
-        let hashes = users.map(|(number, user)| (user_hash(HASH_KEY, &user.id), number)).collect();
-        Self { load, hashes, seen: BTreeSet::new(), told: Instant::now() }
+        Self { load, seen: BTreeSet::new(), printed: Instant::now() }
     }
 
-    /// Watches, and tells how it goes, until something is as it must not be.
-    pub(super) async fn run(&mut self) -> Failure {
+    /// Checks, and prints the progress, until something is wrong.
+    pub(super) async fn run(&mut self) -> Result<(), Failure> {
         loop {
-            if let Err(failure) = self.look().await {
-                return failure;
-            }
-            if self.told.elapsed() > TELL_EVERY {
-                self.told = Instant::now();
-                if let Err(failure) = self.tell().await {
-                    return failure;
-                }
+            self.look().await?;
+            if self.printed.elapsed() > PRINT_EVERY {
+                self.printed = Instant::now();
+                self.print().await?;
             }
             sleep(LOOK_EVERY).await;
         }
@@ -335,7 +316,7 @@ impl<'a> Watch<'a> {
             }
             let document: Value = serde_json::from_slice(&read_object(&s3, RECEIPTS, &key).await?)
                 .unwrap_or_default();
-            let user = document["user"].as_str().and_then(|hash| self.hashes.get(hash));
+            let user = document["user"].as_str().and_then(|hash| self.load.users.by_hash.get(hash));
             let user = user.ok_or_else(|| {
                 Failure::Check(format!("the receipt {key} is of nobody: {document}"))
             })?;
@@ -353,7 +334,7 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    async fn tell(&self) -> Result<(), Failure> {
+    async fn print(&self) -> Result<(), Failure> {
         let (cloud, stack) = (self.load.cloud, self.load.stack);
         let queue = cloud.queue_depth(&stack.queue_url).await?;
         let dead = cloud.queue_depth(&stack.dead_letter_queue_url).await?;
@@ -364,7 +345,7 @@ impl<'a> Watch<'a> {
         let targeted_kills: u64 = injected.targeted_kills.values().sum();
         println!(
             "  {seconds:>3} s  {receipts} receipts, {queue} messages in the queue, {dead} dead; \
-             {faults} faults, {} kills, {targeted_kills} targeted_kills, {} pauses",
+             {faults} faults, {} kills, {targeted_kills} targeted kills, {} pauses",
             injected.kills, injected.pauses,
         );
         Ok(())

@@ -1,6 +1,5 @@
-//! Hundreds of erasures in a load: a network that fails, processes that are killed, a cloud that
-//! stands still, messages that come twice. Afterwards everybody is gone with a true receipt, or
-//! named in the dead-letter queue.
+//! Hundreds of erasures during network faults, kills, pauses of the whole cloud and duplicate
+//! messages. Afterwards every user is deleted with a true receipt, or is in the dead-letter queue.
 
 mod checks;
 mod load;
@@ -44,7 +43,7 @@ const POLL: Duration = Duration::from_millis(500);
 
 const LOG: &str = ".local/chaos.log";
 
-/// What is random here is decided by the seed.
+/// The settings of `local chaos`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct Settings {
     /// Users that withdraw: 10 to 999, because the ids of neighbours begin at 1000.
@@ -99,8 +98,8 @@ async fn play(settings: Settings) -> Result<(), Failure> {
     keep_log(&cloud.function_log_lines(&stack).await?)?;
     Box::pin(check_that_all_are_deleted(&load, &stored)).await?;
     println!(
-        "\nIn calm profile again, legal holds lifted, {redriven} dead letters were sent once more:\
-         \n  all {} users are gone, each with a receipt, neighbours are byte-identical, both queues are empty",
+        "\nWithout faults, and with legal holds lifted, {redriven} dead letters were sent again:\
+         \n  all {} users are deleted, each with a receipt, neighbours are byte-identical, both queues are empty",
         users.list.len(),
     );
     let all = begin.elapsed();
@@ -116,14 +115,11 @@ async fn shorten_visibility(cloud: &Ministack, stack: &Stack) -> Result<(), Fail
     let request = cloud.sqs().set_queue_attributes().queue_url(&stack.queue_url);
     let request =
         request.attributes(QueueAttributeName::VisibilityTimeout, VISIBILITY_SECONDS.to_string());
-    let set = request
-        .send()
-        .await
-        .map_err(|error| Error::service("set the queue's visibility", error.to_string()));
-    Ok(set.map(|_| ())?)
+    let set = request.send().await;
+    Ok(set.map(|_| ()).map_err(|error| Error::sdk("set the queue's visibility", error))?)
 }
 
-/// Checks everything, tells it, and returns the dead letters.
+/// Checks everything, prints a report, and returns the dead letters.
 async fn check(load: &Load<'_>, stored: &Stock) -> Result<Vec<DeadLetter>, Failure> {
     let log = load.cloud.function_log_lines(load.stack).await?;
     let dead = checks::take_dead_letters(load.cloud, &load.stack.dead_letter_queue_url).await?;
@@ -133,9 +129,7 @@ async fn check(load: &Load<'_>, stored: &Stock) -> Result<Vec<DeadLetter>, Failu
     let mut checks = Checks::of(load, (stored, &after), &dead, &receipts, &log);
     checks.neighbours(stored, &after);
     let untested = report::print(load, stored, &checks, &log);
-    if !checks.violations.is_empty() {
-        return Err(Failure::Check(report::list("what must not be", &checks.violations)));
-    }
+    checks.fail_at_violations("what must not be")?;
     if !untested.is_empty() {
         let what = "nothing is wrong, but not everything was tested; a longer load would (SECONDS)";
         return Err(Failure::Check(report::list(what, &untested)));
@@ -143,7 +137,7 @@ async fn check(load: &Load<'_>, stored: &Stock) -> Result<Vec<DeadLetter>, Failu
     Ok(dead)
 }
 
-/// The load, and then calm profile until the queue is empty.
+/// Runs the load, and then waits without faults until the queue is empty.
 async fn run_and_drain(load: &Load<'_>, watch: &mut Watch<'_>) -> Result<(), Failure> {
     let course = async {
         Box::pin(load.run()).await?;
@@ -151,8 +145,8 @@ async fn run_and_drain(load: &Load<'_>, watch: &mut Watch<'_>) -> Result<(), Fai
         drain(load).await
     };
     tokio::select! {
-        // Ends only with what must not be.
-        failure = Box::pin(watch.run()) => Err(failure),
+        // This ends only with a failure.
+        result = Box::pin(watch.run()) => result,
         result = course => result,
     }?;
     // What was stored since the last look.
@@ -185,14 +179,12 @@ async fn drain(load: &Load<'_>) -> Result<(), Failure> {
 async fn redrive(load: &Load<'_>, dead: &[DeadLetter]) -> Result<usize, Failure> {
     let cloud = load.cloud;
     load.users.lift_holds(cloud).await?;
-    let letters = dead.iter().filter(|letter| !load.is_garbage(&letter.body));
-    let mut redriven = 0;
-    for letter in letters {
+    let letters = || dead.iter().filter(|letter| !load.is_garbage(&letter.body));
+    for letter in letters() {
         cloud.send_message(&load.stack.queue_url, &letter.body).await?;
-        redriven += 1;
     }
     drain(load).await?;
-    Ok(redriven)
+    Ok(letters().count())
 }
 
 async fn check_that_all_are_deleted(load: &Load<'_>, stored: &Stock) -> Result<(), Failure> {
@@ -212,12 +204,9 @@ async fn check_that_all_are_deleted(load: &Load<'_>, stored: &Stock) -> Result<(
         }
     }
     for letter in dead {
-        checks.violations.push(format!("dead again, in calm profile: {}", letter.body));
+        checks.violations.push(format!("dead again, without faults: {}", letter.body));
     }
-    if checks.violations.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::Check(report::list("what must not be after the redrive", &checks.violations)))
+    checks.fail_at_violations("what must not be after the redrive")
 }
 
 async fn within<T>(
@@ -230,7 +219,7 @@ async fn within<T>(
     timeout(limit, work).await.map_err(late)?
 }
 
-/// Keeps the function's log for whoever looks for a cause.
+/// Writes the function's log into a file.
 fn keep_log(lines: &[String]) -> Result<(), Failure> {
     let path = project_root().join(LOG);
     std::fs::write(&path, lines.join("\n"))

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use local::{
     Lock, Ministack, Stored, StoredKind, create_bucket_with_object_lock, inventory,
-    lift_legal_hold, lock_version, put_object, start_upload,
+    lift_legal_hold, lock_version, put_object, start_upload, user_hash,
 };
 
-use super::super::{DOCUMENTS, Failure, PHOTOS, USERS, seed};
+use super::super::{DOCUMENTS, Failure, HASH_KEY, PHOTOS, USERS, seed, show};
 
 /// A bucket with Object Lock.
 pub(super) const ARCHIVE: &str = "archive";
-/// Where users' folders are: a bucket, and what stands before their id.
+/// Users' folders: a bucket, and the text before their id.
 pub(super) const TARGETS: [(&str, &str); 3] = [(PHOTOS, ""), (DOCUMENTS, USERS), (ARCHIVE, "")];
 
 const LARGEST: usize = 20_000;
@@ -38,6 +38,8 @@ pub(super) struct User {
 pub(super) struct Users {
     pub(super) list: Vec<User>,
     numbers: HashMap<String, usize>,
+    /// Their numbers by [`user_hash`].
+    pub(super) by_hash: HashMap<String, usize>,
 }
 
 /// What lies in which bucket.
@@ -61,7 +63,10 @@ impl Users {
         let list: Vec<User> = (0..count).map(|number| User::new(number, &mut random)).collect();
         let numbers =
             list.iter().enumerate().map(|(number, user)| (user.id.clone(), number)).collect();
-        Self { list, numbers }
+        let by_hash = list.iter().enumerate();
+        let by_hash =
+            by_hash.map(|(number, user)| (user_hash(HASH_KEY, &user.id), number)).collect();
+        Self { list, numbers, by_hash }
     }
 
     pub(super) fn number(&self, id: &str) -> Option<usize> {
@@ -236,20 +241,11 @@ impl Stock {
     /// many bytes.
     pub(super) fn of(&self, user: usize, bucket: &str) -> ([u64; 4], u64) {
         let items = self.by_user.get(&user).into_iter().flatten().filter(|(of, _)| *of == bucket);
-        let mut sum = ([0; 4], 0);
-        for (_, stored) in items {
-            let place = match stored.kind {
-                StoredKind::Object => 0,
-                StoredKind::Version => 1,
-                StoredKind::DeleteMarker => 2,
-                StoredKind::Upload => 3,
-            };
-            sum.0[place] += 1;
-            if place < 2 {
-                sum.1 += seed::object(stored.key.clone()).1.len() as u64;
-            }
-        }
-        sum
+        let items: Vec<Stored> = items.map(|(_, stored)| stored.clone()).collect();
+        let has_data =
+            |item: &&Stored| matches!(item.kind, StoredKind::Object | StoredKind::Version);
+        let bytes = |item: &Stored| seed::object(item.key.clone()).1.len() as u64;
+        (show::counts(&items), items.iter().filter(has_data).map(bytes).sum())
     }
 }
 
