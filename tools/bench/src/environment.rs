@@ -24,7 +24,7 @@ use crate::{Error, Settings, world};
 
 const JSON: &str = "application/json";
 
-/// What became of an invocation.
+/// How an invocation ended.
 #[derive(Debug)]
 pub(crate) struct Reply {
     /// When the function took the event.
@@ -180,7 +180,7 @@ impl Runtime {
     fn done(&self, id: &str, body: Result<String, String>) {
         let end = Instant::now();
         if let Some((_, begin, reply)) = self.locked().take_if(|(open, _, _)| open == id) {
-            // Nobody waits for it any more: the run is over.
+            // This fails if the run is over.
             drop(reply.send(Reply { begin, end, body }));
         }
     }

@@ -261,12 +261,7 @@ fn check_erasure(report: &mut Report, world: &World, outcome: &Outcome, stored: 
     let counted = receipt["objects"].as_u64().unwrap_or(0);
     let tally = format!("{} stored, {} counted", HumanCount(stored), HumanCount(counted));
     report.check(counted == stored, format!("the tally is exact: {tally}"));
-    let given_back: usize =
-        outcome.invocations.iter().map(|invocation| invocation.given_back).sum();
-    report.check(
-        outcome.depth == (0, 0) && given_back == 0,
-        "every message was done at its first delivery",
-    );
+    outcome.check_deliveries(report);
 }
 
 fn check_course(report: &mut Report, settings: &Settings, outcome: &Outcome, shares: &[Share]) {

@@ -18,7 +18,8 @@ fn model(text: &str) -> Option<&str> {
 
 /// The day and the minute, in UTC.
 pub(crate) fn today() -> String {
-    UtcDateTime::now().to_string().chars().take("2026-11-23 16:40".len()).collect()
+    let now = UtcDateTime::now();
+    format!("{} {:02}:{:02}", now.date(), now.hour(), now.minute())
 }
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ mod tests {
     #[test]
     fn tells_the_date() {
         let today = today();
-        assert!(today.starts_with("20") && today.len() == 16 && today.contains(' '), "{today:?}");
+        assert!(today.starts_with("20") && today.len() == "2026-11-23 16:40".len(), "{today:?}");
+        assert_eq!((today.find(' '), today.find(':')), (Some(10), Some(13)), "{today:?}");
     }
 }

@@ -173,12 +173,7 @@ fn check(
         |user: &User| world.receipt(&user.request).unwrap_or_default()["objects"].as_u64();
     let wrong = users.iter().filter(|user| counted(user) != Some(user.objects)).count();
     report.check(wrong == 0, format!("every tally is exact ({wrong} are not)"));
-    let given_back: usize =
-        outcome.invocations.iter().map(|invocation| invocation.given_back).sum();
-    report.check(
-        outcome.depth == (0, 0) && given_back == 0,
-        "every message was done at its first delivery",
-    );
+    outcome.check_deliveries(report);
     let has_huge_user = users.iter().any(|user| user.id == HUGE);
     let others = || users.iter().filter(|user| user.id != HUGE);
     let last = others().filter_map(|user| user.done_after).max().unwrap_or_default();

@@ -84,9 +84,10 @@ impl Latency {
 }
 
 /// A fault of the store that the checks of a run must find: the function cannot know of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum InjectedFault {
     /// No fault.
+    #[default]
     Nothing,
     /// Each hundredth deletion reports that it deleted its last key, and keeps this key.
     Keep,
@@ -464,8 +465,6 @@ fn place_of(token: &str) -> S3Result<Place> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use s3s::dto::Delete;
 
     use super::*;
@@ -474,22 +473,7 @@ mod tests {
     const BUCKET: &str = "photos";
 
     fn model(limit: Option<Limit>, noise: Option<Noise>) -> Model {
-        let settings = Settings {
-            binary: PathBuf::new(),
-            folder: PathBuf::new(),
-            timeout: Duration::ZERO,
-            rate: None,
-            in_flight: None,
-            concurrency: 1,
-            latency: Latency::default(),
-            limit,
-            noise,
-            has_versions: false,
-            injected_fault: InjectedFault::Nothing,
-            core_percent: None,
-            has_tls: false,
-            seed: 1,
-        };
+        let settings = Settings { limit, noise, seed: 1, ..Settings::default() };
         let model = Model::new(&settings, &[BUCKET]);
         model.store.make_up(BUCKET, (0..10).map(name), 7);
         model

@@ -16,7 +16,6 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
-use crate::Error;
 use crate::environment::Environment;
 use crate::event_source_mapping::{Invocation, Invocations, feed};
 use crate::limit::{Limit, Partitions};
@@ -26,6 +25,7 @@ use crate::process::{self, Usage};
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::trace::{Request, Trace};
+use crate::{Error, Report};
 
 /// Where the users' files are, each user's folder at the bucket's root.
 pub(crate) const PHOTOS: &str = "photos";
@@ -43,7 +43,7 @@ const POLL: Duration = Duration::from_millis(50);
 const TELL: Duration = Duration::from_secs(60);
 
 /// What is the same for every run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// The function's binary.
     pub binary: PathBuf,
@@ -95,6 +95,14 @@ pub(crate) struct Outcome {
     pub(crate) requests: Vec<Request>,
     /// Messages that are left: in the queue, and in the dead-letter queue.
     pub(crate) depth: (usize, usize),
+}
+
+impl Outcome {
+    pub(crate) fn check_deliveries(&self, report: &mut Report) {
+        let failed: usize = self.invocations.iter().map(|it| it.failed_messages).sum();
+        let is_met = self.depth == (0, 0) && failed == 0;
+        report.check(is_met, "every message was done at its first delivery");
+    }
 }
 
 /// Models and environments. Dropping it ends them all.

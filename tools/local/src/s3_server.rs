@@ -29,8 +29,7 @@ impl S3Server {
             let is_open = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
             is_open && is_ready(client::s3(&endpoint(port))).await
         };
-        let (port, process) =
-            ServerProcess::start_ready(name, program, command, |port| ready(port)).await?;
+        let (port, process) = ServerProcess::start_ready(name, program, command, ready).await?;
         let endpoint = endpoint(port);
         Ok(Self { s3: client::s3(&endpoint), endpoint, _process: process })
     }

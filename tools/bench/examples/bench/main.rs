@@ -156,17 +156,12 @@ impl Models {
             binary: built.join("erase-user-files"),
             folder: built.parent().unwrap_or(&built).join("bench"),
             timeout: Duration::from_secs(20),
-            rate: None,
-            in_flight: None,
             concurrency: 1,
             latency: self.latency,
-            limit: None,
-            noise: None,
-            has_versions: false,
-            injected_fault: InjectedFault::Nothing,
             core_percent: Some(self.core).filter(|percent| *percent > 0.0),
             has_tls: self.tls,
             seed: self.seed,
+            ..Settings::default()
         })
     }
 }

@@ -63,17 +63,6 @@ impl Run {
     }
 }
 
-/// What the tool's process took.
-#[derive(Debug, Default)]
-struct Course {
-    seconds: f64,
-    cpu: f64,
-    peak_kib: u64,
-    cold_start: Option<f64>,
-    invocations: usize,
-    fault: Option<String>,
-}
-
 /// Has a tool erase the user in a world of its own.
 pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Run, Error> {
     let settings = start.scenario.settings(all);
@@ -88,13 +77,13 @@ pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Run, Error> 
     }
     let rival = start.scenario.rival.map(|keys_per_second| world.add_rival(keys_per_second));
     let begin = Instant::now();
-    let course = match start.tool {
+    let run = match start.tool {
         Tool::Ours => erase(&mut world, &users, &settings, start.longest).await?,
         Tool::S5cmd | Tool::S3rm | Tool::S3rmTold | Tool::Boto3 | Tool::ListAll | Tool::AwsCli => {
             call(start, &settings.folder, &world.s3_address).await?
         }
     };
-    Ok(see(&world, &users, course, (begin, rival.as_ref())))
+    Ok(see(&world, &users, run, (begin, rival.as_ref())))
 }
 
 /// Who withdraws: the first of them is everybody's user.
@@ -114,10 +103,9 @@ fn request(number: usize) -> String {
 fn see(
     world: &World,
     users: &[String],
-    course: Course,
+    run: Run,
     (begin, rival): (Instant, Option<&Rival>),
 ) -> Run {
-    let Course { seconds, cpu, peak_kib, cold_start, invocations, fault } = course;
     let requests = world.trace.requests();
     let after = |at: Instant| at.saturating_duration_since(begin).as_secs_f64();
     let of = |operation| requests.iter().filter(move |request| request.operation == operation);
@@ -131,16 +119,10 @@ fn see(
         let asked: Vec<(f64, u64)> =
             rival.asked().into_iter().map(|(at, keys)| (after(at), keys as u64)).collect();
         let meanwhile: Vec<(f64, u64)> =
-            asked.into_iter().filter(|(at, _)| *at <= seconds).collect();
+            asked.into_iter().filter(|(at, _)| *at <= run.seconds).collect();
         (meanwhile.len() as u64 * RIVAL_KEYS as u64, meanwhile)
     });
     Run {
-        seconds,
-        cpu,
-        peak_kib,
-        cold_start,
-        invocations,
-        fault,
         left,
         requests: requests.len(),
         kinds,
@@ -148,6 +130,7 @@ fn see(
         is_clean: others == NEIGHBOURS.len() as u64 * NEIGHBOURS_FILES,
         went: went.collect(),
         rival,
+        ..run
     }
 }
 
@@ -157,41 +140,36 @@ async fn erase(
     users: &[String],
     settings: &Settings,
     longest: Duration,
-) -> Result<Course, Error> {
+) -> Result<Run, Error> {
     for (number, user) in users.iter().enumerate() {
         world.withdraw(user, &request(number));
     }
     let begin = Instant::now();
     world.start_environments(settings).await?;
-    let run = timeout(longest, world.run()).await;
+    let outcome = timeout(longest, world.run()).await;
     let usage = world.usage();
-    let mut course =
-        Course { cpu: usage.cpu.as_secs_f64(), peak_kib: usage.peak_kib, ..Course::default() };
-    match run {
+    let mut run = Run { cpu: usage.cpu.as_secs_f64(), peak_kib: usage.peak_kib, ..Run::default() };
+    match outcome {
         Ok(Ok(outcome)) => {
-            let last = outcome
-                .invocations
-                .iter()
-                .map(|invocation| invocation.end)
-                .max()
-                .unwrap_or(outcome.end);
-            course.seconds = (last - begin).as_secs_f64();
-            course.invocations = outcome.invocations.len();
-            course.cold_start = world.cold_start().map(|time| time.as_secs_f64());
+            let ends = outcome.invocations.iter().map(|invocation| invocation.end);
+            let last = ends.max().unwrap_or(outcome.end);
+            run.seconds = (last - begin).as_secs_f64();
+            run.invocations = outcome.invocations.len();
+            run.cold_start = world.cold_start().map(|time| time.as_secs_f64());
             let is_proven =
                 (0..users.len()).all(|number| world.receipt(&request(number)).is_some());
-            course.fault = (!is_proven).then(|| "a receipt is missing".to_owned());
+            run.fault = (!is_proven).then(|| "a receipt is missing".to_owned());
         }
         Ok(Err(error)) => {
-            course.seconds = begin.elapsed().as_secs_f64();
-            course.fault = Some(format!("failed to {error}"));
+            run.seconds = begin.elapsed().as_secs_f64();
+            run.fault = Some(format!("failed to {error}"));
         }
         Err(_elapsed) => {
-            course.seconds = longest.as_secs_f64();
-            course.fault = Some(stopped(longest));
+            run.seconds = longest.as_secs_f64();
+            run.fault = Some(stopped(longest));
         }
     }
-    Ok(course)
+    Ok(run)
 }
 
 fn stopped(longest: Duration) -> String {
@@ -209,7 +187,7 @@ struct Measured {
 }
 
 /// Calls another tool, in an environment that knows nothing of this machine's user.
-async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, Error> {
+async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Run, Error> {
     let log = folder.join(format!("{}.log", start.tool.word()));
     let (endpoint, prefix) = (format!("http://{address}"), format!("{USER}/"));
     let command = start.tool.command(start.peers, &endpoint, &prefix, start.scenario.has_versions);
@@ -245,5 +223,5 @@ async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, 
         0 => None,
         code => Some(format!("exit code {code}")),
     };
-    Ok(Course { seconds, cpu, peak_kib, cold_start: None, invocations: 0, fault })
+    Ok(Run { seconds, cpu, peak_kib, fault, ..Run::default() })
 }
