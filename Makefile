@@ -67,11 +67,11 @@ else
 	SEED=$(SEED) cargo test $(TESTED) --test simulation -- --exact replay --nocapture
 endif
 
-# Without a seed it takes a new one, and says which. The same seed makes a similar storm and not the same, because the times
-# are real. SECONDS is that of the storm; the whole takes some minutes more.
+# Without a seed it takes a new one and prints it. The same seed makes a similar load and not the same, because the times
+# are real. SECONDS is that of the load; the whole takes some minutes more.
 chaos: SECONDS = 120
-chaos: function ## Erase USERS=200 in SECONDS=120 of faults, kills and stand-stills, and check all (SEED=42 for a similar storm)
-	@$(LOCAL) chaos users=$(USERS) seed=$(SEED) seconds=$(SECONDS)
+chaos: function ## Erase USERS=200 in SECONDS=120 of faults, kills and stand-stills, and check all (SEED=42 for a similar load)
+	@$(LOCAL) chaos $(if $(USERS),--users $(USERS)) $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS)
 
 model: ## Check the hand-off protocol in larger worlds than `make test` does (minutes)
 	cargo test --profile $(PROFILE) $(TESTED) --test model -- --include-ignored --nocapture --test-threads 1
@@ -105,13 +105,15 @@ $(CARGO_MUTANTS)/bin/cargo-mutants:
 	cargo install --root $(CARGO_MUTANTS) --version 27.1.0 --locked cargo-mutants
 
 # Both are long runs of the function as it is shipped, on models of S3, SQS and Lambda; reports go to target/bench/.
-# WITH="spread=0.2 partition_limit=3000 plant=keep" and the like: `target/measure/examples/bench` shows all of them.
+# WITH="--spread 0.2 --partition-limit 3000 --injected-fault keep" and the like: `target/measure/examples/bench huge-user --help` shows
+# all of them.
 BENCH := $(TARGET)/measure/examples/bench
+LIMITS = $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(if $(RATE),--rate $(RATE))
 whale: measured ## Erase a user of KEYS=2000000 objects in hops of TIMEOUT=20 seconds (RATE=525: in 200 hops), and measure
-	@$(BENCH) whale keys=$(or $(KEYS),2000000) timeout=$(TIMEOUT) rate=$(RATE) $(WITH)
+	@$(BENCH) huge-user --keys $(or $(KEYS),2000000) $(LIMITS) $(WITH)
 
 crowd: measured ## Erase USERS=1000 at once, one of them with WHALE=500000 objects, and measure who waits how long
-	@$(BENCH) crowd users=$(USERS) whale=$(WHALE) timeout=$(TIMEOUT) rate=$(RATE) $(WITH)
+	@$(BENCH) many-users $(if $(USERS),--users $(USERS)) $(if $(WHALE),--huge-user $(WHALE)) $(LIMITS) $(WITH)
 
 # Other tools that empty a prefix, each in a fixed version. What TOOLS does not name is not installed.
 PEERS := .local/peers
@@ -121,7 +123,8 @@ comma := ,
 COMPARED := $(if $(TOOLS),$(subst $(comma), ,$(TOOLS)),ours s5cmd s3rm s3rm-told boto3 listall aws)
 bench: measured $(if $(filter-out ours,$(COMPARED)),$(PYTHON_PEERS)) $(if $(filter s3rm%,$(COMPARED)),$(S3RM))
 bench: ## Compare with s5cmd, s3rm-rs, boto3 and aws-cli (hours; SCENARIOS=limit,small TOOLS=ours,s5cmd RUNS=1 for less)
-	@$(BENCH) race scenarios=$(SCENARIOS) tools=$(TOOLS) runs=$(RUNS) keys=$(KEYS) $(WITH)
+	@$(BENCH) compare $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(TOOLS),--tools $(TOOLS)) $(if $(RUNS),--runs $(RUNS)) \
+		$(if $(KEYS),--keys $(KEYS)) $(WITH)
 
 $(S3RM):
 	@echo "Installing s3rm-rs into $(PEERS)/ (once; it compiles for some minutes)."

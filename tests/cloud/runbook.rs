@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use erase_user_files::target::OutsidePrefix;
 use local::{
-    Fault, FaultProxy, Hop, Lock, Ministack, Operation, Weather, create_bucket_with_object_lock,
-    lift_legal_hold, lock_version, project_root, put_object,
+    Fault, FaultProfile, FaultProxy, Hop, Lock, Ministack, Operation,
+    create_bucket_with_object_lock, lift_legal_hold, lock_version, project_root, put_object,
 };
 use regex_lite::Regex;
 use serde_json::Value;
@@ -220,12 +220,12 @@ async fn lines_of_a_bad_day(cloud: &Ministack, proxy: &FaultProxy) -> Result<Vec
     let is_busy = |operation| {
         if operation == Operation::Delete { 1_000 } else { 0 }
     };
-    proxy.set_weather(Weather { faults: &[Fault::Busy], per_mille: is_busy });
+    proxy.set_profile(FaultProfile { faults: &[Fault::Busy], per_mille: is_busy });
     deployed.withdraw(USER).await?;
     while !proxy.counts().contains_key(&(Operation::Delete, Some(Fault::Busy))) {
         sleep(POLL).await;
     }
-    proxy.set_weather(Weather::CALM);
+    proxy.set_profile(FaultProfile::NONE);
     deployed.send("no JSON").await?;
     deployed.withdraw("nobody").await?;
     deployed.withdraw("held").await?;

@@ -3,11 +3,9 @@
 
 #![expect(clippy::future_not_send, reason = "a test has one thread")]
 
-#[path = "../../tools/bench/src/digits.rs"]
-mod digits;
 #[path = "../fake/partition.rs"]
 mod partition;
-#[path = "../../tools/bench/src/race/plot.rs"]
+#[path = "../../tools/bench/src/comparison/plot.rs"]
 mod plot;
 
 mod noise;

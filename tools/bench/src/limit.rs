@@ -31,7 +31,7 @@ pub enum Refusal {
 }
 
 impl Limit {
-    /// One that stays, and refuses whole requests for nothing.
+    /// A constant limit that rejects whole requests, at no cost.
     pub fn of(keys_per_second: u32) -> Self {
         Self {
             steps: vec![(Duration::ZERO, keys_per_second)],

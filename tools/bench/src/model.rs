@@ -1,11 +1,12 @@
 //! A model of S3: what this function asks of it, with S3's latency and S3's limit. The protocol is
 //! that of `s3s`.
 
-use std::str::FromStr;
+use std::num::ParseIntError;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
+use clap::{Args, ValueEnum};
 use futures::TryStreamExt;
 use hyper::StatusCode;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
@@ -38,16 +39,30 @@ const IN_URL: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'*');
 
 /// How long answers take: a fixed part, and one that grows with the keys.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Args)]
 pub struct Latency {
-    /// Of a page of 1,000 keys.
+    /// Milliseconds for a page of 1,000 keys.
+    #[arg(long = "listing-ms", value_name = "MS", default_value = "60", value_parser = milliseconds)]
     pub listing: Duration,
-    /// Of a DeleteObjects of 1,000 keys.
+    /// Milliseconds for a DeleteObjects of 1,000 keys.
+    #[arg(long = "deletion-ms", value_name = "MS", default_value = "250", value_parser = milliseconds)]
     pub deletion: Duration,
-    /// Of every other request, and of the smallest listing or deletion.
+    /// Milliseconds for every other request, and for the smallest listing or deletion.
+    #[arg(long = "least-ms", value_name = "MS", default_value = "20", value_parser = milliseconds)]
     pub least: Duration,
-    /// By how much of itself a time may be shorter or longer, evenly spread: 0 to 1.
+    /// The share by which each of these times varies: 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value = "0", value_parser = share)]
     pub spread: f64,
+}
+
+fn milliseconds(text: &str) -> Result<Duration, ParseIntError> {
+    text.parse().map(Duration::from_millis)
+}
+
+/// Reads a number from 0 to 1.
+pub(crate) fn share(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|number| (0.0..=1.0).contains(number));
+    number.ok_or_else(|| "expected a number from 0 to 1".to_owned())
 }
 
 impl Latency {
@@ -68,28 +83,16 @@ impl Latency {
     }
 }
 
-/// A fault of the store that the function cannot know of, to see that the checks of a run can fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plant {
-    /// None: S3 as it should be.
+/// A fault of the store that the checks of a run must find: the function cannot know of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum InjectedFault {
+    /// No fault.
+    #[default]
     Nothing,
-    /// Each hundredth deletion says "deleted" of its last key, and keeps it.
+    /// Each hundredth deletion reports that it deleted its last key, and keeps this key.
     Keep,
-    /// Each hundredth deletion takes along the user's last key, which nobody named.
+    /// Each hundredth deletion also deletes the user's last key, which the request does not name.
     Steal,
-}
-
-impl FromStr for Plant {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "nothing" => Ok(Self::Nothing),
-            "keep" => Ok(Self::Keep),
-            "steal" => Ok(Self::Steal),
-            other => Err(format!("{other:?}: expected nothing, keep or steal")),
-        }
-    }
 }
 
 /// The model. Each bucket is one partition.
@@ -100,7 +103,7 @@ pub(crate) struct Model {
     pub(crate) partitions: Arc<Partitions>,
     latency: Latency,
     has_versions: bool,
-    plant: Plant,
+    injected_fault: InjectedFault,
     dice: Dice,
     chance: Mutex<(fastrand::Rng, u64)>,
 }
@@ -113,7 +116,7 @@ impl Model {
             partitions: Arc::new(Partitions::new(settings.limit.clone())),
             latency: settings.latency,
             has_versions: settings.has_versions,
-            plant: settings.plant,
+            injected_fault: settings.injected_fault,
             dice: Dice::new(settings.noise, settings.seed),
             chance: Mutex::new((fastrand::Rng::with_seed(settings.seed), 0)),
         }
@@ -164,20 +167,20 @@ impl Model {
         Ok(page)
     }
 
-    /// Takes the keys away, and says how many are gone.
+    /// Deletes the keys, and returns how many existed.
     fn remove(&self, bucket: &str, keys: &[&str]) -> u64 {
         let number = {
             let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
             chance.1 += 1;
             chance.1
         };
-        let is_planted = number.is_multiple_of(100);
-        match self.plant {
-            Plant::Keep if is_planted => {
+        let is_hit = number.is_multiple_of(100);
+        match self.injected_fault {
+            InjectedFault::Keep if is_hit => {
                 let kept = keys.split_last().map_or(keys, |(_, others)| others);
                 self.store.remove(bucket, kept.iter().copied())
             }
-            Plant::Steal if is_planted => {
+            InjectedFault::Steal if is_hit => {
                 let folder = keys
                     .first()
                     .and_then(|key| key.split_once('/'))
@@ -186,7 +189,7 @@ impl Model {
                 let stolen = self.store.last(bucket, &format!("{folder}/"));
                 self.store.remove(bucket, keys.iter().copied().chain(stolen.as_deref()))
             }
-            Plant::Nothing | Plant::Keep | Plant::Steal => {
+            InjectedFault::Nothing | InjectedFault::Keep | InjectedFault::Steal => {
                 self.store.remove(bucket, keys.iter().copied())
             }
         }
@@ -235,8 +238,8 @@ impl S3 for Model {
         Ok(S3Response::new(versions::listing(&page, input)))
     }
 
-    /// The keys are gone as soon as the request is there, and the answer comes later: whoever hangs
-    /// up meanwhile has deleted them without knowing.
+    /// The keys are deleted when the request arrives, and the answer comes later: a client that
+    /// hangs up between has deleted them without an answer.
     async fn delete_objects(
         &self,
         request: S3Request<DeleteObjectsInput>,
@@ -462,8 +465,6 @@ fn place_of(token: &str) -> S3Result<Place> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use s3s::dto::Delete;
 
     use super::*;
@@ -472,28 +473,7 @@ mod tests {
     const BUCKET: &str = "photos";
 
     fn model(limit: Option<Limit>, noise: Option<Noise>) -> Model {
-        let none = Latency {
-            listing: Duration::ZERO,
-            deletion: Duration::ZERO,
-            least: Duration::ZERO,
-            spread: 0.0,
-        };
-        let settings = Settings {
-            binary: PathBuf::new(),
-            folder: PathBuf::new(),
-            timeout: Duration::ZERO,
-            rate: None,
-            in_flight: None,
-            concurrency: 1,
-            latency: none,
-            limit,
-            noise,
-            has_versions: false,
-            plant: Plant::Nothing,
-            core_percent: None,
-            has_tls: false,
-            seed: 1,
-        };
+        let settings = Settings { limit, noise, seed: 1, ..Settings::default() };
         let model = Model::new(&settings, &[BUCKET]);
         model.store.make_up(BUCKET, (0..10).map(name), 7);
         model

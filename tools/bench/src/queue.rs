@@ -4,20 +4,22 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::{Request, StatusCode};
+use local::http::{Answer, answer, text_of};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::environment::epoch_ms;
-use crate::http::{self, Answer};
 
 /// As in `template.yaml`.
 const MAX_RECEIVE_COUNT: u32 = 5;
 /// SQS keeps no order, but looks at old messages first more often than not: each is taken from
 /// among so many.
 const LOOKED_AT: usize = 64;
+
+const JSON: &str = "application/x-amz-json-1.0";
 
 /// A message.
 #[derive(Debug, Clone)]
@@ -143,23 +145,23 @@ impl Queue {
     pub(crate) async fn answer(self, request: Request<Incoming>) -> Result<Answer, Infallible> {
         let target = request.headers().get("x-amz-target").and_then(|target| target.to_str().ok());
         let target = target.unwrap_or_default().to_owned();
-        let input: Value = serde_json::from_str(&http::text_of(request).await).unwrap_or_default();
+        let input: Value = serde_json::from_str(&text_of(request).await).unwrap_or_default();
         let seconds = |name: &str| Duration::from_secs(input[name].as_u64().unwrap_or(0));
         let text = |name: &str| input[name].as_str().unwrap_or_default().to_owned();
         Ok(match target.as_str() {
             "AmazonSQS.SendMessage" => {
                 let id = self.send(text("MessageBody"), seconds("DelaySeconds"));
-                http::json(StatusCode::OK, json!({ "MessageId": id }).to_string())
+                answer(200, JSON, json!({ "MessageId": id }).to_string())
             }
             "AmazonSQS.ChangeMessageVisibility"
                 if self.change_visibility(&text("ReceiptHandle"), seconds("VisibilityTimeout")) =>
             {
-                http::json(StatusCode::OK, "{}".to_owned())
+                answer(200, JSON, "{}")
             }
             _ => {
                 let fault =
                     json!({ "__type": "com.amazonaws.sqs#InvalidAction", "message": target });
-                http::json(StatusCode::BAD_REQUEST, fault.to_string())
+                answer(400, JSON, fault.to_string())
             }
         })
     }

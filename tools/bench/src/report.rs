@@ -3,7 +3,6 @@
 use std::fmt::{self, Display};
 use std::time::Duration;
 
-use crate::digits::grouped;
 use crate::machine::{machine, today};
 
 /// What a run has to say: a table, and what it checked.
@@ -77,20 +76,15 @@ impl Display for Spread {
     }
 }
 
+/// The command line, for a reader who wants to repeat the run.
+pub fn command_line() -> String {
+    std::env::args().collect::<Vec<_>>().join(" ")
+}
+
 /// A time in seconds, as exact as its size deserves.
 pub(crate) fn seconds(time: Duration) -> String {
     let decimals = if time < Duration::from_secs(10) { 3 } else { 1 };
     format!("{:.decimals$} s", time.as_secs_f64())
-}
-
-/// A number with its thousands apart.
-pub(crate) fn thousands(number: u64) -> String {
-    grouped(&number.to_string())
-}
-
-/// A number for the eye alone: no count here is so large that this loses anything of it.
-pub(crate) fn rough(number: u64) -> f64 {
-    u32::try_from(number).map_or(f64::INFINITY, f64::from)
 }
 
 /// How much of a whole, in percent.
@@ -111,8 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn shows_numbers_and_times() {
-        assert_eq!([0, 999, 1_000, 2_000_000].map(thousands), ["0", "999", "1,000", "2,000,000"]);
+    fn shows_times() {
         assert_eq!(seconds(Duration::from_millis(61)), "0.061 s");
         assert_eq!(seconds(Duration::from_millis(12_345)), "12.3 s");
     }

@@ -32,7 +32,7 @@ pub(crate) struct Query<'q> {
     pub(crate) place: Option<&'q Place>,
     /// Keys and folders together.
     pub(crate) max: usize,
-    /// Whether what is below the next `/` stands for all that begins like this.
+    /// Whether the listing shows a folder instead of the keys in it.
     pub(crate) is_grouped: bool,
 }
 
@@ -142,9 +142,11 @@ impl Store {
     }
 
     /// How many objects a bucket holds below a prefix.
-    pub(crate) fn count(&self, bucket: &str, prefix: &str) -> usize {
+    pub(crate) fn count(&self, bucket: &str, prefix: &str) -> u64 {
         let buckets = self.locked();
-        buckets.get(bucket).map_or(0, |keys| below(keys, prefix, Bound::Included(prefix)).count())
+        buckets
+            .get(bucket)
+            .map_or(0, |keys| below(keys, prefix, Bound::Included(prefix)).count() as u64)
     }
 }
 
@@ -160,7 +162,7 @@ fn start(prefix: &str, place: Option<&Place>) -> Bound<String> {
     }
 }
 
-/// The folder that stands for a key, if the query groups.
+/// The folder that a listing shows instead of a key, if the query groups.
 fn folder_of<'k>(key: &'k str, query: Query<'_>) -> Option<&'k str> {
     let end = query.prefix.len() + key.get(query.prefix.len()..)?.find('/')? + 1;
     key.get(..end).filter(|_| query.is_grouped)

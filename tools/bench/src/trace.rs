@@ -22,7 +22,7 @@ pub(crate) struct Request {
     pub(crate) end: Option<Instant>,
     /// Keys that it listed or took away.
     pub(crate) keys: u64,
-    /// Whether it was told to slow down, or failed at random as a whole.
+    /// Whether S3 throttled it, or it failed at random as a whole.
     pub(crate) is_refused: bool,
     /// What it put: the key.
     pub(crate) key: Option<String>,

@@ -16,7 +16,7 @@ pub(crate) const NEWEST_MARKER: &str = "marker";
 /// after it.
 const BETWEEN: char = '\0';
 
-/// What stands for a version in the store.
+/// The name of a version in the store.
 pub(crate) fn versioned(key: &str, id: &str) -> String {
     format!("{key}{BETWEEN}{id}")
 }

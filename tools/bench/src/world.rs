@@ -8,22 +8,24 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use hyper::service::service_fn;
+use local::Hop;
+use local::http::{self, Server};
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
-use crate::environment::{Environment, Hop};
+use crate::environment::Environment;
+use crate::event_source_mapping::{Invocation, Invocations, feed};
 use crate::limit::{Limit, Partitions};
-use crate::mapping::{Invocation, Invocations, feed};
-use crate::model::{Latency, Model, Plant};
+use crate::model::{InjectedFault, Latency, Model};
 use crate::noise::Noise;
 use crate::process::{self, Usage};
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::trace::{Request, Trace};
-use crate::{Error, http, tls};
+use crate::{Error, Report};
 
 /// Where the users' files are, each user's folder at the bucket's root.
 pub(crate) const PHOTOS: &str = "photos";
@@ -41,7 +43,7 @@ const POLL: Duration = Duration::from_millis(50);
 const TELL: Duration = Duration::from_secs(60);
 
 /// What is the same for every run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Settings {
     /// The function's binary.
     pub binary: PathBuf,
@@ -64,7 +66,7 @@ pub struct Settings {
     /// Whether the users' bucket has versioning.
     pub has_versions: bool,
     /// A fault of S3 that the run's checks must find.
-    pub plant: Plant,
+    pub injected_fault: InjectedFault,
     /// How much of a core the function gets, in percent; `None`: as much as it can.
     pub core_percent: Option<f64>,
     /// Whether the function speaks TLS with S3.
@@ -95,6 +97,14 @@ pub(crate) struct Outcome {
     pub(crate) depth: (usize, usize),
 }
 
+impl Outcome {
+    pub(crate) fn check_deliveries(&self, report: &mut Report) {
+        let failed: usize = self.invocations.iter().map(|it| it.failed_messages).sum();
+        let is_met = self.depth == (0, 0) && failed == 0;
+        report.check(is_met, "every message was done at its first delivery");
+    }
+}
+
 /// Models and environments. Dropping it ends them all.
 #[derive(Debug)]
 pub(crate) struct World {
@@ -106,7 +116,8 @@ pub(crate) struct World {
     queue: Queue,
     variables: Vec<(String, String)>,
     environments: Vec<Environment>,
-    servers: JoinSet<()>,
+    rivals: JoinSet<()>,
+    _servers: [Server; 2],
 }
 
 impl World {
@@ -122,8 +133,6 @@ impl World {
         process::check()?;
         // Six times the timeout, as in `template.yaml`.
         let queue = Queue::new(settings.timeout * 6, settings.seed);
-        let mut servers = JoinSet::new();
-        let (s3_listener, s3_address) = http::listen().await?;
         let model = Model::new(settings, &[PHOTOS, RECEIPTS]);
         let (store, trace) = (Arc::clone(&model.store), model.trace.clone());
         let partitions = Arc::clone(&model.partitions);
@@ -131,17 +140,16 @@ impl World {
         s3.set_auth(SimpleAuth::from_single(KEY, KEY));
         let s3 = s3.build();
         fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
-        let (tls, certificate) =
-            settings.has_tls.then(|| tls::certify(&settings.folder)).transpose()?.unzip();
-        servers.spawn(async move { match http::serve(s3_listener, tls, s3).await {} });
-        let (sqs_listener, sqs_address) = http::listen().await?;
+        let (tls, authority) = settings.has_tls.then(http::certify).transpose()?.unzip();
+        let s3 = Server::start(tls, s3).await?;
         let answering = queue.clone();
-        servers.spawn(async move {
-            let service = service_fn(move |request| answering.clone().answer(request));
-            match http::serve(sqs_listener, None, service).await {}
-        });
-        let mut variables = variables(settings, &s3_address, &sqs_address);
-        if let Some(path) = certificate {
+        let sqs = service_fn(move |request| answering.clone().answer(request));
+        let sqs = Server::start(None, sqs).await?;
+        let s3_address = s3.address().to_string();
+        let mut variables = variables(settings, &s3_address, &sqs.address().to_string());
+        if let Some(authority) = authority {
+            let path = settings.folder.join(format!("certificate-{}.pem", std::process::id()));
+            fs::write(&path, authority).map_err(Error::file("write", &path))?;
             variables.push(("AWS_ENDPOINT_URL_S3".to_owned(), format!("https://{s3_address}")));
             variables.push(("SSL_CERT_FILE".to_owned(), path.display().to_string()));
         }
@@ -153,7 +161,8 @@ impl World {
             queue,
             variables,
             environments: Vec::new(),
-            servers,
+            rivals: JoinSet::new(),
+            _servers: [s3, sqs],
         })
     }
 
@@ -172,7 +181,7 @@ impl World {
     pub(crate) fn add_rival(&mut self, keys_per_second: u32) -> Rival {
         let rival = Rival::default();
         let (partitions, passed) = (Arc::clone(&self.partitions), rival.clone());
-        self.servers.spawn(async move { passed.go_on(&partitions, keys_per_second).await });
+        self.rivals.spawn(async move { passed.go_on(&partitions, keys_per_second).await });
         rival
     }
 
@@ -207,11 +216,11 @@ impl World {
             () = until_empty(queue, store, begin) => {}
         }
         let end = Instant::now();
-        // The last log lines are on their way through a pipe.
-        sleep(POLL).await;
         let mut hops: HashMap<String, Vec<Hop>> = HashMap::new();
-        for hop in self.environments.iter().flat_map(Environment::hops) {
-            hops.entry(hop.span.request_id.clone()).or_default().push(hop);
+        for environment in &self.environments {
+            for hop in environment.hops()? {
+                hops.entry(hop.span.request_id.clone()).or_default().push(hop);
+            }
         }
         let invocations = invocations.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Ok(Outcome {
@@ -253,7 +262,7 @@ impl Rival {
     }
 }
 
-/// Where the receipt of a request stands.
+/// The key of a request's receipt.
 pub(crate) fn receipt_key(request: &str) -> String {
     format!("{request}/erased.json")
 }

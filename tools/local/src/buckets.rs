@@ -7,6 +7,12 @@ use crate::{Error, Stored, StoredKind, delete_plainly, delete_version};
 /// More do not make a local server faster.
 const DELETES_AT_A_TIME: usize = 16;
 
+/// Makes an empty bucket that was never versioned.
+pub(crate) async fn create_bucket(s3: &Client, bucket: &str) -> Result<(), Error> {
+    let created = s3.create_bucket().bucket(bucket).send().await;
+    created.map(|_| ()).map_err(|error| Error::sdk(format!("make bucket {bucket}"), error))
+}
+
 /// Deletes everything that a bucket holds, and then the bucket. It bypasses retention in governance
 /// mode. If something cannot be deleted, it deletes everything else and fails.
 pub async fn remove_bucket(s3: &Client, bucket: &str) -> Result<(), Error> {

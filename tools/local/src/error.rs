@@ -71,7 +71,8 @@ impl Error {
         code.as_deref()
     }
 
-    pub(crate) fn file(
+    /// An error of the file system.
+    pub fn file(
         doing: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(std::io::Error) -> Self {

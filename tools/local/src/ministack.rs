@@ -1,19 +1,17 @@
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tokio::time::{Instant, sleep};
+use rustix::process::{Pid, Signal};
 
+use crate::buckets::create_bucket;
 use crate::client::{self, Call, Plain};
 use crate::install::{Package, install};
-use crate::processes::{Signal, children, signal};
-use crate::vessel::{Vessel, free_ports};
+use crate::processes::{children, signal};
+use crate::s3_server::endpoint;
+use crate::server_process::ServerProcess;
 use crate::{Error, FaultProxy, Hop, Stack, logs};
 
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between choosing a free port and listening on it, somebody else may take it.
-const START_ATTEMPTS: usize = 5;
 /// More do not make it faster: it works on one request at a time.
 const PUTS_AT_ONCE: usize = 8;
 /// What need not be encoded in the path of an object.
@@ -29,7 +27,7 @@ pub struct Ministack {
     sqs: aws_sdk_sqs::Client,
     plain: Plain,
     stacks: AtomicU32,
-    vessel: Option<Vessel>,
+    process: Option<ServerProcess>,
 }
 
 impl Ministack {
@@ -50,25 +48,19 @@ impl Ministack {
     /// for. Its own clients speak with it directly.
     pub async fn start_behind(proxy: &FaultProxy) -> Result<Self, Error> {
         let cloud = Self::start_with(true, Some(proxy.endpoint())).await?;
-        proxy.lead_to(cloud.endpoint());
+        proxy.forward_to(cloud.endpoint());
         Ok(cloud)
     }
 
     async fn start_with(policies: bool, functions_endpoint: Option<&str>) -> Result<Self, Error> {
         let python = install(Package::Ministack).await?.join("python");
-        let mut failure = None;
-        for _ in 0..START_ATTEMPTS {
-            let [port] = free_ports()?;
-            let arguments = ["-m", "ministack"].map(str::to_owned);
-            let endpoint = format!("http://127.0.0.1:{port}");
-            let variables = environment(port, policies, functions_endpoint.unwrap_or(&endpoint));
-            let mut vessel = Vessel::start("ministack", &python, &arguments, &variables)?;
-            if wait_until_ready(&mut vessel, &endpoint).await {
-                return Ok(Self { vessel: Some(vessel), ..Self::at(&endpoint) });
-            }
-            failure = Some(vessel.failure("it is not ready"));
-        }
-        Err(failure.unwrap_or_else(|| Error::service("start ministack", "no attempt was made")))
+        let command = |[port]: [u16; 1]| {
+            let endpoint = functions_endpoint.map_or_else(|| endpoint(port), str::to_owned);
+            (["-m", "ministack"].map(str::to_owned).into(), environment(port, policies, endpoint))
+        };
+        let (port, process) =
+            ServerProcess::start_ready("ministack", &python, command, is_ready).await?;
+        Ok(Self { process: Some(process), ..Self::at(&endpoint(port)) })
     }
 
     /// One that runs already, because somebody else started it.
@@ -81,7 +73,7 @@ impl Ministack {
             sqs,
             plain,
             stacks: AtomicU32::new(0),
-            vessel: None,
+            process: None,
         }
     }
 
@@ -102,8 +94,7 @@ impl Ministack {
 
     /// Makes an empty bucket that was never versioned.
     pub async fn create_bucket(&self, bucket: &str) -> Result<(), Error> {
-        let created = self.s3.create_bucket().bucket(bucket).send().await;
-        created.map(|_| ()).map_err(|error| Error::sdk(format!("make bucket {bucket}"), error))
+        create_bucket(&self.s3, bucket).await
     }
 
     /// Puts many objects, and calls `done` after each. Much faster than with a client of the SDK.
@@ -176,36 +167,32 @@ impl Ministack {
 
     /// The finished hops of a stack's function so far, in order.
     pub async fn hops(&self, stack: &Stack) -> Result<Vec<Hop>, Error> {
-        Ok(self
-            .function_log_lines(stack)
-            .await?
-            .iter()
-            .filter_map(|line| Hop::parse(line))
-            .collect())
+        let lines = self.function_log_lines(stack).await?;
+        Ok(lines.iter().filter_map(|line| Hop::parse(line)).collect())
     }
 
     /// The end of what ministack itself printed, for a failure's message.
     pub fn last_words(&self) -> String {
-        self.vessel.as_ref().map(Vessel::last_words).unwrap_or_default()
+        self.process.as_ref().map(ServerProcess::last_words).unwrap_or_default()
     }
 
     /// Everything that ministack itself printed: among other things, how invocations ended that had
     /// no answer.
     pub fn words(&self) -> String {
-        self.vessel.as_ref().map(Vessel::words).unwrap_or_default()
+        self.process.as_ref().map(ServerProcess::words).unwrap_or_default()
     }
 
     /// The processes in which functions run at this moment, busy or not. Only on Linux.
-    pub fn function_processes(&self) -> Result<Vec<u32>, Error> {
-        self.vessel.as_ref().map_or(Ok(Vec::new()), |vessel| children(vessel.id(), "bootstrap"))
+    pub fn function_processes(&self) -> Result<Vec<Pid>, Error> {
+        self.process.as_ref().map_or(Ok(Vec::new()), |process| children(process.id(), "bootstrap"))
     }
 
     /// Stops all of it but its functions, or lets it go on. What is asked of it meanwhile waits.
-    pub async fn send_signal(&self, what: Signal) -> Result<(), Error> {
-        let Some(vessel) = &self.vessel else {
+    pub fn send_signal(&self, what: Signal) -> Result<(), Error> {
+        let Some(process) = &self.process else {
             return Ok(());
         };
-        if signal(vessel.id(), what).await? { Ok(()) } else { Err(vessel.failure("it has ended")) }
+        if signal(process.id(), what)? { Ok(()) } else { Err(process.failure("it has ended")) }
     }
 
     pub(crate) fn plain(&self) -> &Plain {
@@ -217,42 +204,37 @@ impl Ministack {
     }
 }
 
-fn environment(port: u16, policies: bool, functions_endpoint: &str) -> Vec<(String, String)> {
-    let variables = [
+fn environment(
+    port: u16,
+    policies: bool,
+    functions_endpoint: String,
+) -> Vec<(&'static str, String)> {
+    vec![
         ("GATEWAY_PORT", port.to_string()),
         // Its default is every interface.
         ("BIND_HOST", "127.0.0.1".to_owned()),
         ("MINISTACK_HOST", "127.0.0.1".to_owned()),
         ("LOG_LEVEL", "WARNING".to_owned()),
-        // Tells our own server from another one that took the port before it.
+        // Distinguishes our server from another one that took the port before it.
         ("MINISTACK_EDITION", edition(port)),
-        // Policies count: the function may do what the template's role allows, and no more.
+        // With policies, the function may do what the template's role allows, and no more.
         ("AUTH", policies.to_string()),
         // What follows is for the functions, which inherit it.
-        ("AWS_ENDPOINT_URL", functions_endpoint.to_owned()),
+        ("AWS_ENDPOINT_URL", functions_endpoint),
         // Lambda sets these from the template's LoggingConfig; ministack does not.
         ("AWS_LAMBDA_LOG_FORMAT", "JSON".to_owned()),
         ("AWS_LAMBDA_LOG_LEVEL", "INFO".to_owned()),
         ("RUST_BACKTRACE", "1".to_owned()),
-    ];
-    variables.map(|(name, value)| (name.to_owned(), value)).into()
+    ]
 }
 
 fn edition(port: u16) -> String {
     format!("erase-user-files-{}-{port}", std::process::id())
 }
 
-async fn wait_until_ready(vessel: &mut Vessel, endpoint: &str) -> bool {
-    let port = endpoint.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or_default();
-    let deadline = Instant::now() + START_TIMEOUT;
-    let plain = Plain::new(endpoint);
-    while vessel.is_running() && Instant::now() < deadline {
-        let path = "/_ministack/health";
-        let call = Call { method: "GET", service: "health", path, ..Call::default() };
-        if plain.send(call).await.is_ok_and(|health| health.contains(&edition(port))) {
-            return true;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    false
+async fn is_ready(port: u16) -> bool {
+    let path = "/_ministack/health";
+    let call = Call { method: "GET", service: "health", path, ..Call::default() };
+    let health = Plain::new(&endpoint(port)).send(call).await;
+    health.is_ok_and(|health| health.contains(&edition(port)))
 }

@@ -1,6 +1,6 @@
 use crate::Error;
 use crate::install::{Package, install};
-use crate::s3_server::S3Server;
+use crate::s3_server::{S3Server, lists_buckets};
 
 /// Two answers of moto 5.2.5 have a root element of another name than S3's, which the AWS SDK for
 /// Rust does not take.
@@ -29,9 +29,16 @@ impl Moto {
     /// Installs it if need be, and starts it on a free port of the loopback interface.
     pub async fn start() -> Result<S3Server, Error> {
         let python = install(Package::Moto).await?.join("python");
-        S3Server::start("moto", &python, |port| {
-            ["-c", PROGRAM, "-H", "127.0.0.1", "-p", &port.to_string()].map(str::to_owned).into()
-        })
+        S3Server::start(
+            "moto",
+            &python,
+            |[port]| {
+                ["-c", PROGRAM, "-H", "127.0.0.1", "-p", &port.to_string()]
+                    .map(str::to_owned)
+                    .into()
+            },
+            lists_buckets,
+        )
         .await
     }
 }

@@ -9,7 +9,7 @@ use crate::Error;
 /// More do not make a local server faster.
 const AT_ONCE: usize = 16;
 
-/// Puts many objects, several at once.
+/// Puts many objects, several of them concurrently.
 pub async fn put_objects(
     s3: &Client,
     bucket: &str,

@@ -17,7 +17,7 @@ pub(crate) fn local_folder() -> PathBuf {
 /// `CARGO_BIN_EXE_…`).
 pub fn function_binary() -> Result<PathBuf, Error> {
     let program = std::env::current_exe().map_err(Error::file("find", "this program"))?;
-    // target/debug/examples/local beside target/debug/erase-user-files
+    // target/debug/examples/local and target/debug/erase-user-files
     let folder = program.parent().and_then(Path::parent).unwrap_or(Path::new(""));
     let binary = folder.join("erase-user-files");
     if binary.is_file() {

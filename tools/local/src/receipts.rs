@@ -2,15 +2,14 @@ use std::fmt;
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
-use aws_sdk_s3::types::Object;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
 use sha2::Sha256;
 
-use crate::Error;
+use crate::{Error, list_keys};
 
-/// More at once would only make a shared bucket wait.
+/// More concurrent reads would only make a shared bucket wait.
 const READS_AT_ONCE: usize = 16;
 /// No receipt is that long; what is, is something else.
 const MOST_BYTES: i64 = 1 << 20;
@@ -56,9 +55,10 @@ impl ReceiptsFolder {
 
     /// All receipts, the oldest first.
     pub async fn of_everybody(&self, s3: &Client) -> Result<ReceiptsFound, Error> {
-        let listed = self.list(s3).await?;
-        let count = listed.len();
-        let reads = listed.into_iter().map(|object| self.read(s3, object));
+        let mut keys = list_keys(s3, &self.bucket, &self.prefix).await?;
+        keys.retain(|key| key.ends_with(".json"));
+        let count = keys.len();
+        let reads = keys.into_iter().map(|key| self.read(s3, key));
         let read: Vec<Option<Receipt>> =
             stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
         let mut receipts: Vec<Receipt> = read.into_iter().flatten().collect();
@@ -69,55 +69,24 @@ impl ReceiptsFolder {
         Ok(ReceiptsFound { receipts, read, strange: count - read })
     }
 
-    /// Everything that is called like a receipt. Receipts' names need no encoding in the listing.
-    async fn list(&self, s3: &Client) -> Result<Vec<Object>, Error> {
-        let mut objects = Vec::new();
-        let mut token = None;
-        loop {
-            let request = s3.list_objects_v2().bucket(&self.bucket).prefix(&self.prefix);
-            let answer = request.set_continuation_token(token).send().await;
-            let answer = answer.map_err(|error| Error::sdk(format!("list {self}"), error))?;
-            objects.extend(
-                answer
-                    .contents
-                    .into_iter()
-                    .flatten()
-                    .filter(|object| object.key().is_some_and(|key| key.ends_with(".json"))),
-            );
-            token = answer.next_continuation_token;
-            if token.is_none() {
-                return Ok(objects);
-            }
-        }
-    }
-
-    /// Reads one receipt; `None` if it is none.
-    async fn read(&self, s3: &Client, object: Object) -> Result<Option<Receipt>, Error> {
-        let key = object.key.unwrap_or_default();
+    /// Reads one object; `None` if it is no receipt.
+    async fn read(&self, s3: &Client, key: String) -> Result<Option<Receipt>, Error> {
         let doing = || format!("read s3://{}/{key}", self.bucket);
-        if object.size.is_none_or(|size| size > MOST_BYTES) {
-            return Ok(None);
-        }
         let answer = s3.get_object().bucket(&self.bucket).key(&key).send().await;
         let answer = answer.map_err(|error| Error::sdk(doing(), error))?;
         if answer.content_length.is_none_or(|length| length > MOST_BYTES) {
             return Ok(None);
         }
-        let body =
-            answer.body.collect().await.map_err(|error| Error::body(doing(), error))?.to_vec();
-        let Ok(text) = String::from_utf8(body) else {
+        let body = answer.body.collect().await.map_err(|error| Error::body(doing(), error))?;
+        let text = String::from_utf8_lossy(&body.to_vec()).into_owned();
+        let document: Value = serde_json::from_str(&text).unwrap_or_default();
+        let Some(user) = document["user"].as_str().map(str::to_owned) else {
             return Ok(None);
         };
-        let Ok(value) = serde_json::from_str::<Value>(&text) else {
-            return Ok(None);
-        };
-        let Some(user) = value["user"].as_str().map(str::to_owned) else {
-            return Ok(None);
-        };
-        let finished_at = value["finishedAt"].as_str();
+        let finished_at = document["finishedAt"].as_str();
         let finished_at =
             finished_at.and_then(|time| DateTime::from_str(time, DateTimeFormat::DateTime).ok());
-        let finished_at = finished_at.or(object.last_modified);
+        let finished_at = finished_at.or(answer.last_modified);
         Ok(Some(Receipt { key: format!("s3://{}/{key}", self.bucket), user, finished_at, text }))
     }
 }
@@ -144,7 +113,7 @@ pub struct ReceiptsFound {
 pub struct Receipt {
     /// Its address: `s3://BUCKET/KEY`.
     pub key: String,
-    /// Stands for the user.
+    /// The hash of the user id: see [`user_hash`].
     pub user: String,
     /// When the erasure came to this outcome.
     pub finished_at: Option<DateTime>,

@@ -1,7 +1,5 @@
 //! Roles of the local cloud: any request in their name, and whether their policies let it pass.
 
-use std::time::SystemTime;
-
 use aws_sdk_s3::config::Credentials;
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
@@ -12,8 +10,10 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::Value;
+use time::UtcDateTime;
 
 use crate::client::{REGION, authorization_of_root};
+use crate::stack::texts;
 use crate::{Error, Ministack, Stack};
 
 const IAM_VERSION: &str = "2010-05-08";
@@ -208,10 +208,6 @@ impl Ministack {
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a signature holds for minutes of the wall clock that the server has"
-)]
 fn signature(
     role: &Role,
     request: &Request,
@@ -227,7 +223,7 @@ fn signature(
         .identity(&identity)
         .region(REGION)
         .name(request.service)
-        .time(SystemTime::now())
+        .time(UtcDateTime::now().into())
         .settings(settings)
         .build()?
         .into();
@@ -235,11 +231,4 @@ fn signature(
     let body = SignableBody::Bytes(request.body.as_bytes());
     let signable = SignableRequest::new(&request.method, uri, headers, body)?;
     Ok(sign(signable, &parameters)?.into_parts().0)
-}
-
-/// The texts of all XML elements of this name that hold nothing but text.
-fn texts(xml: &str, tag: &str) -> Vec<String> {
-    let rests = xml.split(&format!("<{tag}>")).skip(1).map(str::to_owned).collect::<Vec<_>>();
-    let end = format!("</{tag}>");
-    rests.iter().filter_map(|rest| rest.split_once(&end)).map(|(text, _)| text.to_owned()).collect()
 }

@@ -1,48 +1,37 @@
 use std::path::Path;
-use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
 
-use crate::vessel::{Vessel, free_ports};
+use crate::server_process::ServerProcess;
 use crate::{Error, client};
-
-const START_TIMEOUT: Duration = Duration::from_secs(60);
-/// Between the choice of a free port and the server's listening on it, another process may take it.
-const START_ATTEMPTS: usize = 5;
 
 /// A server that is an S3 and nothing else. Dropping it ends it.
 #[derive(Debug)]
 pub struct S3Server {
     endpoint: String,
     s3: aws_sdk_s3::Client,
-    _vessel: Vessel,
+    _process: ServerProcess,
 }
 
 impl S3Server {
-    /// Starts a program that takes its port as an argument, and waits until it answers.
-    pub(crate) async fn start(
+    /// Starts a program that takes its ports as arguments, and waits until it is ready. The first
+    /// port is that of S3.
+    pub(crate) async fn start<const N: usize, F: Future<Output = bool> + Send>(
         name: &str,
         program: &Path,
-        arguments: fn(u16) -> Vec<String>,
+        arguments: fn([u16; N]) -> Vec<String>,
+        is_ready: fn(aws_sdk_s3::Client) -> F,
     ) -> Result<Self, Error> {
-        let mut failure = None;
-        for _ in 0..START_ATTEMPTS {
-            let [port] = free_ports()?;
-            let mut vessel = Vessel::start(name, program, &arguments(port), &[])?;
-            if wait_until_ready(&mut vessel, port).await {
-                return Ok(Self::new(port, vessel));
-            }
-            failure = Some(vessel.failure("it is not ready"));
-        }
-        Err(failure
-            .unwrap_or_else(|| Error::service(format!("start {name}"), "no attempt was made")))
-    }
-
-    /// One that is ready, on this port.
-    pub(crate) fn new(port: u16, vessel: Vessel) -> Self {
+        let keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"];
+        let command = |ports| (arguments(ports), keys.map(|name| (name, "test".to_owned())).into());
+        let ready = async |port| {
+            // The client would wait long before it tries a closed port again.
+            let is_open = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
+            is_open && is_ready(client::s3(&endpoint(port))).await
+        };
+        let (port, process) = ServerProcess::start_ready(name, program, command, ready).await?;
         let endpoint = endpoint(port);
-        Self { s3: client::s3(&endpoint), endpoint, _vessel: vessel }
+        Ok(Self { s3: client::s3(&endpoint), endpoint, _process: process })
     }
 
     /// Its URL.
@@ -57,27 +46,16 @@ impl S3Server {
 
     /// Makes an empty bucket that was never versioned.
     pub async fn create_bucket(&self, bucket: &str) -> Result<(), Error> {
-        let created = self.s3.create_bucket().bucket(bucket).send().await;
-        created.map(|_| ()).map_err(|error| Error::sdk(format!("make bucket {bucket}"), error))
+        crate::buckets::create_bucket(&self.s3, bucket).await
     }
 }
 
-/// Where a server listens.
+/// The URL of a server on loopback.
 pub(crate) fn endpoint(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-async fn wait_until_ready(vessel: &mut Vessel, port: u16) -> bool {
-    let deadline = Instant::now() + START_TIMEOUT;
-    let s3 = client::s3(&endpoint(port));
-    while vessel.is_running() && Instant::now() < deadline {
-        // The client would wait long before it tries a closed port again.
-        let is_open = TcpStream::connect(("127.0.0.1", port)).await.is_ok();
-        if is_open && s3.list_buckets().send().await.is_ok() {
-            // If another process took the port before, ours has ended.
-            return vessel.is_running();
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    false
+/// Whether an S3 lists its buckets.
+pub(crate) async fn lists_buckets(s3: aws_sdk_s3::Client) -> bool {
+    s3.list_buckets().send().await.is_ok()
 }

@@ -18,7 +18,7 @@ use crate::{Error, Ministack, project_root};
 
 const ARTIFACTS: &str = "artifacts";
 const CODE_LINE: &str = "CodeUri: .";
-/// The condition of every statement that refuses plain text. The local cloud enforces policies, and
+/// The condition of every statement that denies plain text. The local cloud enforces policies, and
 /// speaks nothing else.
 const PLAIN_TEXT: &str = "aws:SecureTransport: 'false'";
 /// The alarm that is computed from two metrics, which the local cloud does not know.
@@ -74,7 +74,7 @@ impl Ministack {
                 .split(&format!("<OutputKey>{key}</OutputKey>"))
                 .nth(1)
                 .unwrap_or_default();
-            let value = between(after, "<OutputValue>", "</OutputValue>").into_iter().next();
+            let value = texts(after, "OutputValue").into_iter().next();
             value.ok_or_else(|| {
                 Error::service("deploy the template", format!("it has no output {key}"))
             })
@@ -86,7 +86,7 @@ impl Ministack {
             log_group: output("LogGroup")?,
             name,
         };
-        self.mend_event_source(&stack).await?;
+        self.fix_event_source(&stack).await?;
         Ok(stack)
     }
 
@@ -160,14 +160,13 @@ impl Ministack {
         let deadline = Instant::now() + DEPLOY_TIMEOUT;
         loop {
             let description = self.about_stack("DescribeStacks", name).await?;
-            let status = between(&description, "<StackStatus>", "</StackStatus>").concat();
+            let status = texts(&description, "StackStatus").concat();
             if status == "CREATE_COMPLETE" {
                 return Ok(description);
             }
             if status != "CREATE_IN_PROGRESS" || Instant::now() > deadline {
                 let events = self.about_stack("DescribeStackEvents", name).await?;
-                let reasons = between(&events, "<ResourceStatusReason>", "</ResourceStatusReason>")
-                    .join("\n");
+                let reasons = texts(&events, "ResourceStatusReason").join("\n");
                 return Err(Error::service("deploy the template", format!("{status}\n{reasons}")));
             }
             sleep(Duration::from_millis(50)).await;
@@ -192,7 +191,7 @@ impl Ministack {
 
     /// Ministack keeps a parameter in `ScalingConfig` as text, and its poller fails on it.
     /// `CloudFormation` makes it a number, and so do we.
-    async fn mend_event_source(&self, stack: &Stack) -> Result<(), Error> {
+    async fn fix_event_source(&self, stack: &Stack) -> Result<(), Error> {
         const PATH: &str = "/2015-03-31/event-source-mappings/";
         let path = format!("{PATH}?FunctionName={}", stack.function_name);
         let text = self.plain().send(ask_lambda(&path)).await?;
@@ -254,9 +253,11 @@ fn zip(binary: &Path) -> Result<Vec<u8>, Error> {
     Ok(zip.finish().map_err(failed)?.into_inner())
 }
 
-/// Every text between two tags, with XML's five entities resolved.
-fn between(text: &str, before: &str, after: &str) -> Vec<String> {
-    let texts = text.split(before).skip(1).filter_map(|rest| rest.split_once(after));
+/// The texts of all XML elements of this name that contain only text, with XML's five entities
+/// resolved.
+pub(crate) fn texts(xml: &str, tag: &str) -> Vec<String> {
+    let (begin, end) = (format!("<{tag}>"), format!("</{tag}>"));
+    let texts = xml.split(&begin).skip(1).filter_map(|rest| rest.split_once(&end));
     texts.map(|(text, _)| resolve_entities(text)).collect()
 }
 
@@ -270,9 +271,6 @@ fn resolve_entities(text: &str) -> String {
 mod tests {
     #[test]
     fn finds_texts_between_tags() {
-        assert_eq!(
-            super::between("<a>1</a><b>x</b><a>2&amp;&lt;</a>", "<a>", "</a>"),
-            ["1", "2&<"]
-        );
+        assert_eq!(super::texts("<a>1</a><b>x</b><a>2&amp;&lt;</a>", "a"), ["1", "2&<"]);
     }
 }

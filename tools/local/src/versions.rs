@@ -5,6 +5,7 @@ use aws_sdk_s3::types::{
     ObjectLockLegalHoldStatus, ObjectLockRetention, ObjectLockRetentionMode,
     VersioningConfiguration,
 };
+use time::UtcDateTime;
 
 use crate::objects::decode;
 use crate::{Error, list_keys};
@@ -129,7 +130,7 @@ pub async fn complete_upload(s3: &Client, bucket: &str, key: &str, id: &str) -> 
 /// What can hold a version against deletion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lock {
-    /// Until so many seconds from now, whoever asks.
+    /// Until so many seconds from now, for all callers.
     Compliance(u32),
     /// Until so many seconds from now, unless the request says to bypass it.
     Governance(u32),
@@ -154,7 +155,7 @@ pub async fn lock_version(
         }
     };
     // Whole seconds: not every server reads fractions.
-    let until = DateTime::from_secs(now() + i64::from(seconds));
+    let until = DateTime::from_secs(UtcDateTime::now().unix_timestamp() + i64::from(seconds));
     let retention = ObjectLockRetention::builder().mode(mode).retain_until_date(until).build();
     let request =
         s3.put_object_retention().bucket(bucket).key(key).version_id(version).retention(retention);
@@ -183,16 +184,6 @@ async fn set_legal_hold(
     let request =
         s3.put_object_legal_hold().bucket(bucket).key(key).version_id(version).legal_hold(hold);
     request.send().await.map(|_| ()).map_err(|error| Error::sdk(doing, error))
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a lock ends at a time of the wall clock, and the server has that one"
-)]
-fn now() -> i64 {
-    let since_epoch =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// One thing that a bucket holds.

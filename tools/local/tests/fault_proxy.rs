@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use local::{Fault, FaultProxy, Ministack, Operation, Weather, list_keys};
+use local::{Fault, FaultProfile, FaultProxy, Ministack, Operation, list_keys};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -28,11 +28,11 @@ struct Server {
 }
 
 impl Server {
-    async fn start(weather: Weather) -> Result<Self, Box<dyn Error>> {
+    async fn start(profile: FaultProfile) -> Result<Self, Box<dyn Error>> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let proxy = FaultProxy::start(1).await?;
-        proxy.lead_to(&format!("http://{}", listener.local_addr()?));
-        proxy.set_weather(weather);
+        proxy.forward_to(&format!("http://{}", listener.local_addr()?));
+        proxy.set_profile(profile);
         let requests = Arc::new(AtomicU64::new(0));
         let count = Arc::clone(&requests);
         let mut listening = JoinSet::new();
@@ -42,7 +42,7 @@ impl Server {
                 let mut read = [0; 1024];
                 if client.read(&mut read).await.is_ok() {
                     count.fetch_add(1, Ordering::Relaxed);
-                    // Whoever asked may be gone.
+                    // The client may have hung up.
                     drop(client.write_all(ANSWER.as_bytes()).await);
                 }
             }
@@ -76,13 +76,13 @@ impl Server {
     }
 }
 
-fn always(faults: &'static [Fault]) -> Weather {
-    Weather { faults, per_mille: |_| 1_000 }
+fn always(faults: &'static [Fault]) -> FaultProfile {
+    FaultProfile { faults, per_mille: |_| 1_000 }
 }
 
 #[tokio::test]
-async fn in_calm_weather_everything_passes() -> Outcome {
-    let server = Server::start(Weather::CALM).await?;
+async fn without_faults_everything_passes() -> Outcome {
+    let server = Server::start(FaultProfile::NONE).await?;
     for _ in 0..3 {
         assert_eq!(server.ask(LIST).await?, ANSWER);
     }
@@ -135,7 +135,7 @@ async fn a_request_comes_late() -> Outcome {
 
 #[tokio::test]
 async fn an_answer_is_withheld_when_the_request_has_taken_effect() -> Outcome {
-    let server = Server::start(Weather::CALM).await?;
+    let server = Server::start(FaultProfile::NONE).await?;
     let asked = async {
         // Another operation is not meant.
         assert_eq!(server.ask(LIST).await?, ANSWER);
@@ -153,7 +153,7 @@ async fn an_answer_is_withheld_when_the_request_has_taken_effect() -> Outcome {
 #[tokio::test]
 async fn the_same_seed_brings_the_same_faults() -> Outcome {
     const QUICK: [Fault; 4] = [Fault::Busy, Fault::BusyAfterwards, Fault::Reset, Fault::Truncate];
-    let half = Weather { faults: &QUICK, per_mille: |_| 500 };
+    let half = FaultProfile { faults: &QUICK, per_mille: |_| 500 };
     let mut counts = Vec::new();
     for _ in 0..2 {
         let server = Server::start(half).await?;
@@ -177,7 +177,7 @@ async fn a_signed_request_stays_valid_and_a_real_client_gets_through() -> Outcom
     let objects = [("u1/a".to_owned(), b"x".to_vec()), ("u1/b".to_owned(), Vec::new())];
     behind.put_objects("photos", objects, || {}).await?;
     assert_eq!(list_keys(&behind.s3(), "photos", "u1/").await?, ["u1/a", "u1/b"]);
-    proxy.set_weather(always(&[Fault::Truncate]));
+    proxy.set_profile(always(&[Fault::Truncate]));
     assert!(list_keys(&behind.s3(), "photos", "u1/").await.is_err());
     assert_eq!(
         list_keys(&cloud.s3(), "photos", "u1/").await?.len(),

@@ -7,7 +7,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use local::{
-    Lock, Ministack, Moto, Rclone, ReceiptsFolder, Seaweed, Stored, StoredKind, count,
+    Lock, Ministack, Moto, Rclone, ReceiptsFolder, S3Server, Seaweed, Stored, StoredKind, count,
     create_bucket_with_object_lock, delete_plainly, delete_version, enable_versioning, inventory,
     lift_legal_hold, list_keys, lock_version, put_object, put_objects, read_objects, remove_bucket,
     start_upload, suspend_versioning, user_hash,
@@ -17,6 +17,14 @@ use serde_json::json;
 type Outcome = Result<(), Box<dyn Error>>;
 
 const KEYS: [&str; 4] = ["u1/a", "u1/b c+d%", "u1/\u{1f600}", "u2/a"];
+
+async fn ends_when_dropped(server: S3Server) -> Outcome {
+    let address = server.endpoint().trim_start_matches("http://").to_owned();
+    drop(server);
+    let connected = tokio::net::TcpStream::connect(address).await;
+    assert!(connected.is_err(), "the server outlives its value");
+    Ok(())
+}
 
 fn objects() -> Vec<(String, Vec<u8>)> {
     KEYS.iter().map(|key| ((*key).to_owned(), key.as_bytes().to_vec())).collect()
@@ -36,23 +44,17 @@ async fn two_ministacks_share_nothing() -> Result<(), Box<dyn Error>> {
 }
 
 #[tokio::test]
-async fn seaweed_stores_lists_and_is_gone_when_dropped() -> Result<(), Box<dyn Error>> {
+async fn seaweed_stores_lists_and_ends_when_dropped() -> Result<(), Box<dyn Error>> {
     let seaweed = Seaweed::start().await?;
     seaweed.create_bucket("photos").await?;
     put_objects(&seaweed.s3(), "photos", objects()).await?;
     let mut keys = list_keys(&seaweed.s3(), "photos", "").await?;
     keys.sort();
     assert_eq!(keys, KEYS);
-    let address = seaweed.endpoint().trim_start_matches("http://").to_owned();
-    drop(seaweed);
-    assert!(
-        tokio::net::TcpStream::connect(address).await.is_err(),
-        "the server outlives its value"
-    );
-    Ok(())
+    ends_when_dropped(seaweed).await
 }
 
-/// Versions, a delete marker and uploads of one user, beside a neighbour.
+/// Versions, a delete marker and uploads of one user, and of a neighbour.
 async fn fill_and_take_stock(s3: &Client, bucket: &str, keys: usize, uploads: usize) -> Outcome {
     let empty: [Stored; 0] = [];
     assert_eq!(inventory(s3, bucket, "").await?, empty);
@@ -186,7 +188,7 @@ async fn a_suspended_bucket_keeps_a_null_version() -> Outcome {
     Ok(())
 }
 
-/// Deletes all [`KEYS`] in one request, and returns those that were refused, with the code.
+/// Deletes all [`KEYS`] in one request, and returns the rejected keys with their codes.
 async fn delete_at_once(
     s3: &Client,
     versions: [Option<String>; 4],
@@ -204,7 +206,7 @@ async fn delete_at_once(
 }
 
 #[tokio::test]
-async fn moto_refuses_single_keys_and_is_gone_when_dropped() -> Outcome {
+async fn moto_refuses_single_keys_and_ends_when_dropped() -> Outcome {
     let moto = Moto::start().await?;
     let s3 = moto.s3();
     moto.create_bucket("photos").await?;
@@ -234,13 +236,7 @@ async fn moto_refuses_single_keys_and_is_gone_when_dropped() -> Outcome {
     assert_eq!(left.len(), 2, "the object from before and its new version: {left:?}");
     assert!(left.contains(&versions[1]) && left.contains(&Some("null".to_owned())), "{left:?}");
 
-    let address = moto.endpoint().trim_start_matches("http://").to_owned();
-    drop(moto);
-    assert!(
-        tokio::net::TcpStream::connect(address).await.is_err(),
-        "the server outlives its value"
-    );
-    Ok(())
+    ends_when_dropped(moto).await
 }
 
 #[tokio::test]
@@ -258,13 +254,7 @@ async fn rclone_stores_and_lists_and_cannot_list_uploads_where_there_are_none() 
     // The SDK cannot read rclone's answer; the upload is open all the same.
     assert!(start_upload(&s3, "photos", "u1/d", b"a part").await.is_err());
     assert_eq!(s3.list_multipart_uploads().bucket("photos").send().await?.is_truncated(), None);
-    let address = rclone.endpoint().trim_start_matches("http://").to_owned();
-    drop(rclone);
-    assert!(
-        tokio::net::TcpStream::connect(address).await.is_err(),
-        "the server outlives its value"
-    );
-    Ok(())
+    ends_when_dropped(rclone).await
 }
 
 #[tokio::test]
@@ -302,10 +292,10 @@ async fn receipts_are_found_by_the_users_hash() -> Outcome {
 
 #[test]
 fn the_program_explains_itself() -> Result<(), Box<dyn Error>> {
-    // Cargo builds examples before tests, into the folder beside theirs.
+    // Cargo builds examples before tests, into a folder next to theirs.
     let tests = std::env::current_exe()?;
     let program = tests.ancestors().nth(2).ok_or("no target folder")?.join("examples/local");
-    let output = Command::new(&program).output()?;
+    let output = Command::new(&program).arg("--help").output()?;
     assert!(String::from_utf8(output.stdout)?.contains("run "));
     let output = Command::new(&program).arg("nonsense").output()?;
     assert!(!output.status.success());

@@ -6,78 +6,92 @@
     reason = "printing is what this program is for"
 )]
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::time::Duration;
 
-use bench::race::{Race, Sizes};
-use bench::{Error, Latency, Limit, Plant, Report, Settings, crowd, race, whale};
+use bench::comparison::{self, Comparison};
+use bench::{
+    Error, InjectedFault, Latency, Limit, Report, Settings, command_line, huge_user, many_users,
+};
+use clap::{Args, Parser};
 
-const USAGE: &str = "\
-Usage: bench whale|crowd|race [NAME=VALUE ...]
-
-  whale    one user in one environment
-    keys=200000        objects
-  crowd    many users at once, in two environments
-    users=1000
-    whale=500000       objects of one of them; 0 is none
-  both
-    timeout=20         of the function, in seconds
-    rate=3500          MAX_DELETES_PER_SECOND
-    concurrency=2      MaximumConcurrency (crowd)
-    partition_limit=0  keys per second that S3 takes; 0 is as many as come
-    plant=nothing      a fault that the checks must find: keep, steal
-
-  race     the function and other tools in the same scenarios
-    scenarios=         comma-separated; a name stands for its family, too: user for user-0 and so on; empty is all:
-                       SCENARIOS
-    tools=             comma-separated; empty is all that are installed:
-                       TOOLS
-    runs=3             of each
-    keys=100000        in most scenarios
-    unknown_keys=40000
-    growing_keys=1000000
-    cpu_keys=1000000
-    noise_keys=20000   where something fails at random
-    noise=0.01         what part of it: of the keys, of the delete requests, or of all requests
-    longest=600        seconds, after which a run is stopped
-    peers=.local/peers where the other tools are
-
-  listing_ms=60        S3's time for a page of 1,000 keys
-  deletion_ms=250      S3's time for a DeleteObjects of 1,000 keys
-  least_ms=20          S3's time for everything else
-  core=0               percent of a core for the function, as a small Lambda has; 0 is all (Linux, root)
-  tls=false            whether the function speaks TLS with S3
-  spread=0             by how much of itself each of these times varies: 0 to 1
-  seed=1";
-
-/// What this program takes. The names are those that it knows.
-fn usage() -> String {
-    let list = |names: Vec<&str>| {
-        let lines: Vec<String> = names.chunks(7).map(|line| line.join(", ")).collect();
-        lines.join(&format!(",\n{}", " ".repeat(23)))
-    };
-    USAGE
-        .replace("SCENARIOS", &list(race::scenario_names()))
-        .replace("TOOLS", &list(race::tool_names()))
+/// Long runs of the function's real binary against models of S3, SQS and Lambda.
+#[derive(Debug, Parser)]
+#[command(arg_required_else_help = true)]
+enum Command {
+    /// Erase one user with many objects, in one environment
+    HugeUser {
+        /// Objects of the user.
+        #[arg(long, default_value_t = 200_000)]
+        keys: u64,
+        #[command(flatten)]
+        function: Function,
+        #[command(flatten)]
+        models: Models,
+    },
+    /// Erase many users concurrently
+    ManyUsers {
+        /// Number of users.
+        #[arg(long, default_value_t = 1_000)]
+        users: usize,
+        /// Objects of the first user; with 0, no user is huge.
+        #[arg(long, value_name = "KEYS", default_value_t = 500_000)]
+        huge_user: u64,
+        #[command(flatten)]
+        function: Function,
+        #[command(flatten)]
+        models: Models,
+    },
+    /// Compare the function with other tools in the same scenarios
+    Compare {
+        #[command(flatten)]
+        comparison: Comparison,
+        #[command(flatten)]
+        models: Models,
+    },
 }
 
-/// The command line, as it can be given again.
-fn call() -> String {
-    std::env::args().collect::<Vec<_>>().join(" ")
+/// Settings of the function, and of its store.
+#[derive(Debug, Args)]
+struct Function {
+    /// The function's timeout, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 20)]
+    timeout: u64,
+    /// `MAX_DELETES_PER_SECOND`.
+    #[arg(long, default_value_t = 3_500)]
+    rate: u32,
+    /// `MaximumConcurrency`: the number of environments for many users.
+    #[arg(long, default_value_t = 2)]
+    concurrency: usize,
+    /// Keys per second that a partition of S3 accepts; 0 is no limit.
+    #[arg(long, value_name = "KEYS", default_value_t = 0)]
+    partition_limit: u32,
+    /// A fault of S3 that the checks must find.
+    #[arg(long, value_enum, default_value_t = InjectedFault::Nothing)]
+    injected_fault: InjectedFault,
+}
+
+/// Settings of every run.
+#[derive(Debug, Args)]
+struct Models {
+    #[command(flatten)]
+    latency: Latency,
+    /// Percent of a core for the function, as a small Lambda has; 0 is no limit (Linux, root).
+    #[arg(long, value_name = "PERCENT", default_value_t = 0.0)]
+    core: f64,
+    /// The function speaks TLS with S3.
+    #[arg(long)]
+    tls: bool,
+    /// The seed of all random decisions.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let words: Vec<String> = std::env::args().skip(1).collect();
-    let Some((command, values)) = words.split_first() else {
-        println!("{}", usage());
-        return ExitCode::FAILURE;
-    };
-    match Box::pin(obey(command, values)).await {
+    match Box::pin(run(Command::parse())).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             eprintln!("Not everything was as it should be: see NO above.");
@@ -90,149 +104,64 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Whether everything that was promised is so.
-async fn obey(command: &str, words: &[String]) -> Result<bool, Error> {
-    let mut values = Values::read(words)?;
+/// Returns whether all checks passed.
+async fn run(command: Command) -> Result<bool, Error> {
     match command {
-        "whale" => {
-            let settings = settings(&mut values)?;
-            let keys = values.take("keys", 200_000)?;
-            values.end()?;
-            let report = Box::pin(whale::run(&settings, keys)).await?;
-            keep(&report, &settings, command)
+        Command::HugeUser { keys, function, models } => {
+            let settings = function.settings(models.settings()?);
+            let report = Box::pin(huge_user::run(&settings, keys)).await?;
+            keep(&report, &settings, "huge-user")
         }
-        "crowd" => {
-            let settings = settings(&mut values)?;
-            let (users, objects) = (values.take("users", 1_000)?, values.take("whale", 500_000)?);
-            values.end()?;
-            let report = Box::pin(crowd::run(&settings, users, objects)).await?;
-            keep(&report, &settings, command)
+        Command::ManyUsers { users, huge_user, function, models } => {
+            let settings = function.settings(models.settings()?);
+            let report = Box::pin(many_users::run(&settings, users, huge_user)).await?;
+            keep(&report, &settings, "many-users")
         }
-        "race" => Box::pin(compare(&mut values)).await,
-        other => {
-            Err(Error::Setting(format!("{other:?}: expected whale, crowd or race\n\n{}", usage())))
+        Command::Compare { comparison, models } => {
+            let summary = Box::pin(comparison::run(&models.settings()?, &comparison)).await?;
+            println!("{}\nThe report: {}", summary.targets, summary.path.display());
+            Ok(summary.is_good)
         }
     }
 }
 
-fn keep(report: &Report, settings: &Settings, command: &str) -> Result<bool, Error> {
-    let text = format!("{report}\n`{}`\n", call());
+fn keep(report: &Report, settings: &Settings, name: &str) -> Result<bool, Error> {
+    let text = format!("{report}\n`{}`\n", command_line());
     println!("{text}");
-    let path = settings.folder.join(format!("{command}-{}.md", std::process::id()));
-    fs::write(&path, text).map_err(|source| Error::File {
-        doing: "write",
-        path: path.clone(),
-        source,
-    })?;
+    let path = settings.folder.join(format!("{name}-{}.md", std::process::id()));
+    fs::write(&path, text).map_err(Error::file("write", &path))?;
     println!("Kept in {}", path.display());
     Ok(report.is_good())
 }
 
-async fn compare(values: &mut Values) -> Result<bool, Error> {
-    let settings = common(values)?;
-    let race = Race {
-        scenarios: values.take("scenarios", String::new())?,
-        tools: values.take("tools", String::new())?,
-        runs: values.take("runs", 3)?,
-        sizes: Sizes {
-            keys: values.take("keys", 100_000)?,
-            unknown: values.take("unknown_keys", 40_000)?,
-            growing: values.take("growing_keys", 1_000_000)?,
-            cpu: values.take("cpu_keys", 1_000_000)?,
-            noise: values.take("noise_keys", 20_000)?,
-            noise_share: values.take("noise", 0.01)?,
-        },
-        peers: values.take("peers", PathBuf::from(".local/peers"))?,
-        longest: Duration::from_secs(values.take("longest", 600)?),
-        call: call(),
-    };
-    values.end()?;
-    if !(0.0..=1.0).contains(&race.sizes.noise_share) {
-        return Err(Error::Setting(format!(
-            "noise is {}: expected 0 to 1",
-            race.sizes.noise_share
-        )));
-    }
-    let standing = Box::pin(race::run(&settings, &race)).await?;
-    println!("{}\nThe report: {}", standing.summary, standing.path.display());
-    Ok(standing.is_good)
-}
-
-/// What the run `whale` and `crowd` are told.
-fn settings(values: &mut Values) -> Result<Settings, Error> {
-    let partition_limit = values.take("partition_limit", 0)?;
-    Ok(Settings {
-        timeout: Duration::from_secs(values.take("timeout", 20)?),
-        rate: Some(values.take("rate", 3_500)?),
-        concurrency: values.take("concurrency", 2)?,
-        limit: Some(partition_limit).filter(|limit| *limit > 0).map(Limit::of),
-        plant: values.take("plant", Plant::Nothing)?,
-        ..common(values)?
-    })
-}
-
-/// What every run is told.
-fn common(values: &mut Values) -> Result<Settings, Error> {
-    let milliseconds =
-        |values: &mut Values, name, default| values.take(name, default).map(Duration::from_millis);
-    let latency = Latency {
-        listing: milliseconds(values, "listing_ms", 60)?,
-        deletion: milliseconds(values, "deletion_ms", 250)?,
-        least: milliseconds(values, "least_ms", 20)?,
-        spread: values.take("spread", 0.0)?,
-    };
-    let program = std::env::current_exe().map_err(|source| Error::File {
-        doing: "find",
-        path: PathBuf::from("this program"),
-        source,
-    })?;
-    // target/PROFILE/examples/bench beside target/PROFILE/erase-user-files
-    let built = program.parent().and_then(Path::parent).unwrap_or(Path::new(""));
-    Ok(Settings {
-        binary: built.join("erase-user-files"),
-        folder: built.parent().unwrap_or(built).join("bench"),
-        timeout: Duration::from_secs(20),
-        rate: None,
-        in_flight: None,
-        concurrency: 1,
-        latency,
-        limit: None,
-        noise: None,
-        has_versions: false,
-        plant: Plant::Nothing,
-        core_percent: Some(values.take("core", 0.0)?).filter(|percent| *percent > 0.0),
-        has_tls: values.take("tls", false)?,
-        seed: values.take("seed", 1)?,
-    })
-}
-
-/// What the command line says: `NAME=VALUE`.
-struct Values(BTreeMap<String, String>);
-
-impl Values {
-    fn read(words: &[String]) -> Result<Self, Error> {
-        let pair = |word: &String| {
-            let pair =
-                word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-            pair.ok_or_else(|| {
-                Error::Setting(format!("{word:?}: expected NAME=VALUE\n\n{}", usage()))
-            })
-        };
-        words.iter().map(pair).collect::<Result<_, _>>().map(Self)
-    }
-
-    fn take<T: FromStr>(&mut self, name: &str, default: T) -> Result<T, Error> {
-        let Some(text) = self.0.remove(name).filter(|text| !text.is_empty()) else {
-            return Ok(default);
-        };
-        text.parse()
-            .map_err(|_unreadable| Error::Setting(format!("{name} is {text:?}\n\n{}", usage())))
-    }
-
-    fn end(&self) -> Result<(), Error> {
-        match self.0.keys().next() {
-            Some(name) => Err(Error::Setting(format!("{name:?} is unknown here\n\n{}", usage()))),
-            None => Ok(()),
+impl Function {
+    fn settings(self, models: Settings) -> Settings {
+        Settings {
+            timeout: Duration::from_secs(self.timeout),
+            rate: Some(self.rate),
+            concurrency: self.concurrency,
+            limit: Some(self.partition_limit).filter(|limit| *limit > 0).map(Limit::of),
+            injected_fault: self.injected_fault,
+            ..models
         }
+    }
+}
+
+impl Models {
+    fn settings(self) -> Result<Settings, Error> {
+        let program = std::env::current_exe().map_err(Error::file("find", "this program"))?;
+        // target/PROFILE/examples/bench and target/PROFILE/erase-user-files
+        let built = program.parent().and_then(Path::parent).map(PathBuf::from).unwrap_or_default();
+        Ok(Settings {
+            binary: built.join("erase-user-files"),
+            folder: built.parent().unwrap_or(&built).join("bench"),
+            timeout: Duration::from_secs(20),
+            concurrency: 1,
+            latency: self.latency,
+            core_percent: Some(self.core).filter(|percent| *percent > 0.0),
+            has_tls: self.tls,
+            seed: self.seed,
+            ..Settings::default()
+        })
     }
 }

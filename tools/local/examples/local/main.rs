@@ -10,34 +10,59 @@ mod command;
 
 use std::process::ExitCode;
 
+use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-use command::Failure;
+use command::{ChaosSettings, Failure};
 
-const USAGE: &str = "\
-Usage: local COMMAND
+/// Shows the function at work, without AWS.
+#[derive(Debug, Parser)]
+#[command(arg_required_else_help = true)]
+enum Command {
+    /// Erase a user of 6,000 objects, versions, markers and uploads, end to end, and check everything
+    Run,
+    /// Start the local cloud with the deployed stack, until Ctrl-C
+    Up,
+    /// (While up) Send a user-withdrawn message
+    Send {
+        #[arg(allow_hyphen_values = true)]
+        user_id: String,
+    },
+    /// (While up) List what is stored
+    Left {
+        #[arg(allow_hyphen_values = true, default_value = "")]
+        prefix: String,
+    },
+    /// (While up) Print the function's log
+    Logs,
+    /// Print the receipts of a user's erasures, here or on AWS (see `make receipt`)
+    Receipt {
+        #[arg(allow_hyphen_values = true)]
+        user_id: String,
+    },
+    /// Erase hundreds of users during network faults, kills and pauses, and check everything
+    Chaos(ChaosSettings),
+    /// Run the function under cargo lambda, without a queue
+    Invoke {
+        #[arg(default_value = "events/user-withdrawn.json")]
+        event_file: String,
+    },
+    /// Only install cargo lambda and its linker, for `make build`
+    Install {
+        #[arg(value_parser = ["cargo-lambda"])]
+        package: String,
+    },
+}
 
-  run                 erase a user of 6,000 objects, versions, markers and uploads, end to end, and check everything
-  up                  start the local cloud with the deployed stack, until Ctrl-C
-  send USER_ID        (while up) send a user-withdrawn message
-  left [PREFIX]       (while up) list what is stored
-  logs                (while up) print the function's log
-  receipt USER_ID     print the receipts of a user's erasures, here or on AWS (see `make receipt`)
-  chaos [users=N] [seed=N] [seconds=N]
-                      erase hundreds of users in a storm of faults, kills and stand-stills, and check everything
-  invoke [EVENT_FILE] run the function under cargo lambda, without a queue
-  install cargo-lambda only install cargo lambda and its linker, for `make build`";
-
-/// What a shell expects of a program that was stopped by Ctrl-C.
+/// The exit code that a shell expects of a program that Ctrl-C stopped.
 const INTERRUPTED: u8 = 130;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // Whichever way this ends, the command is dropped, and with it every server that it started.
+    let command = Command::parse();
+    // Each end drops the command, and with it every server that it started.
     tokio::select! {
-        result = obey(&words) => match result {
+        result = run(command) => match result {
             Ok(()) => ExitCode::SUCCESS,
             Err(failure) => {
                 eprintln!("\n{failure}");
@@ -54,24 +79,17 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn obey(words: &[&str]) -> Result<(), Failure> {
-    match words {
-        ["run"] => Box::pin(command::run()).await,
-        ["up"] => Box::pin(command::up()).await,
-        ["send", user] => command::send(user).await,
-        ["left"] => command::left("").await,
-        ["left", prefix] => command::left(prefix).await,
-        ["logs"] => command::logs().await,
-        ["receipt", user] => Box::pin(command::receipt(user)).await,
-        ["chaos", settings @ ..] => Box::pin(command::chaos(settings)).await,
-        ["invoke"] => Box::pin(command::invoke("events/user-withdrawn.json")).await,
-        ["invoke", event] => Box::pin(command::invoke(event)).await,
-        ["install", "cargo-lambda"] => command::install_cargo_lambda().await,
-        [] | ["help" | "--help" | "-h"] => {
-            println!("{USAGE}");
-            Ok(())
-        }
-        _ => Err(Failure::Usage(USAGE)),
+async fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run => Box::pin(command::run()).await,
+        Command::Up => Box::pin(command::up()).await,
+        Command::Send { user_id } => command::send(&user_id).await,
+        Command::Left { prefix } => command::left(&prefix).await,
+        Command::Logs => command::logs().await,
+        Command::Receipt { user_id } => Box::pin(command::receipt(&user_id)).await,
+        Command::Chaos(settings) => Box::pin(command::chaos(settings)).await,
+        Command::Invoke { event_file } => Box::pin(command::invoke(&event_file)).await,
+        Command::Install { .. } => command::install_cargo_lambda().await,
     }
 }
 

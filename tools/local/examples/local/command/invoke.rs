@@ -6,8 +6,8 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use local::{
-    Error, Ministack, Package, Vessel, free_ports, function_binary, install, inventory, list_keys,
-    project_root,
+    Error, Ministack, Package, ServerProcess, free_ports, function_binary, install, inventory,
+    list_keys, project_root,
 };
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
@@ -42,9 +42,11 @@ pub(crate) async fn invoke(event: &str) -> Result<(), Failure> {
         format!("lambda watch --only-lambda-apis --invoke-address 127.0.0.1 --invoke-port {port}");
     let mut arguments = words(&line);
     arguments.push(format!("--manifest-path={}", project_root().join("Cargo.toml").display()));
-    let mut watch = Vessel::start("cargo-lambda-watch", &cargo_lambda, &arguments, &cargo_home())?;
+    let mut watch =
+        ServerProcess::start("cargo-lambda-watch", &cargo_lambda, &arguments, &cargo_home())?;
     wait_for_port(&mut watch, port).await?;
-    let function = Vessel::start("function", &binary, &[], &environment(&cloud, &queue, port))?;
+    let function =
+        ServerProcess::start("function", &binary, &[], &environment(&cloud, &queue, port))?;
 
     println!("cargo lambda invoke --data-file {}", event.display());
     let answer = ask(&cargo_lambda, port, &event).await?;
@@ -70,7 +72,7 @@ fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()
 }
 
-async fn wait_for_port(watch: &mut Vessel, port: u16) -> Result<(), Failure> {
+async fn wait_for_port(watch: &mut ServerProcess, port: u16) -> Result<(), Failure> {
     let deadline = Instant::now() + START_TIMEOUT;
     while watch.is_running() && Instant::now() < deadline {
         if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
@@ -96,18 +98,16 @@ async fn ask(cargo_lambda: &Path, port: u16, event: &Path) -> Result<String, Fai
     Err(Failure::Check(format!("cargo lambda invoke failed: {words}")))
 }
 
-/// Where rustup and cargo find what they need: it reads the workspace.
-fn cargo_home() -> Vec<(String, String)> {
-    let wanted =
-        |name: &str| matches!(name, "HOME" | "CARGO_HOME" | "RUSTUP_HOME" | "RUSTUP_TOOLCHAIN");
-    let variables = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    variables.filter(|(name, _)| wanted(name)).collect()
+/// The variables by which rustup and cargo find their folders: cargo lambda reads the workspace.
+#[expect(clippy::disallowed_methods, reason = "the server inherits these variables")]
+fn cargo_home() -> Vec<(&'static str, String)> {
+    let names = ["HOME", "CARGO_HOME", "RUSTUP_HOME", "RUSTUP_TOOLCHAIN"];
+    names.into_iter().filter_map(|name| Some((name, std::env::var(name).ok()?))).collect()
 }
 
 /// What Lambda and the template would set.
-fn environment(cloud: &Ministack, queue: &str, port: u16) -> Vec<(String, String)> {
-    let variables = [
+fn environment(cloud: &Ministack, queue: &str, port: u16) -> Vec<(&'static str, String)> {
+    vec![
         ("AWS_LAMBDA_RUNTIME_API", format!("http://127.0.0.1:{port}/.rt/_")),
         ("AWS_LAMBDA_FUNCTION_NAME", "_".to_owned()),
         ("AWS_LAMBDA_FUNCTION_VERSION", "1".to_owned()),
@@ -127,6 +127,5 @@ fn environment(cloud: &Ministack, queue: &str, port: u16) -> Vec<(String, String
         ("RECEIPT_HASH_KEY", HASH_KEY.to_owned()),
         ("CONTINUATION_QUEUE_URL", queue.to_owned()),
         ("S3_FORCE_PATH_STYLE", "true".to_owned()),
-    ];
-    variables.map(|(name, value)| (name.to_owned(), value)).into()
+    ]
 }

@@ -8,7 +8,7 @@ mod seed;
 mod show;
 mod up;
 
-pub(crate) use chaos::chaos;
+pub(crate) use chaos::{Settings as ChaosSettings, chaos};
 pub(crate) use invoke::{install_cargo_lambda, invoke};
 pub(crate) use receipt::receipt;
 pub(crate) use run::run;
@@ -26,7 +26,7 @@ const RECEIPTS_URI: &str = "s3://receipts/receipts/";
 /// No secret in a local cloud.
 const HASH_KEY: &str = "no-secret-in-a-local-cloud";
 
-/// What the template is told of these.
+/// The template's parameters for these.
 const PLACES: [(&str, &str); 5] = [
     ("Target1Bucket", PHOTOS),
     ("Target2Bucket", DOCUMENTS),
@@ -47,9 +47,6 @@ pub(crate) enum Failure {
     /// Nothing is broken, but what was asked for is not there.
     #[error("{0}")]
     Nothing(String),
-    /// Unknown command.
-    #[error("{0}")]
-    Usage(&'static str),
 }
 
 impl Failure {
@@ -57,9 +54,7 @@ impl Failure {
     fn and(self, note: &str) -> Self {
         match self {
             Self::Check(text) => Self::Check(format!("{text}\n{note}")),
-            Self::Local(_) | Self::Nothing(_) | Self::Usage(_) => {
-                Self::Check(format!("{self}\n{note}"))
-            }
+            Self::Local(_) | Self::Nothing(_) => Self::Check(format!("{self}\n{note}")),
         }
     }
 }

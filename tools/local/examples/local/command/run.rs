@@ -172,7 +172,7 @@ async fn check(
         "the erasure took one invocation only, so no continuation was shown".to_owned()
     })?;
     let counted = counted(hops);
-    // A batch that was in flight at a stop time is gone, but not counted.
+    // A batch that was in flight at a stop time is deleted, but not counted.
     let is_plausible = counted.iter().zip(stored).all(|(counted, stored)| *counted <= stored);
     ensure(is_plausible, || {
         format!(
@@ -195,8 +195,8 @@ async fn check(
     })
 }
 
-/// The last message is deleted a moment after the function has answered; one that was given back
-/// comes again first.
+/// The last message is deleted a moment after the function has answered; a message that failed is
+/// delivered again before.
 async fn settled_depth(cloud: &Ministack, queue: &str) -> Result<u64, Failure> {
     let deadline = Instant::now() + TIME_LIMIT;
     loop {

@@ -116,7 +116,7 @@ pub(crate) async fn leave_uploads(
     Ok(())
 }
 
-/// What stands beside `u1` in both buckets: nothing of this may change.
+/// Stores the neighbours of `u1` in both buckets: nothing of this may change.
 pub(crate) async fn store_neighbours(cloud: &Ministack) -> Result<(), Failure> {
     let objects = neighbours();
     let what = format!("{} objects of neighbours: u10/, u1.bak/, U1/, other/u1/, …", objects.len());

@@ -119,7 +119,7 @@ pub(crate) async fn logs() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Tells the other commands where the cloud is, as long as it is up.
+/// A file with the address of the cloud for the other commands, as long as the cloud is up.
 struct Note(PathBuf);
 
 impl Note {

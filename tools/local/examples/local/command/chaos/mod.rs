@@ -1,30 +1,24 @@
-//! Hundreds of erasures in a storm: a network that fails, processes that are killed, a cloud that
-//! stands still, messages that come twice. Afterwards everybody is gone with a true receipt, or
-//! named in the dead-letter queue.
+//! Hundreds of erasures during network faults, kills, pauses of the whole cloud and duplicate
+//! messages. Afterwards every user is deleted with a true receipt, or is in the dead-letter queue.
 
-mod people;
-mod storm;
-mod tale;
-mod verdict;
+mod checks;
+mod load;
+mod report;
+mod users;
 
 use std::time::Duration;
 
 use aws_sdk_sqs::types::QueueAttributeName;
+use clap::Args;
+use clap::builder::RangedU64ValueParser;
 use indicatif::HumanDuration;
 use local::{Error, FaultProxy, Ministack, Stack, function_binary, project_root};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Failure, PLACES};
-use people::{ARCHIVE, People, Stock};
-use storm::{Storm, Watch};
-use verdict::{DeadLetter, Verdict};
-
-const USERS: usize = 200;
-/// The ids of neighbours begin behind them.
-const MOST_USERS: usize = 999;
-const LEAST_USERS: usize = 10;
-const SECONDS: u64 = 120;
-const MOST_SECONDS: u64 = 3_600;
+use checks::{Checks, DeadLetter};
+use load::{Load, Watch};
+use users::{ARCHIVE, Stock, Users};
 
 /// Eight seconds of work at this pace: large users need many hops.
 const PARAMETERS: [(&str, &str); 6] = [
@@ -49,61 +43,32 @@ const POLL: Duration = Duration::from_millis(500);
 
 const LOG: &str = ".local/chaos.log";
 
-/// What `make chaos` was given.
-#[derive(Debug, Clone, Copy)]
-struct Settings {
+/// The settings of `local chaos`.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Settings {
+    /// Users that withdraw: 10 to 999, because the ids of neighbours begin at 1000.
+    #[arg(long, default_value = "200", value_parser = RangedU64ValueParser::<usize>::new().range(10..=999))]
     users: usize,
+    /// The same seed makes a similar load [default: a random one].
+    #[arg(long, default_value_t = fastrand::u64(1..1_000_000), hide_default_value = true)]
     seed: u64,
+    /// How long the load lasts.
+    #[arg(long, default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     seconds: u64,
 }
 
-impl Settings {
-    /// Reads words such as `users=200`. An empty value counts as not given.
-    fn read(words: &[&str]) -> Result<Self, Failure> {
-        let mut settings =
-            Self { users: USERS, seed: fastrand::u64(1..1_000_000), seconds: SECONDS };
-        for word in words {
-            let wrong = || {
-                Failure::Check(format!(
-                    "{word:?}: expected users=…, seed=… or seconds=…, each a number"
-                ))
-            };
-            let (name, value) = word.split_once('=').ok_or_else(wrong)?;
-            if value.is_empty() {
-                continue;
-            }
-            let number: u64 = value.parse().map_err(|_error| wrong())?;
-            match name {
-                "users" => settings.users = usize::try_from(number).unwrap_or(usize::MAX),
-                "seed" => settings.seed = number,
-                "seconds" => settings.seconds = number,
-                _ => return Err(wrong()),
-            }
-        }
-        if !(LEAST_USERS..=MOST_USERS).contains(&settings.users)
-            || !(1..=MOST_SECONDS).contains(&settings.seconds)
-        {
-            let range =
-                format!("USERS must be {LEAST_USERS} to {MOST_USERS}, SECONDS 1 to {MOST_SECONDS}");
-            return Err(Failure::Check(range));
-        }
-        Ok(settings)
-    }
-}
-
-/// `local chaos [users=N] [seed=N] [seconds=N]`
-pub(crate) async fn chaos(words: &[&str]) -> Result<(), Failure> {
-    let settings = Settings::read(words)?;
+/// `local chaos`
+pub(crate) async fn chaos(settings: Settings) -> Result<(), Failure> {
     let Settings { users, seed, seconds } = settings;
-    println!("chaos with {users} users, {seconds} s of storm, seed {seed}");
+    println!("chaos with {users} users, {seconds} s of load, seed {seed}");
     // Every step has a limit of its own, which says more; this one is for a local cloud that does
     // not answer at all.
     let limit = STORE_LIMIT + Duration::from_secs(seconds) + 2 * DRAIN_LIMIT + 2 * CHECK_LIMIT;
     let result = within(limit, "all this", Box::pin(play(settings))).await;
-    // Times are real, so that the same seed is only a similar storm.
+    // Times are real, so that the same seed is only a similar load.
     result.map_err(|failure| {
         failure.and(&format!(
-            "A similar storm: make chaos USERS={users} SEED={seed} SECONDS={seconds}\nThe function's log: {LOG}"
+            "A similar load: make chaos USERS={users} SEED={seed} SECONDS={seconds}\nThe function's log: {LOG}"
         ))
     })
 }
@@ -113,8 +78,8 @@ async fn play(settings: Settings) -> Result<(), Failure> {
     let binary = function_binary()?;
     let proxy = FaultProxy::start(settings.seed).await?;
     let cloud = Ministack::start_behind(&proxy).await?;
-    let people = People::new(settings.users, settings.seed);
-    let stored = Box::pin(people.store(&cloud));
+    let users = Users::new(settings.users, settings.seed);
+    let stored = Box::pin(users.store(&cloud));
     let stored = within(STORE_LIMIT, "storing what users leave behind", stored).await?;
     let parameters = [&PLACES[..], &PARAMETERS].concat();
     let stack = cloud.deploy(&binary, &parameters).await?;
@@ -122,26 +87,26 @@ async fn play(settings: Settings) -> Result<(), Failure> {
     println!("deployed template.yaml behind the fault proxy {}", proxy.endpoint());
 
     let prepared = begin.elapsed();
-    let storm = Storm::new((&cloud, &proxy, &stack), &people, settings);
-    let mut watch = Watch::new(&storm);
-    let stormy = Box::pin(weather_it(&storm, &mut watch)).await;
+    let load = Load::new((&cloud, &proxy, &stack), &users, settings);
+    let mut watch = Watch::new(&load);
+    let result = Box::pin(run_and_drain(&load, &mut watch)).await;
     keep_log(&cloud.function_log_lines(&stack).await?)?;
-    stormy?;
-    let weathered = begin.elapsed();
-    let dead = Box::pin(judge(&storm, &stored)).await?;
-    let redriven = redrive(&storm, &dead).await?;
+    result?;
+    let drained = begin.elapsed();
+    let dead = Box::pin(check(&load, &stored)).await?;
+    let redriven = redrive(&load, &dead).await?;
     keep_log(&cloud.function_log_lines(&stack).await?)?;
-    Box::pin(check_everybody_is_gone(&storm, &stored)).await?;
+    Box::pin(check_that_all_are_deleted(&load, &stored)).await?;
     println!(
-        "\nIn calm weather again, legal holds lifted, {redriven} dead letters were sent once more:\
-         \n  all {} users are gone, each with a receipt, neighbours are byte-identical, both queues are empty",
-        people.users.len(),
+        "\nWithout faults, and with legal holds lifted, {redriven} dead letters were sent again:\
+         \n  all {} users are deleted, each with a receipt, neighbours are byte-identical, both queues are empty",
+        users.list.len(),
     );
     let all = begin.elapsed();
-    let times = [all, prepared, weathered - prepared, all - weathered].map(|time| time.as_secs());
-    let [all, storing, storm, end] = times;
+    let times = [all, prepared, drained - prepared, all - drained].map(|time| time.as_secs());
+    let [all, storing, load, end] = times;
     println!(
-        "\nAll as promised, in {all} s: {storing} s to store, {storm} s until the queue was empty, {end} s to check and redrive"
+        "\nAll as promised, in {all} s: {storing} s to store, {load} s until the queue was empty, {end} s to check and redrive"
     );
     Ok(())
 }
@@ -150,44 +115,38 @@ async fn shorten_visibility(cloud: &Ministack, stack: &Stack) -> Result<(), Fail
     let request = cloud.sqs().set_queue_attributes().queue_url(&stack.queue_url);
     let request =
         request.attributes(QueueAttributeName::VisibilityTimeout, VISIBILITY_SECONDS.to_string());
-    let set = request
-        .send()
-        .await
-        .map_err(|error| Error::service("set the queue's visibility", error.to_string()));
-    Ok(set.map(|_| ())?)
+    let set = request.send().await;
+    Ok(set.map(|_| ()).map_err(|error| Error::sdk("set the queue's visibility", error))?)
 }
 
-/// Checks everything, tells it, and returns the dead letters.
-async fn judge(storm: &Storm<'_>, stored: &Stock) -> Result<Vec<DeadLetter>, Failure> {
-    let log = storm.cloud.function_log_lines(storm.stack).await?;
-    let dead = verdict::take_dead_letters(storm.cloud, &storm.stack.dead_letter_queue_url).await?;
-    let receipts = verdict::read_receipts(storm.cloud).await?;
+/// Checks everything, prints a report, and returns the dead letters.
+async fn check(load: &Load<'_>, stored: &Stock) -> Result<Vec<DeadLetter>, Failure> {
+    let log = load.cloud.function_log_lines(load.stack).await?;
+    let dead = checks::take_dead_letters(load.cloud, &load.stack.dead_letter_queue_url).await?;
+    let receipts = checks::read_receipts(load.cloud).await?;
     let after =
-        within(CHECK_LIMIT, "listing what is left", Stock::take(storm.cloud, storm.people)).await?;
-    let mut verdict = Verdict::of(storm, (stored, &after), &dead, &receipts, &log);
-    verdict.neighbours(stored, &after);
-    let untested = tale::tell(storm, stored, &verdict, &log);
-    if !verdict.violations.is_empty() {
-        return Err(Failure::Check(tale::list("what must not be", &verdict.violations)));
-    }
+        within(CHECK_LIMIT, "listing what is left", Stock::take(load.cloud, load.users)).await?;
+    let mut checks = Checks::of(load, (stored, &after), &dead, &receipts, &log);
+    checks.neighbours(stored, &after);
+    let untested = report::print(load, stored, &checks, &log);
+    checks.fail_at_violations("what must not be")?;
     if !untested.is_empty() {
-        let what =
-            "nothing is wrong, but not everything was tested; a longer storm would (SECONDS)";
-        return Err(Failure::Check(tale::list(what, &untested)));
+        let what = "nothing is wrong, but not everything was tested; a longer load would (SECONDS)";
+        return Err(Failure::Check(report::list(what, &untested)));
     }
     Ok(dead)
 }
 
-/// The storm, and then calm weather until the queue is empty.
-async fn weather_it(storm: &Storm<'_>, watch: &mut Watch<'_>) -> Result<(), Failure> {
+/// Runs the load, and then waits without faults until the queue is empty.
+async fn run_and_drain(load: &Load<'_>, watch: &mut Watch<'_>) -> Result<(), Failure> {
     let course = async {
-        Box::pin(storm.rage()).await?;
-        println!("  the storm is over");
-        drain(storm).await
+        Box::pin(load.run()).await?;
+        println!("  the load is over");
+        drain(load).await
     };
     tokio::select! {
-        // Ends only with what must not be.
-        failure = Box::pin(watch.stand()) => Err(failure),
+        // This ends only with a failure.
+        result = Box::pin(watch.run()) => result,
         result = course => result,
     }?;
     // What was stored since the last look.
@@ -195,66 +154,59 @@ async fn weather_it(storm: &Storm<'_>, watch: &mut Watch<'_>) -> Result<(), Fail
 }
 
 /// Waits until the queue is empty, visible or not.
-async fn drain(storm: &Storm<'_>) -> Result<(), Failure> {
+async fn drain(load: &Load<'_>) -> Result<(), Failure> {
     let deadline = Instant::now() + DRAIN_LIMIT;
     loop {
-        let depth = storm.cloud.queue_depth(&storm.stack.queue_url).await?;
+        let depth = load.cloud.queue_depth(&load.stack.queue_url).await?;
         if depth == 0 {
             return Ok(());
         }
         if Instant::now() > deadline {
             let open =
-                tale::left_by_user(&Stock::take(storm.cloud, storm.people).await?, storm.people);
+                report::left_by_user(&Stock::take(load.cloud, load.users).await?, load.users);
             let limit = HumanDuration(DRAIN_LIMIT);
             return Err(Failure::Check(format!(
-                "{limit} after the storm, {depth} messages are still in the queue; with data: {open}\n{}",
-                storm.cloud.last_words(),
+                "{limit} after the load, {depth} messages are still in the queue; with data: {open}\n{}",
+                load.cloud.last_words(),
             )));
         }
         sleep(POLL).await;
     }
 }
 
-/// Sends dead letters once more, as an operator does when what was wrong is mended. Returns their
+/// Sends dead letters once more, as an operator does when what was wrong is fixed. Returns their
 /// number.
-async fn redrive(storm: &Storm<'_>, dead: &[DeadLetter]) -> Result<usize, Failure> {
-    let cloud = storm.cloud;
-    storm.people.lift_holds(cloud).await?;
-    let letters = dead.iter().filter(|letter| !storm.is_garbage(&letter.body));
-    let mut redriven = 0;
-    for letter in letters {
-        cloud.send_message(&storm.stack.queue_url, &letter.body).await?;
-        redriven += 1;
+async fn redrive(load: &Load<'_>, dead: &[DeadLetter]) -> Result<usize, Failure> {
+    let cloud = load.cloud;
+    load.users.lift_holds(cloud).await?;
+    let letters = || dead.iter().filter(|letter| !load.is_garbage(&letter.body));
+    for letter in letters() {
+        cloud.send_message(&load.stack.queue_url, &letter.body).await?;
     }
-    drain(storm).await?;
-    Ok(redriven)
+    drain(load).await?;
+    Ok(letters().count())
 }
 
-async fn check_everybody_is_gone(storm: &Storm<'_>, stored: &Stock) -> Result<(), Failure> {
-    let (cloud, people) = (storm.cloud, storm.people);
-    let left = Stock::take(cloud, people).await?;
-    let dead = verdict::take_dead_letters(cloud, &storm.stack.dead_letter_queue_url).await?;
-    let receipts = verdict::read_receipts(cloud).await?;
-    let mut verdict = Verdict::default();
-    verdict.receipts(storm, (stored, &left), &receipts);
-    verdict.neighbours(stored, &left);
-    for user in left.users.into_keys() {
-        verdict
-            .violations
-            .push(format!("{} still has data after the redrive", people.users[user].id));
+async fn check_that_all_are_deleted(load: &Load<'_>, stored: &Stock) -> Result<(), Failure> {
+    let (cloud, users) = (load.cloud, load.users);
+    let left = Stock::take(cloud, users).await?;
+    let dead = checks::take_dead_letters(cloud, &load.stack.dead_letter_queue_url).await?;
+    let receipts = checks::read_receipts(cloud).await?;
+    let mut checks = Checks::default();
+    checks.receipts(load, (stored, &left), &receipts);
+    checks.neighbours(stored, &left);
+    for user in left.by_user.into_keys() {
+        checks.violations.push(format!("{} still has data after the redrive", users.list[user].id));
     }
-    for (user, person) in people.users.iter().enumerate() {
-        if !verdict.erased.contains_key(&user) {
-            verdict.violations.push(format!("{} has no receipt after the redrive", person.id));
+    for (user, person) in users.list.iter().enumerate() {
+        if !checks.erased.contains_key(&user) {
+            checks.violations.push(format!("{} has no receipt after the redrive", person.id));
         }
     }
     for letter in dead {
-        verdict.violations.push(format!("dead again, in calm weather: {}", letter.body));
+        checks.violations.push(format!("dead again, without faults: {}", letter.body));
     }
-    if verdict.violations.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::Check(tale::list("what must not be after the redrive", &verdict.violations)))
+    checks.fail_at_violations("what must not be after the redrive")
 }
 
 async fn within<T>(
@@ -267,7 +219,7 @@ async fn within<T>(
     timeout(limit, work).await.map_err(late)?
 }
 
-/// Keeps the function's log for whoever looks for a cause.
+/// Writes the function's log into a file.
 fn keep_log(lines: &[String]) -> Result<(), Failure> {
     let path = project_root().join(LOG);
     std::fs::write(&path, lines.join("\n"))

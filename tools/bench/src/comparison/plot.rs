@@ -1,7 +1,7 @@
 //! Keys per second over time, as a picture: SVG that is readable in light and in dark, and by
-//! whoever sees few colours.
+//! readers who see few colours.
 
-use crate::digits::grouped;
+use local::HumanFloatCount;
 
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 400.0;
@@ -149,7 +149,7 @@ fn axes(svg: &mut String, scale: Scale, window: f64) {
     for keys in marks(scale.most_keys) {
         let y = scale.y(keys);
         svg.push_str(&format!("<path class=\"grid\" d=\"M{left} {y:.1}H{right}\"/>"));
-        let number = grouped(&format!("{keys:.0}"));
+        let number = format!("{:.0}", HumanFloatCount(keys));
         svg.push_str(&format!(
             "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\">{number}</text>",
             left - 8.0,

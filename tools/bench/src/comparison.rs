@@ -1,9 +1,9 @@
 //! The function and its peers, in the same scenarios, one after the other and over again: who is
 //! how fast at what cost.
 
-mod lap;
 mod plot;
 mod result;
+mod run;
 mod scenario;
 mod targets;
 mod tool;
@@ -12,87 +12,97 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::{Args, ValueEnum};
+use local::HumanCount;
+
+use crate::comparison::plot::{Line, Plot};
+use crate::comparison::result::{Entry, ScenarioResult, timed};
+use crate::comparison::run::{Run, Start};
+use crate::comparison::scenario::{CLEAN, Scenario};
+use crate::comparison::tool::Peers;
 use crate::machine::{machine, today};
-use crate::race::lap::{Lap, Start};
-use crate::race::plot::{Line, Plot};
-use crate::race::result::{Entry, Heat, timed};
-use crate::race::scenario::{CLEAN, Scenario};
-use crate::race::tool::{Peers, Tool};
-use crate::report::thousands;
+use crate::report::command_line;
 use crate::{Error, Settings};
 
-pub use crate::race::scenario::Sizes;
+pub use crate::comparison::scenario::Sizes;
+pub use crate::comparison::tool::Tool;
 
-/// What is to be compared.
-#[derive(Debug, Clone)]
-pub struct Race {
-    /// Names of scenarios, comma-separated; empty is all. `perkey` is `perkey-documented`, too.
-    pub scenarios: String,
-    /// Tools, comma-separated; empty is all that are installed.
-    pub tools: String,
-    /// Of each tool in each scenario.
+/// What is compared.
+#[derive(Debug, Clone, Args)]
+pub struct Comparison {
+    /// Names of scenarios; a name stands for its family, too: user for user-0 and so on. Without
+    /// names, all of them run.
+    #[arg(long, value_delimiter = ',', help = scenarios_help())]
+    pub scenarios: Vec<String>,
+    /// The tools that take part. Without names, all that are installed do.
+    #[arg(long, value_delimiter = ',')]
+    pub tools: Vec<Tool>,
+    /// Runs of each tool in each scenario.
+    #[arg(long, default_value_t = 3)]
     pub runs: usize,
     /// How many keys there are.
+    #[command(flatten)]
     pub sizes: Sizes,
-    /// Where the peers are.
+    /// The folder of the other tools.
+    #[arg(long, default_value = ".local/peers")]
     pub peers: PathBuf,
-    /// A run is stopped after so long.
-    pub longest: Duration,
-    /// How this was called, program and all.
-    pub call: String,
+    /// Seconds after which a run is stopped.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub longest: u64,
+}
+
+fn scenarios_help() -> String {
+    format!(
+        "Names of scenarios; a name stands for its family, too: user for user-0 and so on [default: all of {}]",
+        scenario_names().join(", ")
+    )
 }
 
 /// What the comparison left.
 #[derive(Debug)]
-pub struct Standing {
+pub struct Summary {
     /// The report.
     pub path: PathBuf,
-    /// What it says of the targets.
-    pub summary: String,
+    /// Its list of targets.
+    pub targets: String,
     /// Whether our function erased everything, and nothing else, in every run. How long it took is
     /// no matter here.
     pub is_good: bool,
 }
 
 /// The names of all scenarios, in the order of the report.
-pub fn scenario_names() -> Vec<&'static str> {
-    // However many keys they have.
-    let sizes = Sizes { keys: 0, unknown: 0, growing: 0, cpu: 0, noise: 0, noise_share: 0.0 };
-    scenario::all(&sizes).iter().map(|scenario| scenario.name).collect()
-}
-
-/// What all tools are called on the command line.
-pub fn tool_names() -> Vec<&'static str> {
-    Tool::ALL.map(Tool::word).into()
+fn scenario_names() -> Vec<&'static str> {
+    scenario::all(&Sizes::default()).iter().map(|scenario| scenario.name).collect()
 }
 
 /// Runs everything, and writes the report.
-pub async fn run(settings: &Settings, race: &Race) -> Result<Standing, Error> {
-    let scenarios = chosen(&race.scenarios, scenario::all(&race.sizes))?;
-    let peers = Peers::of(&race.peers);
-    let tools = installed(&race.tools, &peers).await?;
-    let mut heats = Vec::new();
+pub async fn run(settings: &Settings, comparison: &Comparison) -> Result<Summary, Error> {
+    let scenarios = chosen(&comparison.scenarios, scenario::all(&comparison.sizes))?;
+    let peers = Peers::of(&comparison.peers);
+    let tools = installed(&comparison.tools, &peers).await;
+    let mut results = Vec::new();
     for scenario in scenarios {
-        heats.push(Box::pin(heat(settings, race, scenario, (&tools, &peers))).await?);
-        // Whoever stops it after an hour has what there is.
-        write(settings, race, &heats, &tools)?;
+        results
+            .push(Box::pin(run_scenario(settings, comparison, scenario, (&tools, &peers))).await?);
+        // A reader who stops it after an hour has the report so far.
+        write(settings, comparison, &results, &tools)?;
     }
-    write(settings, race, &heats, &tools)
+    write(settings, comparison, &results, &tools)
 }
 
-fn chosen(words: &str, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error> {
+fn chosen(words: &[String], scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error> {
     let is_of = |scenario: &Scenario, word: &str| {
-        scenario
-            .name
-            .strip_prefix(word)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+        let rest = scenario.name.strip_prefix(word);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
     };
-    let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
     if let Some(word) =
         words.iter().find(|word| !scenarios.iter().any(|scenario| is_of(scenario, word)))
     {
         let names = scenario_names().join(", ");
-        return Err(Error::Setting(format!("{word:?} is no scenario; there are {names}")));
+        return Err(Error::service(
+            "read the settings",
+            format!("{word:?} is no scenario; there are {names}"),
+        ));
     }
     let is_chosen =
         |scenario: &Scenario| words.is_empty() || words.iter().any(|word| is_of(scenario, word));
@@ -104,21 +114,15 @@ fn chosen(words: &str, scenarios: Vec<Scenario>) -> Result<Vec<Scenario>, Error>
     Ok(scenarios.into_iter().filter(is_needed).collect())
 }
 
-/// The tools that are there, with their versions.
-async fn installed(words: &str, peers: &Peers) -> Result<Vec<(Tool, String)>, Error> {
-    let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
-    if let Some(word) =
-        words.iter().find(|word| !Tool::ALL.iter().any(|tool| tool.word() == **word))
-    {
-        let names = tool_names().join(", ");
-        return Err(Error::Setting(format!("{word:?} is no tool; there are {names}")));
-    }
-    let mut tools = Vec::new();
-    for tool in
-        Tool::ALL.into_iter().filter(|tool| words.is_empty() || words.contains(&tool.word()))
-    {
+/// The tools that are installed, with their versions.
+async fn installed(tools: &[Tool], peers: &Peers) -> Vec<(Tool, String)> {
+    let mut found = Vec::new();
+    for tool in Tool::value_variants() {
+        if !tools.is_empty() && !tools.contains(tool) {
+            continue;
+        }
         match tool.version(peers).await {
-            Some(version) => tools.push((tool, version)),
+            Some(version) => found.push((*tool, version)),
             None => tell(&format!(
                 "{} is left out: it is not there. `make bench TOOLS={}` installs it",
                 tool.name(),
@@ -126,43 +130,43 @@ async fn installed(words: &str, peers: &Peers) -> Result<Vec<(Tool, String)>, Er
             )),
         }
     }
-    Ok(tools)
+    found
 }
 
-/// All laps of a scenario, the tools taking turns: what disturbs the machine for a while disturbs
+/// Makes all runs of a scenario. The tools take turns: what disturbs the machine for a while disturbs
 /// all of them.
-async fn heat(
+async fn run_scenario(
     settings: &Settings,
-    race: &Race,
+    comparison: &Comparison,
     scenario: Scenario,
     (tools, peers): (&[(Tool, String)], &Peers),
-) -> Result<Heat, Error> {
+) -> Result<ScenarioResult, Error> {
     let taking_part =
         tools.iter().map(|(tool, _)| *tool).filter(|tool| scenario.tools.contains(tool));
-    let entry = |tool: Tool| Entry { tool, keys: tool.share_of(scenario.keys), laps: Vec::new() };
+    let entry = |tool: Tool| Entry { tool, keys: tool.share_of(scenario.keys), runs: Vec::new() };
     let mut entries: Vec<Entry> = taking_part.map(entry).collect();
-    for number in 1..=race.runs {
+    let longest = Duration::from_secs(comparison.longest);
+    for number in 1..=comparison.runs {
         for entry in &mut entries {
-            let start =
-                Start { scenario: &scenario, tool: entry.tool, peers, longest: race.longest };
-            let lap = Box::pin(lap::run(settings, start)).await?;
+            let start = Start { scenario: &scenario, tool: entry.tool, peers, longest };
+            let run = Box::pin(run::run(settings, start)).await?;
             tell(&format!(
                 "{} {number}/{}: {}: {}",
                 scenario.name,
-                race.runs,
+                comparison.runs,
                 entry.tool.name(),
-                said(&lap)
+                said(&run)
             ));
-            entry.laps.push(lap);
+            entry.runs.push(run);
         }
     }
-    Ok(Heat { scenario, entries })
+    Ok(ScenarioResult { scenario, entries })
 }
 
-fn said(lap: &Lap) -> String {
-    let Lap { seconds, left, requests, refused, cpu, .. } = lap;
-    let (seconds, left) = (timed(*seconds), thousands(*left));
-    let fault = lap.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
+fn said(run: &Run) -> String {
+    let Run { seconds, left, requests, refused, cpu, .. } = run;
+    let (seconds, left) = (timed(*seconds), HumanCount(*left));
+    let fault = run.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
     format!(
         "{seconds} s, {left} left, {requests} requests, {refused} refused, CPU {cpu:.2} s{fault}"
     )
@@ -175,24 +179,24 @@ fn tell(what: &str) {
 
 fn write(
     settings: &Settings,
-    race: &Race,
-    heats: &[Heat],
+    comparison: &Comparison,
+    results: &[ScenarioResult],
     tools: &[(Tool, String)],
-) -> Result<Standing, Error> {
+) -> Result<Summary, Error> {
     fs::create_dir_all(&settings.folder).map_err(Error::file("make", &settings.folder))?;
-    let checks = targets::checks(heats, settings.latency);
+    let checks = targets::checks(results, settings.latency);
     let line = |(is_met, what): &(bool, String)| {
         format!("- {} {what}\n", if *is_met { "yes:" } else { "**NO:**" })
     };
-    let summary: String = checks.iter().map(line).collect();
-    let mut text = head(settings, race, tools);
-    if !summary.is_empty() {
-        text.push_str(&format!("## Targets\n\n{summary}\n"));
+    let targets: String = checks.iter().map(line).collect();
+    let mut text = head(settings, comparison, tools);
+    if !targets.is_empty() {
+        text.push_str(&format!("## Targets\n\n{targets}\n"));
     }
-    for heat in heats {
-        text.push_str(&heat.table());
-        if let Some(plot) = plot(heat) {
-            let file = format!("{}.svg", heat.scenario.name);
+    for result in results {
+        text.push_str(&result.table());
+        if let Some(plot) = plot(result) {
+            let file = format!("{}.svg", result.scenario.name);
             keep(&settings.folder.join(&file), &plot.svg())?;
             text.push_str(&format!("\n![Keys per second over time]({file})\n"));
         }
@@ -200,16 +204,16 @@ fn write(
     }
     let path = settings.folder.join("report.md");
     keep(&path, &text)?;
-    let ours = heats.iter().filter_map(|heat| heat.entry(Tool::Ours));
-    let is_good = ours.flat_map(|entry| &entry.laps).all(Lap::is_whole);
-    Ok(Standing { path, summary, is_good })
+    let ours = results.iter().filter_map(|result| result.entry(Tool::Ours));
+    let is_good = ours.flat_map(|entry| &entry.runs).all(Run::is_whole);
+    Ok(Summary { path, targets, is_good })
 }
 
 fn keep(path: &Path, text: &str) -> Result<(), Error> {
     fs::write(path, text).map_err(Error::file("write", path))
 }
 
-fn head(settings: &Settings, race: &Race, tools: &[(Tool, String)]) -> String {
+fn head(settings: &Settings, comparison: &Comparison, tools: &[(Tool, String)]) -> String {
     let [listing, deletion, least] =
         [settings.latency.listing, settings.latency.deletion, settings.latency.least]
             .map(|time| time.as_millis().to_string());
@@ -227,28 +231,28 @@ fn head(settings: &Settings, race: &Race, tools: &[(Tool, String)]) -> String {
          Peers: {peers}.\n\n`{}`\n\n",
         machine(),
         today(),
-        race.runs,
-        race.call,
+        comparison.runs,
+        command_line(),
     )
 }
 
 /// Where there is a limit, how it was used; of each tool, the run that took a middling time.
-fn plot(heat: &Heat) -> Option<Plot> {
-    let limit = heat.scenario.limit.as_ref()?;
+fn plot(result: &ScenarioResult) -> Option<Plot> {
+    let limit = result.scenario.limit.as_ref()?;
     let steps = limit.steps.iter().map(|(from, keys)| (from.as_secs_f64(), f64::from(*keys)));
-    let all = heat.entries.iter().filter(|entry| entry.keys == heat.scenario.keys);
+    let all = result.entries.iter().filter(|entry| entry.keys == result.scenario.keys);
     let line = |entry: &Entry| {
-        let lap = entry.typical()?;
+        let run = entry.typical()?;
         let end = if entry.seconds().is_some() { "" } else { " (fails)" };
-        Some((format!("{}{end}", entry.tool.name()), lap.seconds, lap.went.clone()))
+        Some((format!("{}{end}", entry.tool.name()), run.seconds, run.went.clone()))
     };
     let mut lines: Vec<Line> = all.filter_map(line).collect();
-    let ours = heat.entry(Tool::Ours).and_then(Entry::typical);
-    if let Some((seconds, (_, went))) = ours.and_then(|lap| Some((lap.seconds, lap.rival.clone()?)))
+    let ours = result.entry(Tool::Ours).and_then(Entry::typical);
+    if let Some((seconds, (_, went))) = ours.and_then(|run| Some((run.seconds, run.rival.clone()?)))
     {
         lines.push(("second client beside ours".to_owned(), seconds, went));
     }
-    let title = format!("{} keys, {}", thousands(heat.scenario.keys), heat.scenario.what);
+    let title = format!("{} keys, {}", HumanCount(result.scenario.keys), result.scenario.what);
     (!lines.is_empty()).then(|| Plot { title, lines, limit: steps.collect() })
 }
 
@@ -268,7 +272,8 @@ mod tests {
     #[test]
     fn chooses_scenarios_by_name_and_family() {
         let names = |words: &str| {
-            let chosen = chosen(words, scenario::all(&SIZES)).unwrap();
+            let words: Vec<String> = words.split_terminator(',').map(str::to_owned).collect();
+            let chosen = chosen(&words, scenario::all(&SIZES)).unwrap();
             chosen.iter().map(|scenario| scenario.name).collect::<Vec<_>>()
         };
         assert_eq!(names("perkey,limit"), ["limit", "perkey", "perkey-documented"]);
@@ -276,24 +281,23 @@ mod tests {
         assert_eq!(names("small-flat"), ["small-flat"]);
         assert_eq!(names("noise-keys"), [CLEAN, "noise-keys", "noise-keys-slowdown"]);
         assert_eq!(names("").len(), scenario::all(&SIZES).len());
-        assert!(chosen("lim", scenario::all(&SIZES)).is_err());
+        assert!(chosen(&["lim".to_owned()], scenario::all(&SIZES)).is_err());
     }
 
     #[tokio::test]
     async fn leaves_out_what_is_not_installed() {
         let nowhere = Peers::of(Path::new("/nonexistent"));
-        let tools = installed("", &nowhere).await.unwrap();
+        let tools = installed(&[], &nowhere).await;
         assert_eq!(tools, [(Tool::Ours, String::new())]);
-        assert!(installed("rclone", &nowhere).await.is_err());
     }
 
     #[test]
     fn draws_who_had_all_keys() {
-        let scenario = chosen("limit", scenario::all(&SIZES)).unwrap().remove(0);
+        let scenario = chosen(&["limit".to_owned()], scenario::all(&SIZES)).unwrap().remove(0);
         let entries = [(Tool::Ours, 100_000), (Tool::AwsCli, 5_000)];
         let entries =
             entries.map(|(tool, keys)| result::tests::entry(tool, keys, &[(28.0, 0)])).into();
-        let plot = plot(&Heat { scenario, entries }).unwrap();
+        let plot = plot(&ScenarioResult { scenario, entries }).unwrap();
         assert_eq!(plot.lines.len(), 1);
         assert_eq!(plot.limit, [(0.0, 3_500.0)]);
     }

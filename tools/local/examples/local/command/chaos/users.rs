@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, HashMap};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use local::{
     Lock, Ministack, Stored, StoredKind, create_bucket_with_object_lock, inventory,
-    lift_legal_hold, lock_version, put_object, start_upload,
+    lift_legal_hold, lock_version, put_object, start_upload, user_hash,
 };
 
-use super::super::{DOCUMENTS, Failure, PHOTOS, USERS, seed};
+use super::super::{DOCUMENTS, Failure, HASH_KEY, PHOTOS, USERS, seed, show};
 
 /// A bucket with Object Lock.
 pub(super) const ARCHIVE: &str = "archive";
-/// Where users' folders are: a bucket, and what stands before their id.
+/// Users' folders: a bucket, and the text before their id.
 pub(super) const TARGETS: [(&str, &str); 3] = [(PHOTOS, ""), (DOCUMENTS, USERS), (ARCHIVE, "")];
 
 const LARGEST: usize = 20_000;
@@ -24,7 +24,7 @@ const READS_AT_ONCE: usize = 16;
 
 /// One user that withdraws.
 #[derive(Debug)]
-pub(super) struct Person {
+pub(super) struct User {
     pub(super) id: String,
     pub(super) objects: usize,
     /// Keys with versions.
@@ -35,9 +35,11 @@ pub(super) struct Person {
 
 /// Everybody that withdraws.
 #[derive(Debug)]
-pub(super) struct People {
-    pub(super) users: Vec<Person>,
+pub(super) struct Users {
+    pub(super) list: Vec<User>,
     numbers: HashMap<String, usize>,
+    /// Their numbers by [`user_hash`].
+    pub(super) by_hash: HashMap<String, usize>,
 }
 
 /// What lies in which bucket.
@@ -47,22 +49,24 @@ pub(super) type Item = (&'static str, Stored);
 #[derive(Debug)]
 pub(super) struct Stock {
     /// By the user's number; those that have nothing are missing.
-    pub(super) users: BTreeMap<usize, Vec<Item>>,
+    pub(super) by_user: BTreeMap<usize, Vec<Item>>,
     /// Everybody else's.
     pub(super) neighbours: Vec<Item>,
     /// What the neighbours' objects and versions hold, in the same order.
     pub(super) contents: Vec<Option<Vec<u8>>>,
 }
 
-impl People {
+impl Users {
     /// The same for the same seed.
     pub(super) fn new(count: usize, seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let users: Vec<Person> =
-            (0..count).map(|number| Person::new(number, &mut random)).collect();
+        let list: Vec<User> = (0..count).map(|number| User::new(number, &mut random)).collect();
         let numbers =
-            users.iter().enumerate().map(|(number, person)| (person.id.clone(), number)).collect();
-        Self { users, numbers }
+            list.iter().enumerate().map(|(number, user)| (user.id.clone(), number)).collect();
+        let by_hash = list.iter().enumerate();
+        let by_hash =
+            by_hash.map(|(number, user)| (user_hash(HASH_KEY, &user.id), number)).collect();
+        Self { list, numbers, by_hash }
     }
 
     pub(super) fn number(&self, id: &str) -> Option<usize> {
@@ -100,17 +104,17 @@ impl People {
             }
         }
 
-        let objects: Vec<_> = self.users.iter().flat_map(Person::plain_objects).collect();
-        let what = format!("{} objects of {} users", objects.len(), self.users.len());
+        let objects: Vec<_> = self.list.iter().flat_map(User::plain_objects).collect();
+        let what = format!("{} objects of {} users", objects.len(), self.list.len());
         seed::store(cloud, PHOTOS, &what, objects).await?;
-        let keys: Vec<String> = self.users.iter().flat_map(Person::document_keys).collect();
+        let keys: Vec<String> = self.list.iter().flat_map(User::document_keys).collect();
         let hidden: Vec<String> = keys.iter().step_by(4).cloned().collect();
         let versions: Vec<_> = (0..3).flat_map(|_| keys.clone()).map(seed::object).collect();
         seed::store(cloud, DOCUMENTS, &format!("{} versions", versions.len()), versions).await?;
         cloud.delete_plainly(DOCUMENTS, hidden).await?;
         self.start_uploads(cloud).await?;
-        for person in self.users.iter().filter(|person| person.is_held) {
-            person.fill_archive(cloud).await?;
+        for user in self.list.iter().filter(|user| user.is_held) {
+            user.fill_archive(cloud).await?;
         }
         Stock::take(cloud, self).await
     }
@@ -118,8 +122,8 @@ impl People {
     /// Lifts every legal hold, as somebody has to before the redrive.
     pub(super) async fn lift_holds(&self, cloud: &Ministack) -> Result<(), Failure> {
         let s3 = cloud.s3();
-        for person in self.users.iter().filter(|person| person.is_held) {
-            for stored in inventory(&s3, ARCHIVE, &format!("{}/", person.id)).await? {
+        for user in self.list.iter().filter(|user| user.is_held) {
+            for stored in inventory(&s3, ARCHIVE, &format!("{}/", user.id)).await? {
                 lift_legal_hold(
                     &s3,
                     ARCHIVE,
@@ -134,10 +138,10 @@ impl People {
 
     async fn start_uploads(&self, cloud: &Ministack) -> Result<(), Failure> {
         let s3 = &cloud.s3();
-        let uploads = self.users.iter().flat_map(|person| {
-            let (bucket, before) = TARGETS[person.uploads % 2];
-            (0..person.uploads)
-                .map(move |n| (bucket, format!("{before}{}/unfinished {n}.mov", person.id)))
+        let uploads = self.list.iter().flat_map(|user| {
+            let (bucket, before) = TARGETS[user.uploads % 2];
+            (0..user.uploads)
+                .map(move |n| (bucket, format!("{before}{}/unfinished {n}.mov", user.id)))
         });
         let starts = uploads
             .map(|(bucket, key)| async move { start_upload(s3, bucket, &key, b"a part").await });
@@ -147,7 +151,7 @@ impl People {
     }
 }
 
-impl Person {
+impl User {
     fn new(number: usize, random: &mut fastrand::Rng) -> Self {
         let objects = match number {
             0 => LARGEST,
@@ -217,40 +221,31 @@ fn neighbours(before: &str) -> Vec<seed::Object> {
 }
 
 impl Stock {
-    pub(super) async fn take(cloud: &Ministack, people: &People) -> Result<Self, Failure> {
+    pub(super) async fn take(cloud: &Ministack, users: &Users) -> Result<Self, Failure> {
         let s3 = cloud.s3();
-        let (mut users, mut neighbours) = (BTreeMap::<usize, Vec<Item>>::new(), Vec::new());
+        let (mut by_user, mut neighbours) = (BTreeMap::<usize, Vec<Item>>::new(), Vec::new());
         for (bucket, _) in TARGETS {
             for stored in inventory(&s3, bucket, "").await? {
-                match people.owner(bucket, &stored.key) {
-                    Some(user) => users.entry(user).or_default().push((bucket, stored)),
+                match users.owner(bucket, &stored.key) {
+                    Some(user) => by_user.entry(user).or_default().push((bucket, stored)),
                     None => neighbours.push((bucket, stored)),
                 }
             }
         }
         let reads = neighbours.iter().map(|(bucket, stored)| read(cloud, bucket, stored));
         let contents = stream::iter(reads).buffered(READS_AT_ONCE).try_collect().await?;
-        Ok(Self { users, neighbours, contents })
+        Ok(Self { by_user, neighbours, contents })
     }
 
     /// How much of each kind a user has in a bucket, as [`super::super::show::counts`], and how
     /// many bytes.
     pub(super) fn of(&self, user: usize, bucket: &str) -> ([u64; 4], u64) {
-        let items = self.users.get(&user).into_iter().flatten().filter(|(of, _)| *of == bucket);
-        let mut sum = ([0; 4], 0);
-        for (_, stored) in items {
-            let place = match stored.kind {
-                StoredKind::Object => 0,
-                StoredKind::Version => 1,
-                StoredKind::DeleteMarker => 2,
-                StoredKind::Upload => 3,
-            };
-            sum.0[place] += 1;
-            if place < 2 {
-                sum.1 += seed::object(stored.key.clone()).1.len() as u64;
-            }
-        }
-        sum
+        let items = self.by_user.get(&user).into_iter().flatten().filter(|(of, _)| *of == bucket);
+        let items: Vec<Stored> = items.map(|(_, stored)| stored.clone()).collect();
+        let has_data =
+            |item: &&Stored| matches!(item.kind, StoredKind::Object | StoredKind::Version);
+        let bytes = |item: &Stored| seed::object(item.key.clone()).1.len() as u64;
+        (show::counts(&items), items.iter().filter(has_data).map(bytes).sum())
     }
 }
 

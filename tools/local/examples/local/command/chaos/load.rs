@@ -1,5 +1,4 @@
-//! What happens to the function: weather, kills, stand-stills; and the messages that it gets
-//! meanwhile.
+//! The load on the function: network faults, kills, pauses, and the messages that it gets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -7,21 +6,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use local::{
-    Fault, FaultProxy, Ministack, Operation, Signal, Stack, Weather, inventory, list_keys,
-    read_object, signal, user_hash,
+    Fault, FaultProfile, FaultProxy, Ministack, Operation, Signal, Stack, inventory, list_keys,
+    read_object, signal,
 };
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::super::{Failure, HASH_KEY, RECEIPTS, show};
+use super::super::{Failure, RECEIPTS, show};
 use super::Settings;
-use super::people::{People, Person, TARGETS};
+use super::users::{TARGETS, User, Users};
 
 /// A user with that many objects takes many hops.
 const LONG: usize = 5_000;
 const SEND_ATTEMPTS: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(700);
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const PRINT_EVERY: Duration = Duration::from_secs(10);
 
 /// What somebody may send by mistake or malice. Each must arrive in the dead-letter queue, byte for
 /// byte.
@@ -37,65 +36,65 @@ const GARBAGE: [&str; 7] = [
 
 /// What was done, counted.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Deeds {
+pub(super) struct Injected {
     pub(super) requests: u64,
     pub(super) duplicates: u64,
     pub(super) garbage: u64,
     pub(super) kills: u64,
     /// Kills of everything that runs, at the instant at which such a request has taken effect.
-    pub(super) strikes: BTreeMap<Operation, u64>,
+    pub(super) targeted_kills: BTreeMap<Operation, u64>,
     pub(super) frozen: u64,
     pub(super) pauses: u64,
     pub(super) paused: Duration,
 }
 
-/// Everything that the storm can reach.
+/// Everything that the load can reach.
 #[derive(Debug)]
-pub(super) struct Storm<'a> {
+pub(super) struct Load<'a> {
     pub(super) cloud: &'a Ministack,
     pub(super) proxy: &'a FaultProxy,
     pub(super) stack: &'a Stack,
-    pub(super) people: &'a People,
+    pub(super) users: &'a Users,
     settings: Settings,
     begin: Instant,
     end: Instant,
-    deeds: Mutex<Deeds>,
+    injected: Mutex<Injected>,
 }
 
-impl<'a> Storm<'a> {
+impl<'a> Load<'a> {
     /// It begins now.
     pub(super) fn new(
         (cloud, proxy, stack): (&'a Ministack, &'a FaultProxy, &'a Stack),
-        people: &'a People,
+        users: &'a Users,
         settings: Settings,
     ) -> Self {
         let begin = Instant::now();
         let end = begin + Duration::from_secs(settings.seconds);
-        Self { cloud, proxy, stack, people, settings, begin, end, deeds: Mutex::default() }
+        Self { cloud, proxy, stack, users, settings, begin, end, injected: Mutex::default() }
     }
 
-    pub(super) fn deeds(&self) -> MutexGuard<'_, Deeds> {
-        self.deeds.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn injected(&self) -> MutexGuard<'_, Injected> {
+        self.injected.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn is_garbage(&self, body: &str) -> bool {
         GARBAGE.contains(&body)
     }
 
-    /// Lets everything happen at once until the end, and then lets the weather clear.
-    pub(super) async fn rage(&self) -> Result<(), Failure> {
-        let deeds = async {
+    /// Does everything concurrently until the end, and then ends the faults.
+    pub(super) async fn run(&self) -> Result<(), Failure> {
+        let all = async {
             tokio::try_join!(
                 self.send(),
                 self.kill(),
-                self.strike(),
+                self.kill_at_effect(),
                 self.freeze(),
                 self.pause(),
-                self.change_weather()
+                self.change_profile()
             )
         };
-        let result = Box::pin(deeds).await;
-        self.proxy.set_weather(Weather::CALM);
+        let result = Box::pin(all).await;
+        self.proxy.set_profile(FaultProfile::NONE);
         result.map(|_| ())
     }
 
@@ -103,30 +102,23 @@ impl<'a> Storm<'a> {
         Chance(fastrand::Rng::with_seed(self.settings.seed.wrapping_mul(31).wrapping_add(number)))
     }
 
-    /// `false` if the storm is over.
+    /// `false` if the load is over.
     async fn wait(&self, time: Duration) -> bool {
         sleep_until((Instant::now() + time).min(self.end)).await;
         Instant::now() < self.end
     }
 
-    /// Short calms, squalls, and now and then nothing gets through.
-    async fn change_weather(&self) -> Result<(), Failure> {
-        const CALM: Weather =
-            Weather { faults: &Fault::WEATHER, per_mille: |operation| rate(operation, 40, 200) };
-        const SQUALL: Weather =
-            Weather { faults: &Fault::WEATHER, per_mille: |operation| rate(operation, 150, 450) };
-        const BLACKOUT: Weather = Weather { faults: &Fault::WEATHER, per_mille: |_| 900 };
+    /// Alternates between few and many faults. Sometimes nearly all requests fail.
+    async fn change_profile(&self) -> Result<(), Failure> {
+        let few: fn(Operation) -> u32 = |operation| rate(operation, 40, 200);
+        let many: fn(Operation) -> u32 = |operation| rate(operation, 150, 450);
+        let nearly_all: fn(Operation) -> u32 = |_| 900;
         let mut chance = self.random(1);
         loop {
-            for (weather, time) in [(CALM, 3.0..8.0), (SQUALL, 2.0..6.0)] {
-                self.proxy.set_weather(weather);
+            let last = chance.one_in(4).then_some((nearly_all, 1.0..4.0));
+            for (per_mille, time) in [(few, 3.0..8.0), (many, 2.0..6.0)].into_iter().chain(last) {
+                self.proxy.set_profile(FaultProfile { faults: &Fault::RANDOM, per_mille });
                 if !self.wait(chance.seconds(time)).await {
-                    return Ok(());
-                }
-            }
-            if chance.one_in(4) {
-                self.proxy.set_weather(BLACKOUT);
-                if !self.wait(chance.seconds(1.0..4.0)).await {
                     return Ok(());
                 }
             }
@@ -139,9 +131,9 @@ impl<'a> Storm<'a> {
         while self.wait(chance.seconds(2.0..10.0)).await {
             let processes = self.cloud.function_processes()?;
             if let Some(process) = chance.one_of(&processes)
-                && signal(process, Signal::Kill).await?
+                && signal(process, Signal::KILL)?
             {
-                self.deeds().kills += 1;
+                self.injected().kills += 1;
             }
         }
         Ok(())
@@ -149,7 +141,7 @@ impl<'a> Storm<'a> {
 
     /// Kills all that run at the worst instants: something has taken effect, and nobody knows it
     /// yet.
-    async fn strike(&self) -> Result<(), Failure> {
+    async fn kill_at_effect(&self) -> Result<(), Failure> {
         let mut chance = self.random(3);
         let operations = [Operation::StoreReceipt, Operation::Continue, Operation::Delete];
         for operation in operations.into_iter().cycle() {
@@ -161,9 +153,9 @@ impl<'a> Storm<'a> {
                 () = sleep_until(self.end) => break,
             }
             for process in self.cloud.function_processes()? {
-                signal(process, Signal::Kill).await?;
+                signal(process, Signal::KILL)?;
             }
-            *self.deeds().strikes.entry(operation).or_default() += 1;
+            *self.injected().targeted_kills.entry(operation).or_default() += 1;
         }
         Ok(())
     }
@@ -175,14 +167,14 @@ impl<'a> Storm<'a> {
         while self.wait(chance.seconds(3.0..9.0)).await {
             let processes = self.cloud.function_processes()?;
             if let Some(process) = chance.one_of(&processes)
-                && signal(process, Signal::Stop).await?
+                && signal(process, Signal::STOP)?
             {
                 // Now and then for longer than its invocation may take.
                 let time = if chance.one_in(3) { 8.0..12.0 } else { 0.3..4.0 };
                 sleep(chance.seconds(time)).await;
                 // If it has been ended meanwhile, that is as good.
-                signal(process, Signal::Continue).await?;
-                self.deeds().frozen += 1;
+                signal(process, Signal::CONT)?;
+                self.injected().frozen += 1;
             }
         }
         Ok(())
@@ -193,12 +185,12 @@ impl<'a> Storm<'a> {
         let mut chance = self.random(5);
         while self.wait(chance.seconds(10.0..22.0)).await {
             let time = chance.seconds(1.0..5.0);
-            self.cloud.send_signal(Signal::Stop).await?;
+            self.cloud.send_signal(Signal::STOP)?;
             sleep(time).await;
-            self.cloud.send_signal(Signal::Continue).await?;
-            let mut deeds = self.deeds();
-            deeds.pauses += 1;
-            deeds.paused += time;
+            self.cloud.send_signal(Signal::CONT)?;
+            let mut injected = self.injected();
+            injected.pauses += 1;
+            injected.paused += time;
         }
         Ok(())
     }
@@ -223,31 +215,31 @@ impl<'a> Storm<'a> {
         let mut chance = self.random(6);
         let length = self.end - self.begin;
         let mut messages = Vec::new();
-        let mut deeds = self.deeds();
-        for (number, person) in self.people.users.iter().enumerate() {
-            let mut message = json!({ "type": "user-withdrawn", "userId": person.id });
+        let mut injected = self.injected();
+        for (number, user) in self.users.list.iter().enumerate() {
+            let mut message = json!({ "type": "user-withdrawn", "userId": user.id });
             // The others are known by the id of the message: sent twice, they are two erasures.
             if !chance.one_in(3) {
                 message["requestId"] = Value::from(request_id(number));
             }
             // What takes longest comes first.
-            let time = match person {
-                Person { is_held: true, .. } => Duration::ZERO,
-                Person { objects: LONG.., .. } => length.mul_f64(0.02),
-                Person { .. } => length.mul_f64(0.6 * chance.0.f64()),
+            let time = match user {
+                User { is_held: true, .. } => Duration::ZERO,
+                User { objects: LONG.., .. } => length.mul_f64(0.02),
+                User { .. } => length.mul_f64(0.6 * chance.0.f64()),
             };
             messages.push((time, message.to_string()));
-            deeds.requests += 1;
+            injected.requests += 1;
             if chance.one_in(4) {
-                // At once, or much later.
+                // Immediately, or much later.
                 let later = if chance.one_in(2) { 0.0 } else { chance.0.f64() * 0.3 };
                 messages.push((time + length.mul_f64(later), message.to_string()));
-                deeds.duplicates += 1;
+                injected.duplicates += 1;
             }
         }
         for body in GARBAGE {
             messages.push((length.mul_f64(chance.0.f64() * 0.6), body.to_owned()));
-            deeds.garbage += 1;
+            injected.garbage += 1;
         }
         messages.sort();
         messages
@@ -267,8 +259,8 @@ pub(super) fn user_of_request(id: &str) -> Option<usize> {
 /// Lists and deletions are many; of the other requests there are few, and each counts.
 fn rate(operation: Operation, many: u32, few: u32) -> u32 {
     match operation {
-        Operation::List | Operation::Delete | Operation::Look => many,
-        Operation::StoreReceipt | Operation::Continue | Operation::GiveBack => few,
+        Operation::List | Operation::Delete | Operation::Read => many,
+        Operation::StoreReceipt | Operation::Continue | Operation::ChangeVisibility => few,
     }
 }
 
@@ -284,40 +276,32 @@ impl Chance {
         self.0.u32(0..count) == 0
     }
 
-    fn one_of(&mut self, processes: &[u32]) -> Option<u32> {
-        self.0.choice(processes).copied()
+    fn one_of<T: Copy>(&mut self, items: &[T]) -> Option<T> {
+        self.0.choice(items).copied()
     }
 }
 
-/// Looks after every receipt at the moment when it appears: nobody writes late here, so that what
-/// is not empty then has never been proven empty.
+/// Checks every receipt when it appears. Nobody stores a user's object late here: a folder that is
+/// not empty then was not empty at its proof.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
-    storm: &'a Storm<'a>,
-    hashes: BTreeMap<String, usize>,
+    load: &'a Load<'a>,
     seen: BTreeSet<String>,
-    told: Instant,
+    printed: Instant,
 }
 
 impl<'a> Watch<'a> {
-    pub(super) fn new(storm: &'a Storm<'a>) -> Self {
-        let users = storm.people.users.iter().enumerate();
-        let hashes =
-            users.map(|(number, person)| (user_hash(HASH_KEY, &person.id), number)).collect();
-        Self { storm, hashes, seen: BTreeSet::new(), told: Instant::now() }
+    pub(super) fn new(load: &'a Load<'a>) -> Self {
+        Self { load, seen: BTreeSet::new(), printed: Instant::now() }
     }
 
-    /// Watches, and tells how it goes, until something is as it must not be.
-    pub(super) async fn stand(&mut self) -> Failure {
+    /// Checks, and prints the progress, until something is wrong.
+    pub(super) async fn run(&mut self) -> Result<(), Failure> {
         loop {
-            if let Err(failure) = self.look().await {
-                return failure;
-            }
-            if self.told.elapsed() > TELL_EVERY {
-                self.told = Instant::now();
-                if let Err(failure) = self.tell().await {
-                    return failure;
-                }
+            self.look().await?;
+            if self.printed.elapsed() > PRINT_EVERY {
+                self.printed = Instant::now();
+                self.print().await?;
             }
             sleep(LOOK_EVERY).await;
         }
@@ -325,18 +309,18 @@ impl<'a> Watch<'a> {
 
     /// Checks every receipt of the outcome "erased" that is new.
     pub(super) async fn look(&mut self) -> Result<(), Failure> {
-        let s3 = self.storm.cloud.s3();
+        let s3 = self.load.cloud.s3();
         for key in list_keys(&s3, RECEIPTS, "").await? {
             if !key.ends_with("/erased.json") || !self.seen.insert(key.clone()) {
                 continue;
             }
             let document: Value = serde_json::from_slice(&read_object(&s3, RECEIPTS, &key).await?)
                 .unwrap_or_default();
-            let user = document["user"].as_str().and_then(|hash| self.hashes.get(hash));
+            let user = document["user"].as_str().and_then(|hash| self.load.users.by_hash.get(hash));
             let user = user.ok_or_else(|| {
                 Failure::Check(format!("the receipt {key} is of nobody: {document}"))
             })?;
-            let id = &self.storm.people.users[*user].id;
+            let id = &self.load.users.list[*user].id;
             for (bucket, before) in TARGETS {
                 let left = inventory(&s3, bucket, &format!("{before}{id}/")).await?;
                 if !left.is_empty() {
@@ -350,19 +334,19 @@ impl<'a> Watch<'a> {
         Ok(())
     }
 
-    async fn tell(&self) -> Result<(), Failure> {
-        let (cloud, stack) = (self.storm.cloud, self.storm.stack);
+    async fn print(&self) -> Result<(), Failure> {
+        let (cloud, stack) = (self.load.cloud, self.load.stack);
         let queue = cloud.queue_depth(&stack.queue_url).await?;
         let dead = cloud.queue_depth(&stack.dead_letter_queue_url).await?;
         let faults: u64 =
-            self.storm.proxy.counts().iter().filter_map(|((_, fault), n)| fault.map(|_| *n)).sum();
-        let deeds = self.storm.deeds().clone();
-        let (seconds, receipts) = (self.storm.begin.elapsed().as_secs(), self.seen.len());
-        let strikes: u64 = deeds.strikes.values().sum();
+            self.load.proxy.counts().iter().filter_map(|((_, fault), n)| fault.map(|_| *n)).sum();
+        let injected = self.load.injected().clone();
+        let (seconds, receipts) = (self.load.begin.elapsed().as_secs(), self.seen.len());
+        let targeted_kills: u64 = injected.targeted_kills.values().sum();
         println!(
             "  {seconds:>3} s  {receipts} receipts, {queue} messages in the queue, {dead} dead; \
-             {faults} faults, {} kills, {strikes} strikes, {} pauses",
-            deeds.kills, deeds.pauses,
+             {faults} faults, {} kills, {targeted_kills} targeted kills, {} pauses",
+            injected.kills, injected.pauses,
         );
         Ok(())
     }

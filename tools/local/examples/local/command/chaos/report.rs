@@ -1,4 +1,4 @@
-//! What happened, for people.
+//! What happened, for users.
 
 use std::collections::BTreeMap;
 
@@ -6,34 +6,34 @@ use indicatif::HumanCount;
 use local::{Fault, Hop, Operation};
 
 use super::super::show;
-use super::people::{People, Stock, TARGETS};
-use super::storm::Storm;
-use super::verdict::{Verdict, cut_short};
+use super::checks::{Checks, cut_short};
+use super::load::Load;
+use super::users::{Stock, TARGETS, Users};
 
 const MOST_SHOWN: usize = 20;
 
 /// Prints everything, and returns what was not tested.
-pub(super) fn tell(
-    storm: &Storm<'_>,
+pub(super) fn print(
+    load: &Load<'_>,
     stored: &Stock,
-    verdict: &Verdict,
+    checks: &Checks,
     log: &[String],
 ) -> Vec<String> {
-    tell_faults(storm);
-    let (ended, timed_out) = cut_short(storm.cloud);
-    let deeds = storm.deeds().clone();
-    let strikes = Operation::ALL.iter().filter_map(|operation| {
-        let count = deeds.strikes.get(operation)?;
+    print_faults(load);
+    let (ended, timed_out) = cut_short(load.cloud);
+    let injected = load.injected().clone();
+    let targeted_kills = Operation::ALL.iter().filter_map(|operation| {
+        let count = injected.targeted_kills.get(operation)?;
         Some(format!("{count} at {}", name(*operation)))
     });
-    let strikes = strikes.collect::<Vec<_>>().join(", ");
+    let targeted_kills = targeted_kills.collect::<Vec<_>>().join(", ");
     println!("\nProcesses");
-    println!("  killed                {} at random, all at once {strikes}", deeds.kills);
-    println!("  frozen and thawed     {}", deeds.frozen);
+    println!("  killed                {} at random, all at once {targeted_kills}", injected.kills);
+    println!("  frozen and thawed     {}", injected.frozen);
     println!(
         "  the cloud stood still {} times, {:.0} s together",
-        deeds.pauses,
-        deeds.paused.as_secs_f64()
+        injected.pauses,
+        injected.paused.as_secs_f64()
     );
     println!(
         "  cut short by that     {ended} invocations by a kill, {timed_out} by the time limit"
@@ -49,19 +49,19 @@ pub(super) fn tell(
     println!("\nMessages");
     println!(
         "  sent                  {} requests, {} of them twice, {} malformed",
-        deeds.requests, deeds.duplicates, deeds.garbage
+        injected.requests, injected.duplicates, injected.garbage
     );
     let outcomes: Vec<_> =
         outcomes.into_iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
     println!("  hops                  {}: {}", hops.len(), outcomes.join(", "));
     println!("  delivered again       {again} of these hops; the longest erasure took {longest}");
-    tell_people(storm, stored, verdict);
+    print_users(load, stored, checks);
 
-    let mut missing = not_injected(storm);
+    let mut missing = not_injected(load);
     let things = [
         (ended, "no kill hit an invocation"),
         (again, "no message was delivered again"),
-        (verdict.dead.len(), "no user is in the dead-letter queue"),
+        (checks.dead.len(), "no user is in the dead-letter queue"),
     ];
     missing.extend(
         things.into_iter().filter(|(count, _)| *count == 0).map(|(_, what)| what.to_owned()),
@@ -69,9 +69,9 @@ pub(super) fn tell(
     missing
 }
 
-fn tell_faults(storm: &Storm<'_>) {
-    let counts = storm.proxy.counts();
-    let columns = [None].into_iter().chain(Fault::WEATHER.map(Some)).chain([Some(Fault::Withhold)]);
+fn print_faults(load: &Load<'_>) {
+    let counts = load.proxy.counts();
+    let columns = [None].into_iter().chain(Fault::RANDOM.map(Some)).chain([Some(Fault::Withhold)]);
     let columns: Vec<Option<Fault>> = columns.collect();
     print!("\nRequests              ");
     for fault in &columns {
@@ -87,31 +87,31 @@ fn tell_faults(storm: &Storm<'_>) {
     }
 }
 
-fn tell_people(storm: &Storm<'_>, stored: &Stock, verdict: &Verdict) {
-    let all: Vec<_> = stored.users.values().flatten().map(|(_, stored)| stored.clone()).collect();
-    let several = verdict.erased.values().filter(|count| **count > 1).count();
-    let receipts: u64 = verdict.erased.values().sum();
+fn print_users(load: &Load<'_>, stored: &Stock, checks: &Checks) {
+    let all: Vec<_> = stored.by_user.values().flatten().map(|(_, stored)| stored.clone()).collect();
+    let several = checks.erased.values().filter(|count| **count > 1).count();
+    let receipts: u64 = checks.erased.values().sum();
     println!("\nUsers");
     println!(
         "  stored                {} by {} users",
         show::kinds(show::counts(&all)),
-        storm.people.users.len()
+        load.users.list.len()
     );
     println!(
         "  erased                {}, with {receipts} receipts ({several} have several)",
-        verdict.erased.len()
+        checks.erased.len()
     );
-    println!("  counted in these      {}", show::kinds(verdict.counted));
+    println!("  counted in these      {}", show::kinds(checks.counted));
     println!(
         "  in the dead letters   {}, with {} receipts of what is left",
-        verdict.dead.len(),
-        verdict.incomplete
+        checks.dead.len(),
+        checks.incomplete
     );
     let mut reasons = BTreeMap::<&str, (u64, &str)>::new();
-    for (user, reason) in &verdict.dead {
+    for (user, reason) in &checks.dead {
         let reason =
             reason.as_deref().unwrap_or("no reason in the log: every delivery was cut short");
-        let entry = reasons.entry(reason).or_insert((0, &storm.people.users[*user].id));
+        let entry = reasons.entry(reason).or_insert((0, &load.users.list[*user].id));
         entry.0 += 1;
     }
     for (reason, (count, example)) in reasons.iter().take(MOST_SHOWN) {
@@ -125,15 +125,15 @@ fn tell_people(storm: &Storm<'_>, stored: &Stock, verdict: &Verdict) {
 }
 
 /// What must have happened for this to be a test of it.
-fn not_injected(storm: &Storm<'_>) -> Vec<String> {
-    let counts = storm.proxy.counts();
+fn not_injected(load: &Load<'_>) -> Vec<String> {
+    let counts = load.proxy.counts();
     let happened = |fault: Fault, operations: &[Operation]| -> u64 {
         operations.iter().filter_map(|operation| counts.get(&(*operation, Some(fault)))).sum()
     };
-    let s3 = [Operation::List, Operation::Delete, Operation::Look, Operation::StoreReceipt];
-    let sqs = [Operation::Continue, Operation::GiveBack];
+    let s3 = [Operation::List, Operation::Delete, Operation::Read, Operation::StoreReceipt];
+    let sqs = [Operation::Continue, Operation::ChangeVisibility];
     let mut missing = Vec::new();
-    for fault in Fault::WEATHER {
+    for fault in Fault::RANDOM {
         for (service, operations) in [("S3", &s3[..]), ("SQS", &sqs[..])] {
             if happened(fault, operations) == 0 {
                 missing.push(format!(
@@ -143,28 +143,28 @@ fn not_injected(storm: &Storm<'_>) -> Vec<String> {
             }
         }
     }
-    let deeds = storm.deeds();
+    let injected = load.injected();
     for operation in [Operation::StoreReceipt, Operation::Continue, Operation::Delete] {
         let lost = [Fault::ResetAfterwards, Fault::BusyAfterwards, Fault::Truncate];
         if lost.iter().all(|fault| happened(*fault, &[operation]) == 0) {
             missing.push(format!("no answer was lost of: {}", name(operation)));
         }
-        if !deeds.strikes.contains_key(&operation) {
+        if !injected.targeted_kills.contains_key(&operation) {
             missing.push(format!(
                 "nothing was killed between the effect and the answer of: {}",
                 name(operation)
             ));
         }
     }
-    let deeds = [
-        (deeds.kills, "a kill"),
-        (deeds.frozen, "a process that stood still"),
-        (deeds.pauses, "a cloud that stood still"),
-        (deeds.duplicates, "a message that was sent twice"),
-        (deeds.garbage, "a malformed message"),
+    let injected = [
+        (injected.kills, "a kill"),
+        (injected.frozen, "a process that stood still"),
+        (injected.pauses, "a cloud that stood still"),
+        (injected.duplicates, "a message that was sent twice"),
+        (injected.garbage, "a malformed message"),
     ];
     missing.extend(
-        deeds
+        injected
             .into_iter()
             .filter(|(count, _)| *count == 0)
             .map(|(_, what)| format!("there was never {what}")),
@@ -182,11 +182,11 @@ pub(super) fn list(what: &str, violations: &[String]) -> String {
 }
 
 /// Who has data left, shortly.
-pub(super) fn left_by_user(stock: &Stock, people: &People) -> String {
+pub(super) fn left_by_user(stock: &Stock, users: &Users) -> String {
     let users = stock
-        .users
+        .by_user
         .iter()
-        .map(|(user, items)| format!("{} ({})", people.users[*user].id, items.len()));
+        .map(|(user, items)| format!("{} ({})", users.list[*user].id, items.len()));
     users.take(MOST_SHOWN).collect::<Vec<_>>().join(", ")
 }
 
@@ -194,10 +194,10 @@ fn name(operation: Operation) -> &'static str {
     match operation {
         Operation::List => "listings",
         Operation::Delete => "deletions",
-        Operation::Look => "other reads",
+        Operation::Read => "other reads",
         Operation::StoreReceipt => "receipts",
         Operation::Continue => "continuations",
-        Operation::GiveBack => "messages given back",
+        Operation::ChangeVisibility => "messages given back",
     }
 }
 

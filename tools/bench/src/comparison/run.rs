@@ -8,8 +8,8 @@ use serde::Deserialize;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
-use crate::race::scenario::Scenario;
-use crate::race::tool::{Peers, Tool};
+use crate::comparison::scenario::Scenario;
+use crate::comparison::tool::{Peers, Tool};
 use crate::trace::Operation;
 use crate::world::{KEY, PHOTOS, RIVAL_KEYS, Rival, World};
 use crate::{Error, Settings};
@@ -20,7 +20,7 @@ const NEIGHBOURS: [&str; 5] = ["u10", "u1.bak", "U1", "u", "u2"];
 const NEIGHBOURS_FILES: u64 = 10;
 const BYTES: u32 = 1_000;
 
-/// What a lap was to be.
+/// What to run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start<'l> {
     pub(crate) scenario: &'l Scenario,
@@ -32,7 +32,7 @@ pub(crate) struct Start<'l> {
 
 /// What came of it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lap {
+pub(crate) struct Run {
     pub(crate) seconds: f64,
     /// User and system.
     pub(crate) cpu: f64,
@@ -56,26 +56,15 @@ pub(crate) struct Lap {
     pub(crate) rival: Option<(u64, Vec<(f64, u64)>)>,
 }
 
-impl Lap {
-    /// Whether everything is gone that was to go, and nothing else.
+impl Run {
+    /// Whether all keys of the users are deleted, and no others.
     pub(crate) fn is_whole(&self) -> bool {
         self.left == 0 && self.is_clean && self.fault.is_none()
     }
 }
 
-/// What the tool's process took.
-#[derive(Debug, Default)]
-struct Course {
-    seconds: f64,
-    cpu: f64,
-    peak_kib: u64,
-    cold_start: Option<f64>,
-    invocations: usize,
-    fault: Option<String>,
-}
-
 /// Has a tool erase the user in a world of its own.
-pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Lap, Error> {
+pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Run, Error> {
     let settings = start.scenario.settings(all);
     let keys = start.tool.share_of(start.scenario.keys);
     let mut world = World::open(&settings).await?;
@@ -88,13 +77,13 @@ pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Lap, Error> 
     }
     let rival = start.scenario.rival.map(|keys_per_second| world.add_rival(keys_per_second));
     let begin = Instant::now();
-    let course = match start.tool {
+    let run = match start.tool {
         Tool::Ours => erase(&mut world, &users, &settings, start.longest).await?,
         Tool::S5cmd | Tool::S3rm | Tool::S3rmTold | Tool::Boto3 | Tool::ListAll | Tool::AwsCli => {
             call(start, &settings.folder, &world.s3_address).await?
         }
     };
-    Ok(see(&world, &users, course, (begin, rival.as_ref())))
+    Ok(see(&world, &users, run, (begin, rival.as_ref())))
 }
 
 /// Who withdraws: the first of them is everybody's user.
@@ -114,10 +103,9 @@ fn request(number: usize) -> String {
 fn see(
     world: &World,
     users: &[String],
-    course: Course,
+    run: Run,
     (begin, rival): (Instant, Option<&Rival>),
-) -> Lap {
-    let Course { seconds, cpu, peak_kib, cold_start, invocations, fault } = course;
+) -> Run {
     let requests = world.trace.requests();
     let after = |at: Instant| at.saturating_duration_since(begin).as_secs_f64();
     let of = |operation| requests.iter().filter(move |request| request.operation == operation);
@@ -125,22 +113,16 @@ fn see(
     let went = of(Operation::Delete)
         .filter(|request| request.keys > 0)
         .map(|request| (after(request.begin), request.keys));
-    let left = users.iter().map(|user| world.store.count(PHOTOS, &format!("{user}/")) as u64).sum();
-    let others = world.store.count(PHOTOS, "") as u64 - left;
+    let left = users.iter().map(|user| world.store.count(PHOTOS, &format!("{user}/"))).sum();
+    let others = world.store.count(PHOTOS, "") - left;
     let rival = rival.map(|rival| {
         let asked: Vec<(f64, u64)> =
             rival.asked().into_iter().map(|(at, keys)| (after(at), keys as u64)).collect();
         let meanwhile: Vec<(f64, u64)> =
-            asked.into_iter().filter(|(at, _)| *at <= seconds).collect();
+            asked.into_iter().filter(|(at, _)| *at <= run.seconds).collect();
         (meanwhile.len() as u64 * RIVAL_KEYS as u64, meanwhile)
     });
-    Lap {
-        seconds,
-        cpu,
-        peak_kib,
-        cold_start,
-        invocations,
-        fault,
+    Run {
         left,
         requests: requests.len(),
         kinds,
@@ -148,6 +130,7 @@ fn see(
         is_clean: others == NEIGHBOURS.len() as u64 * NEIGHBOURS_FILES,
         went: went.collect(),
         rival,
+        ..run
     }
 }
 
@@ -157,41 +140,36 @@ async fn erase(
     users: &[String],
     settings: &Settings,
     longest: Duration,
-) -> Result<Course, Error> {
+) -> Result<Run, Error> {
     for (number, user) in users.iter().enumerate() {
         world.withdraw(user, &request(number));
     }
     let begin = Instant::now();
     world.start_environments(settings).await?;
-    let run = timeout(longest, world.run()).await;
+    let outcome = timeout(longest, world.run()).await;
     let usage = world.usage();
-    let mut course =
-        Course { cpu: usage.cpu.as_secs_f64(), peak_kib: usage.peak_kib, ..Course::default() };
-    match run {
+    let mut run = Run { cpu: usage.cpu.as_secs_f64(), peak_kib: usage.peak_kib, ..Run::default() };
+    match outcome {
         Ok(Ok(outcome)) => {
-            let last = outcome
-                .invocations
-                .iter()
-                .map(|invocation| invocation.end)
-                .max()
-                .unwrap_or(outcome.end);
-            course.seconds = (last - begin).as_secs_f64();
-            course.invocations = outcome.invocations.len();
-            course.cold_start = world.cold_start().map(|time| time.as_secs_f64());
+            let ends = outcome.invocations.iter().map(|invocation| invocation.end);
+            let last = ends.max().unwrap_or(outcome.end);
+            run.seconds = (last - begin).as_secs_f64();
+            run.invocations = outcome.invocations.len();
+            run.cold_start = world.cold_start().map(|time| time.as_secs_f64());
             let is_proven =
                 (0..users.len()).all(|number| world.receipt(&request(number)).is_some());
-            course.fault = (!is_proven).then(|| "a receipt is missing".to_owned());
+            run.fault = (!is_proven).then(|| "a receipt is missing".to_owned());
         }
         Ok(Err(error)) => {
-            course.seconds = begin.elapsed().as_secs_f64();
-            course.fault = Some(format!("failed to {error}"));
+            run.seconds = begin.elapsed().as_secs_f64();
+            run.fault = Some(format!("failed to {error}"));
         }
         Err(_elapsed) => {
-            course.seconds = longest.as_secs_f64();
-            course.fault = Some(stopped(longest));
+            run.seconds = longest.as_secs_f64();
+            run.fault = Some(stopped(longest));
         }
     }
-    Ok(course)
+    Ok(run)
 }
 
 fn stopped(longest: Duration) -> String {
@@ -209,7 +187,7 @@ struct Measured {
 }
 
 /// Calls another tool, in an environment that knows nothing of this machine's user.
-async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, Error> {
+async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Run, Error> {
     let log = folder.join(format!("{}.log", start.tool.word()));
     let (endpoint, prefix) = (format!("http://{address}"), format!("{USER}/"));
     let command = start.tool.command(start.peers, &endpoint, &prefix, start.scenario.has_versions);
@@ -237,7 +215,7 @@ async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, 
         .map_err(Error::file("start", start.peers.python()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let measured: Measured = serde_json::from_str(&text).map_err(|error| {
-        Error::Peer(format!("{}: its measure is {text:?}: {error}", start.tool.name()))
+        Error::service(format!("measure {}", start.tool.name()), format!("{text:?}: {error}"))
     })?;
     let Measured { seconds, cpu, peak_kib, code, is_stopped } = measured;
     let fault = match code {
@@ -245,5 +223,5 @@ async fn call(start: Start<'_>, folder: &Path, address: &str) -> Result<Course, 
         0 => None,
         code => Some(format!("exit code {code}")),
     };
-    Ok(Course { seconds, cpu, peak_kib, cold_start: None, invocations: 0, fault })
+    Ok(Run { seconds, cpu, peak_kib, fault, ..Run::default() })
 }

@@ -4,22 +4,22 @@
 use std::fs;
 use std::time::Duration;
 
+use local::{Hop, HumanCount};
 use tokio::time::Instant;
 
-use crate::environment::Hop;
-use crate::mapping::Invocation;
+use crate::event_source_mapping::Invocation;
 use crate::process::Usage;
-use crate::report::{Spread, percent, rough, seconds, thousands};
+use crate::report::{Spread, percent, seconds};
 use crate::trace::{Operation, Request};
 use crate::world::{Outcome, PHOTOS, World};
 use crate::{Error, Report, Settings};
 
-const USER: &str = "whale";
+const USER: &str = "huge-user";
 const REQUEST: &str = "request-1";
-const NEIGHBOUR: &str = "whale2/";
+const NEIGHBOUR: &str = "huge-user2/";
 const NEIGHBOURS_FILES: u64 = 10;
 const BYTES: u32 = 1_000;
-/// The longest time from an event to its first deletion, beside what the pace asks for, and from
+/// The longest time from an event to its first deletion, besides what the pace asks for, and from
 /// one hop to the next.
 const LONGEST_HEAD: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
@@ -45,7 +45,7 @@ struct Share {
     /// When at least one deletion was on its way.
     busy: Duration,
     /// Deletions without an answer: the function hung up.
-    dropped: u64,
+    dropped: usize,
 }
 
 impl Share {
@@ -59,7 +59,7 @@ pub async fn run(settings: &Settings, objects: u64) -> Result<Report, Error> {
     let mut world = World::start(&Settings { concurrency: 1, ..settings.clone() }).await?;
     world.store.fill(PHOTOS, &format!("{USER}/"), objects, BYTES);
     world.store.fill(PHOTOS, NEIGHBOUR, NEIGHBOURS_FILES, BYTES);
-    let stored = count_of(world.store.count(PHOTOS, &format!("{USER}/")));
+    let stored = world.store.count(PHOTOS, &format!("{USER}/"));
     world.withdraw(USER, REQUEST);
     let outcome = world.run().await?;
     let shares = shares(&outcome);
@@ -67,7 +67,7 @@ pub async fn run(settings: &Settings, objects: u64) -> Result<Report, Error> {
 
     let timeout = settings.timeout.as_secs();
     let mut report =
-        Report::new(format!("A whale: {} objects, timeout {timeout} s", thousands(stored)));
+        Report::new(format!("A huge user: {} objects, timeout {timeout} s", HumanCount(stored)));
     describe_speed(&mut report, settings, &outcome, stored);
     describe_ends(&mut report, settings, &shares);
     describe_memory(&mut report, &shares);
@@ -76,7 +76,7 @@ pub async fn run(settings: &Settings, objects: u64) -> Result<Report, Error> {
     Ok(report)
 }
 
-/// Keeps what every hop did, for whoever wants to draw it.
+/// Writes a line for every hop into a CSV file.
 fn keep(settings: &Settings, outcome: &Outcome, shares: &[Share]) -> Result<(), Error> {
     let mut text =
         "begin_ms,length_ms,counted,gone,head_ms,tail_ms,busy_ms,dropped,rss_kib,cpu_ms\n"
@@ -91,12 +91,8 @@ fn keep(settings: &Settings, outcome: &Outcome, shares: &[Share]) -> Result<(), 
         let (times, ends) = (times.join(","), ends.join(","));
         text.push_str(&format!("{times},{counted},{gone},{ends},{dropped},{rss_kib},{cpu_ms}\n"));
     }
-    let path = settings.folder.join(format!("whale-{}.csv", std::process::id()));
+    let path = settings.folder.join(format!("huge-user-{}.csv", std::process::id()));
     fs::write(&path, text).map_err(Error::file("write", &path))
-}
-
-fn count_of(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 fn shares(outcome: &Outcome) -> Vec<Share> {
@@ -120,7 +116,7 @@ fn share(outcome: &Outcome, invocation: &Invocation) -> Share {
         head: first - begin,
         tail: end.saturating_duration_since(last),
         busy: busy(&deletions, end),
-        dropped: count_of(deletions.iter().filter(|request| request.end.is_none()).count()),
+        dropped: deletions.iter().filter(|request| request.end.is_none()).count(),
     }
 }
 
@@ -141,14 +137,14 @@ fn describe_speed(report: &mut Report, settings: &Settings, outcome: &Outcome, s
     let took = outcome.end - outcome.begin;
     let hops = all_hops(outcome);
     let usage = outcome.invocations.last().map(|invocation| invocation.usage).unwrap_or_default();
-    let per_second = rough(stored) / took.as_secs_f64();
+    let per_second = stored as f64 / took.as_secs_f64();
     let limit = settings.keys_per_second();
     report.row("hops", hops.len());
     report.row("time", seconds(took));
     report.row("keys per second", format!("{per_second:.0} (limit of the function {limit})"));
     report.row("of what the limit allows", percent(per_second, f64::from(limit)));
     let sum = |of: fn(&Hop) -> u64| hops.iter().map(|hop| of(hop)).sum::<u64>();
-    report.row("requests to S3", thousands(sum(|hop| hop.requests)));
+    report.row("requests to S3", HumanCount(sum(|hop| hop.requests)));
     let count = |operation| {
         outcome.requests.iter().filter(|request| request.operation == operation).count()
     };
@@ -165,7 +161,7 @@ fn describe_speed(report: &mut Report, settings: &Settings, outcome: &Outcome, s
     let cpu = usage.cpu.as_secs_f64();
     report.row(
         "CPU of the function",
-        format!("{cpu:.2} s: {:.1} µs a key", 1e6 * cpu / rough(stored)),
+        format!("{cpu:.2} s: {:.1} µs a key", 1e6 * cpu / stored as f64),
     );
 }
 
@@ -188,13 +184,14 @@ fn describe_ends(report: &mut Report, settings: &Settings, shares: &[Share]) {
     let possible = hop_time.as_secs_f64() * f64::from(settings.keys_per_second());
     report.row(
         "keys of these hops, of what the limit allows in their time",
-        percent(rough(keys), possible),
+        percent(keys as f64, possible),
     );
-    let dropped: u64 = shares.iter().map(|share| share.dropped).sum();
+    let dropped: usize = shares.iter().map(|share| share.dropped).sum();
     report.row("deletions that were dropped at the stop time", dropped);
     let uncounted: u64 = shares.iter().map(|share| share.gone.saturating_sub(share.counted)).sum();
     let affected = shares.iter().filter(|share| share.gone > share.counted).count();
-    report.row("keys gone but not counted", format!("{} in {affected} hops", thousands(uncounted)));
+    report
+        .row("keys gone but not counted", format!("{} in {affected} hops", HumanCount(uncounted)));
 }
 
 /// The times between hops.
@@ -212,7 +209,7 @@ fn describe_memory(report: &mut Report, shares: &[Share]) {
     report.row("memory (RSS) after each tenth of the hops, MiB", tenths.join(", "));
     report
         .row("the most at any time, MiB", mib(usages.last().copied().unwrap_or_default().peak_kib));
-    // Of fewer hops, it would only tell of chance.
+    // The trend of fewer hops would be random.
     if usages.len() >= 100 {
         let trend = 100.0 * slope(&settled(&usages));
         report.row("its trend after the first tenth, KiB for 100 hops", format!("{trend:+.0}"));
@@ -225,13 +222,13 @@ fn settled(usages: &[Usage]) -> Vec<u64> {
 }
 
 fn mib(kib: u64) -> String {
-    format!("{:.1}", rough(kib) / 1_024.0)
+    format!("{:.1}", kib as f64 / 1_024.0)
 }
 
 /// How much a series grows from one value to the next: least squares.
 fn slope(values: &[u64]) -> f64 {
-    let count = rough(count_of(values.len()));
-    let points = || (0_u32..).map(f64::from).zip(values.iter().copied().map(rough));
+    let count = values.len() as f64;
+    let points = || (0_u32..).map(f64::from).zip(values.iter().map(|value| *value as f64));
     let middle = (count - 1.0) / 2.0;
     let mean = points().map(|(_, value)| value).sum::<f64>() / count;
     let rise: f64 = points().map(|(at, value)| (at - middle) * (value - mean)).sum();
@@ -250,8 +247,7 @@ fn check_erasure(report: &mut Report, world: &World, outcome: &Outcome, stored: 
     let hops = all_hops(outcome);
     let last = hops.len().saturating_sub(1);
     let is_chain = hops.iter().enumerate().all(|(index, hop)| {
-        hop.hop == count_of(index)
-            && hop.outcome == if index == last { "erased" } else { "continued" }
+        hop.hop == index as u64 && hop.outcome == if index == last { "erased" } else { "continued" }
     });
     let is_chain = is_chain && receipt["hops"] == hops.len();
     report.check(
@@ -260,17 +256,12 @@ fn check_erasure(report: &mut Report, world: &World, outcome: &Outcome, stored: 
     );
     let left = world.store.count(PHOTOS, &format!("{USER}/"));
     report.check(left == 0, format!("nothing is left ({left} objects)"));
-    let neighbours = count_of(world.store.count(PHOTOS, NEIGHBOUR));
+    let neighbours = world.store.count(PHOTOS, NEIGHBOUR);
     report.check(neighbours == NEIGHBOURS_FILES, "the neighbour is untouched");
     let counted = receipt["objects"].as_u64().unwrap_or(0);
-    let tally = format!("{} stored, {} counted", thousands(stored), thousands(counted));
+    let tally = format!("{} stored, {} counted", HumanCount(stored), HumanCount(counted));
     report.check(counted == stored, format!("the tally is exact: {tally}"));
-    let given_back: usize =
-        outcome.invocations.iter().map(|invocation| invocation.given_back).sum();
-    report.check(
-        outcome.depth == (0, 0) && given_back == 0,
-        "every message was done at its first delivery",
-    );
+    outcome.check_deliveries(report);
 }
 
 fn check_course(report: &mut Report, settings: &Settings, outcome: &Outcome, shares: &[Share]) {

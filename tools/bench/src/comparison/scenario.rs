@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use clap::{Args, ValueEnum};
+use local::HumanCount;
+
+use crate::comparison::tool::Tool;
 use crate::limit::{Limit, Refusal};
+use crate::model::share;
 use crate::noise::{Noise, Noisy};
-use crate::race::tool::Tool;
-use crate::report::thousands;
 use crate::versions::{NEWEST_MARKER, versioned};
 use crate::{Latency, Settings};
 
@@ -20,36 +23,33 @@ pub(crate) const CLEAN: &str = "noise-clean";
 /// The longest that Lambda lets a function run.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(900);
 
-/// Beside ours, the tools that delete many keys at once.
+/// Our function, and the tools that delete many keys with one request.
 const FAST: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm];
-/// Where there is the limit that the documentation names.
-const LIMITED: &[Tool] = &[
-    Tool::Ours,
-    Tool::S5cmd,
-    Tool::S3rm,
-    Tool::S3rmTold,
-    Tool::Boto3,
-    Tool::ListAll,
-    Tool::AwsCli,
-];
+const OURS: &[Tool] = &[Tool::Ours];
 const FAST_OR_TOLD: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::S3rmTold];
 const ALL: &[Tool] =
     &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3, Tool::ListAll, Tool::AwsCli];
 
-/// How many keys there are, and how many of them fail.
-#[derive(Debug, Clone, Copy)]
+/// The number of keys, and the share of them that fails.
+#[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Sizes {
-    /// In most scenarios.
+    /// Keys in most scenarios.
+    #[arg(long, default_value_t = 100_000)]
     pub keys: u64,
-    /// Where the limit is low.
+    /// Keys where the limit is low.
+    #[arg(long = "unknown-keys", value_name = "KEYS", default_value_t = 40_000)]
     pub unknown: u64,
-    /// Where the limit grows.
+    /// Keys where the limit grows.
+    #[arg(long = "growing-keys", value_name = "KEYS", default_value_t = 1_000_000)]
     pub growing: u64,
-    /// Where CPU seconds are counted.
+    /// Keys where CPU seconds are counted.
+    #[arg(long = "cpu-keys", value_name = "KEYS", default_value_t = 1_000_000)]
     pub cpu: u64,
-    /// Where something fails at random.
+    /// Keys where something fails at random.
+    #[arg(long = "noise-keys", value_name = "KEYS", default_value_t = 20_000)]
     pub noise: u64,
-    /// What part of it fails there: 0 to 1.
+    /// The share that fails there, of the keys, of the delete requests or of all requests: 0 to 1.
+    #[arg(long = "noise", value_name = "SHARE", default_value = "0.01", value_parser = share)]
     pub noise_share: f64,
 }
 
@@ -80,26 +80,25 @@ pub(crate) struct Scenario {
     pub(crate) tools: &'static [Tool],
 }
 
-/// What our function is told of its ceilings.
+/// The function's settings for its ceilings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ceilings {
     /// Nothing.
     Defaults,
     /// As many keys a second as S3 takes.
     NoRate,
-    /// The same, and more requests at once.
+    /// The same, and more concurrent requests.
     Lifted,
 }
 
 /// All of them, in the order of the report.
 pub(crate) fn all(sizes: &Sizes) -> Vec<Scenario> {
-    let limited = [limit(sizes), hops(sizes), costly(sizes), unknown(sizes)];
-    let versions = [versions(sizes), versions_unlimited(sizes)];
-    let rest = [growing(sizes), shared(sizes), folders(sizes), flat(sizes), small(), small_flat()];
-    let users = [("user-0", 0), ("user-1", 1), ("user-10", 10), ("user-300", 300)]
-        .map(|(name, keys)| user(name, keys));
-    let rest = rest.into_iter().chain(versions).chain(users).chain([users_10(), cpu(sizes)]);
-    limited.into_iter().chain(per_key(sizes)).chain(rest).chain(noise(sizes)).collect()
+    let limited = limited(sizes).into_iter().chain(per_key(sizes));
+    let all = limited.chain(shared_or_growing(sizes)).chain(unlimited(sizes));
+    let all = all.chain(versioned_keys(sizes)).chain(few_keys());
+    let cpu = base("cpu", "no latency, no limit", sizes.cpu);
+    let cpu = Scenario { has_latency: false, ceilings: Ceilings::Lifted, ..cpu };
+    all.chain([cpu]).chain(noise(sizes)).collect()
 }
 
 fn base(name: &'static str, what: impl Into<String>, keys: u64) -> Scenario {
@@ -121,39 +120,27 @@ fn base(name: &'static str, what: impl Into<String>, keys: u64) -> Scenario {
 }
 
 fn per_second(keys: u32) -> String {
-    format!("{} keys/s", thousands(u64::from(keys)))
+    format!("{} keys/s", HumanCount(keys.into()))
 }
 
+/// The limit that S3 documents.
 fn limit(sizes: &Sizes) -> Scenario {
-    let what = per_second(DOCUMENTED);
-    Scenario {
-        limit: Some(Limit::of(DOCUMENTED)),
-        tools: LIMITED,
-        ..base("limit", what, sizes.keys)
-    }
+    let limit = Some(Limit::of(DOCUMENTED));
+    let tools = Tool::value_variants();
+    Scenario { limit, tools, ..base("limit", per_second(DOCUMENTED), sizes.keys) }
 }
 
-fn hops(sizes: &Sizes) -> Scenario {
+fn limited(sizes: &Sizes) -> [Scenario; 4] {
     let what = format!("{}, in hops of 10 s", per_second(DOCUMENTED));
-    Scenario {
-        name: "hops",
-        what,
-        timeout: Duration::from_secs(10),
-        tools: &[Tool::Ours],
-        ..limit(sizes)
-    }
-}
-
-fn costly(sizes: &Sizes) -> Scenario {
-    let what = format!("{}, a refusal costs a tenth of the keys", per_second(DOCUMENTED));
-    let limit = Limit { refusal: Refusal::Request { cost: 0.1 }, ..Limit::of(DOCUMENTED) };
-    Scenario { limit: Some(limit), tools: FAST_OR_TOLD, ..base("costly", what, sizes.keys) }
-}
-
-fn unknown(sizes: &Sizes) -> Scenario {
-    let what = format!("{}, a refusal costs a tenth of the keys", per_second(UNKNOWN));
-    let limit = Limit { refusal: Refusal::Request { cost: 0.1 }, ..Limit::of(UNKNOWN) };
-    Scenario { limit: Some(limit), tools: FAST, ..base("unknown", what, sizes.unknown) }
+    let timeout = Duration::from_secs(10);
+    let hops = Scenario { name: "hops", what, timeout, tools: OURS, ..limit(sizes) };
+    let costly = |name, rate, keys, tools| {
+        let what = format!("{}, a refusal costs a tenth of the keys", per_second(rate));
+        let limit = Limit { refusal: Refusal::Request { cost: 0.1 }, ..Limit::of(rate) };
+        Scenario { limit: Some(limit), tools, ..base(name, what, keys) }
+    };
+    let unknown = costly("unknown", UNKNOWN, sizes.unknown, FAST);
+    [limit(sizes), hops, costly("costly", DOCUMENTED, sizes.keys, FAST_OR_TOLD), unknown]
 }
 
 fn per_key(sizes: &Sizes) -> [Scenario; 2] {
@@ -167,67 +154,60 @@ fn per_key(sizes: &Sizes) -> [Scenario; 2] {
     )
 }
 
-fn growing(sizes: &Sizes) -> Scenario {
+fn shared_or_growing(sizes: &Sizes) -> [Scenario; 2] {
     let (low, high) = (DOCUMENTED, 2 * DOCUMENTED);
-    // So that there is as much time at the one as at the other.
+    // The run takes as much time at the low limit as at the high one.
     let half = Duration::from_secs(1).mul_f64(sizes.growing as f64 / f64::from(low + high));
     let what =
         format!("{} for {:.0} s, then {}", per_second(low), half.as_secs_f64(), per_second(high));
-    let limit = Limit { steps: vec![(Duration::ZERO, low), (half, high)], ..Limit::of(low) };
-    Scenario {
-        limit: Some(limit),
+    let steps = vec![(Duration::ZERO, low), (half, high)];
+    let growing = Scenario {
+        limit: Some(Limit { steps, ..Limit::of(low) }),
         ceilings: Ceilings::NoRate,
-        tools: &[Tool::Ours],
+        tools: OURS,
         ..base("growing", what, sizes.growing)
-    }
-}
-
-fn shared(sizes: &Sizes) -> Scenario {
+    };
     let what = format!("{}, of which a second client takes half", per_second(DOCUMENTED));
-    Scenario { name: "shared", what, rival: Some(RIVAL), tools: FAST, ..limit(sizes) }
+    let shared = Scenario { name: "shared", what, rival: Some(RIVAL), tools: FAST, ..limit(sizes) };
+    [growing, shared]
 }
 
-fn folders(sizes: &Sizes) -> Scenario {
-    Scenario { ceilings: Ceilings::Lifted, ..base("folders", "no limit, 100 folders", sizes.keys) }
+fn folders(name: &'static str, keys: u64) -> Scenario {
+    Scenario { ceilings: Ceilings::Lifted, ..base(name, "no limit, 100 folders", keys) }
 }
 
-fn flat(sizes: &Sizes) -> Scenario {
-    Scenario { name: "flat", what: "no limit, one folder".to_owned(), folders: 0, ..folders(sizes) }
+fn unlimited(sizes: &Sizes) -> [Scenario; 4] {
+    let flat = |name, keys, tools| {
+        let what = "no limit, one folder".to_owned();
+        Scenario { what, folders: 0, tools, ..folders(name, keys) }
+    };
+    let (small, small_flat) = (folders("small", 5_000), flat("small-flat", 5_000, FAST));
+    [folders("folders", sizes.keys), flat("flat", sizes.keys, ALL), small, small_flat]
 }
 
-fn small() -> Scenario {
-    Scenario { ceilings: Ceilings::Lifted, ..base("small", "no limit, 100 folders", 5_000) }
+fn versioned_keys(sizes: &Sizes) -> [Scenario; 2] {
+    let scenarios =
+        [Scenario { name: "versions", ..limit(sizes) }, folders("versions-unlimited", sizes.keys)];
+    scenarios.map(|base| Scenario {
+        what: format!("{}, two versions and a delete marker of each", base.what),
+        has_versions: true,
+        tools: FAST,
+        ..base
+    })
 }
 
-fn small_flat() -> Scenario {
-    let what = "no limit, one folder".to_owned();
-    Scenario { name: "small-flat", what, folders: 0, tools: FAST, ..small() }
-}
-
-fn user(name: &'static str, keys: u64) -> Scenario {
-    Scenario { folders: 0, tools: &[Tool::Ours], ..base(name, "no limit, defaults", keys) }
-}
-
-/// Few enough keys for the pace to let them pass at once: this is about everything else that ten
-/// users could wait for.
-fn users_10() -> Scenario {
-    let what = "no limit, defaults, ten users of 10 in one batch";
-    Scenario { users: 10, folders: 0, tools: &[Tool::Ours], ..base("users-10", what, 100) }
-}
-
-fn versions(sizes: &Sizes) -> Scenario {
-    let what = format!("{}, two versions and a delete marker of each", per_second(DOCUMENTED));
-    Scenario { name: "versions", what, has_versions: true, tools: FAST, ..limit(sizes) }
-}
-
-fn versions_unlimited(sizes: &Sizes) -> Scenario {
-    let what = "no limit, 100 folders, two versions and a delete marker of each".to_owned();
-    Scenario { name: "versions-unlimited", what, has_versions: true, tools: FAST, ..folders(sizes) }
-}
-
-fn cpu(sizes: &Sizes) -> Scenario {
-    let what = "no latency, no limit";
-    Scenario { has_latency: false, ceilings: Ceilings::Lifted, ..base("cpu", what, sizes.cpu) }
+/// With the function's defaults. The pace lets so few keys pass immediately: ten users measure
+/// everything else that they could wait for.
+fn few_keys() -> [Scenario; 5] {
+    let user = |name, keys| base(name, "no limit, defaults", keys);
+    let ten = base("users-10", "no limit, defaults, ten users of 10 in one batch", 100);
+    let one = [("user-0", 0), ("user-1", 1), ("user-10", 10), ("user-300", 300)];
+    let [none, one, few, some] = one.map(|(name, keys)| user(name, keys));
+    [none, one, few, some, Scenario { users: 10, ..ten }].map(|base| Scenario {
+        folders: 0,
+        tools: OURS,
+        ..base
+    })
 }
 
 /// One user, the function's ceiling, and a part of what is asked for that fails at any rate. The
@@ -247,7 +227,7 @@ fn noise(sizes: &Sizes) -> [Scenario; 5] {
     ]
     .map(|(name, (what, said))| Scenario {
         noise: what.map(|what| Noise { what, share: sizes.noise_share }),
-        tools: &[Tool::Ours],
+        tools: OURS,
         ..base(name, format!("no limit, defaults, {said}"), sizes.noise)
     })
 }
@@ -267,25 +247,19 @@ impl Scenario {
         })
     }
 
-    /// What the models and our function are told.
+    /// The settings of the models and of our function.
     pub(crate) fn settings(&self, all: &Settings) -> Settings {
         let (rate, in_flight) = match self.ceilings {
             Ceilings::Defaults => (None, None),
             Ceilings::NoRate => (Some(0), None),
             Ceilings::Lifted => (Some(0), Some(64)),
         };
-        let none = Latency {
-            listing: Duration::ZERO,
-            deletion: Duration::ZERO,
-            least: Duration::ZERO,
-            spread: 0.0,
-        };
         Settings {
             timeout: self.timeout,
             rate,
             in_flight,
             concurrency: 1,
-            latency: if self.has_latency { all.latency } else { none },
+            latency: if self.has_latency { all.latency } else { Latency::default() },
             limit: self.limit.clone(),
             noise: self.noise,
             has_versions: self.has_versions,
@@ -348,24 +322,28 @@ mod tests {
         left.is_some_and(|left| (left - right).abs() < 0.01)
     }
 
+    fn named(name: &str) -> Scenario {
+        all(&SIZES).into_iter().find(|scenario| scenario.name == name).unwrap()
+    }
+
     #[test]
     fn knows_the_least_time() {
-        assert!(near(limit(&SIZES).bound(100_000), 27.57));
-        assert!(near(unknown(&SIZES).bound(40_000), 32.33));
-        assert!(near(shared(&SIZES).bound(100_000), 55.14));
-        let growing = growing(&SIZES);
+        assert!(near(named("limit").bound(100_000), 27.57));
+        assert!(near(named("unknown").bound(40_000), 32.33));
+        assert!(near(named("shared").bound(100_000), 55.14));
+        let growing = named("growing");
         assert!(near(growing.bound(1_050_000), 199.5), "100 s at 3,500, and the rest at 7,000");
         assert!(near(growing.area(200.0), 1_050_000.0));
         assert!(near(growing.area(50.0), 175_000.0));
-        assert_eq!([folders(&SIZES).bound(100_000), limit(&SIZES).bound(3_000)], [None, None]);
+        assert_eq!([named("folders").bound(100_000), named("limit").bound(3_000)], [None, None]);
     }
 
     #[test]
     fn names_keys_in_folders_and_without() {
-        let names = |scenario: Scenario| scenario.names("u1", 102).last();
-        assert_eq!(names(folders(&SIZES)).as_deref(), Some("u1/01/0000101.jpg"));
-        assert_eq!(names(flat(&SIZES)).as_deref(), Some("u1/0000101.jpg"));
-        assert_eq!(names(versions(&SIZES)), Some(versioned("u1/33/0000033.jpg", "version-2")));
+        let last = |scenario| named(scenario).names("u1", 102).last();
+        assert_eq!(last("folders").as_deref(), Some("u1/01/0000101.jpg"));
+        assert_eq!(last("flat").as_deref(), Some("u1/0000101.jpg"));
+        assert_eq!(last("versions"), Some(versioned("u1/33/0000033.jpg", "version-2")));
     }
 
     #[test]

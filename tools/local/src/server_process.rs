@@ -6,10 +6,18 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use rustix::process::Pid;
+use tokio::time::{Instant, sleep};
 
 use crate::Error;
 use crate::install::last_lines;
 use crate::project::local_folder;
+
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// Between the choice of a free port and the server's listening on it, another process may take it.
+const START_ATTEMPTS: usize = 5;
 
 /// The server takes the shell's place and leads the process group. Standard input is a pipe whose
 /// other end we hold: when it closes, for whatever reason (even SIGKILL), the watcher ends the
@@ -24,20 +32,20 @@ exec "$@"
 /// A running server process in its own process group, with a folder of its own. Dropping it ends
 /// both.
 #[derive(Debug)]
-pub struct Vessel {
+pub struct ServerProcess {
     name: String,
     child: Child,
     folder: RunFolder,
 }
 
-impl Vessel {
+impl ServerProcess {
     /// Starts a program in the folder, with nothing of our environment but what `environment` holds
     /// and `PATH`.
     pub fn start(
         name: &str,
         program: &Path,
         arguments: &[String],
-        environment: &[(String, String)],
+        environment: &[(&str, String)],
     ) -> Result<Self, Error> {
         let folder = RunFolder::new(name)?;
         let log = File::create(folder.log()).map_err(Error::file("write", folder.log()))?;
@@ -52,7 +60,7 @@ impl Vessel {
             // folder.
             .env("HOME", &folder.path)
             .env("TMPDIR", &folder.path)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
+            .envs(environment.iter().cloned())
             .current_dir(&folder.path)
             .stdin(Stdio::piped())
             .stdout(log)
@@ -63,7 +71,35 @@ impl Vessel {
         Ok(Self { name: name.to_owned(), child, folder })
     }
 
-    /// Whether the server is still there.
+    /// Starts a server that takes its ports as arguments, and waits until it is ready. Returns the
+    /// first port.
+    pub(crate) async fn start_ready<const N: usize, F: Future<Output = bool> + Send>(
+        name: &str,
+        program: &Path,
+        command: impl Fn([u16; N]) -> (Vec<String>, Vec<(&'static str, String)>),
+        is_ready: impl Fn(u16) -> F,
+    ) -> Result<(u16, Self), Error> {
+        let mut attempt = 1;
+        loop {
+            let ports = free_ports()?;
+            let (arguments, environment) = command(ports);
+            let mut process = Self::start(name, program, &arguments, &environment)?;
+            let deadline = Instant::now() + START_TIMEOUT;
+            while process.is_running() && Instant::now() < deadline {
+                // If another process took the port before, ours has ended.
+                if is_ready(ports[0]).await && process.is_running() {
+                    return Ok((ports[0], process));
+                }
+                sleep(Duration::from_millis(50)).await;
+            }
+            if attempt == START_ATTEMPTS {
+                return Err(process.failure("it is not ready"));
+            }
+            attempt += 1;
+        }
+    }
+
+    /// Whether the server is running.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
@@ -74,8 +110,8 @@ impl Vessel {
     }
 
     /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
+    pub fn id(&self) -> Pid {
+        Pid::from_child(&self.child)
     }
 
     /// Everything that it printed.
@@ -96,7 +132,7 @@ impl Vessel {
     }
 }
 
-impl Drop for Vessel {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
         // Closing the pipe wakes the watcher, which ends the group; killing the leader only makes
         // it certain.
@@ -106,8 +142,8 @@ impl Drop for Vessel {
     }
 }
 
-/// A folder that lives as long as its lock is held, so that a later process can tell what is left
-/// from a killed one.
+/// A folder that lives as long as its lock is held, so that a later process finds what a killed
+/// one left.
 #[derive(Debug)]
 struct RunFolder {
     path: PathBuf,
@@ -156,7 +192,7 @@ fn remove_abandoned(all: &Path) {
 /// Ports of the loopback interface that nobody listens on at this moment.
 pub fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     let failed = |error: std::io::Error| Error::service("find a free port", error.to_string());
-    // All at once, so that no port comes twice.
+    // All are open together, so that no port comes twice.
     let listeners: Vec<TcpListener> = (0..N)
         .map(|_| TcpListener::bind("127.0.0.1:0"))
         .collect::<Result<_, _>>()

@@ -1,4 +1,5 @@
-//! Whether everybody is gone with a true receipt, or named in the dead-letter queue with a reason.
+//! Checks that every user is deleted with a true receipt, or is in the dead-letter queue with a
+//! reason.
 //! Trusts nothing that the function said.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,11 +11,11 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::{Failure, HASH_KEY, RECEIPTS_URI, show};
-use super::people::{Stock, TARGETS};
-use super::storm::{Storm, user_of_request};
+use super::load::{Load, user_of_request};
+use super::report;
+use super::users::{Stock, TARGETS};
 
-/// A message that was delivered too often in vain. It is taken out of the queue; whoever has this,
-/// has it.
+/// A message of the dead-letter queue. Reading it deletes it there.
 #[derive(Debug)]
 pub(super) struct DeadLetter {
     pub(super) body: String,
@@ -77,9 +78,9 @@ pub(super) async fn read_receipts(cloud: &Ministack) -> Result<Vec<Receipt>, Fai
     Ok(found.receipts)
 }
 
-/// What became of everybody.
+/// What happened to every user, and what is wrong.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(super) struct Checks {
     /// Users with a receipt of the outcome "erased", and how many.
     pub(super) erased: BTreeMap<usize, u64>,
     /// Users named in the dead-letter queue, with the last reason in the log; `None`: every
@@ -93,50 +94,47 @@ pub(super) struct Verdict {
     pub(super) violations: Vec<String>,
 }
 
-impl Verdict {
+impl Checks {
     pub(super) fn of(
-        storm: &Storm<'_>,
+        load: &Load<'_>,
         (stored, after): (&Stock, &Stock),
         dead: &[DeadLetter],
         receipts: &[Receipt],
         log: &[String],
     ) -> Self {
-        let mut verdict = Self::default();
-        verdict.receipts(storm, (stored, after), receipts);
-        verdict.dead_letters(storm, dead, log);
-        for (user, person) in storm.people.users.iter().enumerate() {
-            let left = after.users.get(&user).map_or(0, Vec::len);
+        let mut checks = Self::default();
+        checks.receipts(load, (stored, after), receipts);
+        checks.dead_letters(load, dead, log);
+        for (user, person) in load.users.list.iter().enumerate() {
+            let left = after.by_user.get(&user).map_or(0, Vec::len);
             let (is_erased, is_dead) =
-                (verdict.erased.contains_key(&user), verdict.dead.contains_key(&user));
+                (checks.erased.contains_key(&user), checks.dead.contains_key(&user));
             let id = &person.id;
             if !is_erased && !is_dead {
-                verdict.violations.push(format!(
+                checks.violations.push(format!(
                     "{id} was lost: no receipt and no dead letter, {left} things left"
                 ));
             }
             if left > 0 && !is_dead {
-                verdict
+                checks
                     .violations
                     .push(format!("{id} has {left} things left, and no dead letter says so"));
             }
         }
-        verdict
+        checks
     }
 
     /// Reads all receipts. Each must be of somebody that was asked for, and each that says "erased"
     /// must be true.
     pub(super) fn receipts(
         &mut self,
-        storm: &Storm<'_>,
+        load: &Load<'_>,
         (stored, after): (&Stock, &Stock),
         receipts: &[Receipt],
     ) {
-        let users = storm.people.users.iter().enumerate();
-        let hashes: BTreeMap<_, _> =
-            users.map(|(user, person)| (user_hash(HASH_KEY, &person.id), user)).collect();
         for receipt in receipts {
             let checked = match serde_json::from_str::<Document>(&receipt.text) {
-                Ok(document) => match hashes.get(&document.user) {
+                Ok(document) => match load.users.by_hash.get(&document.user) {
                     Some(user) => {
                         document.check(receipt, *user, stored, after).map(|()| (document, *user))
                     }
@@ -161,20 +159,19 @@ impl Verdict {
 
     /// Every dead letter must be garbage, as it was sent, or name somebody that was asked for, and
     /// the log say why.
-    fn dead_letters(&mut self, storm: &Storm<'_>, dead: &[DeadLetter], log: &[String]) {
+    fn dead_letters(&mut self, load: &Load<'_>, dead: &[DeadLetter], log: &[String]) {
         let mut garbage = 0;
         for letter in dead {
-            if storm.is_garbage(&letter.body) {
+            if load.is_garbage(&letter.body) {
                 garbage += 1;
                 continue;
             }
             let message: Value = serde_json::from_str(&letter.body).unwrap_or_default();
-            let Some(user) = message["userId"].as_str().and_then(|id| storm.people.number(id))
-            else {
+            let Some(user) = message["userId"].as_str().and_then(|id| load.users.number(id)) else {
                 self.violations.push(format!("a dead letter that nobody sent: {}", letter.body));
                 continue;
             };
-            let hash = user_hash(HASH_KEY, &storm.people.users[user].id);
+            let hash = user_hash(HASH_KEY, &load.users.list[user].id);
             // Of a request without an id of its own, the message's id is that of the erasure.
             let erasure = message["erasureId"]
                 .as_str()
@@ -185,26 +182,33 @@ impl Verdict {
                 .filter(|hop| hop.user == hash && hop.erasure == erasure && gives_a_reason(hop));
             let reason = hops.next_back().map(|hop| format!("{}: {}", hop.outcome, hop.reason));
             if reason.is_none() && !log.iter().any(|line| came_again(line, &hash, erasure)) {
-                let id = &storm.people.users[user].id;
+                let id = &load.users.list[user].id;
                 self.violations
                     .push(format!("the log does not say why {id} is in the dead-letter queue"));
             }
             let known = self.dead.entry(user).or_default();
             *known = reason.or(known.take());
         }
-        let sent = storm.deeds().garbage;
+        let sent = load.injected().garbage;
         if garbage != sent {
             self.violations.push(format!(
                 "{garbage} of {sent} malformed messages are in the dead-letter queue"
             ));
         }
         let rejected: BTreeSet<_> = log.iter().filter_map(|line| rejected_message(line)).collect();
-        for letter in dead.iter().filter(|letter| storm.is_garbage(&letter.body)) {
+        for letter in dead.iter().filter(|letter| load.is_garbage(&letter.body)) {
             if !rejected.contains(&letter.message_id) {
                 self.violations
                     .push(format!("the log does not say why this is dead: {:?}", letter.body));
             }
         }
+    }
+
+    pub(super) fn fail_at_violations(&self, what: &str) -> Result<(), Failure> {
+        if self.violations.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::Check(report::list(what, &self.violations)))
     }
 
     /// Neighbours must have what they had, byte for byte, and nothing more.
@@ -225,8 +229,8 @@ fn gives_a_reason(hop: &Hop) -> bool {
     matches!(hop.outcome.as_str(), "failed" | "incomplete") && !hop.reason.is_empty()
 }
 
-/// Whether a line tells of another delivery of this erasure's message: one before it was cut short,
-/// or gave a reason.
+/// Whether a line is about another delivery of this erasure's message: the delivery before it was
+/// cut short, or logged a reason.
 fn came_again(line: &str, user: &str, erasure: &str) -> bool {
     let line: Value = serde_json::from_str(line).unwrap_or_default();
     line["message"] == "message came again" && line["user"] == user && line["erasure"] == erasure
@@ -260,7 +264,7 @@ struct Document {
 }
 
 /// What was counted, of everything or at one target.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Counts {
     objects: u64,
@@ -286,6 +290,11 @@ struct Part {
 impl Counts {
     fn kinds(self) -> [u64; 4] {
         [self.objects, self.versions, self.delete_markers, self.uploads]
+    }
+
+    fn all(self) -> [u64; 6] {
+        let [objects, versions, delete_markers, uploads] = self.kinds();
+        [objects, versions, delete_markers, uploads, self.bytes, self.kept_newer]
     }
 }
 
@@ -338,7 +347,7 @@ impl Document {
                     self.targets.iter().all(is_clean) && self.counts.kept_newer == 0,
                     "it says that something is left",
                 )?;
-                ensure(!after.users.contains_key(&user), "the user still has data")
+                ensure(!after.by_user.contains_key(&user), "the user still has data")
             }
             "incomplete" => {
                 ensure(times.len() == 3 && self.reason.is_some(), "it has no reason, or a proof")
@@ -356,7 +365,7 @@ impl Document {
         if named != places {
             return Err(format!("its targets are {named:?}"));
         }
-        let mut sum = Counts::default();
+        let mut sum = [0; 6];
         for part in &self.targets {
             let (kinds, bytes) = stored.of(user, &part.bucket);
             let counted = part.counts.kinds();
@@ -369,14 +378,11 @@ impl Document {
                     part.bucket
                 ));
             }
-            sum.objects += part.counts.objects;
-            sum.versions += part.counts.versions;
-            sum.delete_markers += part.counts.delete_markers;
-            sum.uploads += part.counts.uploads;
-            sum.bytes += part.counts.bytes;
-            sum.kept_newer += part.counts.kept_newer;
+            for (sum, count) in sum.iter_mut().zip(part.counts.all()) {
+                *sum += count;
+            }
         }
-        if sum == self.counts {
+        if sum == self.counts.all() {
             Ok(())
         } else {
             Err("its totals are not the sums of its targets".to_owned())

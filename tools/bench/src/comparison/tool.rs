@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use clap::ValueEnum;
 use tokio::process::Command;
 
 use crate::world::PHOTOS;
@@ -11,22 +12,27 @@ use crate::world::PHOTOS;
 const MOST_ONE_BY_ONE: u64 = 5_000;
 /// What takes minutes for a million.
 const MOST_IN_A_ROW: u64 = 100_000;
-/// The keys per second that S3 lets a partition delete at least, for a tool that has to be told.
+/// The keys per second that S3 lets a partition delete at least, for a tool that takes it as an option.
 const TOLD_RATE: &str = "3500";
 
 /// A tool that empties a prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tool {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Tool {
     /// The function of this project.
     Ours,
+    /// `s5cmd rm`.
     S5cmd,
+    /// `s3rm`, the program of s3rm-rs.
     S3rm,
-    /// The same, by somebody who knows the limit and types it.
+    /// The same program, with the limit as an option.
     S3rmTold,
-    /// A page, its deletion, and so on.
+    /// A script that alternates between a page and its deletion.
     Boto3,
-    /// All pages, then all deletions.
+    /// A script that reads all pages and then deletes all keys.
+    #[value(name = "listall")]
     ListAll,
+    /// `aws s3 rm`.
+    #[value(name = "aws")]
     AwsCli,
 }
 
@@ -40,27 +46,9 @@ pub(crate) struct Peers {
 }
 
 impl Tool {
-    pub(crate) const ALL: [Self; 7] = [
-        Self::Ours,
-        Self::S5cmd,
-        Self::S3rm,
-        Self::S3rmTold,
-        Self::Boto3,
-        Self::ListAll,
-        Self::AwsCli,
-    ];
-
-    /// On the command line.
-    pub(crate) fn word(self) -> &'static str {
-        match self {
-            Self::Ours => "ours",
-            Self::S5cmd => "s5cmd",
-            Self::S3rm => "s3rm",
-            Self::S3rmTold => "s3rm-told",
-            Self::Boto3 => "boto3",
-            Self::ListAll => "listall",
-            Self::AwsCli => "aws",
-        }
+    /// Its name on the command line.
+    pub(crate) fn word(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// For readers.

@@ -12,9 +12,9 @@ const PERIOD_US: u32 = 20_000;
 
 /// A control group. Dropping it removes it, if nothing runs in it any more.
 #[derive(Debug)]
-pub(crate) struct Quota(PathBuf);
+pub(crate) struct Cgroup(PathBuf);
 
-impl Quota {
+impl Cgroup {
     /// Makes a group that gets so many percent of one core. Needs root, and Linux.
     pub(crate) fn of(percent: f64) -> Result<Self, Error> {
         let name = format!("erase-user-files-bench-{}", std::process::id());
@@ -42,7 +42,7 @@ impl Quota {
     }
 }
 
-impl Drop for Quota {
+impl Drop for Cgroup {
     fn drop(&mut self) {
         drop(fs::remove_dir(&self.0));
     }

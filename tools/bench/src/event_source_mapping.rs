@@ -23,7 +23,8 @@ pub(crate) struct Invocation {
     pub(crate) lane: usize,
     pub(crate) begin: Instant,
     pub(crate) end: Instant,
-    pub(crate) given_back: usize,
+    /// Messages that it did not finish.
+    pub(crate) failed_messages: usize,
     /// What its process had used at its end.
     pub(crate) usage: Usage,
 }
@@ -45,27 +46,28 @@ pub(crate) async fn feed(
         let id = format!("{lane}-{number}");
         let event = json!({ "Records": messages.iter().map(record).collect::<Vec<_>>() });
         let reply = environment.invoke(&id, event.to_string()).await?;
-        let again = given_back(&id, reply.body, &messages)?;
+        let again = failed_messages(&id, reply.body, &messages)?;
         for message in messages.iter().filter(|message| !again.contains(&message.id)) {
             queue.delete(&message.receipt_handle);
         }
         let (begin, end, usage) = (reply.begin, reply.end, environment.usage());
-        let invocation = Invocation { id, lane, begin, end, given_back: again.len(), usage };
+        let invocation = Invocation { id, lane, begin, end, failed_messages: again.len(), usage };
         invocations.lock().unwrap_or_else(PoisonError::into_inner).push(invocation);
     }
 }
 
-fn given_back(
+fn failed_messages(
     id: &str,
     body: Result<String, String>,
     messages: &[Message],
 ) -> Result<HashSet<String>, Error> {
     let Ok(body) = body else {
-        // An error gives everything back.
+        // After an error, all messages are delivered again.
         return Ok(messages.iter().map(|message| message.id.clone()).collect());
     };
-    let answer: Value = serde_json::from_str(&body)
-        .map_err(|error| Error::Function(format!("invocation {id} answered {body:?}: {error}")))?;
+    let answer: Value = serde_json::from_str(&body).map_err(|error| {
+        Error::service("run the function", format!("invocation {id} answered {body:?}: {error}"))
+    })?;
     let failures = answer["batchItemFailures"].as_array().into_iter().flatten();
     Ok(failures
         .filter_map(|failure| failure["itemIdentifier"].as_str().map(str::to_owned))
