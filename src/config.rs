@@ -1,4 +1,5 @@
-//! What the environment must tell us: read once at cold start, all faults reported at once.
+//! The settings in the environment. They are read once at cold start, and all errors are reported
+//! together.
 
 use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -7,57 +8,62 @@ use std::time::Duration;
 
 use crate::target::{HashKey, S3Folder, Targets, UserIdPattern};
 
-/// All settings, checked.
+/// All settings, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// `ERASE_TARGETS`: where users' files are.
     pub targets: Targets,
     /// `CONTINUATION_QUEUE_URL`: where continuations go.
     pub continuation_queue_url: String,
-    /// `MAX_DELETES_PER_SECOND`: keys per second of this execution environment; 0, here `None`, is
-    /// no limit.
+    /// `MAX_DELETES_PER_SECOND`: keys per second of this execution environment; `None` (0 in the
+    /// environment) if there is no limit.
     pub max_deletes_per_second: Option<NonZeroU32>,
-    /// `MAX_IN_FLIGHT_BATCHES`: delete requests at once.
+    /// `MAX_IN_FLIGHT_BATCHES`: the number of concurrent delete requests.
     pub max_in_flight_batches: NonZeroU32,
-    /// `HANDOFF_RESERVE_MS`: time kept back at the end of an invocation; `None` follows the
-    /// invocation's length.
+    /// `HANDOFF_RESERVE_MS`: the time reserved at the end of an invocation; `None` if it depends on
+    /// the invocation's length.
     pub handoff_reserve: Option<Duration>,
-    /// `MAX_IDLE_HOPS`: hops in a row that delete nothing, then the erasure ends as incomplete.
+    /// `MAX_IDLE_HOPS`: after this number of consecutive hops that delete nothing, the erasure ends
+    /// as incomplete.
     pub max_idle_hops: NonZeroU32,
-    /// `MAX_OBJECTS`: the fuse, in objects and versions of one erasure.
+    /// `MAX_OBJECTS`: the object limit, in objects and versions of one erasure.
     pub max_objects: Option<NonZeroU64>,
-    /// `DRY_RUN`: count, delete nothing.
+    /// `DRY_RUN`: whether the function only counts and deletes nothing.
     pub dry_run: bool,
-    /// `USER_ID_PATTERN`: what a user id has to look like, beside the rules that always hold.
+    /// `USER_ID_PATTERN`: a pattern that user ids must match in addition to the rules that always
+    /// apply.
     pub user_id_pattern: Option<UserIdPattern>,
-    /// `USER_ID_POINTER`: where in a message the user id stands (RFC 6901).
+    /// `USER_ID_POINTER`: the JSON pointer to the user id in a message (RFC 6901).
     pub user_id_pointer: String,
-    /// `RECEIPTS_URI` and what belongs to it: where receipts go, and how.
+    /// `RECEIPTS_URI` and related settings: where and how receipts are stored.
     pub receipts: Option<ReceiptSettings>,
-    /// `RECEIPT_HASH_KEY`: key of the hash that stands for user ids.
+    /// `RECEIPT_HASH_KEY`: the key of the hash that replaces user ids.
     pub hash_key: HashKey,
-    /// `LATE_WRITE_SWEEP_SECONDS`: how long after the proof to look once more; `None`: not at all.
+    /// `LATE_WRITE_SWEEP_SECONDS`: the time from the proof to the late-write sweep; `None` if there
+    /// is no sweep.
     pub late_write_sweep: Option<Duration>,
-    /// `BYPASS_GOVERNANCE_RETENTION`: delete versions that are held in governance mode.
+    /// `BYPASS_GOVERNANCE_RETENTION`: whether to delete versions that are retained in governance
+    /// mode.
     pub bypass_governance_retention: bool,
     /// `EXPECTED_BUCKET_OWNER`: the account that must own the bucket of every target.
     pub expected_bucket_owner: Option<String>,
-    /// `S3_FORCE_PATH_STYLE`: the bucket in the path instead of the host name, for local servers.
+    /// `S3_FORCE_PATH_STYLE`: whether the bucket is in the path instead of the host name, for local
+    /// servers.
     pub force_path_style: bool,
-    /// `AWS_LAMBDA_FUNCTION_TIMEOUT` (seconds), or 60 s: the time of an invocation whose deadline
-    /// cannot be believed.
+    /// `AWS_LAMBDA_FUNCTION_TIMEOUT` (seconds), or 60 s: the time of an invocation whose announced
+    /// deadline is implausible.
     pub fallback_invocation_time: Duration,
 }
 
-/// Where receipts go, and how.
+/// Where and how receipts are stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptSettings {
-    /// `RECEIPTS_URI`.
+    /// `RECEIPTS_URI`: the folder of the receipts.
     pub folder: S3Folder,
     /// `EXPECTED_RECEIPTS_OWNER`: the account that must own the bucket.
     pub expected_owner: Option<String>,
-    /// `RECEIPTS_SSE` and `RECEIPTS_KMS_KEY_ID`: the encryption that every receipt asks for;
-    /// `None`: the bucket's own.
+    /// `RECEIPTS_SSE` and `RECEIPTS_KMS_KEY_ID`: the encryption that the request for every receipt
+    /// names; `None` if the bucket's default applies.
     pub encryption: Option<Encryption>,
 }
 
@@ -65,33 +71,35 @@ pub struct ReceiptSettings {
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/serv-side-encryption.html>
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Encryption {
-    /// With keys of S3: `AES256`.
+    /// With S3's keys: `AES256`.
     Aes256,
-    /// With a key of KMS: `aws:kms`.
+    /// With a KMS key: `aws:kms`.
     Kms {
-        /// The key's id or ARN; `None`: the account's own key for S3.
+        /// The key's id or ARN; `None` if it is the account's AWS managed key for S3.
         key_id: Option<String>,
     },
 }
 
-/// About 3,500 writes per second is what one partition of a bucket takes.
+/// One partition of a bucket accepts about 3,500 writes per second.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
 const DEFAULT_MAX_DELETES_PER_SECOND: u32 = 3_500;
 const DEFAULT_MAX_IN_FLIGHT_BATCHES: u32 = 8;
-/// More requests at once than this are a typing error: 100,000 keys in memory, for each message.
+/// A larger number of concurrent requests is a typing error: this many already hold 100,000 keys in
+/// memory for each message.
 const MOST_IN_FLIGHT_BATCHES: u32 = 100;
 const DEFAULT_MAX_IDLE_HOPS: u32 = 3;
-/// Less cannot be enough to send a continuation.
+/// A shorter reserve cannot suffice to send a continuation.
 const LEAST_RESERVE_MS: u32 = 100;
-/// Lambda's longest invocation, see `deadline.rs`: no reserve can be longer.
+/// No reserve can be longer than Lambda's longest invocation; see `deadline.rs`.
 const MOST_RESERVE_MS: u32 = 900_000;
 const DEFAULT_FALLBACK_SECONDS: u32 = 60;
 const DEFAULT_USER_ID_POINTER: &str = "/userId";
-/// Twice the seven days that a presigned URL can be valid.
+/// The longest delay of the late-write sweep: twice the seven days that a presigned URL can be
+/// valid.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html>
 const MOST_SWEEP_SECONDS: u32 = 14 * 24 * 3_600;
 
-/// Everything that is wrong with the settings.
+/// All errors in the settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
     faults: Vec<SettingError>,
@@ -121,7 +129,7 @@ impl fmt::Display for ConfigError {
 }
 
 impl Config {
-    /// Reads every setting with `lookup`; an empty value counts as not set.
+    /// Reads every setting with `lookup`; an empty value counts as unset.
     pub fn from_vars(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut vars = Vars { lookup, faults: Vec::new() };
         let targets =
@@ -213,7 +221,7 @@ where
     Some(ReceiptSettings { folder: folder?, expected_owner, encryption })
 }
 
-/// Reads variables one by one and collects what is wrong with them.
+/// Reads variables one by one and collects their errors.
 struct Vars<Lookup> {
     lookup: Lookup,
     faults: Vec<SettingError>,
@@ -302,7 +310,7 @@ fn receipts_folder(text: &str, targets: Option<&Targets>) -> Result<S3Folder, St
     }
 }
 
-/// FIFO queues know no delay of a single message.
+/// Parses the delay of the late-write sweep. FIFO queues do not support delays of single messages.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html>
 fn sweep(text: &str, queue_url: Option<&str>) -> Result<Duration, String> {
     let seconds = number(text, 0, MOST_SWEEP_SECONDS)?;

@@ -1,45 +1,45 @@
-//! How much time an invocation has left. The only reader of the wall clock.
+//! The time that an invocation has left. This module is the only reader of the wall clock.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-/// The longest time that Lambda gives an invocation: 900 s, on Managed Instances 5,400 s.
+/// The longest time that Lambda gives an invocation: 900 s, or 5,400 s on Managed Instances.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/configuration-timeout.html>
 const LONGEST_INVOCATION: Duration = Duration::from_secs(5_400);
 
-/// How long to wait for a connection; the SDK's own default. The same for every request, because
-/// connections are pooled by it.
+/// How long to wait for a connection; this is the SDK's default. It is the same for every request,
+/// because the SDK pools connections by it.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_millis(3_100);
 
-/// The reserve is at least this part of the invocation's time, where no setting says otherwise.
+/// Unless a setting says otherwise, the reserve is at least this fraction of the invocation's time.
 const RESERVE_DIVISOR: u32 = 100;
 const RESERVE_LEAST: Duration = Duration::from_secs(1);
 
-/// The end of one invocation and the time that we stop working before it.
+/// The end of one invocation, and the stop time before it.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadline {
     start: Instant,
     stop: Instant,
     end: Instant,
-    /// The wall clock's time at the start.
+    /// The wall-clock time at the start.
     now: SystemTime,
 }
 
-/// What the runtime said about the end of the invocation, on the wall clock.
+/// The deadline that the runtime announced, in wall-clock time.
 #[derive(Debug, Clone, Copy)]
 pub struct AnnouncedDeadline {
     /// `lambda-runtime-deadline-ms`: milliseconds since 1970.
     pub deadline_epoch_ms: u64,
-    /// The wall clock's time now.
+    /// The current wall-clock time.
     pub now: SystemTime,
-    /// The invocation's time if the announced deadline cannot be believed.
+    /// The invocation's time if the announced deadline is implausible.
     pub fallback: Duration,
 }
 
 impl AnnouncedDeadline {
-    /// Reads the wall clock beside what the runtime announced.
+    /// Combines the announced deadline with the current wall-clock time.
     #[expect(
         clippy::disallowed_methods,
         reason = "this is the one place that reads the wall clock"
@@ -48,7 +48,7 @@ impl AnnouncedDeadline {
         Self { deadline_epoch_ms, now: SystemTime::now(), fallback }
     }
 
-    /// The time left, and whether the announced deadline was believed.
+    /// Returns the time left, and whether the announced deadline was plausible.
     ///
     /// `cargo lambda watch` 1.9.2 announces a moment in 1970.
     fn time_left(self) -> (Duration, bool) {
@@ -61,11 +61,11 @@ impl AnnouncedDeadline {
 }
 
 impl Deadline {
-    /// Moves the announced deadline to tokio's clock, which tests can pause. `false` if it could
-    /// not be believed.
+    /// Converts the announced deadline to tokio's clock, which tests can pause. The `bool` is
+    /// `false` if the deadline was implausible.
     ///
-    /// The reserve is `reserve`, or 1 s or 1 % of the time left, whichever is more, but never more
-    /// than half of it.
+    /// If `reserve` is `None`, the reserve is the longer of 1 s and 1 % of the time left. It is
+    /// never more than half of the time left.
     pub fn new(announced: AnnouncedDeadline, reserve: Option<Duration>) -> (Self, bool) {
         let (left, is_believed) = announced.time_left();
         let reserve =
@@ -80,32 +80,33 @@ impl Deadline {
         self.start
     }
 
-    /// The time of day, for receipts and for what is due at a time of day.
+    /// The time of day, for receipts and for the due time of a late-write sweep.
     pub fn time_of_day(&self) -> OffsetDateTime {
         let now = OffsetDateTime::from(self.now + self.start.elapsed());
-        // In milliseconds, as Lambda and SQS tell times.
+        // Lambda and SQS state times in milliseconds, too.
         now.replace_millisecond(now.millisecond()).unwrap_or(now)
     }
 
-    /// The stop time: what is still in flight then is dropped, and the rest of the time goes to the
-    /// hand-off.
+    /// The stop time: requests that are then in flight are dropped, and the remaining time is for
+    /// the hand-off.
     pub fn stop(&self) -> Instant {
         self.stop
     }
 
-    /// Until when the receipt may be tried: six tenths of the reserve stay for handing on what
-    /// could not be stored.
+    /// When attempts to store the receipt end. Six tenths of the reserve remain for a continuation
+    /// if the receipt could not be stored.
     pub fn receipt_deadline(&self) -> Instant {
         self.end - self.reserve().mul_f64(0.6)
     }
 
-    /// Until when the continuation may be tried: three tenths of the reserve stay for giving the
-    /// message back.
+    /// When attempts to send the continuation end. Three tenths of the reserve remain for returning
+    /// the message to its queue.
     pub fn continuation_deadline(&self) -> Instant {
         self.end - self.reserve().mul_f64(0.3)
     }
 
-    /// Until when a message may be given back: a tenth of the reserve stays for the answer itself.
+    /// When attempts to return a message to its queue end. A tenth of the reserve remains for the
+    /// function's response.
     pub fn visibility_deadline(&self) -> Instant {
         self.end - self.reserve().mul_f64(0.1)
     }
@@ -115,7 +116,7 @@ impl Deadline {
     }
 }
 
-/// The time from now to a moment; zero if it has passed.
+/// The time from now to `moment`; zero if it has passed.
 pub fn time_until(moment: Instant) -> Duration {
     moment.saturating_duration_since(Instant::now())
 }

@@ -1,4 +1,4 @@
-//! Reads the environment, builds the clients, runs the handler; nothing else.
+//! Reads the environment, builds the clients and runs the handler.
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -29,13 +29,13 @@ use tracing::warn;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
-/// S3 closes idle connections after about 20 s: give them up first, so that none dies under a
-/// request.
+/// How long the client keeps an idle connection. S3 closes idle connections after about 20 s; the
+/// client closes them first, so that S3 closes none during a request.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn variable(name: &str) -> Option<String> {
-    // What is no UTF-8 must not count as not set: DRY_RUN would be off.
+    // A value that is not UTF-8 must not count as unset, because DRY_RUN would then be off.
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
@@ -69,8 +69,8 @@ fn say_why(text: &str) {
     eprintln!("erase-user-files cannot start: {text}");
 }
 
-/// The certificate authorities that AWS's tools trust: those of `AWS_CA_BUNDLE`, or else the
-/// system's.
+/// The certificate authorities that AWS's tools trust: those in `AWS_CA_BUNDLE`, or the system's if
+/// it is not set.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-gen-config.html>
 fn trusted_authorities() -> Result<TlsContext, String> {
     let store = match variable("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
@@ -80,7 +80,7 @@ fn trusted_authorities() -> Result<TlsContext, String> {
                 format!("AWS_CA_BUNDLE is {path:?}: expected a file of PEM certificates, {why}")
             };
             let bundle = std::fs::read(&path).map_err(|error| wrong(&error.to_string()))?;
-            // The connector would panic at one that it cannot read.
+            // The connector would panic at a certificate that it cannot read.
             let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bundle).collect();
             let certificates = certificates.map_err(|error| wrong(&error.to_string()))?;
             if certificates.is_empty() {
@@ -116,7 +116,7 @@ fn http_client(trusted: TlsContext) -> SharedHttpClient {
 async fn run(config: Config, trusted: TlsContext) -> Result<(), lambda_runtime::Error> {
     let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
         .http_client(http_client(trusted))
-        // The adapters' callers repeat, within the time that is left and at the pace of all.
+        // The callers of the adapters retry, within the remaining time and the limiter's rate.
         .retry_config(RetryConfig::disabled())
         .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
         .load()
@@ -148,9 +148,10 @@ async fn serve(
 ) -> Result<(), lambda_runtime::Error> {
     let handler =
         &Handler::new(config, work, sqs, receipts, fastrand::u64(..)).with_metrics(metrics());
-    // As JSON first: lambda_runtime logs what it cannot read, in parts, and those may be personal.
+    // The event is read as JSON first: lambda_runtime logs parts of what it cannot deserialize, and
+    // those parts may be personal data.
     lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| {
-        // Boxed: the future is large, and rustc cannot compute its layout otherwise.
+        // The future is boxed: it is large, and rustc cannot compute its layout otherwise.
         Box::pin(handler.handle(event.payload, event.context.deadline))
     }))
     .await
@@ -166,14 +167,14 @@ fn metrics() -> Metrics {
     })
 }
 
-/// Where the SDK logs an error that another one replaces, with all that S3 said: S3 may name keys.
-/// They are off at every level. The second is the full name of the module: no filter of the
-/// operator is more exact.
+/// The modules in which the SDK logs an error that it replaces by another one, with everything that
+/// S3 said, which may include keys. They are off at every level. The second entry is the module's
+/// full name, so that no filter of the operator can be more specific.
 const NEVER_LOGGED: [&str; 2] =
     ["aws_smithy_runtime", "aws_smithy_runtime_api::client::interceptors::context"];
 
-/// JSON lines with a timestamp, unless `AWS_LAMBDA_LOG_FORMAT` is `Text`: without one, Lambda takes
-/// every line for INFO.
+/// Starts logging, as JSON lines with a timestamp unless `AWS_LAMBDA_LOG_FORMAT` is `Text`. Lambda
+/// treats every line without a timestamp as INFO.
 /// <https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html>
 fn start_logging() {
     let level =

@@ -1,4 +1,4 @@
-//! The adapters: S3 and SQS by the AWS SDK. Nothing else but `main.rs` imports the SDK.
+//! The adapters for S3 and SQS. Besides `main.rs`, only this module imports the AWS SDK.
 
 pub mod s3;
 pub mod sqs;

@@ -1,4 +1,4 @@
-//! [`Queue`] over the AWS SDK.
+//! [`Queue`], implemented with the AWS SDK.
 
 use std::error::Error;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::deadline::CONNECT_TIMEOUT;
 use crate::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 use crate::target::hex;
 
-/// SQS, through one client that is shared by all requests.
+/// SQS, through one client that all requests share.
 #[derive(Debug)]
 pub struct Sqs {
     client: Client,
@@ -23,16 +23,16 @@ pub struct Sqs {
 }
 
 impl Sqs {
-    /// The client must not retry by itself: we retry within the time that is left.
+    /// Creates the adapter. The client must not retry: the callers retry within the remaining time.
     pub fn new(client: Client, continuation_queue_url: String) -> Self {
         Self { client, continuation_queue_url }
     }
 
-    /// The URL of the queue that a message came from, on the same host and in the same form as the
-    /// continuation queue's.
+    /// The URL of the queue that a message came from. It has the same host and form as the
+    /// continuation queue's URL.
     fn url_of(&self, queue_arn: Option<&str>) -> String {
         let source = queue_arn.and_then(|arn| {
-            // arn:aws:sqs:eu-central-1:123456789012:erase
+            // Example: arn:aws:sqs:eu-central-1:123456789012:erase
             let mut parts = arn.split(':').skip(4);
             Some((parts.next()?, parts.next()?))
         });
@@ -88,8 +88,9 @@ impl Queue for Sqs {
     }
 }
 
-/// SQS names every message that it has taken, with the MD5 of its body. Anything else with HTTP 200
-/// comes from somebody else, such as a proxy, and the message is not in the queue.
+/// Checks that SQS accepted the message. SQS returns an id and the MD5 of the body for every
+/// message that it accepts. Any other response with HTTP 200 comes from something else, such as a
+/// proxy, and the message is not in the queue.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 fn check_sent(sent: &SendMessageOutput, body: &str) -> Result<(), QueueError> {
     let distrust = |what: &str| Err(QueueError::Unavailable(format!("SendMessage: {what}")));
@@ -116,7 +117,7 @@ where
     let code = error.as_service_error().and_then(ProvideErrorMetadata::code).unwrap_or("NoCode");
     let request_id = error.request_id().unwrap_or("none");
     let text = format!("{operation}: {code} (HTTP {status}, request id {request_id})");
-    // SQS says 400 for some of its throttles: the code decides.
+    // SQS returns 400 for some of its throttling errors, so the code decides.
     // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
     let is_temporary = status == 429 || !(400..500).contains(&status) || code.contains("Throttl");
     if is_temporary { QueueError::Unavailable(text) } else { QueueError::Permanent(text) }

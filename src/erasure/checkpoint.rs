@@ -1,51 +1,56 @@
-//! Where an erasure is: the checkpoint that a continuation carries, and the low-water mark that
-//! moves it.
+//! The checkpoint of an erasure, which its continuation carries.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ports::store::Kind;
 
-/// An erasure needs two rounds and one more for each time that something is written behind it. More
-/// than this many, and somebody keeps writing, or the store says "deleted" and keeps.
+/// The maximum number of rounds.
+///
+/// An erasure needs two rounds, and one more for each time that a
+/// client writes into a part that the round has already listed. If it needs more than this, a
+/// client keeps writing, or the store confirms deletions and keeps the items.
 pub const MAX_ROUNDS: u32 = 20;
 
-/// How far an erasure has come. A hint that saves listing again: losing it costs time, never truth.
+/// How far an erasure has come. It is a hint that avoids repeated listing: losing it costs time,
+/// but never correctness.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Checkpoint {
-    /// The round, from 1: one pass over all targets and kinds.
+    /// The round, from 1. A round is one pass over all targets and kinds.
     pub round: u32,
-    /// The mark of the setting that this is a place in: under another one, other targets come
-    /// before it. A release that did not say it had the same.
+    /// The mark of the setting to which this position belongs: under another setting, other targets
+    /// may come before it. It is missing in checkpoints of earlier releases, whose setting was the
+    /// same.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setting: Option<String>,
-    /// The target being erased, as its setting names it; `None` is the first.
+    /// The current target, as its setting names it; `None` means the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// The kind being erased there; `None` is the first.
+    /// The current kind at that target; `None` means the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kind: Option<Kind>,
-    /// The token of the first page without all its outcomes; `None` is the kind's first page.
+    /// The token of the first page that lacks an outcome; `None` means the kind's first page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// Where the kind was listed in parts: those that are not done. Then there is no `token`.
+    /// The unfinished key ranges, if the listing was split. There is no `token` then.
     #[serde(rename = "lanes", skip_serializing_if = "Vec::is_empty")]
     pub ranges: Vec<KeyRange>,
-    /// Whether something was left for a later round, which counts it: then what a later round finds
-    /// is not what the store still lists.
+    /// Whether something was left for a later round, which counts it. If so, what a later round
+    /// finds is not necessarily what the store still lists after confirming its deletion.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub has_left_some: bool,
 }
 
-/// A part of a listing that is listed on its own.
+/// A part of a listing that is listed separately.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct KeyRange {
-    /// The token of its first page without all its outcomes; `None` is the listing's first page.
+    /// The token of the range's first page that lacks an outcome; `None` means the listing's first
+    /// page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// Its last possible key, in letters that every queue takes; `None`: it goes to the end of the
-    /// listing.
+    /// The last possible key of the range, in characters that every queue accepts; `None` if the
+    /// range ends with the listing.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
 }
@@ -65,7 +70,7 @@ impl Default for Checkpoint {
 }
 
 impl Checkpoint {
-    /// Whether a round begins here, at its first target's first page.
+    /// Whether this is the start of a round: the first page of the first target.
     pub fn is_at_start_of_round(&self) -> bool {
         self.target.is_none()
             && self.kind.is_none()
@@ -73,14 +78,14 @@ impl Checkpoint {
             && self.ranges.is_empty()
     }
 
-    /// The ranges at which the listing resumes; empty: at its start.
+    /// The key ranges at which the listing resumes; empty if it starts from the beginning.
     pub(crate) fn resume_ranges(&self) -> Vec<KeyRange> {
         let whole = self.token.clone().map(|token| KeyRange { token: Some(token), until: None });
         if self.ranges.is_empty() { whole.into_iter().collect() } else { self.ranges.clone() }
     }
 
-    /// Stores these ranges. One range that goes to the end is written as a token, as releases
-    /// before key ranges did.
+    /// Stores these key ranges. A single range to the end of the listing is written as a token, as
+    /// in releases without key ranges.
     pub(crate) fn set_ranges(&mut self, mut ranges: Vec<KeyRange>) {
         if let [KeyRange { token, until: None }] = ranges.as_mut_slice() {
             self.token = token.take();
@@ -89,12 +94,12 @@ impl Checkpoint {
         }
     }
 
-    /// Goes to the start of the same round.
+    /// Moves to the start of the same round.
     pub(crate) fn clear_position(&mut self) {
         *self = Self { round: self.round, has_left_some: self.has_left_some, ..Self::default() };
     }
 
-    /// Goes to the start of the next round.
+    /// Moves to the start of the next round.
     pub fn start_next_round(&mut self) {
         self.clear_position();
         self.round = self.round.saturating_add(1);

@@ -1,5 +1,5 @@
-//! What the store has confirmed as deleted in this hop, so that what is listed again is recognised
-//! and never counted twice.
+//! The items whose deletion the store confirmed in this hop, so that an item that is listed again
+//! is recognised and never counted twice.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,18 +9,18 @@ use time::OffsetDateTime;
 use crate::erasure::checkpoint::Checkpoint;
 use crate::ports::store::Item;
 
-/// So many items are remembered in a hop: about 1 MB. Behind them, what later rounds delete is not
-/// counted.
+/// The number of items that a hop remembers: about 1 MB. After that, the hop does not count what
+/// later rounds delete.
 const MAX_REMEMBERED: usize = 65_536;
 
-/// What became of an item whose deletion the store has confirmed.
+/// The state of an item whose deletion the store confirmed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Confirmation {
-    /// It is deleted for the first time.
+    /// The deletion was confirmed for the first time.
     First,
-    /// It was confirmed before, and was listed again.
+    /// The deletion was confirmed before, and the item was listed again.
     Again,
-    /// Whether an earlier hop, or this one, has counted it before is not known.
+    /// It is unknown whether this hop or an earlier one has already counted the item.
     Unknown,
 }
 
@@ -28,23 +28,25 @@ pub(super) enum Confirmation {
 #[derive(Debug, Default)]
 pub(super) struct ConfirmedItems {
     hashes: HashSet<u64>,
-    /// Whether this hop has seen the erasure from its beginning.
+    /// Whether this hop began at the start of the erasure.
     knows_all: bool,
-    /// Whether this hop has deleted more than it remembers.
+    /// Whether this hop has deleted more items than it remembers.
     has_forgotten: bool,
-    /// Whether an earlier round has left something for a later one. Then all that a later one
+    /// Whether an earlier round left something for a later one. Then everything that a later round
     /// deletes is counted.
     has_left_some: bool,
     /// Whether this is not the first round of the erasure.
     is_later_round: bool,
-    /// Targets at which an earlier hop has counted something.
+    /// The targets at which an earlier hop counted something.
     counted: HashSet<String>,
-    /// The start of the erasure. In later rounds, what is older was listed in the first one.
+    /// The start of the erasure. An older item in a later round was already listed in the first
+    /// round.
     started_at: Option<OffsetDateTime>,
 }
 
 impl ConfirmedItems {
-    /// `is_from_start`: the hop begins at the start of the erasure's first round.
+    /// Creates an empty set. `is_from_start` is whether the hop begins at the start of the
+    /// erasure's first round.
     pub(super) fn new(
         is_from_start: bool,
         started_at: Option<OffsetDateTime>,
@@ -61,13 +63,13 @@ impl ConfirmedItems {
         }
     }
 
-    /// Notes that a round begins, or goes on.
+    /// Records that a round begins or continues.
     pub(super) fn begin_round(&mut self, checkpoint: &Checkpoint) {
         (self.is_later_round, self.has_left_some) =
             (checkpoint.round > 1, checkpoint.has_left_some);
     }
 
-    /// Notes that the deletion of an item was confirmed in this round.
+    /// Records that the deletion of an item was confirmed in this round.
     pub(super) fn confirm(&mut self, target: &str, item: &Item) -> Confirmation {
         let hash = hash(target, item);
         if self.hashes.contains(&hash) {
@@ -88,13 +90,14 @@ impl ConfirmedItems {
         }
     }
 
-    /// Notes that an item exists whose deletion was confirmed before. `false`: it was not.
+    /// Records that an item exists whose deletion was confirmed before. Returns `false` if it was
+    /// not confirmed.
     pub(super) fn revoke(&mut self, target: &str, item: &Item) -> bool {
         !self.hashes.is_empty() && self.hashes.remove(&hash(target, item))
     }
 }
 
-/// The item's identity: an object that is written again has another time.
+/// The item's identity. An object that is written again has another time.
 fn hash(target: &str, item: &Item) -> u64 {
     let mut hasher = DefaultHasher::new();
     (target, item.kind, item.key.as_str(), &item.id, item.last_modified).hash(&mut hasher);

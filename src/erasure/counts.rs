@@ -1,4 +1,4 @@
-//! Counts: what an erasure deleted, found and left.
+//! Counts of what an erasure deleted, found and left.
 
 use std::collections::BTreeMap;
 use std::ops::{AddAssign, SubAssign};
@@ -8,13 +8,13 @@ use time::OffsetDateTime;
 
 use crate::ports::store::{Kind, LockKind, MAX_CODE_BYTES, Retention};
 
-/// Our own code for what is listed again after the store confirmed its deletion.
+/// Our own code for items that are listed again after the store confirmed their deletion.
 pub const STILL_LISTED: &str = "StillListed";
 
-/// How many different error codes are told apart; the rest are counted as `other`.
+/// The number of error codes that are counted separately; all others count as `other`.
 const MAX_CODES: usize = 20;
 
-/// How much there was of each kind.
+/// The number of items of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Counts {
@@ -26,15 +26,15 @@ pub struct Counts {
     pub delete_markers: u64,
     /// Unfinished multipart uploads.
     pub uploads: u64,
-    /// Bytes of the objects and versions.
+    /// The bytes of the objects and versions.
     pub bytes: u64,
-    /// Things of any kind that are newer than the erasure's limit, and stay. Counted here by dry
-    /// runs alone: an erasure finds them anew in each round, see [`Remaining`].
+    /// Items of any kind that are newer than the erasure's limit and are kept. Only dry runs count
+    /// them here: an erasure counts them again in each round, see [`Remaining`].
     pub kept_newer: u64,
 }
 
 impl Counts {
-    /// Some things of one kind.
+    /// The counts of several items of one kind.
     pub fn of(kind: Kind, count: u64, bytes: u64) -> Self {
         let mut counts = Self { bytes, ..Self::default() };
         *match kind {
@@ -46,19 +46,19 @@ impl Counts {
         counts
     }
 
-    /// All things, of whatever kind.
+    /// The number of all items, of any kind.
     pub fn total(&self) -> u64 {
         self.objects_and_versions().saturating_add(self.delete_markers).saturating_add(self.uploads)
     }
 
-    /// Objects and versions.
+    /// The number of objects and versions.
     pub fn objects_and_versions(&self) -> u64 {
         self.objects.saturating_add(self.versions)
     }
 }
 
 impl std::fmt::Display for Counts {
-    /// The things by kind, as in `2 objects, 1 upload`.
+    /// Formats the items by kind, for example `2 objects, 1 upload`.
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kinds = [
             (self.objects, "object"),
@@ -95,21 +95,21 @@ impl SubAssign for Counts {
     }
 }
 
-/// Sums that only grow. At least what happened: what a crashed hop did is missing.
+/// Totals that only grow. They are lower bounds, because what a crashed hop did is missing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Totals {
-    /// What the store confirmed gone; in a dry run, what would go.
+    /// Items whose deletion the store confirmed; in a dry run, items that would be deleted.
     #[serde(flatten)]
     pub deleted: Counts,
     /// The same for each target, as its setting names it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub targets: BTreeMap<String, Counts>,
-    /// Requests sent to S3.
+    /// The number of requests sent to S3.
     pub requests: u64,
-    /// Answers, for a request or a key, that asked to slow down.
+    /// The number of responses, about a request or a key, that asked the client to slow down.
     pub throttles: u64,
-    /// Requests that repeated an earlier one, or the failed part of it.
+    /// The number of requests that repeated an earlier request, or the failed part of it.
     pub retries: u64,
 }
 
@@ -134,7 +134,8 @@ impl Totals {
         }
     }
 
-    /// Subtracts as much of the counts as the target has: the sum stays that of all targets.
+    /// Subtracts counts, but at most what the target has, so that the sum remains that of all
+    /// targets.
     pub(super) fn subtract(&mut self, target: &str, counts: Counts) {
         if let Some(of_target) = self.targets.get_mut(target) {
             let mut subtracted = *of_target;
@@ -148,19 +149,19 @@ impl Totals {
         self.deleted -= self.targets.remove(target).unwrap_or_default();
     }
 
-    /// Resets the counts of all targets, also of those that are not in the setting any more.
+    /// Resets the counts of all targets, including those that are no longer in the setting.
     pub(super) fn reset(&mut self) {
         (self.deleted, self.targets) = (Counts::default(), BTreeMap::new());
     }
 }
 
-/// How many keys failed with which code. Codes come from the store, and end in receipts:
-/// their number is bounded, and so is their length.
+/// The number of keys that failed, by code. The store chooses the codes, and receipts contain them,
+/// so their number and length are limited.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct ErrorCounts(BTreeMap<String, u64>);
 
 impl ErrorCounts {
-    /// Counts keys under a code.
+    /// Adds keys to the count of a code.
     pub fn add(&mut self, code: &str, keys: u64) {
         let has_room = self.0.len() < MAX_CODES || self.0.contains_key(code);
         let code = if has_room && code.len() <= MAX_CODE_BYTES { code } else { "other" };
@@ -175,60 +176,61 @@ impl ErrorCounts {
         }
     }
 
-    /// All keys, whatever the code.
+    /// The number of keys of all codes.
     pub fn total(&self) -> u64 {
         self.0.values().fold(0, |sum, keys| sum.saturating_add(*keys))
     }
 
-    /// The keys of one code.
+    /// The number of keys of one code.
     pub fn of(&self, code: &str) -> u64 {
         self.0.get(code).copied().unwrap_or(0)
     }
 
-    /// Codes and counts, by code.
+    /// Codes and their counts, in the order of the codes.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
         self.0.iter().map(|(code, keys)| (code.as_str(), *keys))
     }
 }
 
-/// Versions that are held by one kind of hold.
+/// Versions that one kind of lock retains.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct LockedVersions {
-    /// How many.
+    /// The number of versions.
     pub count: u64,
-    /// The earliest moment at which one of them may be erased, if the store tells.
+    /// The earliest time at which one of them may be erased, if the store reports it.
     pub erasable_from: Option<OffsetDateTime>,
 }
 
-/// What was found at one target and left there.
+/// Items that were found at one target and left there.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Remaining {
-    /// Newer than the erasure's limit, and kept on purpose.
+    /// Items that are newer than the erasure's limit and are kept on purpose.
     pub kept_newer: u64,
-    /// Versions that Object Lock holds.
+    /// Versions that Object Lock retains.
     pub retained: BTreeMap<LockKind, LockedVersions>,
-    /// What could not be deleted, by the store's code.
+    /// Items that could not be deleted, by the store's code.
     pub refused: ErrorCounts,
-    /// How many of `refused` the store forbids: a permission may be missing.
+    /// How many of `refused` the store denied: a permission may be missing.
     pub denied: u64,
-    /// What failed for the moment, as often as it was tried, by the store's code.
+    /// Items whose deletion failed transiently in every attempt, by the store's code.
     pub unsettled: ErrorCounts,
-    /// Objects that a plain delete has only hidden: the next round finds their versions.
+    /// Objects that a plain delete only hid. The next round finds their versions.
     pub hidden: u64,
-    /// What is listed again after the store confirmed its deletion, or is listed and not found.
+    /// Items that are listed again after the store confirmed their deletion, or are listed and not
+    /// found.
     pub still_listed: Counts,
-    /// Delete markers that stay because data of their keys may exist: without them it would become
-    /// current again.
+    /// Delete markers that stay because data of their keys may exist. Without them, that data would
+    /// become current again.
     pub deferred_markers: u64,
 }
 
 impl Remaining {
-    /// What S3 did not delete, for any reason but Object Lock.
+    /// The number of items that S3 did not delete, for any reason except Object Lock.
     pub fn not_deleted(&self) -> u64 {
         self.refused.total() + self.unsettled.total() + self.still_listed.total()
     }
 
-    /// Whether a later round may delete some of it that no round has deleted before.
+    /// Whether a later round may delete some of these items for the first time.
     pub(crate) fn may_be_deleted_later(&self) -> bool {
         self.unsettled.total()
             + self.refused.total()
@@ -238,13 +240,13 @@ impl Remaining {
             > 0
     }
 
-    /// Counts an item whose deletion the store forbids.
+    /// Counts an item whose deletion the store denied.
     pub(super) fn add_denied(&mut self, code: &str) {
         self.refused.add(code, 1);
         self.denied += 1;
     }
 
-    /// Counts a version that is held.
+    /// Counts a retained version.
     pub fn retain(&mut self, retention: Retention) {
         let until = retention.until;
         self.merge_held(retention.hold, LockedVersions { count: 1, erasable_from: until });
@@ -273,7 +275,7 @@ impl Remaining {
         }
     }
 
-    /// Versions that Object Lock holds, whatever the hold.
+    /// The number of versions that Object Lock retains, with any kind of lock.
     pub fn retained_total(&self) -> u64 {
         self.retained.values().fold(0, |sum, held| sum.saturating_add(held.count))
     }

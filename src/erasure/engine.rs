@@ -1,4 +1,4 @@
-//! What the handler asks of the core: one hop of one erasure, or of its dry run.
+//! The core's interface to the handler: one hop of an erasure or of a dry run.
 
 use std::future::Future;
 use std::num::NonZeroU64;
@@ -12,15 +12,15 @@ use crate::erasure::report::Report;
 use crate::limiter::Limiter;
 use crate::target::{Targets, UserId};
 
-/// What the function does with a user's files: the eraser deletes, the survey counts.
+/// Processes a user's files: the eraser deletes them, a dry run counts them.
 pub trait Engine {
-    /// Whether nothing is deleted.
+    /// Whether this engine deletes nothing.
     const IS_DRY_RUN: bool;
 
     /// Works from the checkpoint on, moves it, and returns at the stop time at the latest.
     ///
-    /// `counters` are raised as answers arrive, and hold whatever happens to this future. It need
-    /// not be `Send`: the function has one thread.
+    /// The counters are updated as responses arrive, and remain valid if this future is dropped.
+    /// The future need not be `Send`, because the function has one thread.
     fn work(
         &self,
         pace: &Limiter,
@@ -30,19 +30,19 @@ pub trait Engine {
     ) -> impl Future<Output = Report>;
 }
 
-/// What is to be erased, and until when it may be worked on.
+/// What to erase, and until when the hop may work on it.
 #[derive(Debug, Clone, Copy)]
 pub struct ErasureScope<'a> {
-    /// Where users' files are.
+    /// The targets, where users' files are.
     pub targets: &'a Targets,
-    /// Whose.
+    /// The user to erase.
     pub user: &'a UserId,
-    /// What was last modified at this moment or after it is kept.
+    /// Items that were last modified at this time or later are kept.
     pub erase_before: Option<OffsetDateTime>,
-    /// The most objects and versions that an erasure may meet, all hops together.
+    /// The object limit: the most objects and versions that an erasure may find, over all hops.
     pub max_objects: Option<NonZeroU64>,
     /// When the first hop of the erasure began.
     pub started_at: Option<OffsetDateTime>,
-    /// When the work ends, finished or not.
+    /// The stop time, at which the work ends, finished or not.
     pub stop: Instant,
 }

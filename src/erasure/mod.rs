@@ -1,4 +1,4 @@
-//! The core: one hop of one erasure.
+//! The core: one hop of one erasure. `design.md`, in this folder, has the algorithm on one page.
 
 mod batch;
 pub mod checkpoint;

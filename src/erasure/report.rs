@@ -1,4 +1,4 @@
-//! What a hop reports, and what follows from a round.
+//! The report of a hop, and the verdict on a round.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
@@ -8,12 +8,12 @@ use crate::erasure::counts::{Counts, Remaining};
 use crate::ports::store::StoreError;
 use crate::target::OutsidePrefix;
 
-/// What a hop reports.
+/// The report of a hop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// How it ended.
+    /// How the hop ended.
     pub end: HopEnd,
-    /// Its last round.
+    /// The hop's last round.
     pub round: Round,
 }
 
@@ -22,95 +22,94 @@ pub struct Report {
 pub enum HopEnd {
     /// A complete round that began in this hop found nothing.
     Erased,
-    /// A dry run has seen everything.
+    /// A dry run has listed everything.
     Counted,
-    /// There is more to do.
+    /// The erasure is not finished.
     Unfinished {
         /// Whether the checkpoint moved.
         has_advanced: bool,
-        /// What stood in the way meanwhile.
+        /// The errors that occurred in the meantime.
         faults: Vec<TargetError>,
     },
-    /// What is left cannot be deleted.
+    /// The remaining items cannot be deleted.
     Incomplete(IncompleteReason),
-    /// S3 could not be used; nothing is said about what is left.
+    /// S3 could not be used. This shows nothing about what remains.
     Failed(Vec<TargetError>),
 }
 
-/// Whether an unfinished hop is not handed on: it deleted nothing and came nowhere, and SQS is to
-/// count that.
+/// Whether an unfinished hop is not continued: it deleted nothing and its checkpoint did not move,
+/// so the message is redelivered and SQS counts the deliveries.
 pub fn made_no_progress(is_idle: bool, has_advanced: bool) -> bool {
     is_idle && !has_advanced
 }
 
-/// Why what is left cannot be deleted.
+/// Why the remaining items cannot be deleted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IncompleteReason {
     /// A whole round deleted nothing of what it found.
     #[error("what is left cannot be deleted: {}", describe_remaining(.0))]
     NotDeletable(BTreeMap<String, Remaining>),
-    /// Rounds keep finding something: what the last one found, by target.
+    /// Every round found something; these are the counts of the last one, by target.
     #[error("{MAX_ROUNDS} rounds found something, the last one {}: a client keeps writing, or the store does not delete", counts_by_target(.0))]
     Rounds(BTreeMap<String, Counts>),
-    /// The store lists again what it confirmed as deleted, or lists what it does not find: by
+    /// The store lists again what it confirmed as deleted, or lists what it does not find; by
     /// target.
     #[error("S3 lists again what it said was deleted or not found: {}", counts_by_target(.0))]
     StillListed(BTreeMap<String, Counts>),
-    /// The round after those is not over.
+    /// The round after round `MAX_ROUNDS` did not finish within an invocation.
     #[error(
         "after {MAX_ROUNDS} rounds, one more did not fit into an invocation: a client keeps writing, the store does not delete, or an invocation is too short to list what stays"
     )]
     LastRound,
-    /// More than `MAX_OBJECTS` were met.
+    /// The erasure found more than `MAX_OBJECTS`.
     #[error("the object limit is reached: this user has more than MAX_OBJECTS ({0}) objects")]
     ObjectLimit(NonZeroU64),
 }
 
-/// What stood in the way at one target.
+/// An error at one target.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("{target}: {error}")]
 pub struct TargetError {
     /// The target, as its setting names it.
     pub target: String,
-    /// What it was.
+    /// The error.
     pub error: PassError,
 }
 
-/// What stands in the way of a pass.
+/// Why a pass could not finish.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum PassError {
-    /// The store failed.
+    /// A request to the store failed.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// Some of the items failed for the moment, as often as they were tried: their codes and how
-    /// many they are.
+    /// Some items failed transiently in every attempt: their codes and number.
     #[error("S3 failed for some of the items, which were left for later: {0}")]
     TransientFailures(String),
-    /// The store listed somebody else's key.
+    /// The store listed a key outside the user's prefix.
     #[error("{0}")]
     ForeignKey(#[from] OutsidePrefix),
-    /// There are more than there may be.
+    /// The object limit is exceeded.
     #[error("more than {0} objects")]
     ObjectLimit(NonZeroU64),
 }
 
-/// What this hop has seen of a round. Only a round that began in this hop is judged by it.
+/// What this hop has seen of a round. Only a round that began in this hop can prove anything.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Round {
-    /// Things of any kind that it deleted; in a dry run, that would be deleted.
+    /// The number of items of any kind that were deleted; in a dry run, that would be deleted.
     pub deleted: u64,
-    /// What was listed and not found when it was to be deleted.
+    /// The number of items that were listed, but not found when they were to be deleted.
     pub missing: u64,
-    /// What it listed to be deleted, by target.
+    /// The items that the round listed for deletion, by target.
     pub found: BTreeMap<String, Counts>,
-    /// What it left, by target, as their setting names them.
+    /// The items that the round left, by target, as the setting names it.
     pub left: BTreeMap<String, Remaining>,
-    /// Why passes were left, in the order in which they were.
+    /// Why passes were aborted, in the order in which it happened.
     pub errors: Vec<TargetError>,
 }
 
 impl Round {
-    /// What it left at all targets together.
+    /// The items that the round left at all targets together.
     pub fn left(&self) -> Remaining {
         let mut all = Remaining::default();
         for left in self.left.values() {
@@ -119,19 +118,20 @@ impl Round {
         all
     }
 
-    /// What follows from a complete round. A round that another hop began (it is not fresh) proves
-    /// nothing, however little of it was left: that may have been a long time ago.
+    /// The verdict on a complete round. A round that another hop began (it is not fresh) proves
+    /// nothing, however little of it remained: that hop may have run a long time ago.
     pub fn verdict(&self, is_fresh: bool, number: u32) -> RoundVerdict {
         let left = self.left();
         let lasting = left.refused.total() + left.retained_total();
         let again = left.still_listed.total() + self.missing;
-        // Markers that stay above data that came late: the next round takes that data first.
+        // Deferred markers stay above data that was listed late: the next round deletes that data
+        // first.
         let passing = left.unsettled.total() + left.hidden + left.deferred_markers + again;
         if !self.errors.is_empty() && (is_fresh || number > MAX_ROUNDS) {
             RoundVerdict::Failed(self.errors.clone())
         } else if !is_fresh {
-            // The targets before the position where it was resumed may have something that waits
-            // for a next round. A redelivery would begin at the same position.
+            // At the targets before the resumed position, something may wait for the next round. A
+            // redelivery would begin at the same position.
             RoundVerdict::NextRound
         } else if self.deleted == 0 && lasting == 0 && passing == 0 {
             RoundVerdict::Erased
@@ -140,8 +140,8 @@ impl Round {
         } else if self.deleted == 0 && lasting > 0 {
             RoundVerdict::Incomplete(IncompleteReason::NotDeletable(self.left.clone()))
         } else if number >= MAX_ROUNDS {
-            // The rest of a round is followed by one more: a dead letter that is redriven when
-            // everything is in order again has to reach its proof.
+            // A round that was resumed is followed by one more: a message that an operator redrives
+            // from the dead-letter queue, after correcting the cause, has to reach its proof.
             RoundVerdict::Incomplete(IncompleteReason::Rounds(self.found.clone()))
         } else if self.deleted == 0 && again > 0 {
             RoundVerdict::Wait
@@ -161,7 +161,7 @@ impl Round {
         }
     }
 
-    /// What failed for the moment, target by target.
+    /// The items that failed transiently, by target.
     fn unsettled(&self) -> Vec<TargetError> {
         let some = self.left.iter().filter(|(_, left)| left.unsettled.total() > 0);
         some.map(|(target, left)| TargetError {
@@ -171,12 +171,12 @@ impl Round {
         .collect()
     }
 
-    /// What is still listed, or was listed and not found, by target.
+    /// The items that are still listed, or were listed and not found, by target.
     pub(crate) fn still_listed(&self) -> BTreeMap<String, Counts> {
         let again = |(target, left): (&String, &Remaining)| (target.clone(), left.still_listed);
         let again: BTreeMap<_, _> =
             self.left.iter().map(again).filter(|(_, counts)| counts.total() > 0).collect();
-        // What was not found for the first time is in no count of its own.
+        // Items that were not found for the first time have no separate count.
         if again.is_empty() { self.found.clone() } else { again }
     }
 }
@@ -186,11 +186,11 @@ fn counts_by_target(counts: &BTreeMap<String, Counts>) -> String {
     some.map(|(target, counts)| format!("{target} ({counts})")).collect::<Vec<_>>().join(", ")
 }
 
-/// What the operator checks first where S3 denies a deletion.
+/// What the operator should check first if S3 denies a deletion.
 const DENIED_HINT: &str = "; are s3:DeleteObject, s3:DeleteObjectVersion for versions, and s3:AbortMultipartUpload for \
                            uploads, granted?";
 
-/// What is left at each target, with what to check first.
+/// Describes what remains at each target, with a hint at what to check first.
 pub(crate) fn describe_remaining(left: &BTreeMap<String, Remaining>) -> String {
     let stays = |left: &Remaining| left.not_deleted() + left.retained_total() > 0;
     let told = left.iter().filter(|(_, left)| stays(left)).map(|(target, left)| {
@@ -200,20 +200,19 @@ pub(crate) fn describe_remaining(left: &BTreeMap<String, Remaining>) -> String {
     told.collect::<Vec<_>>().join(", ")
 }
 
-/// What follows from a round.
+/// The verdict on a round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RoundVerdict {
-    /// It is proven that nothing is left, but what is kept on purpose because it is newer than the
-    /// erasure's limit.
+    /// Nothing remains except what is kept on purpose because it is newer than the erasure's limit.
     Erased,
-    /// Another round would find the same, and delete none of it either.
+    /// Another round would find the same items and delete none of them either.
     Incomplete(IncompleteReason),
-    /// What is left failed for the moment, as often as it was tried.
+    /// The remaining items failed transiently in every attempt.
     Failed(Vec<TargetError>),
-    /// The store still lists what it said was deleted: another round has to show whether it does
-    /// later.
+    /// The store still lists items whose deletion it confirmed. Another round, after a wait, has to
+    /// show whether they disappear.
     Wait,
-    /// Another round has to show.
+    /// Another round is needed.
     NextRound,
 }
 

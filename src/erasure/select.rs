@@ -1,5 +1,5 @@
-//! What of a listed page may be deleted: nothing outside the prefix, nothing newer than the limit,
-//! and no delete marker whose deletion would make data current again.
+//! Selects what of a listed page may be deleted: nothing outside the prefix, nothing newer than the
+//! limit, and no delete marker whose deletion would make data current again.
 
 use std::collections::HashSet;
 
@@ -11,22 +11,23 @@ use crate::target::{Key, OutsidePrefix, Prefix};
 
 /// Selects from the pages of one pass, in their order.
 ///
-/// A key's current version is its newest. Without the delete marker above it, data would be the
-/// newest again: the object would be visible again.
+/// A key's current version is its newest. If the delete marker above data is deleted first, the
+/// data becomes the newest, and the object is visible again.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/RemDelMarker.html>
 ///
-/// So a marker of a key that is wholly on a page is deleted after all data of the key that the page
-/// shows. Of a key that begins or ends on another page, all markers but the newest may be deleted
-/// at any moment, because the newest covers the rest. The newest is carried to the page where the
-/// key ends; where data was seen on an earlier page, it stays until the next round.
+/// So a marker of a key that lies completely on one page is deleted after all data of the key on
+/// that page. If a key begins or ends on another page, all its markers except the newest may be
+/// deleted at any time, because the newest covers the data. The newest marker is carried to the
+/// page where the key ends. If an earlier page listed data of the key, the marker stays until the
+/// next round.
 #[derive(Debug)]
 pub(super) struct Selector {
     kind: Kind,
     erase_before: Option<OffsetDateTime>,
     deletes: bool,
-    /// The last key that is looked for.
+    /// The last key that is selected.
     until: Option<String>,
-    /// Whether the next page may begin in the middle of a key of which nothing is known.
+    /// Whether the next page may begin within a key whose earlier entries are unknown.
     may_begin_within: bool,
     unfinished: Option<UnfinishedKey>,
 }
@@ -35,7 +36,7 @@ pub(super) struct Selector {
 #[derive(Debug)]
 struct UnfinishedKey {
     key: Key,
-    /// Whether data of it was listed.
+    /// Whether data of the key was listed.
     has_data: bool,
     newest: Newest,
 }
@@ -43,30 +44,30 @@ struct UnfinishedKey {
 /// The newest delete marker of an unfinished key.
 #[derive(Debug)]
 enum Newest {
-    /// None was listed so far.
+    /// No marker was listed so far.
     NotListed,
-    /// It was listed, and no data: it may be deleted if the key ends without data.
+    /// The marker was listed, but no data. It may be deleted if the key ends without data.
     Carried(Item),
-    /// It stays until the next round.
+    /// The marker stays until the next round.
     Kept,
 }
 
-/// What a page leaves.
+/// The result of selecting from a page.
 #[derive(Debug, Default)]
 pub(super) struct SelectedPage {
-    /// What may be deleted.
+    /// The items that may be deleted.
     pub(super) items: Vec<Item>,
-    /// Delete markers, each of which may be deleted when all data of its key in `items` is deleted.
+    /// Delete markers, each of which may be deleted after all data of its key in `items`.
     pub(super) after_data: Vec<Item>,
-    /// What stays.
+    /// The items that stay.
     pub(super) left: Remaining,
-    /// The token of the page that follows; `None` behind the last, and behind the last key that is
-    /// looked for.
+    /// The token of the next page; `None` after the last page, or after the last key to be
+    /// selected.
     pub(super) next: Option<String>,
 }
 
 impl Selector {
-    /// `may_begin_within`: the listing does not begin at the start of a key for certain.
+    /// Creates a selector. `may_begin_within` is true if the listing may begin within a key.
     pub(super) fn new(
         kind: Kind,
         erase_before: Option<OffsetDateTime>,
@@ -76,7 +77,7 @@ impl Selector {
         Self { kind, erase_before, deletes, until: None, may_begin_within, unfinished: None }
     }
 
-    /// Looks for no key behind this one.
+    /// Ignores keys after this one.
     pub(super) fn until(self, key: Option<String>) -> Self {
         Self { until: key, ..self }
     }
@@ -93,7 +94,7 @@ impl Selector {
         let mut last: Option<Key> = None;
         for ListedEntry { kind, key, other_key, id, bytes, last_modified } in page.entries {
             let key = match last.take() {
-                // One copy for all versions of a key.
+                // All versions of a key share one copy of it.
                 Some(last) if last.as_str() == key => last,
                 Some(_) | None => prefix.claim(key)?,
             };
@@ -136,7 +137,8 @@ impl Selector {
     fn is_newer(&self, last_modified: Option<OffsetDateTime>) -> bool {
         match (self.erase_before, last_modified) {
             (Some(limit), Some(last_modified)) => last_modified >= limit,
-            // Without a time it cannot be known: an item that is kept can still be deleted later.
+            // Without a time, the item's age is unknown. It is kept, because a kept item can still
+            // be deleted later.
             (Some(_), None) => true,
             (None, _) => false,
         }
@@ -186,21 +188,21 @@ impl Selector {
         }
     }
 
-    /// The key that began on an earlier page.
+    /// Returns the key that began on an earlier page.
     fn begun(&mut self, markers: &[Item], with_data: &HashSet<Key>) -> Option<UnfinishedKey> {
         if !std::mem::take(&mut self.may_begin_within) {
             return self.unfinished.take();
         }
-        // The first key may have begun on a page that another hop has listed: with data, as far as
-        // anybody knows.
+        // The first key may have begun on a page that another hop listed. It must be assumed that
+        // that page listed data of the key.
         let key = markers.iter().map(|marker| &marker.key).chain(with_data).min()?.clone();
         Some(UnfinishedKey { key, has_data: true, newest: Newest::NotListed })
     }
 }
 
 impl UnfinishedKey {
-    /// Decides on the markers of a page; returns the key if it continues on the next one.
-    /// `has_data`: whether the page shows data of it.
+    /// Decides on the markers of a page. Returns the key if it continues on the next page.
+    /// `has_data` is whether the page lists data of the key.
     fn order(
         self,
         markers: Vec<Item>,
@@ -215,7 +217,7 @@ impl UnfinishedKey {
             Newest::NotListed => markers.next().map_or(Newest::NotListed, Newest::Carried),
             newest @ (Newest::Carried(_) | Newest::Kept) => newest,
         };
-        // The newest covers all others.
+        // The newest marker covers the data, so the others may be deleted.
         selected.items.extend(markers);
         match newest {
             newest if is_cut => {
@@ -245,8 +247,8 @@ mod tests {
         Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap())
     }
 
-    /// Entries like `a1` (a version of key a) and `am2` (a marker of key a); a page is cut where
-    /// the text says.
+    /// Creates a page from entries such as `a1` (a version of key a) and `am2` (a marker of key a).
+    /// The page is cut at the key `cut_at`.
     fn page(entries: &[&str], cut_at: Option<&str>) -> Page {
         let entry = |text: &&str| {
             let kind = if text.contains('m') { Kind::DeleteMarkers } else { Kind::Versions };
@@ -265,7 +267,8 @@ mod tests {
         items.iter().filter_map(|item| item.id.as_deref()).collect::<Vec<_>>().join(" ")
     }
 
-    /// For each page what may be deleted, what after its data, and how many markers stay.
+    /// Returns for each page the items that may be deleted, the markers to delete after their data,
+    /// and the number of markers that stay.
     fn select(
         mut selector: Selector,
         pages: &[(&[&str], Option<&str>)],
@@ -320,7 +323,7 @@ mod tests {
             select(versions(), &pages),
             [row("bm2", "", 0), row("bm3 bm4", "", 0), row("cm1 bm5 bm1", "", 0)]
         );
-        // The rest of the key was deleted by somebody else, and an empty page decides nothing.
+        // Another client deleted the rest of the key, and an empty page decides nothing.
         let pages: [(&[&str], _); 3] = [(&["bm1"], Some("b")), (&[], Some("b")), (&["c1"], None)];
         assert_eq!(
             select(versions(), &pages),
@@ -336,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_newest_marker_of_a_key_with_data_on_an_earlier_page_stays_until_the_next_round() {
-        // Listed before the data, with it, and behind it.
+        // The marker is listed before the data, with it, or after it.
         let pages: [(&[&str], _); 3] =
             [(&["bm1"], Some("b")), (&["b2"], Some("b")), (&["bm3", "b4"], None)];
         assert_eq!(

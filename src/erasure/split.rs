@@ -1,9 +1,9 @@
-//! Into what parts a long listing is split, so that they can be listed at once.
+//! Splits a long listing into key ranges that can be listed concurrently.
 //!
-//! S3 lists in the order of keys, and knows no more of a prefix than its next 1,000 of them. Where
-//! the keys behind a page differ is found by asking whether there are any behind a place, and the
-//! alphabet of the page says where to cut. A cut in the wrong place costs an empty listing and some
-//! balance, never a key: the lanes together are the whole.
+//! S3 lists in key order, and one page shows only the next 1,000 keys of a prefix. The function
+//! finds out where the keys after a page differ by asking whether any key follows a given one, and
+//! the characters in the page's keys determine where to cut. A wrong cut costs an empty listing and
+//! some balance, but never a key: together, the key ranges cover the whole listing.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,19 +15,21 @@ use crate::limiter::ReadClass;
 use crate::ports::store::{Page, ReadStore};
 use crate::target::Prefix;
 
-/// At most so many parts: at 60 ms a page, they list more than 200,000 keys a second.
+/// The maximum number of key ranges. At 60 ms per page, they list more than 200,000 keys per
+/// second.
 pub(super) const MAX_RANGES: usize = 16;
 
-/// The listing is split behind this page of it, from 1. Before, splitting costs more than it saves;
-/// where nothing holds the deletion back, the second page is worth it.
+/// The listing is split after this number of pages. Earlier, splitting costs more than it saves; if
+/// nothing limits the deletion, it pays off from the second page on.
 const HEAD_PAGES: u64 = 1;
 const HEAD_PAGES_OF_A_DRY_RUN: u64 = 8;
 
-/// Questions at once about what is behind a place.
+/// The number of concurrent requests that ask whether keys follow a given one.
 const QUESTIONS_AT_ONCE: usize = 15;
 
-/// A sample of the page's keys, if the listing is to be split behind this page: it is the last of
-/// the head, more pages follow, and listing could be slower than what is done with the items.
+/// Returns a sample of the page's keys if the listing is to be split after this page. That is so if
+/// it is the last page before a split, more pages follow, and listing could be slower than
+/// processing the items.
 pub(super) fn sample<S: ReadStore>(
     cx: &Context<'_, S>,
     scope: &Scope<'_>,
@@ -43,8 +45,9 @@ pub(super) fn sample<S: ReadStore>(
     KeySample::of(page.entries.iter().map(|entry| entry.key.as_str()))
 }
 
-/// The keys at which to cut the listing behind the head, in order, each with the token of the page
-/// behind it. None: the store does not list in the order of keys, or there is nothing to split.
+/// The keys at which to cut the rest of the listing, in order, each with the token of the page that
+/// begins after it. The result is empty if the store does not list in key order, or if there is
+/// nothing to split.
 pub(super) async fn cuts<S: ReadStore>(
     cx: &Context<'_, S>,
     scope: &Scope<'_>,
@@ -55,7 +58,8 @@ pub(super) async fn cuts<S: ReadStore>(
     if token(&sample.last).is_none() {
         return Vec::new();
     }
-    // What cannot be listed from a key counts as nothing behind it: the range before has it.
+    // If the request fails, the key counts as one after which no keys follow: the preceding key
+    // range then covers them.
     let is_any_behind = async |key: String| {
         let request = |timeout| cx.store.is_any_behind(prefix, kind, &key, timeout);
         cx.retry_read(scope, ReadClass::Other, request).await.unwrap_or(false)
@@ -66,17 +70,17 @@ pub(super) async fn cuts<S: ReadStore>(
     cuts.unwrap_or_default()
 }
 
-/// What a page tells of the keys behind it.
+/// What a page shows about the keys after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct KeySample {
-    /// The last of its keys.
+    /// The page's last key.
     pub(super) last: String,
-    /// The characters by which its keys differ.
+    /// The characters by which the page's keys differ.
     alphabet: BTreeSet<char>,
 }
 
 impl KeySample {
-    /// `None`: there are no keys.
+    /// Creates a sample; returns `None` if there are no keys.
     pub(super) fn of<'k>(keys: impl Iterator<Item = &'k str> + Clone) -> Option<Self> {
         let (first, last) = (keys.clone().min()?, keys.clone().max()?);
         let same = first.chars().zip(last.chars()).take_while(|(one, other)| one == other).count();
@@ -84,8 +88,8 @@ impl KeySample {
         Some(Self { last: last.to_owned(), alphabet })
     }
 
-    /// The keys at which to cut what is behind the page, in their order. `is_any_behind` says
-    /// whether there are keys behind one.
+    /// The keys at which to cut the rest of the listing, in order. `is_any_behind` returns whether
+    /// any keys follow a given one.
     pub(super) async fn split_points<Answer>(
         &self,
         prefix: &Prefix,
@@ -94,8 +98,8 @@ impl KeySample {
     where
         Answer: Future<Output = bool>,
     {
-        // Behind all keys that begin as the last one does, the fewer the longer that beginning is:
-        // where the first are, the character before is the one by which they differ.
+        // The longer a prefix of the last key, the fewer keys follow all keys with that prefix. The
+        // shortest prefix with keys after it ends just before the character in which they differ.
         let start = prefix.as_str().len();
         let positions = self
             .last
@@ -129,8 +133,8 @@ impl KeySample {
         self.thin_out(&blocks)
     }
 
-    /// As many cuts as there are lanes: at the beginnings of blocks, and within them where there
-    /// are few.
+    /// Reduces the cuts to one for each key range. The cuts are at the starts of blocks, and also
+    /// within them if there are few blocks.
     fn thin_out(&self, blocks: &[String]) -> Vec<String> {
         let within = |block: &String| -> Vec<String> {
             let inner = self.alphabet.iter().map(|other| format!("{block}{other}"));
@@ -143,8 +147,8 @@ impl KeySample {
     }
 }
 
-/// The position of the first of these places of which the answer is yes, when it is yes of all
-/// behind it, too; if of none, that of the last one.
+/// The position of the first place for which `is_yes` returns true, provided that it does so for
+/// all later places, too. If it does so for none, returns the position of the last place.
 async fn partition_point<'p, P, Answer>(places: &'p [P], is_yes: impl Fn(&'p P) -> Answer) -> usize
 where
     Answer: Future<Output = bool>,
@@ -168,8 +172,8 @@ mod tests {
     use super::*;
     use crate::target::{Target, UserId};
 
-    /// Cuts a listing of these keys behind its page of so many; says how many keys each lane has,
-    /// and how many questions it took.
+    /// Splits a listing of these keys after a first page of `page` keys. Returns the number of keys
+    /// in each key range, and the number of requests.
     fn lanes(keys: &[String], page: usize) -> (Vec<usize>, usize) {
         let mut keys: Vec<String> = keys.iter().map(|key| format!("u1/{key}")).collect();
         keys.sort_unstable();

@@ -1,26 +1,27 @@
-//! How far a listing is done: pages finish out of order, and the checkpoint must lie before the
-//! first one that is not done.
+//! The low-water mark of a listing: pages finish out of order, and the checkpoint must lie before
+//! the first unfinished page.
 
 use std::collections::BTreeMap;
 
-/// What a batch knows of the page that listed it.
+/// The information about its page that a batch carries.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct PageInfo {
     /// The page's number in this pass, from 0 without gaps.
     pub number: u64,
-    /// Into how many batches it was cut; an empty page counts as one.
+    /// The number of batches of the page; an empty page counts as one batch.
     pub batches: usize,
-    /// The token to resume from when this page and all before it are done: the next page's, or an
-    /// earlier one where the page left something to a later one.
+    /// The token from which to resume when this page and all earlier ones are finished. It is the
+    /// next page's token, or an earlier one if the page left something to a later page.
     pub resume: Option<String>,
     /// Whether no page follows.
     pub is_last: bool,
 }
 
-/// The place before which everything listed has an outcome.
+/// The position before which everything listed has an outcome.
 ///
-/// `Outcome` is what one batch leaves to be counted. It is handed out only when the mark has passed
-/// its page, so that a page that is listed again in the next hop is never counted twice.
+/// `Outcome` is what one batch contributes to the totals. It is returned only when the mark has
+/// passed the batch's page, so that a page that is listed again in the next hop is never counted
+/// twice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LowWaterMark<Outcome> {
     token: Option<String>,
@@ -37,13 +38,13 @@ struct OpenPage<Outcome> {
 }
 
 impl<Outcome> LowWaterMark<Outcome> {
-    /// Begins at the page that this token lists; `None` is the first page of the prefix.
+    /// Creates a mark at the page that this token lists; `None` means the first page of the prefix.
     pub fn new(token: Option<String>) -> Self {
         Self { token, first_open: 0, open: BTreeMap::new(), is_complete: false }
     }
 
-    /// Notes that one batch of a page has an outcome; returns the outcomes of all pages that the
-    /// mark passes now.
+    /// Records the outcome of one batch of a page. Returns the outcomes of all pages that the mark
+    /// now passes.
     pub fn record(&mut self, page: PageInfo, outcome: Outcome) -> Vec<Outcome> {
         let open = self.open.entry(page.number).or_insert_with(|| OpenPage {
             missing: page.batches,
@@ -67,13 +68,13 @@ impl<Outcome> LowWaterMark<Outcome> {
         passed
     }
 
-    /// The token that lists the first page with a batch without an outcome; `None` is the prefix's
+    /// The token of the first page that has a batch without an outcome; `None` means the prefix's
     /// first page.
     pub fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
 
-    /// Whether every page up to the last has all its outcomes.
+    /// Whether all pages up to the last have all their outcomes.
     pub fn is_complete(&self) -> bool {
         self.is_complete
     }

@@ -1,5 +1,5 @@
-//! How a hop ends: what its outcome claims, a receipt or a continuation, is stored before the message
-//! is acknowledged.
+//! How a hop ends. What its outcome claims, a receipt or a continuation, is stored before the
+//! message is acknowledged.
 
 use std::future::Future;
 use std::time::Duration;
@@ -22,21 +22,21 @@ use crate::message::erasure::{ChainLimit, Erasure};
 use crate::ports::queue::{OutgoingMessage, Queue, QueueError};
 use crate::ports::receipts::{PutResult, ReceiptError, Receipts};
 
-/// Tries for one request to SQS or for one receipt; the time that is left ends them sooner. Few,
-/// because a continuation whose answer was lost is in the queue, and one more beside it doubles the
-/// chain.
+/// The maximum number of attempts for one request to SQS or for one receipt; the remaining time may
+/// end them sooner. The number is small: a continuation whose response was lost is in the queue,
+/// and a second one doubles the chain.
 const MAX_ATTEMPTS: u32 = 3;
 const MAX_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// SQS hides a message for no longer than this before its first delivery.
+/// The longest time for which SQS hides a message before its first delivery.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-message-timers.html>
 const MAX_DELAY: Duration = Duration::from_secs(900);
 
-/// Before the next try to store a receipt, and to prove again what it says.
+/// The delay before a later hop proves the result again and retries to store the receipt.
 const RECEIPT_DELAY: Duration = Duration::from_secs(30);
 
 impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
-    /// Makes the outcome of what the work has come to, and stores what it claims.
+    /// Determines the outcome of the hop, and stores what it claims.
     pub(super) async fn conclude(&self, erasure: &Erasure, end: HopEnd, hop: &Hop<'_>) -> Outcome {
         match end {
             HopEnd::Erased if erasure.sweep_at.is_some() => self
@@ -71,8 +71,8 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
             HopEnd::Unfinished { faults, .. } => {
                 self.continue_erasure(erasure, hop, reason(&faults)).await
             }
-            // Given back, the message would not know what was met so far, and a later delivery
-            // would delete the rest.
+            // If the message were returned to its queue, its totals would lack what this hop met,
+            // and a later delivery would delete the rest.
             HopEnd::Incomplete(stuck @ IncompleteReason::ObjectLimit(_))
                 if hop.totals.deleted.objects_and_versions() > 0 =>
             {
@@ -83,7 +83,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
     }
 
-    /// Continues where there is more to do: at once, unless the hop was mostly refused.
+    /// Sends a continuation, with a delay if a bucket throttles more than a third of the keys.
     async fn continue_erasure(
         &self,
         erasure: &Erasure,
@@ -94,8 +94,8 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         sent.err().unwrap_or(Outcome::Continued(reason))
     }
 
-    /// Stores the receipt of an erasure that is over. Should that fail, a later hop has to prove
-    /// and store again.
+    /// Stores the receipt of a finished erasure. If that fails, a later hop has to prove the result
+    /// again and store the receipt.
     async fn store_final_receipt(
         &self,
         erasure: &Erasure,
@@ -111,21 +111,22 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let mut again = erasure.clone();
         let mut is_idle = hop.is_idle;
         if matches!(verdict, ReceiptKind::DryRun) {
-            // It counts everything anew, which is no progress; an erasure only proves again that
-            // nothing is left.
+            // A dry run counts everything again, which is no progress. An erasure only proves again
+            // that nothing remains.
             again.totals = Totals::default();
             is_idle = true;
         }
         Err(match self.send_continuation(&again, is_idle, hop, RECEIPT_DELAY).await {
             Ok(()) => Outcome::Continued(Some(failure.to_string())),
-            // Too often in vain: SQS is to count it.
+            // The attempts failed too often, so the message is redelivered and SQS counts the
+            // deliveries.
             Err(Outcome::Incomplete(_)) => Outcome::Failed(failure),
             Err(outcome) => outcome,
         })
     }
 
-    /// Adds the receipt that an incomplete erasure leaves. The message comes again, with or without
-    /// it.
+    /// Adds the receipt of an incomplete erasure. The message is delivered again, with or without
+    /// this receipt.
     pub(super) async fn store_incomplete_receipt(
         &self,
         erasure: &Erasure,
@@ -143,7 +144,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
     }
 
-    /// Stores a receipt, or finds that it stands there already.
+    /// Stores a receipt, or finds that it is already stored.
     async fn store(
         &self,
         erasure: &Erasure,
@@ -184,9 +185,9 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
     }
 
-    /// Whether an earlier delivery of this message has done all of it, and stored the receipt. Then
-    /// nothing is deleted: what is there now was written later. What cannot be found out counts as
-    /// not done.
+    /// Whether an earlier delivery of this message finished the erasure and stored the receipt. If
+    /// so, this delivery deletes nothing, because whatever exists now was written later. If the
+    /// receipt cannot be read, the erasure counts as not finished.
     pub(super) async fn find_own_receipt(
         &self,
         erasure: &Erasure,
@@ -202,7 +203,8 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let verdict = ReceiptKind::Erased { found_nothing: false };
         let stored = self.own_receipt(erasure, &verdict, deadline).await?;
         let proven_at = stored.proven_empty_at.unwrap_or_else(|| deadline.time_of_day());
-        // Whether the earlier delivery has sent the sweep is not known, unless it is done.
+        // It is unknown whether the earlier delivery sent the late-write sweep, unless the sweep is
+        // finished.
         if self.config.late_write_sweep.is_some()
             && self.own_receipt(erasure, &ReceiptKind::Swept, deadline).await.is_none()
             && let Err(outcome) = self.schedule_sweep(erasure, proven_at, deadline).await
@@ -212,7 +214,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         Some(Outcome::AlreadyDone(verdict.name()))
     }
 
-    /// The receipt of this very request, if it is stored.
+    /// The receipt of exactly this request, if it is stored.
     async fn own_receipt(
         &self,
         erasure: &Erasure,
@@ -222,7 +224,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         let receipts = self.receipts.as_ref()?;
         let name = verdict.file_name(erasure);
         let read = |limit| receipts.read(&name, limit);
-        // Most of the time is for the erasure.
+        // The erasure needs most of the time.
         let until = Instant::now() + time_until(deadline.stop()) / 4;
         let stored = self.retry(until, ReceiptError::is_permanent, read).await.ok().flatten()?;
         let stored = receipt::StoredReceipt::read(&stored)?;
@@ -230,8 +232,8 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         (stored.is_same(verdict, &user) && stored.is_of(erasure)).then_some(stored)
     }
 
-    /// Sends the message that comes back after the proof, for uploads that began before it and end
-    /// after it.
+    /// Sends the message for the late-write sweep, which finds uploads that began before the proof
+    /// and end after it.
     async fn schedule_sweep(
         &self,
         erasure: &Erasure,
@@ -254,7 +256,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         self.send(sweep.next_hop_unchecked(), after.min(MAX_DELAY), deadline).await
     }
 
-    /// Passes a sweep on that is not due yet.
+    /// Sends on a late-write sweep that is not due yet.
     pub(super) async fn reschedule_sweep(
         &self,
         erasure: &Erasure,
@@ -262,8 +264,8 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         deadline: &Deadline,
     ) -> Outcome {
         let left = Duration::try_from(due - deadline.time_of_day()).unwrap_or_default();
-        // A whole second at least: SQS counts in seconds, and a message without a delay would come
-        // at once.
+        // The delay is at least one second: SQS counts in seconds, and a message without a delay
+        // would be delivered immediately.
         let delay = Duration::from_secs(left.as_secs() + 1).min(MAX_DELAY);
         match self.send(erasure.next_hop_unchecked(), delay, deadline).await {
             Ok(()) => Outcome::Continued(Some(format!("the sweep is due in {} s", left.as_secs()))),
@@ -271,7 +273,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         }
     }
 
-    /// Sends the continuation, unless the chain has come to its end.
+    /// Sends the continuation, unless the chain has reached its limit.
     async fn send_continuation(
         &self,
         erasure: &Erasure,
@@ -307,7 +309,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         sent.map_err(|fault| Outcome::Failed(Failure::Continuation(fault)))
     }
 
-    /// Repeats a request until it succeeds, its error is permanent, or the time is over.
+    /// Retries a request until it succeeds, its error is permanent, or the time is over.
     pub(super) async fn retry<T, E, Response>(
         &self,
         until: Instant,

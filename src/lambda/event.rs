@@ -1,17 +1,17 @@
-//! The event: records of SQS, read one by one.
+//! Reads the event's SQS records one by one.
 
 use aws_lambda_events::event::sqs::{SqsEvent, SqsMessage};
 use lambda_runtime::Diagnostic;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-/// Why an event as a whole fails: then SQS delivers all its messages again.
+/// Why a whole event fails. SQS then delivers all its messages again.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
-    /// A message that is to be delivered again cannot be named in the response.
+    /// A message must be delivered again, but has no id by which the response could name it.
     #[error("a record without a message id is not done: the whole batch is given back")]
     UnnamedRecord,
-    /// The caller of the function sent something else.
+    /// The function's caller sent something other than an SQS event.
     #[error(
         "the event is not from SQS: expected {{\"Records\": [{{\"messageId\": ..., \"body\": ...}}]}}"
     )]
@@ -24,7 +24,7 @@ impl From<EventError> for Diagnostic {
     }
 }
 
-/// Reads an event record by record: an odd one must not harm the others.
+/// Reads an event record by record, so that a malformed one does not affect the others.
 pub(super) fn read_event(event: Value) -> Result<SqsEvent, EventError> {
     let Value::Object(mut fields) = event else {
         return Err(EventError::NotFromSqs);
@@ -37,7 +37,7 @@ pub(super) fn read_event(event: Value) -> Result<SqsEvent, EventError> {
     Ok(event)
 }
 
-/// A record that can be named but not read is one without a body.
+/// Reads a record. A record that has an id but cannot be read becomes one without a body.
 fn read_record(mut record: Value) -> Result<SqsMessage, EventError> {
     let text = |name: &str| record[name].as_str().map(str::to_owned);
     let mut name = SqsMessage::default();
@@ -45,7 +45,7 @@ fn read_record(mut record: Value) -> Result<SqsMessage, EventError> {
     name.receipt_handle = text("receiptHandle");
     name.event_source_arn = text("eventSourceARN");
     if let Some(fields) = record.as_object_mut() {
-        // Nobody reads them, so nothing is wrong with them.
+        // The function does not use message attributes, so they cannot make a record invalid.
         fields.remove("messageAttributes");
     }
     let is_named = name.message_id.is_some();
@@ -57,7 +57,7 @@ pub(super) fn receive_count(record: &SqsMessage) -> u32 {
     count.and_then(|count| count.parse().ok()).unwrap_or(1)
 }
 
-/// When the message was sent, as SQS says.
+/// When the message was sent, according to SQS.
 pub(super) fn sent_at(record: &SqsMessage) -> Option<OffsetDateTime> {
     let milliseconds: u64 = record.attributes.get("SentTimestamp")?.parse().ok()?;
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(milliseconds) * 1_000_000).ok()

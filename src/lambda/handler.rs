@@ -1,4 +1,4 @@
-//! From an SQS event to the batch response.
+//! Handles an SQS event and returns the batch response.
 
 use std::panic::AssertUnwindSafe;
 
@@ -24,36 +24,37 @@ use crate::message::erasure::Erasure;
 use crate::ports::queue::{Queue, QueueError, ReceiptHandle};
 use crate::ports::receipts::Receipts;
 
-/// The function: what stays the same from one invocation to the next.
+/// The function's state that persists between invocations.
 #[derive(Debug)]
 pub struct Handler<W, Q, R> {
     pub(super) config: Config,
     engine: W,
     pub(super) queue: Q,
-    /// `None`: no receipts are wanted.
+    /// `None` if the function stores no receipts.
     pub(super) receipts: Option<R>,
     pub(super) limiter: Limiter,
     metrics: Option<Metrics>,
 }
 
 impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
-    /// `seed` decides the jitter of all waits.
+    /// Creates a handler; `seed` determines the jitter of all waits.
     pub fn new(config: Config, engine: W, queue: Q, receipts: Option<R>, seed: u64) -> Self {
         let limiter =
             Limiter::new(config.max_deletes_per_second, config.max_in_flight_batches, seed);
         Self { config, engine, queue, receipts, limiter, metrics: None }
     }
 
-    /// The same, with a line of numbers for each invocation.
+    /// Adds a line of metrics for each invocation.
     #[must_use]
     pub fn with_metrics(self, metrics: Metrics) -> Self {
         Self { metrics: Some(metrics), ..self }
     }
 
-    /// Works on all messages of an event at once, and names those that are to come again.
+    /// Processes all messages of an event concurrently, and returns those that are to be delivered
+    /// again.
     ///
-    /// `deadline_epoch_ms` is the end of the invocation, in milliseconds since 1970; the answer is
-    /// there before it.
+    /// `deadline_epoch_ms` is the end of the invocation, in milliseconds since 1970; the response
+    /// is returned before it.
     pub async fn handle(
         &self,
         event: Value,
@@ -68,7 +69,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         self.handle_until(event, announced).await
     }
 
-    /// As [`Handler::handle`], with the event read and the wall clock's time from outside.
+    /// Works as [`Handler::handle`] does, but takes the parsed event and the wall-clock time.
     pub async fn handle_until(
         &self,
         event: SqsEvent,
@@ -106,7 +107,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         metrics.write(&numbers.within(deadline.start().elapsed()), deadline.time_of_day());
     }
 
-    /// Sees one message to its outcome.
+    /// Processes one message and returns its outcome.
     async fn process(&self, record: &SqsMessage, deadline: &Deadline) -> ProcessedMessage {
         let worked = AssertUnwindSafe(self.work(record, deadline)).catch_unwind().await;
         let (outcome, metrics) = worked.unwrap_or_else(|_panic| {
@@ -124,7 +125,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
             if let Err(fault) =
                 self.retry(deadline.visibility_deadline(), QueueError::is_permanent, request).await
             {
-                // It comes again all the same, when its queue's visibility timeout is over.
+                // SQS delivers the message again anyway, after the queue's visibility timeout.
                 let message_id = record.message_id.as_deref();
                 warn!(message_id, reason = %fault, "visibility not changed");
             }
@@ -132,8 +133,8 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         ProcessedMessage { outcome, metrics, is_redelivered: true }
     }
 
-    /// Works on one message. What the outcome claims, the receipt or the continuation, is stored
-    /// before it returns.
+    /// Works on one message. What the outcome claims, a receipt or a continuation, is stored before
+    /// this function returns.
     async fn work(
         &self,
         record: &SqsMessage,
@@ -157,44 +158,53 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
             is_first_delivery: receive_count(record) <= 1,
             deadline,
         };
+        let outcome = self.outcome(&mut erasure, &mut hop, receive_count(record)).await;
+        log_hop(record, (&erasure, &user), &hop, &outcome);
+        (outcome, Some(hop.metrics(&erasure)))
+    }
+
+    /// The outcome of an erasure's message: without a hop, if a sweep is not due yet or an earlier
+    /// delivery has done all of it.
+    async fn outcome(&self, erasure: &mut Erasure, hop: &mut Hop<'_>, delivery: u32) -> Outcome {
+        let (now, deadline) = (hop.deadline.time_of_day(), hop.deadline);
         if let Some(due) = erasure.sweep_at.filter(|due| *due > now) {
-            let outcome = self.reschedule_sweep(&erasure, due, deadline).await;
-            log_hop(record, (&erasure, &user), &hop, &outcome);
-            return (outcome, Some(hop.metrics(&erasure)));
+            return self.reschedule_sweep(erasure, due, deadline).await;
         }
         if !hop.is_first_delivery
-            && let Some(outcome) = self.find_own_receipt(&erasure, deadline).await
+            && let Some(outcome) = self.find_own_receipt(erasure, deadline).await
         {
             hop.is_idle = false;
-            log_hop(record, (&erasure, &user), &hop, &outcome);
-            return (outcome, Some(hop.metrics(&erasure)));
+            return outcome;
         }
         erasure.started_at = erasure.started_at.or(Some(now));
+        let end = self.run_hop(erasure, hop, delivery).await;
+        let outcome = self.conclude(erasure, end, hop).await;
+        self.store_incomplete_receipt(erasure, &outcome, hop, delivery).await;
+        outcome
+    }
 
+    /// Runs the engine until the erasure ends or the stop time comes.
+    async fn run_hop(&self, erasure: &mut Erasure, hop: &mut Hop<'_>, delivery: u32) -> HopEnd {
         let progress = Progress::resume(std::mem::take(&mut erasure.totals));
-        let mut checkpoint =
-            erasure.starting_checkpoint(receive_count(record), self.config.max_idle_hops);
-        let job = ErasureScope {
+        let mut checkpoint = erasure.starting_checkpoint(delivery, self.config.max_idle_hops);
+        let scope = ErasureScope {
             targets: &self.config.targets,
             user: &erasure.user,
             erase_before: erasure.erase_before,
             max_objects: self.config.max_objects,
             started_at: erasure.started_at,
-            stop: deadline.stop(),
+            stop: hop.deadline.stop(),
         };
-        let report = self.engine.work(&self.limiter, &progress, job, &mut checkpoint).await;
+        let report = self.engine.work(&self.limiter, &progress, scope, &mut checkpoint).await;
         erasure.checkpoint = checkpoint;
         erasure.totals = progress.total();
         hop.totals = progress.hop();
-        // A dry run that lists what is kept counts nothing for a while, and makes progress.
-        let gets_on = erasure.is_dry_run
+        // A dry run that lists many kept items counts nothing for some time, but makes progress.
+        let has_listed = erasure.is_dry_run
             && matches!(report.end, HopEnd::Unfinished { has_advanced: true, .. });
-        hop.is_idle = progress.was_reset() || (progress.deleted() == 0 && !gets_on);
+        hop.is_idle = progress.was_reset() || (progress.deleted() == 0 && !has_listed);
         hop.round = report.round;
-        let outcome = self.conclude(&erasure, report.end, &hop).await;
-        self.store_incomplete_receipt(&erasure, &outcome, &hop, receive_count(record)).await;
-        log_hop(record, (&erasure, &user), &hop, &outcome);
-        (outcome, Some(hop.metrics(&erasure)))
+        report.end
     }
 
     fn read(&self, record: &SqsMessage) -> Result<Erasure, Outcome> {

@@ -1,4 +1,4 @@
-//! What one hop did, as its receipt, log line and metrics need it.
+//! The result of one hop, as its receipt, log line and metrics need it.
 
 use std::time::Duration;
 
@@ -9,20 +9,20 @@ use crate::lambda::metrics::MessageMetrics;
 use crate::lambda::outcome::Outcome;
 use crate::message::erasure::Erasure;
 
-/// What became of one message.
+/// The result of processing one message.
 pub(super) struct ProcessedMessage {
     pub(super) outcome: Outcome,
-    /// What of it is counted, if it was understood.
+    /// The metrics of the message, if it could be read.
     pub(super) metrics: Option<MessageMetrics>,
-    /// Whether the answer gives it back.
+    /// Whether the response asks SQS to deliver the message again.
     pub(super) is_redelivered: bool,
 }
 
-/// What one hop did.
+/// The result of one hop.
 pub(super) struct Hop<'a> {
     pub(super) totals: Totals,
     pub(super) round: Round,
-    /// Whether it was of no use.
+    /// Whether the hop made no progress.
     pub(super) is_idle: bool,
     /// Whether no earlier delivery can have deleted anything.
     pub(super) is_first_delivery: bool,
@@ -30,8 +30,8 @@ pub(super) struct Hop<'a> {
 }
 
 impl Hop<'_> {
-    /// Whether the first listing of everything found nothing: no earlier hop or delivery can have
-    /// deleted anything, and the first round was the proof.
+    /// Whether the first listing of everything found nothing. Then no earlier hop or delivery can
+    /// have deleted anything, and the first round was the proof.
     pub(super) fn has_found_nothing(&self, erasure: &Erasure) -> bool {
         let is_first = self.is_first_delivery && erasure.hop == 0 && erasure.checkpoint.round == 1;
         is_first
@@ -41,7 +41,7 @@ impl Hop<'_> {
 
     pub(super) fn metrics(&self, erasure: &Erasure) -> MessageMetrics {
         let since = erasure.withdrawn_at.or(erasure.requested_at);
-        // A clock that is ahead of ours makes it young, not old.
+        // If the sender's clock is ahead of ours, the age counts as zero.
         let age =
             since.and_then(|since| Duration::try_from(self.deadline.time_of_day() - since).ok());
         MessageMetrics {

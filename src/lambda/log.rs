@@ -8,7 +8,7 @@ use crate::lambda::hop::Hop;
 use crate::lambda::outcome::Outcome;
 use crate::message::erasure::Erasure;
 
-/// Of deliveries that were cut short, by a crash or by Lambda, nothing else would tell.
+/// Logs a redelivery. It is the only trace of deliveries that a crash or Lambda cut short.
 pub(super) fn log_redelivery(record: &SqsMessage, erasure: &Erasure, user: &str) {
     let receive_count = receive_count(record);
     if receive_count > 1 {
@@ -22,7 +22,7 @@ pub(super) fn log_redelivery(record: &SqsMessage, erasure: &Erasure, user: &str)
     }
 }
 
-/// One line for each hop, whatever its outcome.
+/// Logs one line for each hop, whatever its outcome.
 pub(super) fn log_hop(
     record: &SqsMessage,
     (erasure, user): (&Erasure, &str),
@@ -64,7 +64,7 @@ pub(super) fn log_hop(
         };
     }
     match outcome {
-        // A sweep that waits is no trouble.
+        // A sweep that is not due yet needs no warning.
         Outcome::Continued(Some(_)) if erasure.sweep_at.is_none() => log!(warn),
         Outcome::Erased { .. }
         | Outcome::Swept
@@ -76,7 +76,7 @@ pub(super) fn log_hop(
     }
 }
 
-/// For messages whose user is not known, or no longer.
+/// Logs the outcome of a message whose user is not, or no longer, known.
 pub(super) fn log_without_erasure(record: &SqsMessage, outcome: &Outcome, message: &str) {
     error!(
         outcome = outcome.name(),

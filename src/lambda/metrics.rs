@@ -1,11 +1,10 @@
-//! The numbers that an invocation leaves, in `CloudWatch`'s embedded metric format (EMF): one line
-//! of JSON.
+//! The metrics of an invocation, in `CloudWatch`'s embedded metric format (EMF): one line of JSON.
 //!
-//! By hand, because it is one object once in an invocation. Of the crates for it, metrique brings
-//! 38 others, and `metrics_cloudwatch_embedded` a recorder that the whole process metricss. A program
-//! that writes nothing but one such line (x86-64, `opt-level = "s"`, fat LTO, stripped) has 315 kB
-//! by hand with `serde_json`, 382 kB with metrique-writer 0.1.29, 512 kB with
-//! `metrics_cloudwatch_embedded` 0.10.0; from start to end, all three take 1.7 to 1.8 ms.
+//! The line is built by hand, because it is one object per invocation. Of the crates for EMF,
+//! metrique has 38 dependencies, and `metrics_cloudwatch_embedded` needs a recorder that is global
+//! to the process. A program that only writes one such line (x86-64, `opt-level = "s"`, fat LTO,
+//! stripped) has 315 kB by hand with `serde_json`, 382 kB with metrique-writer 0.1.29, and 512 kB
+//! with `metrics_cloudwatch_embedded` 0.10.0; from start to end, all three take 1.7 to 1.8 ms.
 //! <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>
 
 use std::fmt;
@@ -19,13 +18,14 @@ use time::format_description::well_known::Rfc3339;
 use crate::erasure::counts::{Counts, Remaining};
 use crate::lambda::outcome::Outcome;
 
-/// Where `CloudWatch` shows the metrics.
+/// The namespace of the metrics in `CloudWatch`.
 pub const NAMESPACE: &str = "EraseUserFiles";
 
-/// The one dimension. A metric for each user would outlive the user.
+/// The only dimension. A metric for each user would outlive the user.
 pub const DIMENSION: &str = "FunctionName";
 
-/// Every metric and its unit. All are in every line, but for `KeysPerSecond`, which needs a key.
+/// Every metric and its unit. Every line has all of them, except that `KeysPerSecond` needs at
+/// least one key.
 pub const METRICS: [(&str, &str); 19] = [
     ("ErasuresCompleted", "Count"),
     ("ErasuresFoundNothing", "Count"),
@@ -48,26 +48,27 @@ pub const METRICS: [(&str, &str); 19] = [
     ("DryRuns", "Count"),
 ];
 
-/// What one message comes to, as far as it is counted.
+/// The metrics of one message.
 #[derive(Debug)]
 pub(crate) struct MessageMetrics {
-    /// What this hop deleted; in a dry run, what would go.
+    /// What this hop deleted, or would have deleted in a dry run.
     pub(crate) deleted: Counts,
-    /// What its last round left.
+    /// What the hop's last round left.
     pub(crate) left: Remaining,
-    /// Answers that asked to slow down.
+    /// The number of responses that asked the client to slow down.
     pub(crate) throttles: u64,
-    /// Whether it was of no use.
+    /// Whether the hop made no progress.
     pub(crate) is_idle: bool,
-    /// Whether it only counts.
+    /// Whether it is a dry run.
     pub(crate) is_dry_run: bool,
-    /// Whether it is the sweep after the proof.
+    /// Whether it is a late-write sweep.
     pub(crate) is_sweep: bool,
-    /// Since the user withdrew or, where nobody says when, since the request was sent.
+    /// The time since the user's withdrawal or, if the request does not state it, since the request
+    /// was sent.
     pub(crate) age: Duration,
 }
 
-/// The sums over all messages of an invocation. Its fields are the metrics.
+/// The sums over all messages of an invocation. Each field is a metric.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct InvocationMetrics {
@@ -94,7 +95,7 @@ pub(crate) struct InvocationMetrics {
 }
 
 impl InvocationMetrics {
-    /// Counts one message; without a metrics where it was not understood.
+    /// Counts one message; `metrics` is `None` if it could not be read.
     pub(crate) fn add(&mut self, outcome: &Outcome, metrics: Option<&MessageMetrics>) {
         let is_waiting = metrics.is_some_and(|metrics| metrics.is_sweep)
             && matches!(outcome, Outcome::Continued(_));
@@ -108,7 +109,7 @@ impl InvocationMetrics {
                 self.dry_runs += 1;
                 true
             }
-            // The delivery that has done it was counted.
+            // The delivery that finished the erasure was counted.
             Outcome::Swept | Outcome::AlreadyDone(_) => true,
             Outcome::Continued(_) => {
                 self.erasures_continued += u64::from(!is_waiting);
@@ -147,7 +148,8 @@ impl InvocationMetrics {
         sum(&mut self.uploads_aborted, metrics.deleted.uploads);
         sum(&mut self.bytes_erased, metrics.deleted.bytes);
         if metrics.is_sweep {
-            // What it looks at was erased, and proven empty: only what came late is new.
+            // The sweep follows a proof that nothing remained, so that everything it finds was
+            // written later.
             sum(&mut self.late_writes_found, metrics.deleted.total());
         } else if !is_over {
             self.oldest_erasure_age_seconds =
@@ -155,7 +157,7 @@ impl InvocationMetrics {
         }
     }
 
-    /// Works out the pace, when all messages are counted.
+    /// Calculates the rate after all messages are counted.
     pub(crate) fn within(mut self, duration: Duration) -> Self {
         let keys = [self.objects_erased, self.versions_erased, self.delete_markers_erased];
         let keys = keys.into_iter().fold(0_u64, u64::saturating_add);
@@ -184,8 +186,8 @@ impl fmt::Debug for Metrics {
 }
 
 impl Metrics {
-    /// `log_level` is the function's `AWS_LAMBDA_LOG_LEVEL`; every line passes it. `write` gets
-    /// lines without their end.
+    /// Creates the writer. `log_level` is the function's `AWS_LAMBDA_LOG_LEVEL`; every metrics line
+    /// has a level that passes it. `write` gets lines without a line ending.
     pub fn new(
         function_name: String,
         log_level: Option<&str>,
@@ -196,7 +198,7 @@ impl Metrics {
         Self { function_name, level, write: Box::new(write) }
     }
 
-    /// Writes what an invocation that ends now has come to.
+    /// Writes the metrics of an invocation that ends at `now`.
     pub(crate) fn write(&self, numbers: &InvocationMetrics, now: OffsetDateTime) {
         let mut line = json!(numbers);
         let of_line = METRICS.iter().filter(|(name, _)| line.get(name).is_some());
@@ -207,8 +209,8 @@ impl Metrics {
             "CloudWatchMetrics": [{ "Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": definitions }],
         });
         line[DIMENSION] = json!(self.function_name);
-        // Lambda gives a line without a level, or without a time, the level INFO, and drops what is
-        // below the function's:
+        // Lambda treats a line without a level or a timestamp as INFO, and drops lines below the
+        // function's log level:
         // https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
         line["level"] = json!(self.level);
         line["timestamp"] = json!(now.format(&Rfc3339).unwrap_or_default());

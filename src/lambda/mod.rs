@@ -1,4 +1,5 @@
-//! The edge: an SQS event comes in, and the response, receipts, logs and metrics go out.
+//! The Lambda interface: it takes an SQS event and produces the response, receipts, logs and
+//! metrics.
 
 mod conclude;
 pub mod event;

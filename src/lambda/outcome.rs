@@ -1,4 +1,4 @@
-//! What became of one message, why, and when it comes again.
+//! The outcome of one message, its reason, and when the message is delivered again.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use crate::message::erasure::{ChainLimit, MessageError};
 use crate::ports::queue::QueueError;
 use crate::ports::receipts::ReceiptError;
 
-/// A message that is given back comes again after 5 s, doubling with each delivery up to 15
+/// The delay before SQS delivers a failed message again: 5 s, doubling with each delivery up to 15
 /// minutes.
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(900);
 
-/// What became of one message.
+/// The outcome of one message.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Whether the first listing of everything found nothing: then the id, or the target, may be a
-    /// wrong one.
+    /// `found_nothing` is true if the first listing of everything found nothing. Then the user id
+    /// or the target may be wrong.
     Erased {
         found_nothing: bool,
     },
     Swept,
-    /// An earlier delivery of the same message has done all of it, and stored this receipt.
+    /// An earlier delivery of the same message finished the erasure and stored this receipt.
     AlreadyDone(&'static str),
     DryRun,
-    /// With what stood in the way, or what is waited for, if anything.
+    /// The text is the error that occurred, or what the erasure waits for, if anything.
     Continued(Option<String>),
     Incomplete(Incomplete),
     Failed(Failure),
@@ -36,17 +36,17 @@ pub(crate) enum Outcome {
 pub(crate) enum Incomplete {
     #[error("{0}")]
     IncompleteReason(#[from] IncompleteReason),
-    /// With what the last hop could not delete.
+    /// The chain of continuations ended; `left` is what the last hop could not delete.
     #[error("{end}{}", if .left.is_empty() { String::new() } else { format!(": {}", .left) })]
     Chain { end: ChainLimit, left: String },
 }
 
-/// Why nothing can be said about what is left.
+/// Why the hop shows nothing about what remains.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("{}", join(.0))]
     Targets(Vec<TargetError>),
-    /// Without a fault, too, where nothing was answered.
+    /// No progress was made. There are no errors if no response came.
     #[error("nothing could be listed or deleted before the time was over: {}", if .0.is_empty() { "no answer came, or no turn at the pace".to_owned() } else { join(.0) })]
     NoProgress(Vec<TargetError>),
     #[error("failed to send the continuation: {0}")]
@@ -67,7 +67,7 @@ pub(crate) enum Failure {
     Panic,
 }
 
-/// Why a message can never be worked on.
+/// Why a message can never be processed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Rejection {
     #[error("the record has no body, or is none that SQS makes")]
@@ -126,12 +126,12 @@ impl Outcome {
         }
     }
 
-    /// `Some(true)` where nothing was found.
+    /// `Some(true)` if the erasure found nothing, otherwise `None`.
     pub(crate) fn found_nothing(&self) -> Option<bool> {
         matches!(self, Self::Erased { found_nothing: true }).then_some(true)
     }
 
-    /// How long a message that is given back stays hidden; `None`: it is done.
+    /// How long a message stays hidden before it is delivered again; `None` if it is done.
     pub(crate) fn retry_delay(&self, receive_count: u32) -> Option<Duration> {
         match self {
             Self::Erased { .. }
@@ -143,13 +143,14 @@ impl Outcome {
                 let doublings = receive_count.saturating_sub(1).min(16);
                 Some(FIRST_BACKOFF.saturating_mul(1 << doublings).min(LONGEST_BACKOFF))
             }
-            // No wait makes it valid: on to the dead-letter queue.
+            // Waiting cannot make the message valid, so it goes to the dead-letter queue without
+            // delay.
             Self::Rejected(_) => Some(Duration::ZERO),
         }
     }
 }
 
-/// The faults as one text; `None` where there are none.
+/// The errors as one text; `None` if there are no errors.
 pub(crate) fn reason(faults: &[TargetError]) -> Option<String> {
     (!faults.is_empty()).then(|| join(faults))
 }

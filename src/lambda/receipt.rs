@@ -1,4 +1,4 @@
-//! The document of an outcome: what was erased, what is left and why. It names no key and no user.
+//! The receipt of an outcome: what was erased, what remains, and why. It names no key and no user.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -8,10 +8,10 @@ use crate::erasure::report::Round;
 use crate::message::erasure::Erasure;
 use crate::target::{Target, Targets};
 
-/// The format of receipts; `schemas/receipt.json` describes it.
+/// The format version of receipts; `schemas/receipt.json` describes it.
 const VERSION: u32 = 1;
 
-/// What no deletion in S3 reaches.
+/// Data that a deletion in S3 does not reach.
 const NOT_REACHED: [&str; 4] = [
     "replicas in other buckets",
     "backups",
@@ -19,29 +19,29 @@ const NOT_REACHED: [&str; 4] = [
     "caches in front of the buckets",
 ];
 
-/// What a receipt says of an erasure.
+/// The result that a receipt states.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReceiptKind {
-    /// A fresh listing of everything found nothing.
+    /// A complete round found nothing.
     Erased {
-        /// Whether the first listing did so.
+        /// Whether the first listing of everything found nothing.
         found_nothing: bool,
     },
-    /// The sweep after the proof found nothing any more.
+    /// The late-write sweep after the proof found nothing more.
     Swept,
-    /// Everything was counted and nothing deleted.
+    /// The dry run counted everything and deleted nothing.
     DryRun,
-    /// Something is left.
+    /// Something remains.
     Incomplete {
-        /// How often the message was delivered: each delivery has a receipt of its own.
+        /// How often the message was delivered. Each delivery has its own receipt.
         delivery: u32,
-        /// What stands in the way.
+        /// Why something remains.
         reason: String,
     },
 }
 
 impl ReceiptKind {
-    /// Its word in the receipt.
+    /// The receipt's word for this result.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Erased { .. } => "erased",
@@ -51,7 +51,7 @@ impl ReceiptKind {
         }
     }
 
-    /// The receipt's name below the receipts' folder.
+    /// The receipt's name in the receipts' folder.
     pub fn file_name(&self, erasure: &Erasure) -> String {
         let number = match self {
             Self::Incomplete { delivery, .. } => format!("-{delivery}"),
@@ -121,8 +121,8 @@ struct Refused {
     count: u64,
 }
 
-/// Writes the receipt of an erasure as it stands at the end of a hop. `user` is the keyed hash of
-/// the user's id.
+/// Writes the receipt of an erasure's state at the end of a hop. `user` is the keyed hash of the
+/// user's id.
 pub fn document(
     verdict: &ReceiptKind,
     erasure: &Erasure,
@@ -177,7 +177,8 @@ fn of_targets(erasure: &Erasure, targets: &Targets, round: &Round) -> Vec<OfTarg
     targets.as_slice().iter().map(of_target).collect()
 }
 
-/// A dry run has counted what is kept; an erasure knows it from its last round.
+/// Adds the number of kept items: a dry run has counted them, and an erasure takes them from its
+/// last round.
 fn with_kept(deleted: Counts, left: &Remaining, erasure: &Erasure) -> Counts {
     if erasure.is_dry_run { deleted } else { Counts { kept_newer: left.kept_newer, ..deleted } }
 }
@@ -197,7 +198,7 @@ fn refused(left: &Remaining) -> Vec<Refused> {
     codes.map(|(code, count)| Refused { code: code.to_owned(), count }).collect()
 }
 
-/// What a stored document says, as far as it tells receipts apart.
+/// The fields of a stored receipt that distinguish it from others.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct StoredReceipt {
@@ -210,7 +211,7 @@ pub(crate) struct StoredReceipt {
 }
 
 impl StoredReceipt {
-    /// `None`: the document is no receipt.
+    /// Parses a stored document; returns `None` if it is not a receipt.
     pub(crate) fn read(document: &str) -> Option<Self> {
         serde_json::from_str(document).ok()
     }

@@ -1,8 +1,8 @@
-//! How many keys a second a bucket takes, learned from what it lets through: a congestion control,
-//! as TCP has one.
+//! A congestion control, like that of TCP: it learns from the responses how many keys per second a
+//! bucket accepts.
 //!
-//! Pure: what happened and when comes in, a rate comes out. `docs/pace.md` says what was tried, and
-//! measures it.
+//! The code is pure: it takes events with their times and returns a rate. `docs/pace.md` describes
+//! what was tried, with measurements.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -12,92 +12,97 @@ use tokio::time::Instant;
 
 use crate::ports::store::MAX_BATCH_KEYS;
 
-/// Rates are whole numbers of keys in so many seconds.
+/// Rates are whole numbers of keys per this many seconds.
 const SECONDS: u64 = 1_000;
 
-/// S3 lets a partition delete at least so many keys a second; more, once it has split it.
+/// The rate of deletions that S3 documents for one partition. It accepts more after it has split
+/// the partition.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
 const DOCUMENTED: u64 = 3_500 * SECONDS;
 
-/// The lowest rate: a hundredth of what is documented. It still finds out when the bucket takes
+/// The lowest rate: a hundredth of the documented rate. It still detects that the bucket accepts
 /// more again.
 const LEAST: u64 = DOCUMENTED / 100;
 
-/// Below this rate, it grows as fast as at this one.
+/// A rate below this one grows as fast as at this one.
 const SLOW: u64 = 1_000 * SECONDS;
 
-/// By how many keys a second the rate grows, in thousandths, for each key that passed. Before the
-/// first throttle: it doubles in a quarter of a second, which is about the time of a full batch.
+/// The growth of the rate for each key that passed, in thousandths of a key per second. Before the
+/// first throttle event, the rate doubles in a quarter of a second, which is about the time of a
+/// full batch.
 const START_GAIN: u64 = 4_000;
-/// Near the rate that was refused last: 2 % in a second.
+/// The growth near the rate that was last throttled: 2 % per second.
 const PROBE_GAIN: u64 = 20;
-/// Well below it, or so far above it that the bucket must take more than it did.
+/// The growth well below that rate, or so far above it that the bucket must accept more than
+/// before.
 const CLIMB_GAIN: u64 = 200;
-/// What is near, in percent of the rate that was refused last.
+/// The range that counts as near, in percent of the rate that was last throttled.
 const NEAR: std::ops::RangeInclusive<u64> = 90..=115;
 
 /// Shares of keys are in 1,024ths.
 const WHOLE: u64 = 1_024;
 
-/// A single request that is throttled as a whole takes off this part of its share, in eighths: it
-/// may be one of many.
+/// By how much a single request that is throttled as a whole reduces the rate: this many eighths of
+/// its share, because it may be one of many requests.
 const OF_SINGLE: u64 = 3;
 
-/// A share of throttled keys above the noise that is no reason to slow down: 3 %. BBR ignores
-/// losses below 2 %.
+/// A share of throttled keys above the noise that does not reduce the rate: 3 %. BBR ignores losses
+/// below 2 %.
 /// <https://datatracker.ietf.org/doc/draft-ietf-ccwg-bbr/>
 const NOISE_MARGIN: u64 = WHOLE * 3 / 100;
 
-/// The largest share that is taken for noise.
+/// The largest share that counts as noise.
 const MOST_NOISE: u64 = WHOLE / 10;
 
-/// From this share on, the rate is far above the limit: it goes to 90 % of what has passed lately,
-/// but by no less than 15 %, and to no less than half, or a tenth where single keys were throttled.
+/// From this share on, the rate is far above the limit. It is set to 90 % of what has passed
+/// recently, but is reduced by at least 15 %, and to no less than a half, or a tenth if single keys
+/// were throttled.
 const FAR_ABOVE: u64 = WHOLE / 8;
 const LEAST_PART: (u64, u64) = (2, 10);
 const MOST_KEPT: u64 = 85;
 const KEPT_OF_PASSED: u64 = 90;
 const LATELY: Duration = Duration::from_secs(2);
 
-/// Below that, the rate goes this many percent of the way to the limit that the share tells, so
-/// that what waits at the limit can pass.
+/// Below that share, the rate is set to this percentage of the limit that the share implies, so
+/// that the requests that wait at the limit can pass.
 const BELOW_LIMIT: u64 = 90;
 
-/// So many keys show the share that is throttled inside of answers.
+/// The number of keys that suffices to measure the share of keys that responses report as
+/// throttled.
 const SAMPLE_KEYS: u64 = 1_000;
 
-/// How long the rate stays after a throttle. It doubles each time, until the bucket is found to
-/// take more.
+/// How long the rate stays constant after a throttle event. The time doubles with each event, until
+/// the bucket is found to accept more.
 const QUIET: Duration = Duration::from_secs(1);
 const LONGEST_QUIET: Duration = Duration::from_secs(16);
 
-/// The fewest keys that throttles leave to one request.
+/// The lower bound to which throttling reduces the keys of one request.
 const SMALL_BATCH: usize = MAX_BATCH_KEYS / 8;
 
-/// After so long without a request, nothing that was learned need be true any more.
+/// After this time without a request, everything learned may be outdated.
 const MEMORY: Duration = Duration::from_secs(60);
 
-/// The rate of one bucket, and how large a request to it may be.
+/// The rate of one bucket, and the largest size of a request to it.
 #[derive(Debug)]
 pub(super) struct Congestion {
-    /// In keys per 1,000 seconds.
+    /// The rate in keys per 1,000 seconds.
     rate: u64,
     ceiling: u64,
     batch_keys: usize,
     throttle: Option<Throttle>,
     quiet: Duration,
-    /// The answers of the last [`LATELY`].
+    /// The responses of the last [`LATELY`].
     answers: VecDeque<Answer>,
     /// The share of keys that is throttled at any rate.
     noise: u64,
     requests: Requests,
-    /// Of the keys of the last requests, how many were throttled.
+    /// The share of throttled keys in the last requests.
     throttled_share: u64,
     began: Instant,
     last_answer: Instant,
 }
 
-/// What a request has come to.
+/// The result of a request.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Answer {
     pub(super) sent: Instant,
@@ -107,7 +112,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// Whether a request of many keys was throttled as a whole. Of few keys, all may be by chance.
+    /// Whether a request of many keys was throttled as a whole. If a request has few keys, all of
+    /// them may be throttled by chance.
     fn is_whole(&self) -> bool {
         self.passed == 0 && self.keys() >= SMALL_BATCH as u64 / 4
     }
@@ -117,7 +123,8 @@ impl Answer {
     }
 }
 
-/// One throttle event: what was sent before it, and is throttled after it, says nothing new.
+/// One throttle event. Requests that were sent before it and are throttled after it carry no new
+/// information.
 #[derive(Debug, Clone, Copy)]
 struct Throttle {
     at: Instant,
@@ -125,23 +132,22 @@ struct Throttle {
     rate: u64,
     /// Whether more than a single request shows it.
     is_sure: bool,
-    /// The share of keys that were throttled, as long as it is not known whether the rate was the
-    /// reason.
+    /// The share of keys that were throttled, while it is unknown whether the rate was the reason.
     suspected: Option<u64>,
 }
 
-/// How many requests are throttled as a whole while the rate is below what has passed: under a
-/// limit none, so that those that are say how many are throttled at any rate.
+/// How many requests are throttled as a whole while the rate is below what has passed. Below a
+/// limit S3 throttles no requests, so that these requests show how many are throttled at any rate.
 #[derive(Debug, Clone, Default)]
 struct Requests {
-    /// Whether each of the last requests was throttled, the newest first, as bits.
+    /// Whether each of the last requests was throttled, as bits, the newest first.
     last: u16,
     sent: u32,
     throttled: u32,
 }
 
 impl Requests {
-    /// So many requests are remembered.
+    /// The number of requests that are remembered.
     const MEMORY: u32 = 64;
 
     fn note(&mut self, is_throttled: bool, is_below_limit: bool) {
@@ -155,8 +161,8 @@ impl Requests {
         }
     }
 
-    /// Whether no more of the last requests were throttled than are at any rate: twice as many as
-    /// to be expected, and one more, happen by chance.
+    /// Whether the last requests were throttled no more often than at any rate. Twice the expected
+    /// number, plus one, can happen by chance.
     fn is_noise(&self) -> bool {
         let expected = u16::BITS * self.throttled / self.sent.max(u16::BITS);
         let is_known =
@@ -166,7 +172,7 @@ impl Requests {
 }
 
 impl Congestion {
-    /// `ceiling`: in keys per second; `None` is none.
+    /// `ceiling` is in keys per second; `None` means no ceiling.
     pub(super) fn new(ceiling: Option<NonZeroU32>, now: Instant) -> Self {
         let ceiling = ceiling.map_or(u64::MAX, |ceiling| u64::from(ceiling.get()) * SECONDS);
         Self {
@@ -184,22 +190,22 @@ impl Congestion {
         }
     }
 
-    /// How long the bucket is busy with so many keys.
+    /// The time that the bucket needs for this number of keys at the current rate.
     pub(super) fn time_for(&self, keys: usize) -> Duration {
         let nanoseconds =
             (keys as u128) * u128::from(SECONDS) * 1_000_000_000 / u128::from(self.rate);
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
-    /// How many keys one request may have: what passes in half a second, and less where requests
-    /// were refused.
+    /// The most keys of one request: what passes in half a second, or less after requests were
+    /// throttled.
     pub(super) fn batch_keys(&self) -> usize {
         let half_a_second = usize::try_from(self.rate / SECONDS / 2).unwrap_or(usize::MAX);
         half_a_second.clamp(1, self.batch_keys)
     }
 
-    /// Notes an answer. `was_limited`: whether the request had to wait for the rate; a rate that
-    /// nobody uses up is not known to be right.
+    /// Records a response. `was_limited` is whether the request had to wait for the rate: a rate
+    /// that is not used up is not known to be right.
     pub(super) fn answered(&mut self, answer: Answer, was_limited: bool) {
         self.remember(answer);
         let is_below_limit = self.throttle.is_some_and(|it| {
@@ -237,7 +243,8 @@ impl Congestion {
         self.rate = self.rate.saturating_add(more).min(self.ceiling);
     }
 
-    /// Slows down by as much as is throttled, as DCTCP does (RFC 8257), unless it is noise.
+    /// Reduces the rate in proportion to the throttled share, as DCTCP does (RFC 8257), unless the
+    /// share is noise.
     fn throttled(&mut self, answer: Answer) {
         let is_whole = answer.is_whole();
         let share =
@@ -253,7 +260,7 @@ impl Congestion {
         if is_noise || is_suspected {
             return;
         }
-        // One request that is throttled as a whole may be the one of many.
+        // A single request that is throttled as a whole may be one of many.
         let is_single =
             is_whole && self.answers.iter().filter(|answer| answer.is_whole()).count() == 1;
         let is_far_above = if is_whole { !is_single } else { share >= FAR_ABOVE };
@@ -271,7 +278,7 @@ impl Congestion {
             if !is_quiet && is_again {
                 self.quiet = (self.quiet * 2).min(LONGEST_QUIET);
             } else if is_quiet && throttle.is_sure {
-                // Under a limit nothing is throttled while the rate stays below it.
+                // S3 throttles nothing while the rate stays below a limit.
                 self.quiet = QUIET;
             }
         }
@@ -281,8 +288,9 @@ impl Congestion {
         self.rate = kept.max(LEAST.min(self.ceiling));
     }
 
-    /// A limit throttles nothing of a rate below it. Where about as much is throttled after the
-    /// rate was reduced by as much as before, the rate is not the reason, and goes back.
+    /// Detects throttling that does not depend on the rate. A limit throttles nothing below it. If
+    /// about the same share is throttled after the rate was reduced in proportion, the rate is not
+    /// the reason and is restored.
     fn learn_noise(&mut self, answer: Answer) {
         let Some(Throttle { at, rate, suspected: Some(share), .. }) = self.throttle else {
             return;
@@ -305,14 +313,14 @@ impl Congestion {
     }
 
     fn kept_far_above(&self, answer: Answer) -> u64 {
-        // What passes of an answer is exact; what requests that are throttled as a whole have let
-        // pass is not.
+        // The number of passed keys is exact if it comes from responses about single keys, but not
+        // if whole requests are throttled.
         let least = self.rate / if answer.is_whole() { LEAST_PART.0 } else { LEAST_PART.1 };
         let most = self.rate * MOST_KEPT / 100;
         (self.passed_lately(answer.now) * KEPT_OF_PASSED / 100).clamp(least, most)
     }
 
-    /// So many keys show the share that is throttled inside of answers: those of a second, or
+    /// The number of keys that suffices to measure the throttled share: those of one second, or
     /// fewer.
     fn sample_keys(&self) -> u64 {
         (self.rate / SECONDS).clamp(1, SAMPLE_KEYS)
@@ -327,7 +335,7 @@ impl Congestion {
         let share = answer.throttled * WHOLE / answer.keys().max(1);
         self.throttled_share -= self.throttled_share / 16;
         self.throttled_share += share / 16;
-        // The few keys of a request that are sent again say nothing of a share.
+        // A retried request with few keys shows nothing about a share.
         if share < self.noise && answer.keys() * 2 >= self.batch_keys() as u64 {
             self.noise -= (self.noise - share).div_ceil(16);
         }
@@ -341,7 +349,7 @@ impl Congestion {
         throttled * WHOLE / u64::max(keys, 1)
     }
 
-    /// The same for the newest answers, as many as show it.
+    /// The throttled share of the newest responses, as many as suffice to measure it.
     fn share_of_sample(&self) -> u64 {
         let (mut keys, sample) = (0, self.sample_keys());
         let last = self.throttle.map(|throttle| throttle.at);
@@ -355,25 +363,26 @@ impl Congestion {
         Self::share_of(newest)
     }
 
-    /// What has passed lately, in keys per 1,000 seconds.
+    /// What has passed recently, in keys per 1,000 seconds.
     fn passed_lately(&self, now: Instant) -> u64 {
         let keys: u64 = self.answers.iter().map(|answer| answer.passed).sum();
-        // At the start, not more of it is over.
+        // At the start, less than `LATELY` has passed.
         let time = (now - self.began).clamp(LATELY / 8, LATELY);
         keys * SECONDS * 1_000 / u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// How long to leave the bucket alone, where it throttles more than every third key. Else zero.
+    /// How long to send nothing to a bucket that throttles more than a third of the keys; otherwise
+    /// zero.
     pub(super) fn cooldown(&self) -> Duration {
         if self.throttled_share * 3 > WHOLE { self.quiet } else { Duration::ZERO }
     }
 
-    /// Whether nothing was refused yet.
+    /// Whether nothing has been throttled yet.
     pub(super) fn is_free(&self) -> bool {
         self.throttle.is_none()
     }
 
-    /// Whether so long nothing was sent that it is better to begin anew.
+    /// Whether nothing was sent for so long that the rate should be learned from the start.
     pub(super) fn is_stale(&self, now: Instant) -> bool {
         now - self.last_answer > MEMORY
     }

@@ -1,7 +1,8 @@
-//! How fast keys are deleted: one turnstile for each bucket, and one for all of them, shared by all
-//! erasures of an execution environment.
+//! Limits how fast keys are deleted, with one rate for each bucket and a ceiling for all of them.
+//! All erasures of an execution environment share the limiter.
 
 mod congestion;
+mod latency;
 pub mod retry;
 
 use std::cell::{RefCell, RefMut};
@@ -14,31 +15,30 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 
 use self::congestion::{Answer, Congestion};
-use crate::ports::store::MAX_BATCH_KEYS;
+use self::latency::{BatchLatency, KeyLatency};
 
-/// `ReadBackoff` requests of each sort at once, over all erasures of an event, which may have up to
-/// 10,000: each is a socket.
+/// The number of concurrent read requests of each class, over all erasures of an event. An event
+/// may have up to 10,000 messages, and each request needs a socket.
 const READS_AT_ONCE: usize = 32;
 
-/// How late a batch may pass without the next one having to wait for it: after a moment of leisure,
-/// what was not used is made up for. At the documented rate, that is a batch.
+/// The burst allowance: after an idle time, this much unused time can be made up for. At the
+/// documented rate, it is about one batch.
 const CREDIT: Duration = Duration::from_millis(250);
 
-/// The same where there is no ceiling and nothing was refused yet: small users need not wait at
-/// all.
+/// The burst allowance without a ceiling and before the first throttle event, so that erasures of
+/// small users need not wait at all.
 const FREE_CREDIT: Duration = Duration::from_secs(2);
 
 /// The memory for items that are listed and have no outcome yet, over all erasures of an event.
-/// Longer keys mean fewer items: 10 users with keys of 1,024 bytes take no more than with short
-/// ones.
+/// Longer keys mean fewer items: 10 users with keys of 1,024 bytes take no more memory than with
+/// short keys.
 const MEMORY_KIB: usize = 16 * 1_024;
 
-/// Lets batches pass so that no span of time sees more keys than the rate allows for it and for the
-/// credit, and no moment more requests than the slots.
+/// A token bucket in keys per second with a burst allowance, and a limit on concurrent requests.
 ///
 /// S3 counts every key of a DeleteObjects as one write against about 3,500 per second and
-/// partition, so rates are in keys. What a bucket takes is learned from it; the ceiling is for all
-/// buckets together. Waiting erasures pass in the order in which they came.
+/// partition, so rates are in keys. Each bucket's rate is learned from its responses; the ceiling
+/// applies to all buckets together. Waiting erasures are served in the order in which they arrived.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/optimizing-performance.html>
 #[derive(Debug)]
 pub struct Limiter {
@@ -49,23 +49,24 @@ pub struct Limiter {
     other_reads: Semaphore,
     memory: Semaphore,
     gates: RefCell<HashMap<String, Rc<BucketLimiter>>>,
-    /// What was let through last, to whichever bucket.
+    /// The last batch that was admitted, to any bucket.
     last: Mutex<LastAdmission>,
     batch_time: RefCell<BatchLatency>,
     jitter: RefCell<fastrand::Rng>,
 }
 
-/// The turnstile of one bucket.
+/// The limiter of one bucket.
 #[derive(Debug)]
 struct BucketLimiter {
-    /// What was let through last.
+    /// The last batch that was admitted.
     last: Mutex<LastAdmission>,
     congestion: RefCell<Congestion>,
     key_time: RefCell<KeyLatency>,
     reading: RefCell<ReadBackoff>,
 }
 
-/// A batch that was let through: the next one has to wait as long as it takes at the rate of then.
+/// An admitted batch. The next batch has to wait as long as this one takes at the rate at that
+/// time.
 #[derive(Debug)]
 struct LastAdmission {
     start: Instant,
@@ -73,16 +74,16 @@ struct LastAdmission {
 }
 
 impl LastAdmission {
-    /// Nothing, for as long as any credit is for.
+    /// The state after an idle time that is as long as the largest burst allowance.
     fn rested(now: Instant) -> Self {
         Self { start: now.checked_sub(FREE_CREDIT).unwrap_or(now), keys: 0 }
     }
 
-    /// Waits until the next batch may start; returns from when on it might have, `earliest` or
-    /// later.
+    /// Waits until the next batch may start. Returns the time from which it could have started,
+    /// which is `earliest` or later.
     async fn next_start(&self, earliest: Instant, time_for: impl Fn(usize) -> Duration) -> Instant {
         loop {
-            // The rate may have become another meanwhile.
+            // The rate may have changed in the meantime.
             let start = earliest.max(self.start + time_for(self.keys));
             if start <= Instant::now() {
                 return start;
@@ -92,27 +93,27 @@ impl LastAdmission {
     }
 }
 
-/// How long listings have to wait that the bucket has refused.
+/// How long read requests to a bucket that throttled them have to wait.
 #[derive(Debug)]
 struct ReadBackoff {
     resume: Instant,
-    /// What was sent before the last refusal says nothing new.
+    /// A request that was sent before the last throttled response carries no new information.
     refused_at: Option<Instant>,
     attempt: u32,
 }
 
-/// What is read.
+/// The class of a read request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadClass {
-    /// A page in one of several lanes. While batches of the others are being deleted, nobody goes
-    /// on with it, and it keeps its slot: it must not be the slot that these batches, or anybody
-    /// else, need.
+    /// A page in one of several key ranges. While batches of the other ranges are being deleted,
+    /// this page makes no progress and keeps its slot. So it must not take the slot that these
+    /// batches, or another erasure, need.
     RangePage,
     /// Anything else.
     Other,
 }
 
-/// A batch that may be sent now. Its slot is free again when this is dropped.
+/// The permission to send one batch. Dropping it releases its slot.
 #[derive(Debug)]
 pub struct Permit<'p> {
     pace: &'p Limiter,
@@ -123,7 +124,7 @@ pub struct Permit<'p> {
     was_limited: bool,
 }
 
-/// A reading request that may be sent now.
+/// The permission to send one read request.
 #[derive(Debug)]
 pub struct ReadPermit<'p> {
     pace: &'p Limiter,
@@ -133,8 +134,8 @@ pub struct ReadPermit<'p> {
 }
 
 impl Limiter {
-    /// `ceiling`: keys per second, to all buckets together; `None` is none. `seed` decides the
-    /// jitter of all waits.
+    /// Creates a limiter. `ceiling` is in keys per second to all buckets together; `None` means no
+    /// ceiling. `seed` determines the jitter of all waits.
     pub fn new(ceiling: Option<NonZeroU32>, max_in_flight: NonZeroU32, seed: u64) -> Self {
         let max_in_flight =
             usize::try_from(max_in_flight.get()).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
@@ -152,26 +153,26 @@ impl Limiter {
         }
     }
 
-    /// Whether nothing but the slots holds requests to this bucket back: there is no ceiling, and
-    /// nothing was refused.
+    /// Whether only the slots limit requests to this bucket: there is no ceiling, and nothing has
+    /// been throttled.
     pub fn is_free(&self, bucket: &str) -> bool {
         self.ceiling.is_none() && self.gate(bucket).congestion().is_free()
     }
 
-    /// How many requests may be in flight at once.
+    /// The number of concurrent delete requests.
     pub fn max_in_flight(&self) -> usize {
         self.max_in_flight
     }
 
-    /// Waits for a free slot and for the time that more keys may be sent to a bucket: as many as
-    /// are wanted, or fewer.
+    /// Waits for a free slot and until more keys may be sent to a bucket. The permit is for
+    /// `wanted` keys or fewer.
     ///
-    /// Dropping the wait costs nothing.
+    /// The caller may drop the wait without losing anything.
     pub async fn admit(&self, bucket: &str, wanted: usize) -> Permit<'_> {
         let gate = self.gate(bucket);
         let mut last = gate.last.lock().await;
-        // The slot before the time: time that is taken early and used late would let batches
-        // through in a bunch.
+        // The slot is acquired before the time: time that is taken early and used late would let
+        // batches start in a burst.
         let slot = self.slots.acquire().await.expect("the semaphore is never closed");
         let asked = Instant::now();
         let credit = if self.ceiling.is_none() && gate.congestion().is_free() {
@@ -195,7 +196,7 @@ impl Limiter {
         Permit { pace: self, gate, _slot: slot, sent, keys, was_limited: sent > asked }
     }
 
-    /// Waits until one more reading request may be sent to a bucket.
+    /// Waits until one more read request may be sent to a bucket.
     pub async fn admit_read(&self, bucket: &str, read: ReadClass) -> ReadPermit<'_> {
         let gate = self.gate(bucket);
         let slots = match read {
@@ -212,13 +213,13 @@ impl Limiter {
         }
     }
 
-    /// How long a bucket that throttles reading requests gets none.
+    /// How long a bucket that throttles read requests gets no more of them.
     pub fn read_pause(&self, bucket: &str) -> Duration {
         self.gate(bucket).reading().resume.saturating_duration_since(Instant::now())
     }
 
-    /// Waits until so many bytes of listed items may be held. What is larger than all of it waits
-    /// for all of it.
+    /// Waits until this number of bytes of listed items may be held. A size above the whole memory
+    /// waits for all of it.
     pub async fn reserve_memory(&self, bytes: usize) -> ReservedMemory<'_> {
         let kib = u32::try_from(bytes.div_ceil(1_024).min(MEMORY_KIB)).unwrap_or(u32::MAX);
         ReservedMemory {
@@ -226,8 +227,8 @@ impl Limiter {
         }
     }
 
-    /// How long to leave the buckets alone, where one of them refuses most of what is sent. Else
-    /// zero.
+    /// How long to send nothing, if one of the buckets throttles more than a third of its keys;
+    /// otherwise zero.
     pub fn cooldown(&self) -> Duration {
         let gates = self.gates.borrow_mut();
         gates.values().map(|gate| gate.congestion().cooldown()).max().unwrap_or_default()
@@ -254,8 +255,8 @@ impl Limiter {
         gate
     }
 
-    /// How long a full delete request takes at most, all but seldom; zero before the first was
-    /// measured.
+    /// The longest time that a full delete request takes, except in rare cases; zero before the
+    /// first measurement.
     pub fn longest_batch_time(&self) -> Duration {
         self.batch_time().longest()
     }
@@ -264,8 +265,8 @@ impl Limiter {
         self.batch_time.borrow_mut()
     }
 
-    /// The wait before repetition number `attempt` (from 1): 100 ms doubling to 5 s, less a random
-    /// part of up to half.
+    /// The wait before retry number `attempt` (from 1): 100 ms doubling to 5 s, less a random part
+    /// of up to half.
     ///
     /// <https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter/>
     pub fn backoff(&self, attempt: u32) -> Duration {
@@ -293,13 +294,14 @@ impl BucketLimiter {
 }
 
 impl Permit<'_> {
-    /// How many keys may be sent: as many as were wanted, or fewer.
+    /// The number of keys that may be sent, which is the wanted number or less.
     pub fn keys(&self) -> usize {
         self.keys
     }
 
-    /// Notes that the batch was answered: how many of its keys passed, and how many were throttled.
-    /// Keys that failed for another reason are neither, and say nothing of the rate.
+    /// Records the response to the batch: how many of its keys passed, and how many were throttled.
+    /// Keys that failed for another reason are in neither number, because they show nothing about
+    /// the rate.
     pub fn answered(&self, passed: usize, throttled: usize) {
         let now = Instant::now();
         let is_full = self.keys * 2 > self.gate.congestion().batch_keys();
@@ -314,8 +316,8 @@ impl Permit<'_> {
         }
     }
 
-    /// Notes that no answer came, in this time at most: where all of it was over, the batch was too
-    /// large for the store. Returns whether batches become smaller now.
+    /// Records that no response came within `limit`. If all of that time has passed, the batch was
+    /// too large for the store. Returns whether batches become smaller now.
     pub fn not_answered(&self, limit: Duration) -> bool {
         let mut key_time = self.gate.key_time();
         let before = key_time.most_keys();
@@ -326,14 +328,14 @@ impl Permit<'_> {
     }
 }
 
-/// `ReservedMemory` for listed items, until this is dropped.
+/// Memory that is reserved for listed items until this is dropped.
 #[derive(Debug)]
 pub struct ReservedMemory<'p> {
     _permit: SemaphorePermit<'p>,
 }
 
 impl ReadPermit<'_> {
-    /// Notes whether the bucket refused the request because there were too many.
+    /// Records whether the bucket throttled the request.
     pub fn answered(&self, is_throttled: bool) {
         let now = Instant::now();
         let mut reading = self.gate.reading();
@@ -346,90 +348,6 @@ impl ReadPermit<'_> {
             reading.refused_at = Some(now);
         } else {
             reading.attempt /= 2;
-        }
-    }
-}
-
-/// How long a store takes for a key, so that a slow one gets batches that it can answer in time. Of
-/// a fast store nothing is learned: its batches have up to 1,000 keys.
-#[derive(Debug, Default)]
-struct KeyLatency {
-    /// `None`: batches of any size are answered in time.
-    per_key: Option<Duration>,
-    /// How long a batch should take.
-    wanted: Duration,
-}
-
-impl KeyLatency {
-    /// A batch that takes longer is slow, and should take no longer than a few of these.
-    const SLOW: Duration = Duration::from_secs(1);
-    const WANTED: Duration = Duration::from_secs(5);
-    /// Requests with fewer keys take the time of a request, not that of its keys.
-    const LEAST_KEYS: usize = 50;
-
-    fn most_keys(&self) -> usize {
-        let Some(per_key) = self.per_key else {
-            return MAX_BATCH_KEYS;
-        };
-        let keys = self.wanted.as_nanos() / per_key.as_nanos().max(1);
-        usize::try_from(keys).unwrap_or(MAX_BATCH_KEYS).clamp(1, MAX_BATCH_KEYS)
-    }
-
-    fn took(&mut self, keys: usize, time: Duration) {
-        let sample = time / u32::try_from(keys.max(1)).unwrap_or(u32::MAX);
-        match self.per_key {
-            None if time < Self::SLOW => {}
-            None => (self.per_key, self.wanted) = (Some(sample), Self::WANTED),
-            Some(per_key) => {
-                let smoothed = (per_key + sample) / 2;
-                let keys = self.wanted.as_nanos() / smoothed.as_nanos().max(1);
-                // A store that is fast again needs no smaller batches.
-                self.per_key = (keys < 4 * MAX_BATCH_KEYS as u128).then_some(smoothed);
-            }
-        }
-    }
-
-    /// Not answered in time: from now on an eighth of the keys, until it is known how long they
-    /// take.
-    fn was_cut_off(&mut self, keys: usize, limit: Duration) {
-        self.wanted = (limit / 2).min(Self::WANTED).max(Duration::from_millis(1));
-        let eighth = u32::try_from((keys / 8).max(1)).unwrap_or(u32::MAX);
-        let at_least = self.wanted / eighth;
-        self.per_key = Some(self.per_key.map_or(at_least, |per_key| per_key.max(at_least)));
-    }
-}
-
-/// A smoothed measure of how long full batches take, so that none is launched that could not end in
-/// time: what is dropped may be deleted all the same, and is in no count.
-#[derive(Debug, Default)]
-struct BatchLatency {
-    smoothed: Duration,
-    deviation: Duration,
-    last_full: Option<Instant>,
-}
-
-/// How long full batches are believed that no other has followed.
-const MEMORY: Duration = Duration::from_secs(60);
-
-impl BatchLatency {
-    /// As TCP waits for an answer: the smoothed time, and four times what it deviates. RFC 6298.
-    fn longest(&self) -> Duration {
-        self.smoothed + 4 * self.deviation
-    }
-
-    fn note(&mut self, is_full: bool, took: Duration) {
-        if is_full {
-            self.last_full = Some(Instant::now());
-        }
-        // While there are full batches, those of small users say nothing: they are fast.
-        if self.smoothed.is_zero() {
-            (self.smoothed, self.deviation) = (took, took / 2);
-        } else if is_full
-            || took > self.longest()
-            || self.last_full.is_none_or(|at| at.elapsed() > MEMORY)
-        {
-            self.deviation = self.deviation * 3 / 4 + self.smoothed.abs_diff(took) / 4;
-            self.smoothed = self.smoothed * 7 / 8 + took / 8;
         }
     }
 }
@@ -449,7 +367,7 @@ mod tests {
         for _ in 0..4 {
             let _pass = pace.admit("photos", 500).await;
         }
-        // Four batches of 500 at 1,000 keys a second, less the credit.
+        // Four batches of 500 keys at 1,000 keys per second, less the burst allowance.
         assert_eq!(start.elapsed().as_millis() / 10, 125);
     }
 
@@ -493,40 +411,6 @@ mod tests {
         }
     }
 
-    const FULL: bool = true;
-    const SMALL: bool = false;
-
-    fn longest_after(
-        time: &mut BatchLatency,
-        is_full: bool,
-        measures_ms: impl IntoIterator<Item = u64>,
-    ) -> u128 {
-        measures_ms.into_iter().for_each(|took| time.note(is_full, Duration::from_millis(took)));
-        time.longest().as_millis()
-    }
-
-    #[test]
-    fn learns_how_long_a_batch_takes_at_most() {
-        let after =
-            |measures_ms: Vec<u64>| longest_after(&mut BatchLatency::default(), FULL, measures_ms);
-        assert_eq!(after(vec![]), 0);
-        assert_eq!(after(vec![200]), 600, "RFC 6298: half of the first measure deviates");
-        assert_eq!(after(vec![200; 100]), 200);
-        let uneven = after((0..100).map(|n| 150 + n % 5 * 25).collect());
-        assert!((250..400).contains(&uneven), "{uneven} ms, of measures from 150 to 250");
-        let slower = after([[200; 20], [400; 20]].concat());
-        assert!((390..500).contains(&slower), "{slower}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn fast_batches_of_few_keys_do_not_hide_how_slow_the_others_are() {
-        let mut time = BatchLatency::default();
-        assert_eq!(longest_after(&mut time, FULL, [250; 100]), 250);
-        assert_eq!(longest_after(&mut time, SMALL, [20; 100]), 250);
-        assert!(longest_after(&mut time, SMALL, [400]) > 300, "slower than any full one");
-        assert!(longest_after(&mut time, FULL, [20; 100]) < 50);
-    }
-
     #[tokio::test(start_paused = true)]
     async fn more_than_half_full_is_full_and_what_was_refused_has_no_time() {
         let pace = pace(0, 1);
@@ -546,38 +430,5 @@ mod tests {
                 "{keys} keys, {refused} refused"
             );
         }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn each_measure_has_its_weight() {
-        let mut time = BatchLatency::default();
-        assert_eq!(longest_after(&mut time, FULL, [200]), 600);
-        assert_eq!(longest_after(&mut time, SMALL, [600]), 600, "not slower than any full one");
-        assert_eq!(
-            longest_after(&mut time, FULL, [200]),
-            500,
-            "a quarter of the deviation is gone"
-        );
-        assert_eq!(
-            longest_after(&mut time, FULL, [280]),
-            210 + 4 * (75 * 3 / 4 + 20) + 1,
-            "an eighth of the difference"
-        );
-        let before = time.longest();
-        tokio::time::advance(MEMORY).await;
-        time.note(SMALL, Duration::from_millis(1));
-        assert_eq!(time.longest(), before, "full ones are remembered for so long");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn one_slow_batch_is_forgotten_where_all_others_are_small() {
-        let mut time = BatchLatency::default();
-        assert!(longest_after(&mut time, SMALL, [20; 9]) < 60);
-        assert!(longest_after(&mut time, SMALL, [15_000]) > 15_000);
-        assert!(longest_after(&mut time, SMALL, [20; 200]) < 60);
-        let full = longest_after(&mut time, FULL, [[250; 50], [15_000; 50]].concat());
-        assert_eq!(longest_after(&mut time, SMALL, [20; 200]), full);
-        tokio::time::advance(MEMORY + Duration::from_secs(1)).await;
-        assert!(longest_after(&mut time, SMALL, [20; 200]) < 60);
     }
 }

@@ -1,4 +1,4 @@
-//! Another attempt after a wait: the one loop that sends a request again.
+//! Retries a request after a wait. This is the only loop that sends a request again.
 
 use std::future::Future;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The wire: what a message may say, and the continuation that this function sends to itself.
+//! The wire format: requests, and the continuation that this function sends to itself.
 
 use std::num::NonZeroU32;
 
@@ -20,15 +20,16 @@ const CONTINUATION: &str = "erasure-continuation";
 /// The newest continuation format that this code understands.
 const VERSION: u32 = 1;
 
-/// Largest body, in bytes: more than this no queue carries.
+/// The largest body, in bytes. No queue carries more.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
 const MAX_BODY_BYTES: usize = 1_048_576;
 
-/// Largest continuation that is read, in bytes: what a hop adds to it still fits into a message.
-/// Ours are smaller, whatever the store says: its token and its targets have their own limits.
+/// The largest continuation that is accepted, in bytes, so that what a hop adds still fits into a
+/// message. Our continuations are smaller, whatever the store returns, because their token and
+/// targets have their own limits.
 const MAX_CONTINUATION_BYTES: usize = MAX_BODY_BYTES / 2;
 
-/// Longest request id, and longest SQS deduplication id, in bytes.
+/// The longest request id and the longest SQS deduplication id, in bytes.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 const MAX_ID_BYTES: usize = 128;
 
@@ -46,116 +47,116 @@ impl ErasureId {
         }
     }
 
-    /// The id of a request that names none: the SQS message's id, or, where even that is missing,
-    /// the body's hash.
+    /// The id of a request that names none: the SQS message's id or, if that is missing too, a hash
+    /// of the body.
     fn of_message(message_id: Option<&str>, body: &str) -> Self {
         let of_body = || Self(hex(&Sha256::digest(body)[..16]));
         message_id.and_then(|id| Self::parse(id).ok()).unwrap_or_else(of_body)
     }
 
-    /// The id in clear. A caller may have put the user's id into it: logs use
+    /// The id in clear. The sender may have put the user's id into it, so logs use
     /// [`Erasure::redacted_id`].
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// The end of every chain of continuations, whatever else fails: 10,000 hops of 15 minutes are
+/// The limit of every chain of continuations, whatever else fails: 10,000 hops of 15 minutes are
 /// three months.
 const MAX_HOPS: u32 = 10_000;
 
 /// Why a chain of continuations ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChainLimit {
-    /// Too many hops in a row were of no use.
+    /// Too many consecutive hops made no progress.
     #[error("{0} hops in a row deleted nothing")]
     IdleHops(u32),
-    /// Too many hops in all.
+    /// The chain has too many hops in total.
     #[error("it has taken {MAX_HOPS} hops")]
     Hops,
 }
 
-/// The erasure of one user, as it stands at the start of a hop.
+/// The erasure of one user, in its state at the start of a hop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Erasure {
-    /// Its name.
+    /// The erasure's name.
     pub id: ErasureId,
-    /// Who is erased.
+    /// The user to erase.
     pub user: UserId,
     /// Whether an invocation has worked on it before.
     pub is_continuation: bool,
     /// How many invocations have worked on it before.
     pub hop: u32,
-    /// How many hops in a row, up to here, have deleted nothing.
+    /// How many consecutive hops before this one deleted nothing.
     pub idle_hops: u32,
-    /// Whether it only counts.
+    /// Whether it is a dry run.
     pub is_dry_run: bool,
-    /// For the sweep after the proof: when it is due.
+    /// When the late-write sweep is due, if this is one.
     pub sweep_at: Option<OffsetDateTime>,
-    /// When the user withdrew, if the request says so.
+    /// When the user withdrew, if the request states it.
     pub withdrawn_at: Option<OffsetDateTime>,
-    /// What was last modified at this moment or after it is kept.
+    /// Items that were last modified at this time or later are kept.
     pub erase_before: Option<OffsetDateTime>,
     /// When the request was sent.
     pub requested_at: Option<OffsetDateTime>,
     /// When the first hop began.
     pub started_at: Option<OffsetDateTime>,
-    /// How far it has come.
+    /// How far the erasure has come.
     pub checkpoint: Checkpoint,
-    /// What it has counted.
+    /// What the erasure has counted.
     pub totals: Totals,
 }
 
-/// Why a body is no message for this function. Never repeats what the body says.
+/// Why a body is not a valid message. The text never repeats the body.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MessageError {
-    /// Too large: what no queue would carry, or no continuation of ours.
+    /// The body is larger than any queue carries, or than any continuation of ours.
     #[error("the body has {bytes} bytes, expected at most {max}")]
     Size {
-        /// How large it is.
+        /// The size of the body.
         bytes: usize,
-        /// How large it may be.
+        /// The largest accepted size.
         max: usize,
     },
-    /// Not JSON, or a field that stands in it twice.
+    /// The body is not JSON, or has the same field twice.
     #[error("the body is not valid JSON: {0}")]
     Json(String),
-    /// Valid JSON, but no object.
+    /// The body is valid JSON, but not an object.
     #[error("the body is not a JSON object")]
     NotAnObject,
-    /// `type` is missing or unknown, and it is no envelope either.
+    /// `type` is missing or unknown, and the body is not an envelope.
     #[error("\"type\" is not {WITHDRAWAL:?}, nor is it wrapped by SNS or EventBridge as such")]
     Type,
-    /// A field is missing or of the wrong JSON type.
+    /// A field is missing or has the wrong JSON type.
     #[error("{0:?} is missing or not a JSON string")]
     NotAString(String),
-    /// A field is no time.
+    /// A field is not a time.
     #[error("{0:?} is not a time as in RFC 3339, like 2026-01-31T12:00:00Z")]
     Time(&'static str),
-    /// The user's id is not safe.
+    /// The user's id is unsafe.
     #[error("\"userId\": {0}")]
     User(#[from] UserIdError),
-    /// The user's id is not as this deployment wants it.
+    /// The user's id does not match this deployment's pattern.
     #[error("\"userId\" does not match USER_ID_PATTERN")]
     UserPattern,
-    /// The user's folder would hold other users' folders, or lie within one.
+    /// The user's folder would contain other users' folders, or be inside one.
     #[error(
         "\"userId\" is a fixed folder of another target: this user's folder would hold those of others, or lie in one"
     )]
     ReservedUser,
-    /// The request's or erasure's id is not as agreed.
+    /// The id of the request or erasure has an invalid form.
     #[error("the request id is not 1 to {MAX_ID_BYTES} of A-Z a-z 0-9 . _ : -")]
     Id,
-    /// A continuation whose fields cannot be read.
+    /// The fields of a continuation cannot be read.
     #[error("the continuation cannot be read at line {line}, column {column}")]
     Continuation {
-        /// Line in the body, from 1.
+        /// The line in the body, from 1.
         line: usize,
-        /// Column in the line, from 1.
+        /// The column in the line, from 1.
         column: usize,
     },
-    /// A continuation of a later release, met during a deployment: for a newer execution
-    /// environment to take.
+    /// A later release sent the continuation, during a deployment. A newer execution environment
+    /// has to process it.
     #[error("the continuation has format version {0}, this release understands up to {VERSION}")]
     NewerVersion(u64),
 }
@@ -210,14 +211,15 @@ struct Continuation {
 }
 
 impl Erasure {
-    /// Reads a message's body. Unknown fields are ignored; whoever may send decides who is erased,
-    /// never where.
+    /// Parses a message's body and ignores unknown fields. The sender decides which user is erased,
+    /// but never where.
     pub fn parse(
         body: &str,
         message_id: Option<&str>,
         config: &Config,
     ) -> Result<Self, MessageError> {
-        // Before it is read: what is read takes up to a hundred times as much memory.
+        // The size is checked before parsing, because parsed JSON takes up to a hundred times as
+        // much memory.
         check_size(body, MAX_BODY_BYTES)?;
         let message = json::parse(body).map_err(MessageError::Json)?;
         if !message.is_object() {
@@ -263,7 +265,8 @@ impl Erasure {
     }
 
     fn from_continuation(body: &str, version: &Value) -> Result<Self, MessageError> {
-        // The version first: a newer format may have changed what any other field means.
+        // The version is checked first: a newer format may have changed the meaning of any other
+        // field.
         if let Some(version) = version.as_u64().filter(|version| *version > VERSION.into()) {
             return Err(MessageError::NewerVersion(version));
         }
@@ -288,9 +291,10 @@ impl Erasure {
         })
     }
 
-    /// Where this delivery of the message begins: at the checkpoint. But a last try that comes again
-    /// has been there before: its time is for a proof. The rest of a last round is tried twice: it
-    /// may be long, and a delivery cut short.
+    /// The checkpoint at which this delivery of the message begins. It is the stored checkpoint,
+    /// except for a redelivered last attempt: an earlier delivery has already worked there, so this
+    /// one uses its time for a proof. The rest of a last round is tried twice, because it may be
+    /// long and a delivery may be cut short.
     pub fn starting_checkpoint(&self, delivery: u32, max_idle_hops: NonZeroU32) -> Checkpoint {
         let mut place = self.checkpoint.clone();
         let is_last_try = || self.next_hop(true, max_idle_hops).is_err();
@@ -301,13 +305,13 @@ impl Erasure {
         place
     }
 
-    /// The same erasure for the hop after this one, unless too many in a row were idle.
+    /// The same erasure for the next hop, unless too many consecutive hops were idle.
     pub fn next_hop(&self, was_idle: bool, max_idle_hops: NonZeroU32) -> Result<Self, ChainLimit> {
         let idle_hops = if was_idle {
             self.idle_hops.saturating_add(1)
         } else if self.is_dry_run {
-            // One whose receipt cannot be stored counts everything anew each time, which is no
-            // progress.
+            // A dry run whose receipt cannot be stored counts everything again each time, which is
+            // no progress.
             self.idle_hops
         } else {
             0
@@ -318,13 +322,13 @@ impl Erasure {
         Self { idle_hops, ..self.clone() }.next_hop_unchecked()
     }
 
-    /// The same erasure for the hop after this one, whatever this one was good for.
+    /// The same erasure for the next hop, whether or not this one made progress.
     pub fn next_hop_unchecked(&self) -> Result<Self, ChainLimit> {
         let hop = self.hop.saturating_add(1);
         if hop > MAX_HOPS { Err(ChainLimit::Hops) } else { Ok(Self { hop, ..self.clone() }) }
     }
 
-    /// The body of the message that goes on with this erasure as it stands.
+    /// The body of the message that continues this erasure from its current state.
     pub fn continuation(&self) -> String {
         let wire = Continuation {
             kind: CONTINUATION.to_owned(),
@@ -344,14 +348,15 @@ impl Erasure {
         };
         let json = serde_json::to_string(&wire)
             .expect("strings, numbers and checked times always serialize");
-        // SQS refuses these two characters, and serde_json does not escape them.
+        // SQS rejects these two characters, and serde_json does not escape them.
         // https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
         json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
     }
 
-    /// What a FIFO queue drops duplicates by: `erasureId:hop:` and 16 hexadecimal digits, the same
-    /// for each delivery of a message and different for all else that may have the same request id:
-    /// another user, a dry run, a sweep, another request. Its hash where it is too long for SQS.
+    /// The id by which a FIFO queue drops duplicates: `erasureId:hop:` and 16 hexadecimal digits.
+    /// It is the same for each delivery of a message, and differs for everything else that may have
+    /// the same request id: another user, a dry run, a sweep, another request. If it is too long
+    /// for SQS, its hash is used.
     pub fn deduplication_id(&self) -> String {
         let time = |at: Option<OffsetDateTime>| at.map_or(0, OffsetDateTime::unix_timestamp_nanos);
         let (sweep_at, requested_at) = (time(self.sweep_at), time(self.requested_at));
@@ -361,11 +366,10 @@ impl Erasure {
         if id.len() <= MAX_ID_BYTES { id } else { hex(&Sha256::digest(id)) }
     }
 
-    /// The erasure's id for logs and receipts: without the user's id, should the caller have put it
-    /// there.
+    /// The erasure's id for logs and receipts, without the user's id if the sender put it there.
     ///
-    /// A short user id, such as `7`, is looked for as a word of its own: any id of a message may
-    /// hold that digit.
+    /// A short user id, such as `7`, is only removed as a separate word, because any message id may
+    /// contain that digit.
     pub fn redacted_id(&self) -> String {
         const LONG: usize = 8;
         let (id, user) = (self.id.0.as_str(), self.user.as_str());
@@ -389,7 +393,7 @@ fn check_size(body: &str, max: usize) -> Result<(), MessageError> {
     if bytes > max { Err(MessageError::Size { bytes, max }) } else { Ok(()) }
 }
 
-/// Takes the message out of the envelopes that it may have come in: of each service one, at most.
+/// Unwraps the message from its envelopes: at most one of each service.
 /// <https://docs.aws.amazon.com/sns/latest/dg/sns-sqs-as-subscriber.html>,
 /// <https://docs.aws.amazon.com/eventbridge/latest/ref/overview-event-structure.html>
 fn unwrap(message: Value) -> Result<Value, MessageError> {

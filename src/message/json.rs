@@ -1,4 +1,5 @@
-//! JSON in which no field stands twice: who checks a message before us may have read the other one.
+//! Parses JSON that has no duplicate fields. With duplicates, a system that checked the message
+//! earlier may have read the other value.
 
 use std::cell::Cell;
 use std::fmt;
@@ -6,14 +7,14 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-/// Most values of a text, however small: an object takes more than 600 bytes of memory, even one of
-/// 7 bytes of text.
+/// The largest number of values in a text: an object takes more than 600 bytes of memory, even if
+/// its text has 7 bytes.
 const MAX_VALUES: usize = 10_000;
 
-/// Reads JSON and refuses an object, however deep, with a field that stands in it twice.
+/// Parses JSON and rejects duplicate fields of an object at any depth.
 ///
-/// The error tells a position and never repeats the text. Nesting ends at 128 levels, as everywhere
-/// in `serde_json`, and no text has more than 10,000 values.
+/// The error states a position and never repeats the text. Nesting is limited to 128 levels, as
+/// always in `serde_json`, and a text to 10,000 values.
 pub fn parse(text: &str) -> Result<Value, String> {
     let left = Cell::new(MAX_VALUES);
     let mut deserializer = serde_json::Deserializer::from_str(text);
@@ -21,7 +22,7 @@ pub fn parse(text: &str) -> Result<Value, String> {
     value.and_then(|value| deserializer.end().map(|()| value)).map_err(|error| error.to_string())
 }
 
-/// Reads one value, as long as any may follow.
+/// Deserializes one value, unless the limit of values is reached.
 #[derive(Clone, Copy)]
 struct UniqueKeys<'a> {
     left: &'a Cell<usize>,

@@ -1,4 +1,4 @@
-//! What the wire carries.
+//! The message formats.
 
 pub mod erasure;
 pub mod json;

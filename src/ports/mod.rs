@@ -1,4 +1,4 @@
-//! The three traits behind which AWS is: a store, a queue, and a place for receipts.
+//! The traits that hide AWS: a store, a queue, and a place for receipts.
 
 pub mod queue;
 pub mod receipts;

@@ -1,14 +1,14 @@
-//! What this function needs of SQS. The real one is in [`aws::sqs`](crate::aws::sqs); the tests'
-//! simulation is the other.
+//! The operations that this function needs from SQS. [`aws::sqs`](crate::aws::sqs) implements them;
+//! the tests have a simulation.
 
 use std::future::Future;
 use std::time::Duration;
 
 /// A message queue, as far as an erasure needs it. Every call ends within its `limit`, and none
-/// retries by itself.
+/// retries.
 pub trait Queue {
-    /// Puts a continuation into the continuation queue. An error does not mean that it is not
-    /// there.
+    /// Sends a continuation to the continuation queue. After an error, it may be in the queue
+    /// nevertheless.
     fn send(
         &self,
         continuation: &OutgoingMessage,
@@ -24,41 +24,42 @@ pub trait Queue {
     ) -> impl Future<Output = Result<(), QueueError>>;
 }
 
-/// A continuation on its way out.
+/// A continuation to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OutgoingMessage {
     /// The JSON text.
     pub body: String,
-    /// The user: FIFO queues keep a group's order, standard queues are fair between groups.
+    /// The user. FIFO queues keep the order within a group; standard queues are fair between
+    /// groups.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html>
     pub group: String,
-    /// What a FIFO queue drops duplicates by, for 5 minutes.
+    /// The id by which a FIFO queue drops duplicates, for 5 minutes.
     pub deduplication_id: String,
-    /// How long it stays hidden: 0 s to 900 s. FIFO queues know no delay of a single message, and
-    /// show it at once.
+    /// How long the message stays hidden: 0 s to 900 s. FIFO queues do not support delays of single
+    /// messages, and deliver it immediately.
     pub delay: Duration,
 }
 
-/// How to name a received message to the queue that it came from.
+/// Identifies a received message to the queue that it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiptHandle {
-    /// The queue, which need not be the continuation queue.
+    /// The queue's ARN; it need not be the continuation queue.
     pub queue_arn: Option<String>,
-    /// The handle of this one delivery.
+    /// The handle of this delivery.
     pub receipt_handle: String,
 }
 
-/// Why SQS did not do it.
+/// Why a request to SQS failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
-    /// No answer came: try again.
+    /// No response came: try again.
     #[error("no answer from SQS: {0}")]
     NoAnswer(String),
-    /// An answer that cannot be true, or the service's own error: try again.
+    /// The response is implausible, or SQS had an internal error: try again.
     #[error("SQS answered with an error of its own: {0}")]
     Unavailable(String),
-    /// A missing permission, queue or the like: no attempt helps until an operator changes
-    /// something.
+    /// A permission or a queue is missing, or the like: no attempt succeeds until an operator
+    /// changes something.
     #[error("the queue cannot be used: {0}")]
     Permanent(String),
 }

@@ -1,13 +1,12 @@
-//! Where receipts are kept. The real place is in [`aws::s3`](crate::aws::s3); the tests' simulation
-//! has another.
+//! The storage of receipts. [`aws::s3`](crate::aws::s3) implements it; the tests have a simulation.
 
 use std::future::Future;
 use std::time::Duration;
 
-/// A place for receipts that never overwrites one. Every call ends within its `limit`, and none
-/// retries by itself.
+/// A storage of receipts that never overwrites one. Every call ends within its `limit`, and none
+/// retries.
 pub trait Receipts {
-    /// Stores a document under a name, unless there is one already.
+    /// Stores a document under a name, unless that name is already used.
     fn store(
         &self,
         name: &str,
@@ -15,7 +14,7 @@ pub trait Receipts {
         limit: Duration,
     ) -> impl Future<Output = Result<PutResult, ReceiptError>>;
 
-    /// Reads what stands under a name; `None`: nothing.
+    /// Reads the document under a name; `None` if there is none.
     fn read(
         &self,
         name: &str,
@@ -23,26 +22,26 @@ pub trait Receipts {
     ) -> impl Future<Output = Result<Option<String>, ReceiptError>>;
 }
 
-/// What became of a document.
+/// The result of storing a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PutResult {
-    /// It is stored.
+    /// The document is stored.
     Created,
-    /// Another, or the same, stood there before.
+    /// A document, the same or another, already has this name.
     AlreadyExists,
 }
 
 /// Why a receipt could not be stored or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReceiptError {
-    /// No answer came: try again.
+    /// No response came: try again.
     #[error("no answer from the receipts bucket: {0}")]
     NoAnswer(String),
-    /// A broken answer, or the store's own error: try again.
+    /// The response is malformed, or the store had an internal error: try again.
     #[error("the receipts bucket answered with an error of its own: {0}")]
     Unavailable(String),
-    /// A missing permission, bucket or the like: no attempt helps until an operator changes
-    /// something.
+    /// A permission or a bucket is missing, or the like: no attempt succeeds until an operator
+    /// changes something.
     #[error("the receipts bucket cannot be used: {0}")]
     Permanent(String),
 }

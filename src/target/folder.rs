@@ -1,38 +1,38 @@
-//! Where receipts go.
+//! The folder of the receipts.
 
 use super::template::{PLACEHOLDER, ParseTargetError, Target, check_bucket, is_plain_segment};
 
-/// A folder in a bucket that has nothing to do with a user: where receipts go. Parsed from
+/// A folder in a bucket that is independent of users: the folder of the receipts. It is parsed from
 /// `s3://BUCKET/PREFIX/`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Folder {
     bucket: String,
-    /// Empty, or ends in `/`.
+    /// The prefix: empty, or it ends in `/`.
     prefix: String,
 }
 
-/// Why a text is no folder.
+/// Why a text is not a valid folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseFolderError {
-    /// It is not `s3://BUCKET/`, or `s3://BUCKET/PREFIX/`.
+    /// It is neither `s3://BUCKET/` nor `s3://BUCKET/PREFIX/`.
     #[error("expected s3://BUCKET/PREFIX/, with a slash at the end")]
     Form,
-    /// The bucket's name breaks S3's rules, or is another name of a bucket.
+    /// The bucket's name breaks S3's rules, or is an alias of a bucket.
     #[error("{0}")]
     ReadStore(ParseTargetError),
-    /// An empty segment, `.`, `..`, a brace or a control character in the prefix.
+    /// The prefix has an empty segment, `.`, `..`, a brace or a control character.
     #[error("{}", ParseTargetError::Segment)]
     Segment,
-    /// No room for the name of a receipt.
+    /// The prefix leaves no room for the name of a receipt.
     #[error("the prefix is too long: expected at most {MAX_FOLDER_BYTES} bytes")]
     Length,
 }
 
-/// Longest prefix of a folder, in bytes: an erasure's id and the name of a receipt come behind it.
+/// The longest prefix of a folder, in bytes: an erasure's id and a receipt's name follow it.
 const MAX_FOLDER_BYTES: usize = 512;
 
 impl S3Folder {
-    /// Reads `s3://BUCKET/PREFIX/`; the prefix may be missing, the slash may not.
+    /// Parses `s3://BUCKET/PREFIX/`. The prefix is optional, the slash is not.
     pub fn parse(text: &str) -> Result<Self, ParseFolderError> {
         let rest = text.strip_prefix("s3://").ok_or(ParseFolderError::Form)?;
         let (bucket, prefix) = rest.split_once('/').ok_or(ParseFolderError::Form)?;
@@ -54,17 +54,18 @@ impl S3Folder {
         &self.bucket
     }
 
-    /// The key of something in this folder.
+    /// The key of `name` in this folder.
     pub fn key(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
     }
 
-    /// Whether a folder of its own in here may be a user's folder of this target: an erasure would
-    /// take it along.
+    /// Whether a subfolder of this folder may be a user's folder of this target. An erasure would
+    /// then delete its contents.
     pub(super) fn may_be_inside(&self, target: &Target) -> bool {
         let mine: Vec<&str> = self.prefix.split_terminator('/').collect();
         let theirs = target.segments();
-        // One more: each erasure has a folder for its receipts, and may be called like a user.
+        // One more segment is compared: each erasure has a folder for its receipts, and its name
+        // may equal a user's id.
         let matches = |(theirs, mine): (&String, Option<&str>)| {
             mine.is_none_or(|mine| theirs == PLACEHOLDER || theirs == mine)
         };

@@ -1,14 +1,14 @@
-//! What an erasure may touch: the prefix of one user, and the keys below it.
+//! What an erasure may touch: the prefix of one user, and the keys under it.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
-/// Longest object key, in bytes.
+/// The longest object key, in bytes.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// The folder of one user in one bucket: all that an erasure may touch.
+/// The folder of one user in one bucket. An erasure may touch nothing else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Prefix {
     bucket: String,
@@ -16,7 +16,8 @@ pub struct Prefix {
 }
 
 impl Prefix {
-    /// `text` ends in `/` after a non-empty user id: only a target makes one.
+    /// Creates a prefix. `text` ends in `/` after a non-empty user id, because only a target calls
+    /// this function.
     pub(super) fn new(bucket: String, text: String) -> Self {
         Self { bucket, text }
     }
@@ -31,8 +32,8 @@ impl Prefix {
         &self.text
     }
 
-    /// Takes a key that the store listed, if it lies in this folder. There is no other way to a
-    /// [`Key`].
+    /// Turns a key that the store listed into a [`Key`], if it lies in this folder. A [`Key`]
+    /// cannot be created in another way.
     pub fn claim(&self, key: String) -> Result<Key, OutsidePrefix> {
         if key.starts_with(&self.text) { Ok(Key(key.into())) } else { Err(OutsidePrefix) }
     }
@@ -44,12 +45,12 @@ impl fmt::Debug for Prefix {
     }
 }
 
-/// The store listed a key that the prefix does not cover: a bug of the store or of ours.
+/// The store listed a key outside the prefix, which is a bug of the store or of this function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 #[error("the store listed a key outside the user's prefix")]
 pub struct OutsidePrefix;
 
-/// The key of an object that was checked to lie under the user's prefix: the only thing that can be
+/// The key of an object that was checked to lie under the user's prefix. Nothing else can be
 /// deleted.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(Arc<str>);

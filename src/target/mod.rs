@@ -1,4 +1,5 @@
-//! Who is erased and where: ids, targets, prefixes and keys. An unsafe one cannot be built.
+//! User ids, targets, prefixes and keys: which user is erased, and where. Unsafe values cannot be
+//! created.
 
 mod folder;
 mod key;

@@ -1,4 +1,4 @@
-//! Where the files of users are: a bucket, and a prefix with a placeholder.
+//! The template of a target: a bucket, and a prefix with a placeholder for the user id.
 
 use std::fmt;
 
@@ -7,21 +7,21 @@ use super::user::{MAX_USER_ID_BYTES, UserId};
 
 pub(super) const PLACEHOLDER: &str = "{user_id}";
 
-/// Where users' files are: a bucket, and a prefix with a place for the user id. Parsed from
-/// `s3://BUCKET/PREFIX`.
+/// Where users' files are: a bucket, and a prefix with a placeholder for the user id. It is parsed
+/// from `s3://BUCKET/PREFIX`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
     bucket: String,
-    /// The prefix's text before the user id: empty, or ends in `/`.
+    /// The prefix's text before the user id: empty, or it ends in `/`.
     before: String,
     /// The prefix's text after the user id: begins with `/` and ends with `/`.
     after: String,
 }
 
-/// Why a text is no target.
+/// Why a text is not a valid target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ParseTargetError {
-    /// It does not begin with `s3://`.
+    /// The text does not begin with `s3://`.
     #[error("expected s3://BUCKET/PREFIX")]
     Scheme,
     /// The bucket's name breaks S3's rules.
@@ -29,12 +29,13 @@ pub enum ParseTargetError {
         "the bucket's name is not 3 to 63 of a-z 0-9 . - beginning and ending with a letter or digit"
     )]
     ReadStore,
-    /// A directory bucket, whose listings have no order and which this function does not know yet.
+    /// The bucket is a directory bucket. Its listings have no order, and this function does not
+    /// support it yet.
     #[error(
         "directory buckets (--x-s3) are not supported: their listings have no order and their uploads other rules"
     )]
     DirectoryBucket,
-    /// Another name of a bucket: an alias, or the ARN of an access point. Or the name of a table
+    /// The name is an alias of a bucket or the ARN of an access point, or the name of a table
     /// bucket.
     #[error(
         "access points and table buckets (ARNs, and names that end in -s3alias, --ol-s3, --op-s3, --xa-s3, .mrap or \
@@ -42,10 +43,10 @@ pub enum ParseTargetError {
          bucket"
     )]
     AccessPoint,
-    /// A wildcard, which S3 takes for a letter of a key like any other.
+    /// The prefix has a wildcard, which S3 treats as an ordinary character of a key.
     #[error("the prefix has a * or ?: S3 knows no wildcards; name one target for each folder")]
     Wildcard,
-    /// A placeholder of another name.
+    /// The placeholder has another name.
     #[error("the prefix has an unknown placeholder: expected {PLACEHOLDER} and no other")]
     UnknownPlaceholder,
     /// The placeholder is missing, repeated, or only part of a path segment.
@@ -56,16 +57,16 @@ pub enum ParseTargetError {
     /// The prefix does not end in `/`, so it could match more than the user's folder.
     #[error("expected a prefix that ends in /")]
     HopEnd,
-    /// An empty segment, `.`, `..`, a brace or a control character in the prefix.
+    /// The prefix has an empty segment, `.`, `..`, a brace or a control character.
     #[error("the prefix has an empty segment, a segment . or .., a brace or a control character")]
     Segment,
-    /// No room for the user id and an object name.
+    /// The prefix leaves no room for the user id and an object name.
     #[error("the prefix is too long: an object key has at most {MAX_KEY_BYTES} bytes")]
     Length,
 }
 
 impl Target {
-    /// Reads `s3://BUCKET/PREFIX`, as in `s3://photos/users/{user_id}/`.
+    /// Parses `s3://BUCKET/PREFIX`, for example `s3://photos/users/{user_id}/`.
     pub fn parse(text: &str) -> Result<Self, ParseTargetError> {
         if text.starts_with("arn:") {
             return Err(ParseTargetError::AccessPoint);
@@ -117,24 +118,24 @@ impl Target {
         self.template().trim_end_matches('/').split('/').map(str::to_owned).collect()
     }
 
-    /// The user id, if there is one, whose folder here holds folders of *other* users in `inner`,
-    /// or a part of one.
+    /// The user id, if any, whose folder here contains folders of *other* users in `inner`, or a
+    /// part of one.
     ///
-    /// With `s3://b/{user_id}/` beside `s3://b/users/{user_id}/`, the user called `users` would own
-    /// everybody.
+    /// If the targets are `s3://b/{user_id}/` and `s3://b/users/{user_id}/`, the folder of a user
+    /// `users` would contain all users' folders of the second target.
     pub(super) fn conflicting_user_id(&self, inner: &Self) -> Option<String> {
         if self.bucket != inner.bucket {
             return None;
         }
         let (mine, theirs) = (self.segments(), inner.segments());
-        // Where one of them ends, one folder holds the other, whichever is longer.
+        // After the last segment of the shorter one, one folder contains the other.
         let mut covering = None;
         for (outer, inner) in mine.iter().zip(&theirs) {
             match (outer == PLACEHOLDER, inner == PLACEHOLDER) {
-                // The same user in both: nobody else is covered.
+                // Both have the same user here, so no other user is covered.
                 (true, true) => return None,
                 (true, false) => covering = Some(inner.clone()),
-                // Some user of the inner target is called like this segment: still a match.
+                // A user of the inner target may have this segment as id, so the segments match.
                 (false, true) => {}
                 (false, false) if outer == inner => {}
                 (false, false) => return None,
@@ -150,7 +151,7 @@ impl fmt::Display for Target {
     }
 }
 
-/// S3's naming rules, as far as they protect us from a typing error.
+/// Checks S3's naming rules, as far as they detect typing errors.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
 fn is_bucket_name(name: &str) -> bool {
     let is_alphanumeric = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
@@ -161,11 +162,11 @@ fn is_bucket_name(name: &str) -> bool {
         && !name.contains("..")
 }
 
-/// A bucket by its own name: not a directory bucket, and no other name of a bucket.
+/// Checks that the text is a bucket's own name, and neither a directory bucket nor an alias.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
 pub(super) fn check_bucket(name: &str) -> Result<(), ParseTargetError> {
-    // Of access points: for buckets, Object Lambda, Outposts, directory buckets and many regions.
-    // And of table buckets.
+    // The suffixes belong to access points (for buckets, Object Lambda, Outposts, directory buckets
+    // and several regions) and to table buckets.
     const ALIASES: [&str; 6] = ["-s3alias", "--ol-s3", "--op-s3", "--xa-s3", ".mrap", "--table-s3"];
     if name.starts_with("arn:") || ALIASES.into_iter().any(|alias| name.ends_with(alias)) {
         return Err(ParseTargetError::AccessPoint);
@@ -177,7 +178,7 @@ pub(super) fn check_bucket(name: &str) -> Result<(), ParseTargetError> {
     if name.ends_with("--x-s3") { Err(ParseTargetError::DirectoryBucket) } else { Ok(()) }
 }
 
-/// Whether a text in braces is a name, but not that of the placeholder.
+/// Whether braces contain a name other than the placeholder's.
 fn has_unknown_placeholder(template: &str) -> bool {
     let names =
         template.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(name, _)| name);

@@ -1,4 +1,4 @@
-//! Who is erased: user ids, and the hash that stands for them.
+//! User ids, and the hash that replaces them in receipts and logs.
 
 use std::fmt;
 
@@ -6,33 +6,35 @@ use hmac::{Hmac, KeyInit, Mac};
 use regex_lite::Regex;
 use sha2::Sha256;
 
-/// Longest user id, in bytes (the contract of this function; SQS group ids end there too).
+/// The longest user id, in bytes. It is this function's contract; SQS group ids have the same
+/// limit.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 pub const MAX_USER_ID_BYTES: usize = 128;
 
 /// The id of a user: 1 to 128 of `A-Z a-z 0-9 - _ . : @ + =`, and neither `.` nor `..`.
 ///
-/// `Debug` does not show it, so that no log can carry it in clear by accident.
+/// `Debug` does not show it, so that no log can contain it in clear by accident.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UserId(String);
 
-/// Why a text is no user id. Never repeats the text: it may be personal data, or 10 MB long.
+/// Why a text is not a valid user id. The error never repeats the text, which may be personal data
+/// or 10 MB long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UserIdError {
-    /// Empty, or longer than [`MAX_USER_ID_BYTES`].
+    /// The id is empty or longer than [`MAX_USER_ID_BYTES`].
     #[error("the user id has {0} bytes, expected 1 to {MAX_USER_ID_BYTES}")]
     Length(usize),
-    /// A character outside the allowed set, at this byte.
+    /// The character at this byte is outside the allowed set.
     #[error("the user id has a character at byte {0} that is none of A-Z a-z 0-9 - _ . : @ + =")]
     Character(usize),
-    /// `.` or `..`, which path handling may fold away.
+    /// The id is `.` or `..`, which path normalization may remove.
     #[error("the user id is \".\" or \"..\"")]
     Dots,
 }
 
 impl UserId {
-    /// Takes a text that is a safe path segment by itself; everything else is refused, nothing is
-    /// mended.
+    /// Parses a text that is a safe path segment by itself. Everything else is rejected and nothing
+    /// is corrected.
     pub fn parse(text: &str) -> Result<Self, UserIdError> {
         if text.is_empty() || text.len() > MAX_USER_ID_BYTES {
             return Err(UserIdError::Length(text.len()));
@@ -59,8 +61,8 @@ impl fmt::Debug for UserId {
     }
 }
 
-/// A narrower rule for user ids: a regular expression for the whole id, which can refuse but not
-/// allow.
+/// A narrower rule for user ids: a regular expression for the whole id. It can reject ids that are
+/// otherwise valid, but allows no others.
 #[derive(Debug, Clone)]
 pub struct UserIdPattern(Regex);
 
@@ -68,32 +70,34 @@ impl UserIdPattern {
     /// Reads a pattern in the syntax of the `regex` crate; the error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let parse = |text: &str| Regex::new(text).map_err(|error| error.to_string());
-        // By itself first: the brackets around it must not be closed from within.
+        // The text is parsed by itself first, so that it cannot close the surrounding group.
         parse(text).and_then(|_| parse(&format!("^(?:{text})$"))).map(Self)
     }
 
-    /// Whether the pattern covers this id from its first to its last character.
+    /// Whether the pattern matches the whole id.
     pub fn allows(&self, user: &UserId) -> bool {
         self.0.is_match(&user.0)
     }
 }
 
-/// The key of the hash that stands for user ids in receipts and logs. Empty where no key is set.
+/// The key of the hash that replaces user ids in receipts and logs. It is empty if no key is set.
 #[derive(Clone, Default)]
 pub struct HashKey(String);
 
 impl HashKey {
-    /// Any text is a key; the longer, the harder to find the user ids by trying.
+    /// Creates a key from any text. A longer key makes it harder to find user ids by trial.
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// Without a key, whoever has a list of user ids can tell which of them a hash stands for.
+    /// Whether a key is set. Without a key, anyone with a list of user ids can find out to which of
+    /// them a hash belongs.
     pub fn is_set(&self) -> bool {
         !self.0.is_empty()
     }
 
-    /// What receipts and logs call this user: the HMAC-SHA256 of the id, as 64 hexadecimal digits.
+    /// The name of this user in receipts and logs: the HMAC-SHA256 of the id, as 64 hexadecimal
+    /// digits.
     pub fn hash(&self, user: &UserId) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes())
             .expect("HMAC takes keys of any length");
@@ -108,7 +112,7 @@ impl fmt::Debug for HashKey {
     }
 }
 
-/// Lowercase hexadecimal digits of some bytes.
+/// Formats bytes as lowercase hexadecimal digits.
 pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

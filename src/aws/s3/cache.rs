@@ -1,4 +1,4 @@
-//! Facts about buckets that the function learned, for an hour.
+//! A cache of facts about buckets, with a lifetime of one hour.
 
 use std::cell::{RefCell, RefMut};
 use std::collections::HashMap;
@@ -6,24 +6,24 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A warm function lives for hours: long enough that what it once learnt may be about another
-/// bucket of that name.
+/// How long a fact is valid. A warm execution environment lives for hours, in which another bucket
+/// may get the same name.
 const REMEMBERED_FOR: Duration = Duration::from_secs(3_600);
 
-/// One fact of each bucket, with the time when it was learnt.
+/// One fact for each bucket, with the time when it was learned.
 #[derive(Debug, Default)]
 pub(super) struct TtlCache<T> {
     facts: RefCell<HashMap<String, (Instant, T)>>,
 }
 
 impl<T: Copy> TtlCache<T> {
-    /// What is remembered of this bucket.
+    /// The fact about this bucket, unless it has expired.
     pub(super) fn get(&self, bucket: &str) -> Option<T> {
         let fact = self.facts().get(bucket).copied();
         fact.filter(|(learnt, _)| learnt.elapsed() < REMEMBERED_FOR).map(|(_, fact)| fact)
     }
 
-    /// Remembers this from now on.
+    /// Stores a fact about this bucket.
     pub(super) fn put(&self, bucket: &str, fact: T) {
         self.facts().insert(bucket.to_owned(), (Instant::now(), fact));
     }

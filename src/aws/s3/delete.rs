@@ -1,4 +1,4 @@
-//! Deleting in batches and one by one, and aborting uploads.
+//! Deletes items in batches or one by one, and aborts uploads.
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -20,17 +20,17 @@ use crate::deadline::time_until;
 use crate::ports::store::{DeleteResult, FailureKind, Item, KeyFailure, StoreError};
 use crate::target::{Key, Prefix};
 
-/// Items that need a request of their own: so many concurrently for each request of
-/// `MAX_IN_FLIGHT_BATCHES`. They count against the rate.
+/// The number of concurrent single-item requests for each of the `MAX_IN_FLIGHT_BATCHES` requests.
+/// Their items count against the rate.
 const SINGLES_AT_ONCE: usize = 8;
 
-/// Our own code for a key that the answer names neither as deleted nor as failed.
+/// Our own code for a key that the response names neither as deleted nor as failed.
 const UNANSWERED: &str = "Unanswered";
-/// Our own code for an item that there was no time to ask for.
+/// Our own code for an item for which there was no time to send a request.
 const NOT_ASKED: &str = "NotAsked";
-/// Our own code for an upload that has parts after it was aborted.
+/// Our own code for an upload that still has parts after it was aborted.
 const PARTS_LEFT: &str = "PartsLeft";
-/// Our own code for an object that a plain delete has only hidden.
+/// Our own code for an object that a plain delete only hid.
 const ONLY_HIDDEN: &str = "OnlyHidden";
 
 /// What the requests of one delete have in common.
@@ -41,17 +41,17 @@ struct DeleteContext<'a> {
     end: Instant,
 }
 
-/// What became of one item that had a request of its own.
+/// The result of one item that had its own request.
 #[derive(Debug, Default)]
 struct SingleResult {
     requests: u64,
     failure: Option<KeyFailure>,
-    /// What fails the delete as a whole, when all of its items were tried.
+    /// The error that makes the whole delete fail after all its items were tried.
     fault: Option<StoreError>,
 }
 
 impl SingleResult {
-    /// Another attempt may cure all that has a code of ours.
+    /// A failure with one of our own codes. All of them are transient.
     fn failed(requests: u64, index: usize, code: &str) -> Self {
         Self { requests, failure: Some(transient(index, code)), fault: None }
     }
@@ -78,7 +78,8 @@ impl S3 {
     ) -> Result<DeleteResult, StoreError> {
         let end = Instant::now() + limit;
         let mut lock_requests = 0;
-        // Only where there is a lock: the header needs a permission of its own.
+        // The header is sent only if the bucket has Object Lock, because it needs an additional
+        // permission.
         let bypass_governance =
             self.bypass_governance && self.has_object_lock(prefix, end, &mut lock_requests).await?;
         let mut deletion =
@@ -92,8 +93,8 @@ impl S3 {
         order: DeleteContext<'_>,
         items: &[Item],
     ) -> Result<DeleteResult, StoreError> {
-        // Half of the time for the singles: what they have deleted must be reported, not dropped at
-        // the stop time.
+        // The single-item requests get half of the time: their results must be reported and not
+        // dropped at the stop time.
         let half = DeleteContext { end: half_way_to(order.end), ..order };
         let (batch, singles): (Vec<_>, Vec<_>) =
             items.iter().enumerate().partition(|(_, item)| is_xml_text(item.key.as_str()));
@@ -118,7 +119,7 @@ impl S3 {
         });
         let identifiers =
             identifiers.collect::<Result<Vec<_>, _>>().map_err(|error| unbuilt(&error))?;
-        // Not quiet: silence about a key would not be proof of its deletion.
+        // Quiet mode is off: the absence of a key from the response would not prove its deletion.
         let delete = Delete::builder().set_objects(Some(identifiers)).quiet(false).build();
         let answer = self
             .reader
@@ -145,9 +146,9 @@ impl S3 {
         match_answer(items, &answer)
     }
 
-    /// For keys that XML cannot carry: here the key is in the URL. Segments `.` and `..` stay as
-    /// they are: the signature covers the path letter by letter, so S3 rejects a request whose path
-    /// was normalized on the way.
+    /// Deletes one item whose key XML cannot carry: here the key is in the URL. Segments `.` and
+    /// `..` are not normalized: the signature covers the exact path, so S3 rejects a request whose
+    /// path was normalized in transit.
     /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
     async fn delete_single(
         &self,
@@ -195,8 +196,8 @@ impl S3 {
         Ok(SingleResult { requests: 1, failure, fault: None })
     }
 
-    /// Aborts uploads; each of them takes a request of its own, and one to see that no part is
-    /// left.
+    /// Aborts uploads. Each upload needs its own request, and another one to check that no part
+    /// remains.
     pub(super) async fn abort_uploads(
         &self,
         prefix: &Prefix,
@@ -214,8 +215,9 @@ impl S3 {
     }
 
     /// Aborts one upload. Some stores encode keys in this listing without saying so, or say so
-    /// without encoding: an upload that was just listed and is not found is tried once more under
-    /// the other reading of its key. Its id is unique, so that no other upload can be meant.
+    /// without encoding. If an upload was just listed and is not found, the abort is therefore
+    /// retried once with the other reading of its key. The upload's id is unique, so that the retry
+    /// cannot affect another upload.
     async fn abort(
         &self,
         order: DeleteContext<'_>,
@@ -264,8 +266,8 @@ impl S3 {
         Ok(SingleResult { requests: 1, failure: Some(own_failure(index, failed)?), fault: None })
     }
 
-    /// A part that is being uploaded during the abort may still arrive: S3 asks to look, and to
-    /// abort again.
+    /// Checks that an aborted upload has no parts. A part that is being uploaded during the abort
+    /// may still arrive; S3's documentation asks the caller to list the parts and to abort again.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_AbortMultipartUpload.html>
     async fn check_parts(
         &self,
@@ -298,8 +300,8 @@ impl S3 {
             Ok(answer) if answer.parts().is_empty() => None,
             Ok(_) => return Ok(SingleResult::failed(2, index, PARTS_LEFT)),
             Err(error) => match classify("ListParts", PERMISSION, key.as_str(), &error) {
-                // It holds for all uploads: nothing is proven of what nobody may look at. But all
-                // are aborted first.
+                // The denial concerns all uploads: without this permission, nothing is proven. But
+                // all uploads are aborted first.
                 failed if failed.code == "AccessDenied" => {
                     return Ok(SingleResult {
                         requests: 2,
@@ -307,7 +309,8 @@ impl S3 {
                         fault: Some(failed.fault),
                     });
                 }
-                // The abort was confirmed before: nothing is left of the upload.
+                // The abort was confirmed before: "not found" means that nothing remains of the
+                // upload.
                 failed => Some(own_failure(index, failed)?)
                     .filter(|failure| failure.kind != FailureKind::NotFound),
             },
@@ -316,8 +319,8 @@ impl S3 {
     }
 }
 
-/// Some stores demand this header of a DeleteObjects, and reject the checksum that the SDK sends in
-/// its place. S3 accepts both together.
+/// Adds the `Content-MD5` header. Some stores require it for DeleteObjects and reject the checksum
+/// that the SDK sends instead. S3 accepts both together.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_DeleteObjects.html>
 #[derive(Debug)]
 struct ContentMd5;
@@ -341,12 +344,12 @@ impl Intercept for ContentMd5 {
     }
 }
 
-/// Adds what becomes of items that each have a request of their own, which is made when its turn
-/// comes. `all`: how many items the delete has, with those that had a common request.
+/// Adds the results of items that each have their own request, which is created when its turn
+/// comes. `all` is the number of items of the delete, including those of a common request.
 ///
-/// What is confirmed must be reported. So the fault of one item fails the delete only where nothing
-/// was deleted. Otherwise the item is to be tried again: a delete in which nothing else succeeds
-/// then returns the fault.
+/// Confirmed deletions must be reported. So an item's error makes the delete fail only if nothing
+/// was deleted. Otherwise the item is reported as transient, to be tried again; a delete in which
+/// nothing else succeeds then returns the error.
 async fn gather<'i, Request>(
     (mut deletion, all): (DeleteResult, usize),
     items: Vec<(usize, &'i Item)>,
@@ -374,7 +377,7 @@ where
                 faults.push((index, fault));
             }
         }
-        // Behind a fault, all others would most likely get the same.
+        // After one error, the other requests would most likely fail in the same way.
         if faults.is_empty() {
             open.extend(items.next().map(&ask));
         }
@@ -391,7 +394,7 @@ fn transient(index: usize, code: &str) -> KeyFailure {
     KeyFailure { index, code: code.to_owned(), kind: FailureKind::Transient }
 }
 
-/// The prefix and all keys: what no text may show.
+/// The prefix and all keys, which no error text may contain.
 fn secret_of(prefix: &Prefix, items: &[(usize, &Item)]) -> String {
     let keys = items.iter().flat_map(|(_, item)| ["/", item.key.as_str()]);
     [prefix.as_str()].into_iter().chain(keys).collect()
@@ -406,26 +409,28 @@ fn permission(items: &[(usize, &Item)]) -> &'static str {
     if is_of_versions { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" }
 }
 
-/// Whether XML 1.0 can carry this text: most control characters have no form in it, not even an
-/// escaped one.
+/// Whether XML 1.0 can carry this text. XML cannot represent most control characters, not even
+/// escaped.
 /// <https://www.w3.org/TR/xml/#charsets>
 fn is_xml_text(text: &str) -> bool {
     !text.chars().any(|c| matches!(c, '\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}'))
 }
 
-/// The bucket has versioning after all, switched on since it was asked: the data is still there,
-/// and now in a listing of versions alone. Another try would only add another delete marker.
+/// The failure of an object that a plain delete only hid. Versioning was switched on since the
+/// bucket was checked: the data still exists, and now only a listing of versions shows it. Another
+/// attempt would only add another delete marker.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/DeleteMarker.html>
 fn only_hidden(index: usize) -> KeyFailure {
     KeyFailure { index, code: ONLY_HIDDEN.to_owned(), kind: FailureKind::HiddenByMarker }
 }
 
-/// What was asked, in its order. Positions in it stand for its items.
+/// The requested items, in request order. Positions in this list identify them.
 struct RequestedItems<'a> {
     items: &'a [(usize, &'a Item)],
-    /// Where the answer is expected to go on.
+    /// The position that the next entry of the response is expected to be about.
     next: usize,
-    /// By key, where the answer has another order: one key may have many versions in one batch.
+    /// The positions by key, for a response in another order. One key may have many versions in a
+    /// batch.
     by_key: OnceCell<HashMap<&'a str, Vec<usize>>>,
 }
 
@@ -434,15 +439,15 @@ impl<'a> RequestedItems<'a> {
         Self { items, next: 0, by_key: OnceCell::new() }
     }
 
-    /// The item that an answer is about. Of an object, the answer may name an id that nobody asked
-    /// for, such as that of a new delete marker; where it names none, a key that was asked once
-    /// needs none.
+    /// Returns the item that an entry of the response is about. For an object, the entry may have
+    /// an id that was not requested, such as that of a new delete marker. An entry without an id
+    /// matches a key that was requested exactly once.
     fn find(&mut self, key: Option<&str>, id: Option<&str>) -> Option<usize> {
         let is_it = |(_, item): &&(usize, &Item)| {
             Some(item.key.as_str()) == key && item.id.as_deref() == id
         };
-        // S3 keeps the order of the request, and names every key: a map of them would cost more
-        // than all else here.
+        // S3 keeps the order of the request and names every key, so that a map of the keys, which
+        // would cost more than everything else here, is seldom needed.
         let position = if self.items.get(self.next).filter(is_it).is_some() {
             self.next
         } else {
@@ -469,7 +474,7 @@ impl<'a> RequestedItems<'a> {
     }
 }
 
-/// Holds the answer against the request: every item must be accounted for, and no other may appear.
+/// Compares the response with the request: it must account for every item and name no other.
 fn match_answer(
     items: &[(usize, &Item)],
     answer: &DeleteObjectsOutput,
@@ -483,7 +488,7 @@ fn match_answer(
         let position = position
             .ok_or_else(|| distrust("it has an error about something that was not asked"))?;
         let code = plain_code(error.code());
-        // What is reported twice counts once.
+        // An item that is reported twice counts once.
         if std::mem::take(&mut is_open[position]) {
             failures.push(key_failure(items[position].0, code));
         }
@@ -491,8 +496,7 @@ fn match_answer(
     let is_object = items.first().is_some_and(|(_, item)| item.id.is_none());
     asked.next = 0;
     for deleted in answer.deleted() {
-        // Of a delete marker that was deleted, some stores give the id as that of the delete marker
-        // alone.
+        // For a deleted delete marker, some stores return its id only as that of the delete marker.
         let id = deleted.version_id().or(deleted.delete_marker_version_id());
         let position = asked.find(deleted.key(), id);
         let position =

@@ -1,4 +1,4 @@
-//! S3's errors, classified by what the caller does about them; shared with the receipts.
+//! S3's errors, classified by how the caller handles them. The receipts adapter uses them, too.
 
 use std::error::Error;
 use std::time::Duration;
@@ -15,21 +15,20 @@ use super::redact::scrub;
 use crate::deadline::CONNECT_TIMEOUT;
 use crate::ports::store::{FailureKind, KeyFailure, MAX_CODE_BYTES, StoreError};
 
-/// Codes of an error of the store's own.
+/// Codes of the store's internal errors.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 const INTERNAL_CODES: [&str; 3] = ["InternalError", "InternalFailure", "InternalServerError"];
 
-/// Other codes that another attempt may cure.
+/// Other codes after which another attempt may succeed.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 const RETRYABLE_CODES: [&str; 2] = ["OperationAborted", "RequestTimeout"];
 
-/// Parts of the codes that ask for less. Stores have many of them: `SlowDownWrite`, `Throttling`,
-/// `ThrottlingException`, `TooManyRequestsException`.
+/// Substrings of the codes that ask the client to slow down. Stores have many such codes:
+/// `SlowDownWrite`, `Throttling`, `ThrottlingException`, `TooManyRequestsException`.
 const THROTTLE_CODES: [&str; 5] =
     ["RequestLimitExceeded", "ServiceUnavailable", "SlowDown", "Throttl", "TooManyRequests"];
 
-/// Codes about the bucket, the account or the credentials, whatever the request was: every
-/// other request gets the same.
+/// Codes about the bucket, the account or the credentials. Every other request would get the same.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
 const BUCKET_CODES: [&str; 25] = [
     "AccountProblem",
@@ -59,7 +58,7 @@ const BUCKET_CODES: [&str; 25] = [
     "UserSuspended",
 ];
 
-/// Codes about the region of the bucket.
+/// Codes about the bucket's region.
 const REGION_CODES: [&str; 4] = [
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
@@ -67,26 +66,26 @@ const REGION_CODES: [&str; 4] = [
     "PermanentRedirect",
 ];
 
-/// Codes of an item that does not exist. `NotFound` is the SDK's own for HTTP 404 without a
+/// Codes of an item that does not exist. `NotFound` is the SDK's own code for HTTP 404 without a
 /// body.
 const NOT_FOUND_CODES: [&str; 4] = ["NoSuchKey", "NoSuchUpload", "NoSuchVersion", "NotFound"];
 
-/// Our own code for a successful answer that is of another operation.
+/// Our own code for a successful response that belongs to another operation.
 const OTHER_ANSWER: &str = "OtherAnswer";
 
-/// What the S3 client says about a failed request.
+/// A failed request, classified.
 #[derive(Debug)]
 pub(crate) struct Failed {
-    /// S3's code, or our own word where S3 gave none.
+    /// S3's code, or our own if S3 sent none.
     pub(crate) code: String,
-    /// The HTTP status; `None`: no answer came.
+    /// The HTTP status; `None` if no response came.
     pub(crate) status: Option<u16>,
-    /// What the caller does about it. Its text names the operation and never a key.
+    /// The error by which the caller decides. Its text names the operation and never a key.
     pub(crate) fault: StoreError,
 }
 
-/// Classifies an SDK error. `permission`: what S3 asks for this operation. `secret`: the key or the
-/// prefix of the request, of which no part may reach the text.
+/// Classifies an SDK error. `permission` is what S3 requires for this operation. `secret` is the
+/// key or prefix of the request, of which no part may reach the text.
 pub(crate) fn classify<E>(
     operation: &str,
     permission: &str,
@@ -140,7 +139,7 @@ where
     }
 }
 
-/// What the operator checks first.
+/// Returns a hint at what the operator should check first.
 fn hint(
     code: &str,
     status: Option<u16>,
@@ -172,11 +171,11 @@ fn hint(
     }
 }
 
-/// The header in which S3 names the bucket's region, in any answer.
+/// The header in which S3 names the bucket's region, in any response.
 const REGION_HEADER: &str = "x-amz-bucket-region";
 
-/// Removes the header from answers that name the client's own region: what is left names another
-/// one.
+/// Removes the region header from responses that name the client's own region, so that any
+/// remaining header names another region.
 #[derive(Debug)]
 pub(crate) struct OwnRegion;
 
@@ -200,7 +199,7 @@ impl Intercept for OwnRegion {
     }
 }
 
-/// The region that an answer names in its header or in its body.
+/// The region that a response names in its header or body.
 fn region_of<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<&'a str> {
     let in_body = || {
         let (_, rest) = std::str::from_utf8(body).ok()?.split_once("<Region>")?;
@@ -215,7 +214,7 @@ fn region_of<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<&'a str> {
     header.or_else(in_body).filter(is_region)
 }
 
-/// The name of a document's first element, if it can be a name of S3.
+/// The name of a document's root element, if it can be a name of S3.
 fn root_of(body: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(body.get(..body.len().min(512))?).ok()?;
     let mut tags = text.split('<').skip(1).filter(|tag| !tag.starts_with(['?', '!']));
@@ -223,7 +222,8 @@ fn root_of(body: &[u8]) -> Option<&str> {
     is_plain(name).then_some(name)
 }
 
-/// Whether a root element belongs to an operation. Only operations that have one are asked for.
+/// Whether a root element belongs to an operation. It is called only for operations whose response
+/// has one.
 fn is_answer_to(operation: &str, root: Option<&str>) -> bool {
     let expected = match operation {
         "ListObjectsV2" => "ListBucketResult",
@@ -237,7 +237,8 @@ fn is_answer_to(operation: &str, root: Option<&str>) -> bool {
     root == Some(expected)
 }
 
-/// For requests that have no smaller form: what S3 rejects once, it always rejects.
+/// Turns `Malformed` into `Permanent`, for requests that have no smaller form: S3 will always
+/// reject them.
 pub(super) fn not_malformed(fault: StoreError) -> StoreError {
     match fault {
         StoreError::Malformed(text) => StoreError::Permanent(text),
@@ -250,7 +251,7 @@ pub(super) fn not_malformed(fault: StoreError) -> StoreError {
     }
 }
 
-/// What a code says by itself, whether an item or a request has it.
+/// Classifies a code by itself, whether it is about an item or a request.
 fn kind_of(code: &str) -> FailureKind {
     match code {
         code if THROTTLE_CODES.iter().any(|part| code.contains(part)) => FailureKind::Throttled,
@@ -263,15 +264,15 @@ fn kind_of(code: &str) -> FailureKind {
     }
 }
 
-/// The failure of one item, by the code that the answer to many has for it.
+/// The failure of one item, from its code in the response of a batch.
 pub(super) fn key_failure(index: usize, code: &str) -> KeyFailure {
-    // S3 says so of single keys when it has too many of them.
+    // S3 returns these codes for single keys when it has too many of them.
     let kind = if INTERNAL_CODES.contains(&code) { FailureKind::Throttled } else { kind_of(code) };
     KeyFailure { index, code: code.to_owned(), kind }
 }
 
-/// The failure of one item that had a request of its own. `Err`: it is not about this item, and all
-/// others get the same.
+/// The failure of one item that had its own request. Returns `Err` if the error is not about this
+/// item: all other items would get the same.
 pub(super) fn own_failure(index: usize, failed: Failed) -> Result<KeyFailure, StoreError> {
     let kind = match &failed.fault {
         StoreError::Throttled(_) => FailureKind::Throttled,
@@ -296,7 +297,8 @@ pub(super) fn own_failure(index: usize, failed: Failed) -> Result<KeyFailure, St
     Ok(KeyFailure { index, code: failed.code, kind })
 }
 
-/// S3's codes are single words. Anything else could be anything, and has no place in logs.
+/// Returns the code if it is a single word, as all of S3's are. Other text could be anything and
+/// must not be logged.
 pub(super) fn plain_code(code: Option<&str>) -> &str {
     match code {
         Some(code) if is_plain(code) => code,
@@ -310,8 +312,8 @@ fn is_plain(code: &str) -> bool {
         && code.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// Whether an error is about the bucket, the account or the credentials: no smaller or other
-/// request gets another answer. This is the one place that decides it.
+/// Whether an error is about the bucket, the account or the credentials, so that no smaller or
+/// other request gets another response. Only this function decides that.
 fn is_about_the_bucket(code: &str, status: u16) -> bool {
     BUCKET_CODES.contains(&code)
         || status == 0
@@ -327,13 +329,13 @@ fn fault_of(code: &str, status: u16) -> fn(String) -> StoreError {
         (kind, status) if kind == FailureKind::Transient || !(400..500).contains(&status) => {
             StoreError::Unavailable
         }
-        // Whatever else S3 rejects may be about a part of the request.
+        // Any other rejection may be about a part of the request.
         _ => StoreError::Malformed,
     }
 }
 
-/// The innermost reason why there is no answer. Only for errors without one: those of the service
-/// may name keys.
+/// The innermost cause of a missing response. It is used only for errors without a response,
+/// because the service's own errors may name keys.
 fn root_cause(error: &dyn Error) -> Option<String> {
     let mut innermost = error.source()?;
     while let Some(source) = innermost.source() {
@@ -342,7 +344,7 @@ fn root_cause(error: &dyn Error) -> Option<String> {
     Some(innermost.to_string())
 }
 
-/// Ends a request in time; see [`CONNECT_TIMEOUT`] for the part that must not vary.
+/// Limits the time of a request. See [`CONNECT_TIMEOUT`] for the part that must not vary.
 pub(crate) fn within(limit: Duration) -> Builder {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)

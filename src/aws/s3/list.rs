@@ -1,4 +1,4 @@
-//! The three listings. An answer that cannot be true is never the end of one: it would be a false
+//! The three listings. An implausible response never ends a listing, because that would be a false
 //! proof.
 
 use std::borrow::Cow;
@@ -22,20 +22,20 @@ use crate::aws::s3::store::S3Reader;
 use crate::ports::store::{Kind, ListedEntry, Page, StoreError};
 use crate::target::Prefix;
 
-/// Longest token of a next page, in bytes: it goes through the queue. Two markers have 6 KiB at
-/// most, because a key and an id have 1,024 bytes each and URL encoding makes three of one; S3's
-/// own tokens are shorter.
+/// The longest token of a next page, in bytes: the queue carries it. Two markers have at most 6
+/// KiB, because a key and an id have 1,024 bytes each and URL encoding triples them. S3's own
+/// tokens are shorter.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 const MAX_TOKEN_BYTES: usize = 16_384;
 
 /// The listing in which some stores encode keys without saying so, or say so without encoding.
 const LIST_UPLOADS: &str = "ListMultipartUploads";
 
-// All of them ask for EncodingType=url: without it, a control character in one key would make a
+// All listings request EncodingType=url: without it, a control character in one key would make a
 // whole page unreadable.
 impl S3Reader {
-    /// The token of a page that begins behind a key, in letters that every queue takes. Uploads are
-    /// seldom many.
+    /// The token of a page that begins after a key, in characters that every queue accepts.
+    /// Listings of uploads have none, because they are seldom long.
     pub(super) fn token_behind(kind: Kind, key: &str) -> Option<String> {
         match kind {
             Kind::Objects => Some(ObjectCursor::after(key)),
@@ -96,7 +96,7 @@ impl S3Reader {
         page_of_versions(prefix, asked.as_ref(), &answer)
     }
 
-    /// Whether the store has a listing of versions at all: where it has one, there may be versions.
+    /// Whether the store can list versions at all. If it can, there may be versions.
     pub(super) async fn can_list_versions(
         &self,
         prefix: &Prefix,
@@ -164,7 +164,7 @@ impl S3Reader {
             .await;
         match answer {
             Ok(answer) => page_of_uploads(prefix, asked.as_ref(), &answer),
-            // It may keep the parts of uploads all the same: where nobody can look, nothing is
+            // The store may nevertheless keep the parts of uploads: without a listing, nothing is
             // proven.
             Err(error) if error.code() == Some("NotImplemented") => Err(StoreError::Permanent(
                 "ListMultipartUploads: NotImplemented; this store cannot list unfinished uploads, so that nobody can \
@@ -205,7 +205,8 @@ fn page_of_objects(
     Ok(Page { entries: entries.collect::<Result<_, _>>()?, next, cut_at: None })
 }
 
-/// Which version of a key is the latest one is never asked: between two pages it may be another.
+/// Converts a page of versions. It ignores which version of a key is the latest, because that may
+/// change between two pages.
 fn page_of_versions(
     prefix: &Prefix,
     asked: Option<&VersionCursor>,
@@ -261,8 +262,8 @@ fn page_of_uploads(
     Ok(Page { entries: entries.collect::<Result<_, _>>()?, next, cut_at: None })
 }
 
-/// Where a listing of objects goes on: at a token of S3, or behind a key. A token is written as it
-/// is, so that releases that knew nothing else understand it.
+/// Where a listing of objects continues: at one of S3's tokens, or after a key. S3's tokens are
+/// written unchanged, so that releases that know nothing else understand them.
 #[derive(Debug, PartialEq, Eq)]
 enum ObjectCursor {
     Token(String),
@@ -297,8 +298,8 @@ impl ObjectCursor {
     }
 }
 
-/// Where a listing goes on: at a key, and at a version or an upload of it. Without an id, it goes
-/// on behind the key.
+/// Where a listing continues: at a key and a version or upload of it, or after the key if there is
+/// no id.
 #[derive(Debug, PartialEq, Eq)]
 struct VersionCursor {
     key: String,
@@ -306,14 +307,15 @@ struct VersionCursor {
 }
 
 impl VersionCursor {
-    /// Both as one token of plain letters: the queue that carries it does not take every character.
+    /// Encodes both as one token of plain letters, because the queue does not accept every
+    /// character.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
     fn write(&self) -> String {
         let encode = |text| utf8_percent_encode(text, NON_ALPHANUMERIC);
         format!("{}&{}", encode(&self.key), encode(&self.id))
     }
 
-    /// A token comes back from the queue and may be any text.
+    /// Decodes a token. It comes from the queue and may be any text.
     fn read(prefix: &Prefix, token: Option<&str>) -> Result<Option<Self>, StoreError> {
         let Some(token) = token else { return Ok(None) };
         let read = |(key, id)| {
@@ -330,7 +332,7 @@ fn none_of_this_listing() -> StoreError {
     StoreError::TokenRejected("the token is none of this listing".to_owned())
 }
 
-/// How one answer is read: of which operation and prefix it is, and whether its keys are encoded.
+/// How to read one response: its operation and prefix, and whether its keys are encoded.
 #[derive(Debug, Clone, Copy)]
 struct ResponseDecoder<'p> {
     operation: &'static str,
@@ -339,7 +341,7 @@ struct ResponseDecoder<'p> {
 }
 
 impl<'p> ResponseDecoder<'p> {
-    /// Takes an answer only if it does not say that it is of another prefix.
+    /// Creates a decoder, unless the response names another prefix.
     fn new(
         operation: &'static str,
         prefix: &'p Prefix,
@@ -363,7 +365,8 @@ impl<'p> ResponseDecoder<'p> {
         answer.ok_or_else(|| self.distrust("it does not say whether more follows"))
     }
 
-    /// The markers of the next page: a missing or repeated one is an error, never an end.
+    /// The markers of the next page. A missing or repeated marker is an error, never the end of the
+    /// listing.
     fn next_markers(
         self,
         asked: Option<&VersionCursor>,
@@ -381,7 +384,7 @@ impl<'p> ResponseDecoder<'p> {
         if asked == Some(&next) { Err(self.distrust("the markers did not move")) } else { Ok(next) }
     }
 
-    /// A token that the queue could not carry is no place to go on from.
+    /// Rejects a token that the queue could not carry.
     fn bounded(self, token: String) -> Result<String, StoreError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(self.distrust("the token of the next page is longer than any of S3"));
@@ -390,7 +393,7 @@ impl<'p> ResponseDecoder<'p> {
     }
 
     fn id(self, id: Option<&str>) -> Result<String, StoreError> {
-        // The id "null" is one like any other.
+        // The id "null" is valid.
         let id = id
             .filter(|id| !id.is_empty())
             .ok_or_else(|| self.distrust("an entry without an id"))?;
@@ -417,9 +420,9 @@ impl<'p> ResponseDecoder<'p> {
         })
     }
 
-    /// A key, and in the listing of uploads its other reading, if it has one. Where only the other
-    /// one lies in the prefix that was asked for, it is the key: a store that lists what was asked
-    /// means no other.
+    /// Returns a key and, in the listing of uploads, its other reading if it has one. If only the
+    /// other reading lies in the requested prefix, it becomes the key, because a store that lists
+    /// the requested prefix cannot mean another key.
     fn both(self, listed: &str) -> Result<(String, Option<String>), StoreError> {
         if self.operation != LIST_UPLOADS {
             return Ok((self.decode(listed)?.into_owned(), None));
@@ -446,8 +449,8 @@ impl<'p> ResponseDecoder<'p> {
     }
 }
 
-/// Undoes `EncodingType=url`: `+` is a space, then `%XX`. `None`: the text is not encoded like
-/// that.
+/// Decodes `EncodingType=url`: first `+` to a space, then `%XX`. Returns `None` if the text is not
+/// encoded that way.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html>
 fn decode(text: &str, is_encoded: bool) -> Option<Cow<'_, str>> {
     if !is_encoded || !text.contains(['+', '%']) {
@@ -473,13 +476,13 @@ fn listing_fault<E>(
 where
     E: ProvideErrorMetadata + Error + 'static,
 {
-    // A token of ours holds a key.
+    // A token of this function contains a key.
     let key =
         token.map(|token| decode(token, true).unwrap_or(Cow::Borrowed(token))).unwrap_or_default();
     let failed = classify(operation, permission, &format!("{}/{key}", prefix.as_str()), error);
     match not_malformed(failed.fault) {
-        // S3 says InvalidArgument; whatever the code, a listing without the token shows what is
-        // really wrong.
+        // S3 returns InvalidArgument. Whatever the code is, a listing without the token shows the
+        // real error.
         StoreError::Permanent(text) if token.is_some() && failed.status == Some(400) => {
             StoreError::TokenRejected(text)
         }

@@ -1,4 +1,4 @@
-//! S3 by the AWS SDK: the store, and the receipts.
+//! The S3 adapters, implemented with the AWS SDK: the store and the receipts.
 
 mod cache;
 mod delete;

@@ -1,4 +1,4 @@
-//! Object Lock: whether a bucket has it, and what it holds.
+//! Object Lock: whether a bucket has it, and which versions it retains.
 //! <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-lock.html>
 
 use std::error::Error;
@@ -20,12 +20,13 @@ use crate::deadline::time_until;
 use crate::ports::store::{Item, LockKind, Retention, StoreError};
 use crate::target::Prefix;
 
-/// What S3 says of a bucket without Object Lock, and other stores too, each in its own words.
+/// The codes that S3 and other stores return for a bucket without Object Lock.
 const NO_LOCK_CODES: [&str; 3] =
     ["ObjectLockConfigurationNotFoundError", "NoSuchObjectLockConfiguration", "NotImplemented"];
 
 impl S3 {
-    /// Asked when first needed, and then remembered: most erasures never need it.
+    /// Whether the bucket has Object Lock. The store is asked only when this is first needed,
+    /// because most erasures never need it; the result is cached.
     pub(super) async fn has_object_lock(
         &self,
         prefix: &Prefix,
@@ -57,8 +58,9 @@ impl S3 {
             Err(error) => {
                 match classify("GetObjectLockConfiguration", PERMISSION, prefix.as_str(), error) {
                     failed if NO_LOCK_CODES.contains(&failed.code.as_str()) => false,
-                    // Only a function that is to bypass it must be allowed to see it; to all others
-                    // it is one denial more.
+                    // The permission to read the configuration is required only for a function that
+                    // bypasses governance mode. For all others, a denial counts as "no Object
+                    // Lock".
                     failed if failed.status == Some(403) && !self.bypass_governance => false,
                     failed => return Err(not_malformed(failed.fault)),
                 }
@@ -68,7 +70,7 @@ impl S3 {
         Ok(has_lock)
     }
 
-    /// What holds a version: a legal hold before all others, because it has no date.
+    /// Finds what retains a version. A legal hold takes precedence, because it has no end date.
     pub(super) async fn find_retention(
         &self,
         prefix: &Prefix,
@@ -148,8 +150,8 @@ impl S3 {
     }
 }
 
-/// A date that has passed is reported too: whoever refused the deletion knows better what time it
-/// is.
+/// Reads a retention. A date that has passed is reported, too, because the store that denied the
+/// deletion knows the time better.
 fn read_retention(retention: &ObjectLockRetention) -> Result<Option<Retention>, StoreError> {
     let hold = match retention.mode() {
         None => return Ok(None),
@@ -161,7 +163,7 @@ fn read_retention(retention: &ObjectLockRetention) -> Result<Option<Retention>, 
             ));
         }
     };
-    // As long as an event hold is on, the end is not known: a duration begins when it is released.
+    // While an event hold is on, the end is unknown: a duration begins when the hold is released.
     let date = retention
         .retain_until_date()
         .filter(|_| retention.event_hold() != Some(&ObjectLockEventHold::On));
@@ -170,8 +172,8 @@ fn read_retention(retention: &ObjectLockRetention) -> Result<Option<Retention>, 
     Ok(Some(Retention { hold, until }))
 }
 
-/// HTTP 404: nothing holds this version, or it does not exist any more. HTTP 405: it is a delete
-/// marker, which nothing can hold.
+/// Classifies an error of these requests. HTTP 404 means that nothing retains this version or that
+/// it no longer exists. HTTP 405 means that it is a delete marker, which nothing can retain.
 fn nothing_or_fault<E>(
     operation: &str,
     permission: &str,

@@ -1,4 +1,4 @@
-//! [`Receipts`] over the AWS SDK: one object for each.
+//! [`Receipts`], implemented with the AWS SDK: one object for each receipt.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::ports::receipts::{PutResult, ReceiptError, Receipts};
 use crate::ports::store::StoreError;
 use crate::target::S3Folder;
 
-/// The most that is read of a receipt, in bytes. Ours are far smaller; what is larger is none of
-/// ours.
+/// The largest document that is read, in bytes. Our receipts are far smaller, so a larger document
+/// is not one of them.
 const MAX_RECEIPT_BYTES: usize = 1_048_576;
 
-/// A folder of a bucket, through one client that is shared by all requests.
+/// A folder of a bucket, through one client that all requests share.
 #[derive(Debug)]
 pub struct S3Receipts {
     client: Client,
@@ -27,7 +27,8 @@ pub struct S3Receipts {
 }
 
 impl S3Receipts {
-    /// The client must not retry by itself: the handler retries within the time that is left.
+    /// Creates the adapter. The client must not retry: the handler retries within the remaining
+    /// time.
     pub fn new(client: &Client, settings: ReceiptSettings) -> Self {
         let ReceiptSettings { folder, expected_owner, encryption } = settings;
         let client = Client::from_conf(client.config().to_builder().interceptor(OwnRegion).build());
@@ -47,7 +48,7 @@ impl S3Receipts {
             .await;
         match answer {
             Ok(answer) => text_of(answer.body).await.map(Some),
-            // Without s3:ListBucket, S3 does not say that there is nothing: it answers 403.
+            // Without s3:ListBucket, S3 returns 403 for a missing object.
             // https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
             Err(error) => {
                 const PERMISSION: &str = "s3:GetObject (and s3:ListBucket on the bucket)";
@@ -92,7 +93,7 @@ impl Receipts for S3Receipts {
             .send()
             .await;
         let error = match answer {
-            // S3 names what it has stored.
+            // S3 returns the ETag of every object that it stored.
             Ok(answer) if answer.e_tag().is_some_and(|tag| !tag.is_empty()) => {
                 return Ok(PutResult::Created);
             }
@@ -105,7 +106,8 @@ impl Receipts for S3Receipts {
         };
         match classify("PutObject", PERMISSION, &self.folder.key(name), &error) {
             failed if failed.code == "PreconditionFailed" => Ok(PutResult::AlreadyExists),
-            // Somebody else writes or deletes there right now: who came first is not decided yet.
+            // Another client is writing or deleting the same object, and S3 has not yet decided
+            // which request was first.
             Failed {
                 code,
                 fault: StoreError::Permanent(text) | StoreError::Malformed(text),
@@ -116,7 +118,7 @@ impl Receipts for S3Receipts {
     }
 
     async fn read(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptError> {
-        // The SDK's own time limit ends where the body begins.
+        // The SDK's own timeout ends where the body begins.
         let answer = timeout_at(Instant::now() + limit, self.get(name, limit)).await;
         answer.unwrap_or_else(|_elapsed| {
             Err(ReceiptError::NoAnswer("GetObject: NoAnswerInTime".to_owned()))

@@ -1,12 +1,12 @@
-//! S3's own sentence about an error, without anything that could be a key, a prefix or a user id.
+//! Removes everything that could be a key, a prefix or a user id from S3's error messages.
 
 use std::collections::HashSet;
 
-/// The most characters that are kept of a sentence.
+/// The longest redacted message, in characters.
 const MAX_SENTENCE: usize = 200;
 
-/// Words that IAM's explanations are made of. Behind a removed word, only these are kept: a key may
-/// have spaces, so that what follows may still be part of it.
+/// The words of IAM's explanations. After a removed word, only these words are kept: a key may have
+/// spaces, so that the following words may be part of it.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html>
 const EXPLANATION: [&str; 24] = [
     "a",
@@ -35,14 +35,14 @@ const EXPLANATION: [&str; 24] = [
     "with",
 ];
 
-/// The sentence with `…` for each run of words that may hold a part of `secret`: the prefix of the
-/// request, and all of its keys that are known. `None`: nothing worth showing is left.
+/// Replaces each run of words that may contain a part of `secret` by `…`. `secret` is the request's
+/// prefix and all of its known keys. Returns `None` if nothing useful remains.
 pub(super) fn scrub(message: &str, secret: &str) -> Option<String> {
     let secret = secret.to_lowercase();
     let secret: HashSet<&str> = pieces(&secret).collect();
     let mut kept: Vec<&str> = Vec::new();
     let mut is_behind_removed = false;
-    // Nobody reads more than the beginning.
+    // Only the beginning of a message is useful to the operator.
     for word in message.split_whitespace().take(MAX_SENTENCE) {
         let is_explanation = EXPLANATION.contains(&word.trim_end_matches(['.', ',']));
         let is_action = word.strip_prefix("s3:").or(word.strip_prefix("kms:"));
@@ -64,9 +64,9 @@ pub(super) fn scrub(message: &str, secret: &str) -> Option<String> {
     text.chars().any(|c| c.is_ascii_alphanumeric()).then_some(text)
 }
 
-/// Whether a word may be, hold or be a part of a key, a prefix or an id. Pieces of any length are
-/// compared, because an id may have one digit. Only longer ones are looked for within others, so
-/// that ordinary words remain.
+/// Whether a word may be, contain or be part of a key, a prefix or an id. Pieces of any length are
+/// compared as a whole, because an id may have one digit. Only longer pieces are searched for
+/// within words, so that ordinary words are kept.
 fn may_hold(word: &str, secret: &HashSet<&str>) -> bool {
     if word.len() > 64
         || !word.bytes().all(|byte| byte.is_ascii_graphic())
@@ -74,7 +74,7 @@ fn may_hold(word: &str, secret: &HashSet<&str>) -> bool {
     {
         return true;
     }
-    // The beginning or the end of a quotation of several words: it may be a name with spaces.
+    // The word begins or ends a quotation of several words, which may be a name with spaces.
     let is_half_quotation = word.matches('"').count() % 2 == 1;
     let is_file_name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric()).contains('.');
     let word = word.to_lowercase();

@@ -1,4 +1,4 @@
-//! The two large answers of S3, read in one pass: of a whole document, or not at all.
+//! Parses S3's two large responses in one pass, and only if the document is complete.
 
 use std::borrow::Cow;
 
@@ -19,12 +19,12 @@ use aws_sdk_s3::config::interceptors::{
 use aws_sdk_s3::config::{Intercept, RuntimeComponents};
 use aws_smithy_runtime_api::client::ser_de::SharedResponseDeserializer;
 
-/// Takes an XML answer only if it is a document from its first tag to its last.
+/// Accepts an XML response only if it is one complete document.
 #[derive(Debug)]
 pub(super) struct RequireCompleteXml;
 
-/// The answer that is read here; `None` if the SDK's reader takes it, which does not tell what it
-/// could not read.
+/// The response that this module parses; `None` if the SDK's XML reader parses it. The SDK's reader
+/// does not report what it could not read.
 fn answer(config: &ConfigBag) -> Option<ParsedOperation> {
     config.load::<Metadata>().and_then(|operation| ParsedOperation::to(operation.name()))
 }
@@ -56,7 +56,7 @@ impl Intercept for RequireCompleteXml {
     ) -> Result<(), BoxError> {
         let body = context.response().body().bytes().unwrap_or_default();
         let is_unread = context.response().status().is_success() && answer(config).is_none();
-        // Some answers say all with their status.
+        // Some responses consist of a status alone.
         if is_unread && !body.is_empty() && walk(body, |_path, _content| Some(())).is_none() {
             return Err(TruncatedXml.into());
         }
@@ -64,7 +64,7 @@ impl Intercept for RequireCompleteXml {
     }
 }
 
-/// Which answer is read.
+/// The response to parse.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ParsedOperation {
     ListObjectsV2,
@@ -72,7 +72,7 @@ pub(super) enum ParsedOperation {
 }
 
 impl ParsedOperation {
-    /// The answer to an operation; `None` if the SDK reads it.
+    /// The response to an operation; `None` if the SDK parses it.
     pub(super) fn to(operation: &str) -> Option<Self> {
         match operation {
             "ListObjectsV2" => Some(Self::ListObjectsV2),
@@ -188,7 +188,7 @@ fn read_deletion(body: &[u8], failure: &mut ResponseError) -> Option<DeleteObjec
     )
 }
 
-/// An error in an answer of 200: S3 has begun it before it failed.
+/// An error in a response with HTTP 200: S3 began the response before it failed.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/ErrorBestPractices.html>
 #[derive(Debug, Default)]
 struct ResponseError {
@@ -198,7 +198,7 @@ struct ResponseError {
 }
 
 impl ResponseError {
-    /// Takes an element of an error, and no other.
+    /// Accepts an element of an error, and no other.
     fn show(&mut self, path: &[&str], content: Content<'_>) -> Option<()> {
         match path {
             ["Error", "Code"] => self.code = Some(content.text()?.into_owned()),

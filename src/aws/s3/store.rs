@@ -1,7 +1,7 @@
-//! [`ReadStore`] and [`DeleteStore`] over the AWS SDK.
+//! [`ReadStore`] and [`DeleteStore`], implemented with the AWS SDK.
 //!
-//! Here and in [`receipts::s3`](crate::aws::s3::receipts) is all that knows S3's codes, encodings
-//! and headers.
+//! Only this module and [`receipts`](crate::aws::s3::receipts) know S3's codes, encodings and
+//! headers.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::ports::store::{
 };
 use crate::target::Prefix;
 
-/// S3 to read from, through one client that is shared by all requests. It has no method that
+/// Read access to S3, through one client that all requests share. This type has no method that
 /// deletes.
 #[derive(Debug)]
 pub struct S3Reader {
@@ -28,8 +28,8 @@ pub struct S3Reader {
 }
 
 impl S3Reader {
-    /// The client must not retry by itself: its retry quota is shared by all requests, and ours are
-    /// counted.
+    /// Creates the adapter. The client must not retry: all requests would share its retry quota,
+    /// and our retries are counted.
     pub fn new(client: &Client, expected_bucket_owner: Option<String>) -> Self {
         let config = client
             .config()
@@ -48,7 +48,7 @@ impl S3Reader {
         self.expected_bucket_owner.clone()
     }
 
-    /// Lists a page of at most so many entries; `None` is as many as S3 gives, 1,000.
+    /// Lists a page of at most `most` entries; `None` means S3's default, 1,000.
     async fn list_most(
         &self,
         (prefix, kind): (&Prefix, Kind),
@@ -67,8 +67,9 @@ impl S3Reader {
 }
 
 impl ReadStore for S3Reader {
-    /// Only `true` is remembered: a bucket that has had versions never loses them. Versioning may
-    /// be switched on at any moment, and a listing of current objects would then be a false proof.
+    /// Whether the bucket has or ever had versioning. Only `true` is cached: a bucket that had
+    /// versioning never loses it, but versioning may be switched on at any moment, and then a
+    /// listing of current objects would be a false proof.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/Versioning.html>
     async fn is_versioned(&self, prefix: &Prefix, limit: Duration) -> Result<bool, StoreError> {
         let bucket = prefix.bucket();
@@ -94,7 +95,7 @@ impl ReadStore for S3Reader {
                         .to_owned(),
                 ));
             }
-            // Enabled or Suspended; a bucket that never had versioning has no status.
+            // The status is Enabled or Suspended. A bucket that never had versioning has no status.
             Ok(answer) => answer.status().is_some(),
             Err(error) => {
                 let failed = classify(
@@ -106,7 +107,7 @@ impl ReadStore for S3Reader {
                 if failed.code != "NotImplemented" {
                     return Err(not_malformed(failed.fault));
                 }
-                // A store that cannot say whether it keeps versions may keep them all the same.
+                // A store that cannot report versioning may keep versions nevertheless.
                 self.can_list_versions(prefix, time_until(end)).await?
             }
         };
@@ -126,7 +127,7 @@ impl ReadStore for S3Reader {
         self.list_most((prefix, kind), token, None, limit).await
     }
 
-    /// Directory buckets, which have no order, are refused at the start.
+    /// Directory buckets, whose listings have no order, are rejected at the start.
     fn token_after(&self, kind: Kind, key: &str) -> Option<String> {
         Self::token_behind(kind, key)
     }
@@ -145,7 +146,7 @@ impl ReadStore for S3Reader {
     }
 }
 
-/// S3 to delete from.
+/// Read and delete access to S3.
 #[derive(Debug)]
 pub struct S3 {
     pub(super) reader: S3Reader,
@@ -154,8 +155,8 @@ pub struct S3 {
 }
 
 impl S3 {
-    /// As [`S3Reader::new`]; `bypass_governance` deletes versions that Object Lock holds in
-    /// governance mode, too.
+    /// Creates the adapter as [`S3Reader::new`] does. With `bypass_governance`, it also deletes
+    /// versions that Object Lock retains in governance mode.
     pub fn new(
         client: &Client,
         expected_bucket_owner: Option<String>,
@@ -204,7 +205,7 @@ impl DeleteStore for S3 {
         limit: Duration,
     ) -> Result<DeleteResult, StoreError> {
         let kind = items.first().map_or(Kind::Objects, |item| item.kind);
-        // Without its id, a version would only be hidden by one more delete marker.
+        // Without its id, a version would only be hidden by another delete marker.
         let is_fit =
             |item: &Item| kind.lists(item.kind) && item.id.is_none() == (kind == Kind::Objects);
         if !items.iter().all(is_fit) {

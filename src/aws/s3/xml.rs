@@ -1,23 +1,22 @@
-//! Answers as XML documents: whole, or no answer.
+//! Reads XML responses, and only if they are complete.
 //!
-//! The SDK's reader takes an error in the text, and the end of the text, for the end of every
-//! element: of a listing that was cut off or damaged somewhere, with intact HTTP around it, the
-//! rest would be missing without a word. It would look like a short and last page, and an empty one
-//! like a proof. So every answer is gone over from its first tag to its last. The two large ones
-//! are read at the same time, because the SDK's reader would cost more than all the rest of the
-//! work.
+//! The SDK's XML reader treats a syntax error or the end of input as closing all open elements, so
+//! a truncated or damaged listing in intact HTTP looks like a short last page, and an empty one
+//! like a proof. So every response is checked from its first to its last tag. The two large
+//! responses are parsed in the same pass, because the SDK's reader would cost more than the rest of
+//! the work.
 
 use std::borrow::Cow;
 use std::str::FromStr;
 
 use xmlparser::{ElementEnd, Reference, StrSpan, Stream, Token, Tokenizer};
 
-/// An answer of which a part may be missing.
+/// The response may lack a part.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is cut off or damaged")]
 pub(super) struct TruncatedXml;
 
-/// What stands between the tags of an element.
+/// The content between the tags of an element.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Content<'a> {
     text: &'a str,
@@ -25,7 +24,8 @@ pub(super) struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// The text with its references resolved; `None` where it is no text alone.
+    /// The text with its references resolved; `None` if the element has children or the text is
+    /// invalid.
     pub(super) fn text(self) -> Option<Cow<'a, str>> {
         if self.has_children {
             return None;
@@ -48,17 +48,17 @@ impl<'a> Content<'a> {
         Some(Cow::Owned(text))
     }
 
-    /// The text as a number, or as `true` or `false`.
+    /// The text parsed as a number, or as `true` or `false`.
     pub(super) fn parse<T: FromStr>(self) -> Option<T> {
         self.text()?.parse().ok()
     }
 }
 
-/// Goes over a document, and shows every element at its end: with its path from the root, and its
-/// content. `None` if it is not whole, or if what is shown is not taken.
+/// Walks through a document and passes each element to `show` at its end, with its path from the
+/// root and its content. Returns `None` if the document is incomplete or `show` rejects an element.
 ///
-/// Comments, CDATA and the like are refused, too: S3 sends none, and of a text with one in it the
-/// SDK reads a part.
+/// Comments, CDATA and the like are rejected, too: S3 sends none, and the SDK reads only a part of
+/// a text that contains one.
 pub(super) fn walk<'a>(
     body: &'a [u8],
     mut show: impl FnMut(&[&'a str], Content<'a>) -> Option<()>,
@@ -93,8 +93,7 @@ pub(super) fn walk<'a>(
                     content.text = text.as_str();
                 }
             }
-            // Of a reference in an attribute that it does not know, the SDK's reader makes the end
-            // of the text.
+            // The SDK's reader treats an unknown reference in an attribute as the end of input.
             Token::Attribute { value, .. } if value.as_str().contains('&') => return None,
             Token::Declaration { .. }
             | Token::Attribute { .. }
@@ -111,7 +110,8 @@ pub(super) fn walk<'a>(
     (has_root && path.is_empty()).then_some(())
 }
 
-/// A name with its prefix. S3's own elements have none: one of another name space is none of them.
+/// A name with its namespace prefix. S3's own elements have no prefix, so an element with one is
+/// not S3's.
 fn name<'a>(text: &'a str, prefix: StrSpan<'a>, local: StrSpan<'a>) -> Option<&'a str> {
     if prefix.is_empty() { Some(local.as_str()) } else { text.get(prefix.start()..local.end()) }
 }
