@@ -2,3 +2,4 @@
 
 pub mod s3;
 pub mod sqs;
+mod timeouts;

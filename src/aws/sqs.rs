@@ -4,14 +4,13 @@ use std::error::Error;
 use std::time::Duration;
 
 use aws_sdk_sqs::config::http::HttpResponse;
-use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::operation::RequestId;
 use aws_sdk_sqs::operation::send_message::SendMessageOutput;
 use aws_sdk_sqs::{Client, Config};
 use md5::{Digest, Md5};
 
-use crate::deadline::CONNECT_TIMEOUT;
+use crate::aws::timeouts::timeouts;
 use crate::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 use crate::target::hex;
 
@@ -124,12 +123,7 @@ where
 }
 
 fn within(limit: Duration) -> aws_sdk_sqs::config::Builder {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(limit)
-        .operation_timeout(limit)
-        .build();
-    Config::builder().timeout_config(timeouts)
+    Config::builder().timeout_config(timeouts(limit))
 }
 
 #[cfg(test)]

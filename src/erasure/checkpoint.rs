@@ -6,9 +6,9 @@ use crate::ports::store::Kind;
 
 /// The maximum number of rounds.
 ///
-/// An erasure needs two rounds, and one more for each time that a
-/// client writes into a part that the round has already listed. If it needs more than this, a
-/// client keeps writing, or the store confirms deletions and keeps the items.
+/// An erasure needs two rounds, and one more for each time that a client writes into a part that
+/// the round has already listed. If it needs more than this, a client keeps writing, or the store
+/// confirms deletions and keeps the items.
 pub const MAX_ROUNDS: u32 = 20;
 
 /// How far an erasure has come. It is a hint that avoids repeated listing: losing it costs time,

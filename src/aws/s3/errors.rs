@@ -6,13 +6,12 @@ use std::time::Duration;
 use aws_sdk_s3::Config;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::BeforeDeserializationInterceptorContextMut;
-use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, ConfigBag, Intercept, Region, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::RequestId;
 
 use super::redact::scrub;
-use crate::deadline::CONNECT_TIMEOUT;
+use crate::aws::timeouts::timeouts;
 use crate::ports::store::{FailureKind, KeyFailure, MAX_CODE_BYTES, StoreError};
 
 /// Codes of the store's internal errors.
@@ -344,12 +343,7 @@ fn root_cause(error: &dyn Error) -> Option<String> {
     Some(innermost.to_string())
 }
 
-/// Limits the time of a request. See [`CONNECT_TIMEOUT`] for the part that must not vary.
+/// Limits the time of a request.
 pub(crate) fn within(limit: Duration) -> Builder {
-    let timeouts = TimeoutConfig::builder()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .operation_attempt_timeout(limit)
-        .operation_timeout(limit)
-        .build();
-    Config::builder().timeout_config(timeouts)
+    Config::builder().timeout_config(timeouts(limit))
 }
