@@ -107,18 +107,17 @@ impl<'a, S: ReadStore> Context<'a, S> {
             let why = "not sent: SlowDown, as S3 answered earlier requests to this bucket";
             return Err(StoreError::Throttled(why.to_owned()));
         }
+        let timeout = Cell::new(Duration::ZERO);
         let attempt = || async {
             let permit = self.limiter.admit_read(bucket, class).await;
             self.progress.requested(1);
-            let timeout = self.read_timeout(scope);
-            let result = request(timeout).await;
+            timeout.set(self.read_timeout(scope));
+            let result = request(timeout.get()).await;
             permit.answered(matches!(result, Err(StoreError::Throttled(_))));
-            result.inspect(|_| self.patience.succeeded()).map_err(|error| (error, timeout))
+            result.inspect(|_| self.patience.succeeded())
         };
-        let result = retry(attempt, |(error, timeout), attempts| {
-            self.wait_for_read(scope, error, timeout, attempts)
-        });
-        result.await.map_err(|(error, _)| error)
+        retry(attempt, |error, attempts| self.wait_for_read(scope, error, timeout.get(), attempts))
+            .await
     }
 
     /// The wait before the next attempt of a reading request, or the error if there is none.
@@ -128,7 +127,7 @@ impl<'a, S: ReadStore> Context<'a, S> {
         error: StoreError,
         timeout: Duration,
         attempts: u32,
-    ) -> Result<Duration, (StoreError, Duration)> {
+    ) -> Result<Duration, StoreError> {
         if matches!(error, StoreError::NoAnswer(_)) && timeout < MIN_READ_TIMEOUT {
             // The end of the hop ended this request. That says nothing about the store: the next
             // hop resumes here.
@@ -147,7 +146,7 @@ impl<'a, S: ReadStore> Context<'a, S> {
         let is_exhausted = self.patience.is_exhausted_after(wait.max(pause));
         if !error.is_transient() || is_too_long || is_exhausted {
             self.progress.throttled(u64::from(is_throttled));
-            return Err((error, timeout));
+            return Err(error);
         }
         self.progress.record_transient_error(scope.target, error);
         self.progress.retried();
