@@ -299,7 +299,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
             .map_err(|end| Outcome::Incomplete(Incomplete::Chain { end, left: String::new() }))?;
         let continuation = OutgoingMessage {
             body: next.continuation(),
-            group: next.user.as_str().to_owned(),
+            group: next.user.full_name(),
             deduplication_id: next.deduplication_id(),
             delay,
         };

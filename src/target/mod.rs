@@ -3,6 +3,7 @@
 
 mod folder;
 mod key;
+mod pattern;
 mod targets;
 mod template;
 mod user;
@@ -11,4 +12,7 @@ pub use self::folder::{ParseFolderError, S3Folder};
 pub use self::key::{Key, MAX_KEY_BYTES, OutsidePrefix, Prefix};
 pub use self::targets::{MAX_TARGETS, Targets};
 pub use self::template::{ParseTargetError, Target};
-pub use self::user::{HashKey, MAX_USER_ID_BYTES, UserId, UserIdError, UserIdPattern, hex};
+pub use self::user::{
+    Characters, HashKey, IdLength, IdRules, MAX_USER_ID_BYTES, User, UserId, UserIdError,
+    UserIdPattern, hex,
+};

@@ -1,5 +1,6 @@
 //! User ids, and the hash that replaces them in receipts and logs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -11,7 +12,7 @@ use sha2::Sha256;
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
 pub const MAX_USER_ID_BYTES: usize = 128;
 
-/// The id of a user: 1 to 128 of `A-Z a-z 0-9 - _ . : @ + =`, and neither `.` nor `..`.
+/// The id of a user, or of a scope: a text that is safe inside one path segment. [`IdRules`] make it.
 ///
 /// `Debug` does not show it, so that no log can contain it in clear by accident.
 #[derive(Clone, PartialEq, Eq)]
@@ -22,33 +23,34 @@ pub struct UserId(String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UserIdError {
     /// The id is empty or longer than [`MAX_USER_ID_BYTES`].
-    #[error("the user id has {0} bytes, expected 1 to {MAX_USER_ID_BYTES}")]
+    #[error("the id has {0} bytes, expected 1 to {MAX_USER_ID_BYTES}")]
     Length(usize),
     /// The character at this byte is outside the allowed set.
-    #[error("the user id has a character at byte {0} that is none of A-Z a-z 0-9 - _ . : @ + =")]
+    #[error(
+        "the id has a character at byte {0} that is none of A-Z a-z 0-9 - _ . : @ + =, and not \
+         in USER_ID_EXTRA_CHARACTERS"
+    )]
     Character(usize),
     /// The id is `.` or `..`, which path normalization may remove.
-    #[error("the user id is \".\" or \"..\"")]
+    #[error("the id is \".\" or \"..\"")]
     Dots,
+    /// The character at this byte is not in `USER_ID_CHARACTERS`.
+    #[error("the id has a character at byte {0} that is not in USER_ID_CHARACTERS")]
+    NotInCharacters(usize),
+    /// The id has another length than `USER_ID_LENGTH`.
+    #[error("the id has {bytes} bytes, expected {expected} (USER_ID_LENGTH)")]
+    OtherLength {
+        /// The length of the id.
+        bytes: usize,
+        /// The length of every id.
+        expected: usize,
+    },
+    /// The id does not match `USER_ID_PATTERN`.
+    #[error("the id does not match USER_ID_PATTERN")]
+    Pattern,
 }
 
 impl UserId {
-    /// Parses a text that is a safe path segment by itself. Everything else is rejected and nothing
-    /// is corrected.
-    pub fn parse(text: &str) -> Result<Self, UserIdError> {
-        if text.is_empty() || text.len() > MAX_USER_ID_BYTES {
-            return Err(UserIdError::Length(text.len()));
-        }
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@+=".contains(&byte);
-        if let Some(position) = text.bytes().position(|byte| !is_allowed(byte)) {
-            return Err(UserIdError::Character(position));
-        }
-        if text == "." || text == ".." {
-            return Err(UserIdError::Dots);
-        }
-        Ok(Self(text.to_owned()))
-    }
-
     /// The id in clear: for prefixes and messages, never for logs.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -58,6 +60,224 @@ impl UserId {
 impl fmt::Debug for UserId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("UserId(..)")
+    }
+}
+
+/// A set of ASCII characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Characters(u128);
+
+impl Characters {
+    /// The characters that every id may have: `A-Z a-z 0-9 - _ . : @ + =`.
+    fn of_ids() -> Self {
+        let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:@+=".contains(byte);
+        Self::of((0..128).filter(is_allowed))
+    }
+
+    fn of(bytes: impl IntoIterator<Item = u8>) -> Self {
+        Self(bytes.into_iter().fold(0, |set, byte| set | 1 << byte))
+    }
+
+    /// Parses `USER_ID_EXTRA_CHARACTERS`: each character stands for itself. Not allowed are those
+    /// that end a segment, are part of a template or of an encoding, or break the quotation marks
+    /// of JSON and of a shell command.
+    pub fn parse_extra(text: &str) -> Result<Self, String> {
+        let is_extra = |c: char| c.is_ascii_graphic() && !"/\\\"<>{}%".contains(c);
+        match text.chars().find(|c| !is_extra(*c)) {
+            Some(c) => Err(format!(
+                "expected printable ASCII characters except / \\ \" < > {{ }} % and space, but it has {c:?}"
+            )),
+            None => Ok(Self::of(text.bytes())),
+        }
+    }
+
+    /// Parses `USER_ID_CHARACTERS`: characters, and ranges of digits or letters, as in `0-9a-f-`.
+    /// `extra` may be used in addition to the characters that every id may have.
+    pub fn parse_narrow(text: &str, extra: Option<Self>) -> Result<Self, String> {
+        let all = Self(Self::of_ids().0 | extra.map_or(0, |extra| extra.0));
+        let (mut set, mut rest) = (Self(0), text.as_bytes());
+        while let Some((&first, after)) = rest.split_first() {
+            let range = match after {
+                [b'-', last, after @ ..] => {
+                    rest = after;
+                    let is_range = |class: fn(&u8) -> bool| class(&first) && class(last);
+                    let is_of_one_class = is_range(u8::is_ascii_digit)
+                        || is_range(u8::is_ascii_lowercase)
+                        || is_range(u8::is_ascii_uppercase);
+                    if !is_of_one_class || first > *last {
+                        return Err("expected characters and ranges of digits or letters, like \
+                                    0-9a-f-, with - itself at the start or end"
+                            .to_owned());
+                    }
+                    first..=*last
+                }
+                after => {
+                    rest = after;
+                    first..=first
+                }
+            };
+            if let Some(odd) = range.clone().find(|byte| !all.has(*byte)) {
+                return Err(format!(
+                    "expected only characters that ids may have (A-Z a-z 0-9 - _ . : @ + = and \
+                     USER_ID_EXTRA_CHARACTERS), but it has {:?}",
+                    char::from(odd)
+                ));
+            }
+            set = Self(set.0 | Self::of(range).0);
+        }
+        Ok(set)
+    }
+
+    /// Whether the character is in the set.
+    pub(super) fn has(self, byte: u8) -> bool {
+        byte < 128 && self.0 >> byte & 1 == 1
+    }
+}
+
+/// The length of every user id, 1 to [`MAX_USER_ID_BYTES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IdLength(usize);
+
+impl IdLength {
+    /// Parses `USER_ID_LENGTH`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let length = text.parse().ok().filter(|length| (1..=MAX_USER_ID_BYTES).contains(length));
+        length
+            .map(Self)
+            .ok_or_else(|| format!("expected a whole number from 1 to {MAX_USER_ID_BYTES}"))
+    }
+}
+
+/// Which ids this deployment accepts.
+#[derive(Debug, Clone, Default)]
+pub struct IdRules {
+    /// `USER_ID_EXTRA_CHARACTERS`: characters that ids may have in addition to
+    /// `A-Z a-z 0-9 - _ . : @ + =`.
+    pub extra: Option<Characters>,
+    /// `USER_ID_CHARACTERS`: the characters of all user ids.
+    pub characters: Option<Characters>,
+    /// `USER_ID_LENGTH`: the length of all user ids.
+    pub length: Option<IdLength>,
+    /// `USER_ID_PATTERN`: a pattern that user ids must match in addition.
+    pub pattern: Option<UserIdPattern>,
+    /// `SCOPE_IDS`: the names of the scopes in which user ids hold.
+    pub scopes: Vec<String>,
+}
+
+impl IdRules {
+    /// Parses the id of a user.
+    pub fn user_id(&self, text: &str) -> Result<UserId, UserIdError> {
+        let id = self.scope_id(text)?;
+        if let Some(characters) = self.characters
+            && let Some(position) = text.bytes().position(|byte| !characters.has(byte))
+        {
+            return Err(UserIdError::NotInCharacters(position));
+        }
+        if let Some(IdLength(expected)) = self.length.filter(|length| length.0 != text.len()) {
+            return Err(UserIdError::OtherLength { bytes: text.len(), expected });
+        }
+        if self.pattern.as_ref().is_some_and(|pattern| !pattern.allows(&id)) {
+            return Err(UserIdError::Pattern);
+        }
+        Ok(id)
+    }
+
+    /// Parses the id of a scope. The settings that describe user ids do not apply to it.
+    pub fn scope_id(&self, text: &str) -> Result<UserId, UserIdError> {
+        if text.is_empty() || text.len() > MAX_USER_ID_BYTES {
+            return Err(UserIdError::Length(text.len()));
+        }
+        let is_allowed = |byte| {
+            Characters::of_ids().has(byte) || self.extra.is_some_and(|extra| extra.has(byte))
+        };
+        if let Some(position) = text.bytes().position(|byte| !is_allowed(byte)) {
+            return Err(UserIdError::Character(position));
+        }
+        if text == "." || text == ".." {
+            return Err(UserIdError::Dots);
+        }
+        Ok(UserId(text.to_owned()))
+    }
+
+    /// Whether a placeholder of this name may have this value.
+    pub(super) fn allows(&self, name: &str, value: &str) -> bool {
+        let id = if name == USER_ID { self.user_id(value) } else { self.scope_id(value) };
+        id.is_ok()
+    }
+
+    /// Whether a user id may continue behind this text.
+    pub(super) fn allows_longer(&self, text: &str) -> bool {
+        let may_have = |byte| self.characters.unwrap_or_else(|| self.all_characters()).has(byte);
+        let longest = self.length.map_or(MAX_USER_ID_BYTES, |length| length.0);
+        text.len() < longest && text.bytes().all(may_have)
+    }
+
+    /// Whether a user's id is known from a text that begins with it, if this character follows it.
+    pub(super) fn ends_before(&self, byte: u8) -> bool {
+        self.length.is_some() || self.characters.is_some_and(|characters| !characters.has(byte))
+    }
+
+    fn all_characters(&self) -> Characters {
+        Characters(Characters::of_ids().0 | self.extra.map_or(0, |extra| extra.0))
+    }
+}
+
+/// The name of a user id in templates.
+pub(super) const USER_ID: &str = "user_id";
+
+/// The user of an erasure: the user's id, and the id of every scope in which it holds.
+#[derive(Clone, PartialEq, Eq)]
+pub struct User {
+    id: UserId,
+    scopes: BTreeMap<String, UserId>,
+}
+
+impl User {
+    /// Parses a user of a deployment without settings about ids. Everything that is no valid id is
+    /// rejected, and nothing is corrected.
+    pub fn parse(text: &str) -> Result<Self, UserIdError> {
+        Ok(Self { id: IdRules::default().user_id(text)?, scopes: BTreeMap::new() })
+    }
+
+    /// Creates a user from the ids of a message.
+    pub fn new(id: UserId, scopes: BTreeMap<String, UserId>) -> Self {
+        Self { id, scopes }
+    }
+
+    /// The user's id.
+    pub fn id(&self) -> &UserId {
+        &self.id
+    }
+
+    /// The id of every scope, by the scope's name.
+    pub fn scopes(&self) -> &BTreeMap<String, UserId> {
+        &self.scopes
+    }
+
+    /// All ids as one text in which two different users always differ: `NAME=ID/` for each scope in
+    /// the order of the names, then the user's id. No id has a slash, and no name has a `=`.
+    pub fn full_name(&self) -> String {
+        let scopes = self.scopes.iter().map(|(name, id)| format!("{name}={}/", id.as_str()));
+        scopes.chain([self.id.0.clone()]).collect()
+    }
+
+    /// Whether a release that knows neither scopes nor `USER_ID_EXTRA_CHARACTERS` would reject the
+    /// user, or take it for another one.
+    pub fn needs_new_release(&self) -> bool {
+        let is_known = |byte| Characters::of_ids().has(byte);
+        !self.scopes.is_empty() || !self.id.0.bytes().all(is_known)
+    }
+
+    /// The id that stands for the placeholder of this name.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        let id = if name == USER_ID { Some(&self.id) } else { self.scopes.get(name) };
+        id.map(UserId::as_str)
+    }
+}
+
+impl fmt::Debug for User {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("User(..)")
     }
 }
 
@@ -96,12 +316,12 @@ impl HashKey {
         !self.0.is_empty()
     }
 
-    /// The name of this user in receipts and logs: the HMAC-SHA256 of the id, as 64 hexadecimal
-    /// digits.
-    pub fn hash(&self, user: &UserId) -> String {
+    /// The name of this user in receipts and logs: the HMAC-SHA256 of [`User::full_name`], as 64
+    /// hexadecimal digits. Without scopes, this text is the user's id.
+    pub fn hash(&self, user: &User) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes())
             .expect("HMAC takes keys of any length");
-        mac.update(user.0.as_bytes());
+        mac.update(user.full_name().as_bytes());
         hex(&mac.finalize().into_bytes())
     }
 }
