@@ -11,6 +11,7 @@
 //! | `acceptance`, `stores` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
 //! | `endpoints`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
 //! | `examples` | the programs in `examples/`, as another team would run them |
+//! | `recipes` | a recipe of `examples/events` end to end, and the verifier of webhooks |
 //! | `runbook` | the runbook against the log lines that the function writes |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `networks` | the binary behind a proxy, and with certificate authorities of its own |
@@ -38,6 +39,7 @@ mod notifications;
 mod objects;
 mod privileges;
 mod receipts;
+mod recipes;
 mod results;
 mod runbook;
 #[path = "../schema/mod.rs"]
