@@ -15,6 +15,29 @@ const USER: &str = "u1";
 const PLAIN_OBJECTS: usize = 5_000;
 const VERSIONED_DOCUMENTS: usize = 300;
 const LONE_DELETE_MARKERS: usize = 40;
+/// Keys in the bucket of photos that have the user's id at a place that is no target, or an id that
+/// begins with it.
+const SIMILAR_KEYS: [&str; 12] = [
+    "user_u1/a.jpg",
+    "media/user_u10/a.jpg",
+    "media/user_u1/a.jpg",
+    "media/u1/a.jpg",
+    "u1.jpg",
+    "avatars/u1.jpg",
+    "avatars/u12.jpg",
+    "avatars/u123.jpg",
+    "avatars/u1",
+    "avatars/u12",
+    "tenant-a/u1/a.jpg",
+    "tenant-b/u1/a.jpg",
+];
+/// Who the neighbours are, in plain words.
+const UNTOUCHED: [&str; 4] = [
+    "users with similar ids: u10/, U1/, u1.bak/",
+    "folders with the id in their name: user_u1/, media/user_u1/, media/user_u10/",
+    "files named after users: u1.jpg, avatars/u1.jpg, avatars/u12.jpg, avatars/u123.jpg",
+    "the same id in folders of tenants: tenant-a/u1/, tenant-b/u1/",
+];
 /// From the message to the proof.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(500);
@@ -32,6 +55,9 @@ pub(crate) async fn run() -> Result<(), Failure> {
     println!("started a local cloud at {}: S3, SQS and Lambda", cloud.endpoint());
     seed::make_buckets(&cloud).await?;
     seed::store_neighbours(&cloud).await?;
+    let what = "objects with similar names: user_u1/, avatars/u12.jpg, tenant-b/u1/, …";
+    seed::store(&cloud, PHOTOS, what, similar_objects()).await?;
+    seed::leave_uploads(&cloud, PHOTOS, "media/user_u10/", 1).await?;
     let neighbours = take_stock(&cloud, Whose::Everybody).await?;
     store_files(&cloud).await?;
     let stored = show::counts(&take_stock(&cloud, Whose::Users).await?);
@@ -48,9 +74,12 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let receipt = check(&cloud, &stack, &hops, stored, &neighbours).await?;
     summarize(&hops, stored, (took, begin.elapsed()));
     println!(
-        "  neighbours untouched  {}: the same as before",
+        "  neighbours untouched  {}: the same as before, among them",
         show::kinds(show::counts(&neighbours))
     );
+    for words in UNTOUCHED {
+        println!("                        - {words}");
+    }
     println!("  nothing outstanding   the queue and the dead-letter queue are empty");
     println!("  receipt               {}\n{}", receipt.key, receipt.pretty());
     println!("\nWhat to try next:");
@@ -58,6 +87,10 @@ pub(crate) async fn run() -> Result<(), Failure> {
     println!("  make invoke   the function by itself, under cargo lambda");
     println!("  make test     all tests");
     Ok(())
+}
+
+fn similar_objects() -> Vec<seed::Object> {
+    SIMILAR_KEYS.map(|key| seed::object(key.to_owned())).into()
 }
 
 /// Everything that the user leaves behind.
@@ -158,7 +191,7 @@ async fn check(
     let harmed = neighbours.iter().find(|item| !found.contains(item));
     ensure(harmed.is_none(), || format!("something of a neighbour is gone: {harmed:?}"))?;
     ensure(found == neighbours, || "the buckets hold something that nobody put there".to_owned())?;
-    let mut expected = seed::neighbours();
+    let mut expected = [seed::neighbours(), similar_objects()].concat();
     expected.sort();
     let found = read_objects(&cloud.s3(), PHOTOS, "").await?;
     ensure(found == expected, || "an object of a neighbour has another content".to_owned())?;
