@@ -25,7 +25,7 @@ fn request(fields: &Value) -> SqsMessage {
 }
 
 /// What users' ids are replaced by.
-fn pseudonym(user: &str) -> String {
+pub(crate) fn pseudonym(user: &str) -> String {
     HashKey::new("a key".to_owned()).hash(&UserId::parse(user).expect("an id"))
 }
 
