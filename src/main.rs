@@ -48,18 +48,17 @@ fn variable(name: &str) -> Option<String> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     start_logging();
-    let text = match Box::pin(start()).await {
+    let (text, is_to_be_reported) = match Box::pin(start()).await {
         Ok((config, aws)) => match Box::pin(run(config, &aws)).await {
             Ok(()) => return ExitCode::SUCCESS,
-            Err(error) => format!("Lambda's runtime API does not answer: {error}"),
+            Err(error) => (format!("Lambda's runtime API does not answer: {error}"), false),
         },
-        Err(text) => {
-            say_why(&text);
-            report(&text).await;
-            return ExitCode::FAILURE;
-        }
+        Err(text) => (text, true),
     };
     say_why(&text);
+    if is_to_be_reported {
+        report(&text).await;
+    }
     ExitCode::FAILURE
 }
 
@@ -91,7 +90,7 @@ async fn report(text: &str) {
         (_, Err(error)) => Err(error.into()),
     };
     if let Err(error) = sent {
-        warn!(reason = %error, "failed start not reported to Lambda");
+        say_why(&format!("and the reason cannot be reported to Lambda: {error}"));
     }
 }
 

@@ -98,7 +98,7 @@ async fn unknown_upload_is_aborted_under_the_other_decoding_of_its_key() {
     }
 }
 
-/// S3 denies ListParts without `kms:Decrypt`, and every store does so without the permission for it.
+/// S3 denies to list the parts without `kms:Decrypt`, or without the permission to list them.
 #[tokio::test]
 async fn upload_whose_parts_are_not_readable_is_deleted_once_no_abort_finds_it() {
     let (aborted, denied) = (|| Answer::Headers(""), || error(403, "AccessDenied"));

@@ -43,6 +43,11 @@ fn elsewhere(region: &'static str) -> Answer {
     Answer::Named(301, region, body("PermanentRedirect", ""))
 }
 
+/// S3's answer of another region, with the region in the body.
+fn in_body(status: u16, code: &str) -> Answer {
+    Answer::Full(status, body(code, "<Region>eu-west-1</Region>"))
+}
+
 fn empty_page() -> Answer {
     full("<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>")
 }
@@ -53,24 +58,26 @@ async fn list(reader: &S3Reader, prefix: &Prefix) -> Result<bool, StoreError> {
 
 #[tokio::test]
 async fn each_form_of_a_region_answer_is_followed_and_remembered() {
-    let in_body = |code: &str| body(code, "<Region>eu-west-1</Region>");
-    let forms: [fn(&dyn Fn(&str) -> String) -> Answer; 11] = [
-        |_| elsewhere(OTHER),
-        |_| Answer::Named(301, OTHER, String::new()),
-        |in_body| Answer::Full(301, in_body("PermanentRedirect")),
-        |_| Answer::Named(307, OTHER, body("TemporaryRedirect", "")),
-        |in_body| Answer::Full(307, in_body("TemporaryRedirect")),
-        |in_body| Answer::Full(400, in_body("AuthorizationHeaderMalformed")),
-        |_| Answer::Named(400, OTHER, body("AuthorizationHeaderMalformed", "")),
-        |_| Answer::Named(400, OTHER, body("IllegalLocationConstraintException", "")),
-        |_| Answer::Named(400, OTHER, body("IncorrectEndpoint", "")),
-        |_| Answer::Named(400, OTHER, String::new()),
-        |_| Answer::Named(403, OTHER, body("AccessDenied", "")),
+    let forms: [fn() -> Answer; 11] = [
+        || elsewhere(OTHER),
+        || Answer::Named(301, OTHER, String::new()),
+        || in_body(301, "PermanentRedirect"),
+        || Answer::Named(307, OTHER, body("TemporaryRedirect", "")),
+        || in_body(307, "TemporaryRedirect"),
+        || in_body(400, "AuthorizationHeaderMalformed"),
+        || Answer::Named(400, OTHER, body("AuthorizationHeaderMalformed", "")),
+        || Answer::Named(400, OTHER, body("IllegalLocationConstraintException", "")),
+        || Answer::Named(400, OTHER, body("IncorrectEndpoint", "")),
+        || Answer::Named(400, OTHER, String::new()),
+        || Answer::Named(403, OTHER, body("AccessDenied", "")),
     ];
     for (number, form) in forms.into_iter().enumerate() {
-        let server = Server::answering(move |request| {
-            if region_of(request) == OTHER { empty_page() } else { form(&in_body) }
-        });
+        let server =
+            Server::answering(
+                move |request| {
+                    if region_of(request) == OTHER { empty_page() } else { form() }
+                },
+            );
         let reader = server.reader();
         for _ in 0..2 {
             assert_eq!(list(&reader, &prefix()).await, Ok(false), "form {number}");
@@ -330,12 +337,12 @@ impl HttpConnector for Hosts {
         let signature = request.headers().get("authorization").unwrap_or_default().to_owned();
         let host = request.uri().split('/').nth(2).unwrap_or_default().to_owned();
         let is_home = host == "photos.s3.eu-west-1.amazonaws.com";
-        self.0.lock().unwrap().push((host, region_of(&signature).to_owned()));
+        self.0.lock().expect("no panic before").push((host, region_of(&signature).to_owned()));
         let mut answer = if is_home {
             let page = "<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>";
-            HttpResponse::new(200.try_into().unwrap(), SdkBody::from(page))
+            HttpResponse::new(200.try_into().expect("a status"), SdkBody::from(page))
         } else {
-            HttpResponse::new(301.try_into().unwrap(), SdkBody::empty())
+            HttpResponse::new(301.try_into().expect("a status"), SdkBody::empty())
         };
         answer.headers_mut().insert("x-amz-bucket-region", OTHER);
         HttpConnectorFuture::ready(Ok(answer))
