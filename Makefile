@@ -180,7 +180,7 @@ CHECKOV := .local/checkov-3.3.30
 POLICY_SENTRY := .local/policy_sentry-0.15.2
 STACKS := $(TARGET)/template
 validate: export AWS_DEFAULT_REGION = us-east-1
-validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Check the templates: SAM, cfn-lint for all regions, every combination of options, checkov, IAM
+validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Check template.yaml with SAM, cfn-lint, checkov and IAM checks, in every combination
 	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
 	$(SAM)/bin/cfn-lint --include-checks I -- template.yaml alerts-slack.yaml
 	$(SAM)/bin/cfn-lint --regions ALL_REGIONS -- template.yaml
