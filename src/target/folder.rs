@@ -1,7 +1,7 @@
 //! The folder of the receipts.
 
+use super::ids::IdRules;
 use super::template::{ParseTargetError, Target, check_bucket, is_plain_segment};
-use super::user::IdRules;
 
 /// A folder in a bucket that is independent of users: the folder of the receipts. It is parsed from
 /// `s3://BUCKET/PREFIX/`.

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::user::{IdRules, USER_ID, User};
+use super::ids::{IdRules, USER_ID};
+use super::user::User;
 
 /// RFC 3986, section 2.3: everything except the unreserved characters is encoded.
 /// <https://www.rfc-editor.org/rfc/rfc3986#section-2.3>

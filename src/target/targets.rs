@@ -3,8 +3,10 @@
 use sha2::{Digest, Sha256};
 
 use super::folder::S3Folder;
+use super::ids::IdRules;
+use super::ownership::Area;
 use super::template::Target;
-use super::user::{IdRules, User, hex};
+use super::user::{User, hex};
 
 /// The maximum number of targets: each has an entry in every receipt and continuation, and both
 /// must fit their limits.
@@ -61,9 +63,10 @@ impl Targets {
     /// Whether this user must be rejected, because a different user could own the same key under
     /// another target.
     pub fn reserves(&self, user: &User) -> bool {
-        let others = |target| self.list.iter().filter(move |other| *other != target);
-        let mut pairs =
-            self.list.iter().flat_map(|target| others(target).map(move |other| (target, other)));
-        pairs.any(|(target, other)| target.conflicts(user, other, &self.rules))
+        self.list.iter().any(|target| {
+            let others = || self.list.iter().filter(|other| *other != target);
+            Area::new(target, user)
+                .is_none_or(|area| others().any(|other| area.conflicts(other, &self.rules)))
+        })
     }
 }

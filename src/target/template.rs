@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::ids::{IdRules, MAX_USER_ID_BYTES, USER_ID};
 use super::key::{Extent, MAX_KEY_BYTES, Prefix};
-use super::pattern::{Filled, Match, Placeholder, Segment, Spelling};
-use super::user::{IdRules, MAX_USER_ID_BYTES, USER_ID, User};
+use super::pattern::{Filled, Placeholder, Segment, Spelling};
+use super::user::User;
 
 /// Where users' files are: a bucket, and a template of a prefix or of a key.
 ///
@@ -15,8 +16,8 @@ use super::user::{IdRules, MAX_USER_ID_BYTES, USER_ID, User};
 pub struct Target {
     bucket: String,
     /// The segments between slashes. The last one is a folder, or the name of a file.
-    segments: Vec<Segment>,
-    extent: Extent,
+    pub(super) segments: Vec<Segment>,
+    pub(super) extent: Extent,
 }
 
 /// Why a text is not a valid target.
@@ -205,69 +206,9 @@ impl Target {
         Prefix::new(self.bucket.clone(), segments.join("/") + end, self.extent)
     }
 
-    fn fill(&self, user: &User) -> Option<Vec<Filled>> {
+    /// The segments of one user. `None` if the user lacks a scope of this target.
+    pub(super) fn fill(&self, user: &User) -> Option<Vec<Filled>> {
         self.segments.iter().map(|segment| segment.fill(user)).collect()
-    }
-
-    /// Whether this user must be rejected because of another target: a different user could own
-    /// the same key there. Of the two, the one whose id covers fixed text of the other's target is
-    /// rejected; if none or both do, both are.
-    ///
-    /// If the targets are `s3://b/{user_id}/` and `s3://b/users/{user_id}/`, the folder of a user
-    /// `users` would contain all users' folders of the second target.
-    pub(super) fn conflicts(&self, user: &User, other: &Self, rules: &IdRules) -> bool {
-        if self.bucket != other.bucket {
-            return false;
-        }
-        let Some(mine) = self.fill(user) else { return true };
-        let (my_count, their_count) = (mine.len(), other.segments.len());
-        // How many segments have to match as a whole. A folder contains whatever is deeper.
-        let whole = match (self.extent, other.extent) {
-            (Extent::Folder, Extent::Folder) => my_count.min(their_count),
-            (Extent::Folder, Extent::Key | Extent::Names) if my_count < their_count => my_count,
-            (Extent::Key | Extent::Names, Extent::Folder) if their_count < my_count => their_count,
-            (Extent::Key, Extent::Key) if my_count == their_count => my_count,
-            (Extent::Key | Extent::Names, Extent::Key | Extent::Names)
-                if my_count == their_count =>
-            {
-                my_count - 1
-            }
-            _ => return false,
-        };
-        let pairs = || mine.iter().zip(&other.segments);
-        let matches: Option<Vec<Match>> = pairs()
-            .take(whole)
-            .map(|(mine, theirs)| theirs.match_whole(&mine.text, rules))
-            .collect();
-        let Some(matches) = matches else { return false };
-        let endings = match pairs().nth(whole) {
-            Some((mine, theirs))
-                if self.extent != Extent::Folder && other.extent != Extent::Folder =>
-            {
-                let mut endings = Vec::new();
-                if other.extent == Extent::Names {
-                    endings.extend(theirs.match_beginning(&mine.text, rules));
-                }
-                if self.extent == Extent::Names {
-                    endings.extend(theirs.match_longer(&mine.text, rules));
-                }
-                endings.into_iter().map(Some).collect()
-            }
-            _ => vec![None],
-        };
-        endings.into_iter().any(|ending| {
-            let all = matches.iter().chain(&ending);
-            let ids = all.clone().zip(&other.segments).filter_map(|(found, theirs)| {
-                Some((theirs.placeholder()?.name.as_str(), found.id.as_deref()?))
-            });
-            let ids: Vec<_> = ids.collect();
-            let all_ids = other.segments.iter().filter_map(Segment::placeholder).count();
-            let is_same_user =
-                ids.len() == all_ids && ids.iter().all(|(name, id)| user.value(name) == Some(id));
-            let i_cover = all.clone().zip(&mine).any(|(found, mine)| found.is_covered_by(mine));
-            let they_cover = all.zip(&mine).any(|(found, mine)| found.covers(mine));
-            !is_same_user && (i_cover || !they_cover)
-        })
     }
 
     /// Whether a user may own keys in a subfolder of the folder with these segments. The names of
