@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use erase_user_files::config::Config;
 use erase_user_files::message::erasure::Erasure;
+use regex_lite::Regex;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -858,6 +859,29 @@ fn settings_of_parameters(parameters: &BTreeMap<String, String>) -> BTreeMap<Str
     settings
 }
 
+/// Checks that the template takes this value of a parameter.
+fn check_parameter(name: &str, value: &str) {
+    let template = fs::read_to_string(format!("{}/template.yaml", env!("CARGO_MANIFEST_DIR")));
+    let template = template.expect("template.yaml");
+    let start = format!("\n  {name}:\n    Type: String\n");
+    let (_, section) = template.split_once(&start).unwrap_or_else(|| panic!("no {name}"));
+    let lines = section.lines().take_while(|line| line.starts_with("    "));
+    for (rule, text) in lines.filter_map(|line| line.trim().split_once(": ")) {
+        match rule {
+            "AllowedPattern" => {
+                let pattern = text.trim_matches('\'').replace("''", "'");
+                let pattern = Regex::new(&format!("^(?:{pattern})$")).expect("a pattern");
+                assert!(pattern.is_match(value), "{name} = {value}: {pattern}");
+            }
+            "MaxLength" => {
+                let most: usize = text.parse().expect("a number");
+                assert!(value.len() <= most, "{name} = {value}: {} bytes", value.len());
+            }
+            _ => {}
+        }
+    }
+}
+
 fn try_recipe(recipe: &Recipe<'_>) {
     let folder = recipe.folder;
     let config = config_of(folder);
@@ -878,6 +902,9 @@ fn try_recipe(recipe: &Recipe<'_>) {
     let parameters: BTreeMap<String, String> =
         serde_json::from_value(parameters["Parameters"].clone()).expect("texts");
     assert_eq!(settings_of_parameters(&parameters), settings_of(folder), "{folder}");
+    for (name, value) in &parameters {
+        check_parameter(name, value);
+    }
 
     let record = json_of(folder, "record.json");
     if let Some(record) = &record {
@@ -1254,5 +1281,8 @@ fn places() {
     let taken = PLACES.iter().filter(|(_, is_taken, _)| *is_taken).count();
     println!("places: {taken} of {}", PLACES.len());
     let several = "s3://photos/{user_id}/,s3://exports/users/{user_id}/";
-    assert_eq!(start(&[("ERASE_TARGETS", several)]).map(|it| it.targets.as_slice().len()), Ok(2));
+    let owners = ("EXPECTED_BUCKET_OWNER", "photos=111122223333,exports=444455556666");
+    for settings in [&[("ERASE_TARGETS", several)][..], &[("ERASE_TARGETS", several), owners]] {
+        assert_eq!(start(settings).map(|it| it.targets.as_slice().len()), Ok(2));
+    }
 }
