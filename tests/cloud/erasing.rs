@@ -256,7 +256,8 @@ async fn requests_come_through_the_stacks_topic_and_rule() -> Outcome {
             let message = json!({ "type": kind, "userId": "u1" }).to_string();
             let fields =
                 [("Action", "Publish"), ("TopicArn", topic.as_str()), ("Message", &message)];
-            let answer = cloud.ask(None, &local::Request::form("sns", "2010-03-31", &fields)).await?;
+            let answer =
+                cloud.ask(None, &local::Request::form("sns", "2010-03-31", &fields)).await?;
             assert!(answer.is_success(), "{answer:?}");
         }
         for (kind, user) in [("user-renamed", "u3"), ("user-withdrawn", "u2")] {
