@@ -11,6 +11,7 @@
 //! | `acceptance`, `stores` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
 //! | `endpoints`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
 //! | `examples` | the programs in `examples/`, as another team would run them |
+//! | `smoke` | the smoke test of a deployed stack: what it shows, and on what it fails |
 //! | `runbook` | the runbook against the log lines that the function writes |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `networks` | the binary behind a proxy, and with certificate authorities of its own |
@@ -42,6 +43,7 @@ mod results;
 mod runbook;
 #[path = "../schema/mod.rs"]
 mod schema;
+mod smoke;
 mod starting;
 mod stores;
 
