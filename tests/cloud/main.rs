@@ -12,6 +12,7 @@
 //! | `endpoints`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
 //! | `examples` | the programs in `examples/`, as another team would run them |
 //! | `smoke` | the smoke test of a deployed stack: what it shows, and on what it fails |
+//! | `packages` | what `make package` writes, deployed in every documented way |
 //! | `runbook` | the runbook against the log lines that the function writes |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `networks` | the binary behind a proxy, and with certificate authorities of its own |
@@ -37,6 +38,7 @@ mod fake;
 mod networks;
 mod notifications;
 mod objects;
+mod packages;
 mod privileges;
 mod receipts;
 mod results;

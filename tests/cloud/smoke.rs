@@ -17,9 +17,9 @@ use crate::{Failure, Outcome, within};
 
 const TEST_LIMIT: Duration = Duration::from_secs(110);
 /// What the smoke test waits for in vain takes this long.
-const WAIT_SECONDS: &str = "12";
+const WAIT_SECONDS: &str = "8";
 /// Credentials of the local cloud's root user.
-const ROOT: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+pub(crate) const ROOT: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
 
 /// What the smoke test reported.
 #[derive(Debug)]

@@ -40,10 +40,9 @@ SECTION_SYMBOLS, SECTION_DYNAMIC, SECTION_NEEDED_VERSIONS = 2, 6, 0x6FFFFFFE
 DYNAMIC_NEEDED = 1
 
 # Lines of template.yaml that a packaged template has otherwise, each of them exactly once.
-CODE_LINE = "      CodeUri: .\n"
-ARCHITECTURE_LINES = "    Default: arm64\n    AllowedValues: [arm64, x86_64]\n"
-# Only the lines of the parameter: a default that this architecture's file does not have cannot be deployed.
-ARCHITECTURE_DEFAULT = re.compile(r"^  Architecture:\n    Type: String\n    Default: (\S+)\n    AllowedValues: \[(\S+)\]\n", re.M)
+CODE = re.compile(r"^      CodeUri: \.$", re.M)
+ARCHITECTURE = re.compile(r"^      Architectures: \[(.*)\]$", re.M)
+METADATA, PARAMETERS = re.compile(r"^Metadata:$", re.M), re.compile(r"^Parameters:$", re.M)
 LICENCE_FILES = re.compile(r"(?i)(licen[cs]e|copying|copyright|notice|unlicense)")
 
 
@@ -128,8 +127,9 @@ def write_zip(path, binary):
 def write_templates(folder, stem, architecture, version, author):
     """template.yaml for this zip file: one that names it as the file next to it, and one that takes it from a bucket."""
     template = (PROJECT / "template.yaml").read_text()
-    template = replaced(template, ARCHITECTURE_LINES, f"    Default: {architecture}\n    AllowedValues: [{architecture}]\n")
+    template = replaced(template, ARCHITECTURE, f"      Architectures: [{architecture}]")
     application = f"""\
+Metadata:
   # For `sam publish`: https://docs.aws.amazon.com/serverlessrepo/latest/devguide/
   AWS::ServerlessRepo::Application:
     Name: {NAME}
@@ -139,10 +139,11 @@ def write_templates(folder, stem, architecture, version, author):
     ReadmeUrl: README.md
     Labels: [s3, gdpr, erasure, sqs, lambda]
     SemanticVersion: {version}
-""" + (f"    Author: {author}\n" if author else "")
-    nearby = replaced(template, CODE_LINE, f"      CodeUri: {stem}.zip\n")
-    (folder / f"{stem}.yaml").write_text(replaced(nearby, "\nMetadata:\n", "\nMetadata:\n" + application))
+    {f"Author: {author}" if author else "# No Author: it is the publisher's, make package AUTHOR=..."}"""
+    nearby = replaced(template, CODE, f"      CodeUri: {stem}.zip")
+    (folder / f"{stem}.yaml").write_text(replaced(nearby, METADATA, application))
     parameters = f"""\
+Parameters:
   CodeBucket:
     Type: String
     Description: Bucket, in the region of the stack, that holds the function's zip file.
@@ -153,18 +154,18 @@ def write_templates(folder, stem, architecture, version, author):
     Default: {stem}.zip
     Description: Key of the zip file in CodeBucket. Its name must say the architecture, as that of the release does.
     AllowedPattern: '.*-{architecture}\\.zip'
-    ConstraintDescription: must end in -{architecture}.zip.
-"""
-    apart = replaced(template, CODE_LINE, "      CodeUri: {Bucket: !Ref CodeBucket, Key: !Ref CodeKey}\n")
-    (folder / f"{stem}-bucket.yaml").write_text(replaced(apart, "\nParameters:\n", "\nParameters:\n" + parameters))
+    ConstraintDescription: must end in -{architecture}.zip."""
+    apart = replaced(template, CODE, "      CodeUri: {Bucket: !Ref CodeBucket, Key: !Ref CodeKey}")
+    (folder / f"{stem}-bucket.yaml").write_text(replaced(apart, PARAMETERS, parameters))
     for name in ("LICENSE", "README.md"):
         shutil.copyfile(PROJECT / name, folder / name)
 
 
-def replaced(text, old, new):
-    if text.count(old) != 1:
-        sys.exit(f"expected once in template.yaml, found {text.count(old)} times:\n{old}")
-    return text.replace(old, new)
+def replaced(text, pattern, new):
+    text, count = pattern.subn(lambda _: new, text)
+    if count != 1:
+        sys.exit(f"expected one line {pattern.pattern} in template.yaml, found {count}")
+    return text
 
 
 def different_architectures(folder, stem):
@@ -172,9 +173,9 @@ def different_architectures(folder, stem):
     with zipfile.ZipFile(folder / f"{stem}.zip") as package:
         machine = Binary(package.read("bootstrap")).machine
     for path in sorted(folder.glob(f"{stem}*.yaml")):
-        (said,) = ARCHITECTURE_DEFAULT.findall(path.read_text())
-        if any(MACHINES.get(name) != machine for name in said):
-            yield f"{path.name} says {' and '.join(said)}, and the number of the binary's machine in ELF is {machine}"
+        (said,) = ARCHITECTURE.findall(path.read_text())
+        if MACHINES.get(said) != machine:
+            yield f"{path.name} says {said}, and the number of the binary's machine in ELF is {machine}"
 
 
 def write_licences(folder, architectures):

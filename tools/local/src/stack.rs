@@ -56,19 +56,25 @@ impl Ministack {
                 format!("expected one line `{CODE_LINE}` in it"),
             ));
         }
-        if !template.contains(PLAIN_TEXT) {
-            return Err(Error::service(
-                "deploy the template",
-                format!("expected `{PLAIN_TEXT}` in it"),
-            ));
-        }
         let template = template.replace(&format!("{CODE_LINE}\n"), &format!("CodeUri: {code}\n"));
-        let template = template.replace(PLAIN_TEXT, "aws:SecureTransport: 'never'");
-        let template = without_resource(&template, METRIC_MATH)?;
+        self.deploy_template(adapted(&template)?, parameters).await
+    }
+
+    /// Deploys a template, [`adapted`], that says itself where the function's code is.
+    pub async fn deploy_template(
+        &self,
+        template: String,
+        parameters: &[(&str, &str)],
+    ) -> Result<Stack, Error> {
         let name = format!("erase-user-files-{}", self.next_stack_number());
         let address = self.store_template(&name, template).await?;
         self.create_stack(&name, &address, parameters).await?;
-        let description = self.wait_for_stack(&name).await?;
+        self.deployed_stack(&name).await
+    }
+
+    /// Waits until a stack is there, whoever deploys it, and makes its function take messages.
+    pub async fn deployed_stack(&self, name: &str) -> Result<Stack, Error> {
+        let description = self.wait_for_stack(name).await?;
         let output = |key: &str| {
             let after = description
                 .split(&format!("<OutputKey>{key}</OutputKey>"))
@@ -84,7 +90,7 @@ impl Ministack {
             dead_letter_queue_url: output("DeadLetterQueueUrl")?,
             function_name: output("FunctionName")?,
             log_group: output("LogGroup")?,
-            name,
+            name: name.to_owned(),
         };
         self.fix_event_source(&stack).await?;
         Ok(stack)
@@ -121,6 +127,7 @@ impl Ministack {
     /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html>
     async fn store_template(&self, name: &str, template: String) -> Result<String, Error> {
         let key = format!("{name}.yaml");
+        self.create_bucket(ARTIFACTS).await?;
         let put = self
             .s3()
             .put_object()
@@ -214,6 +221,18 @@ impl Ministack {
 
 fn ask_lambda(path: &str) -> Call<'_> {
     Call { method: "GET", service: "lambda", path, ..Call::default() }
+}
+
+/// A template without what the local cloud does not know.
+pub fn adapted(template: &str) -> Result<String, Error> {
+    if !template.contains(PLAIN_TEXT) {
+        return Err(Error::service(
+            "deploy the template",
+            format!("expected `{PLAIN_TEXT}` in it"),
+        ));
+    }
+    let template = template.replace(PLAIN_TEXT, "aws:SecureTransport: 'never'");
+    without_resource(&template, METRIC_MATH)
 }
 
 /// The template without a resource, and without the list entry that names its ARN.
