@@ -13,6 +13,7 @@
 //! | `examples` | the programs in `examples/`, as another team would run them |
 //! | `smoke` | the smoke test of a deployed stack: what it shows, and on what it fails |
 //! | `packages` | what `make package` writes, deployed in every documented way |
+//! | `policies` | the policies of `deploy/policies/`, with IAM enforced |
 //! | `runbook` | the runbook against the log lines that the function writes |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `networks` | the binary behind a proxy, and with certificate authorities of its own |
@@ -39,6 +40,7 @@ mod networks;
 mod notifications;
 mod objects;
 mod packages;
+mod policies;
 mod privileges;
 mod receipts;
 mod results;

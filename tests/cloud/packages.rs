@@ -191,7 +191,8 @@ async fn sam_deploys_a_package_without_a_build() -> Outcome {
 #[tokio::test]
 #[ignore = "needs Node.js and the AWS CDK: make deployments"]
 async fn cdk_deploys_a_package() -> Outcome {
-    let cloud = Ministack::start().await?;
+    // The roles of `cdk bootstrap` have policies with conditions that ministack does not know.
+    let cloud = Ministack::start_without_policies().await?;
     let release = Release::new("cdk-package", ARCHITECTURE, Path::new(BINARY)).await?;
     within(TEST_LIMIT, async {
         release.adapt()?;

@@ -36,6 +36,11 @@ impl Report {
         self.steps.iter().map(|(step, (result, _))| (step.as_str(), result.as_str())).collect()
     }
 
+    /// The exit code: 0 unless a step failed.
+    pub(crate) fn code(&self) -> Option<i32> {
+        self.code
+    }
+
     pub(crate) fn text(&self, step: &str) -> &str {
         self.steps.get(step).map_or("", |(_, text)| text)
     }
@@ -96,7 +101,7 @@ async fn smoke_test_passes_on_a_working_stack_and_leaves_nothing() -> Outcome {
 
         let report = smoke(&cloud, &deployed.stack.name, &ROOT).await?;
         let said = report.output();
-        assert_eq!(report.code, Some(0), "{said}");
+        assert_eq!(report.code(), Some(0), "{said}");
         let expected = [
             // What the local cloud does not have: a history of actions, and redrives.
             ("alarm", "not shown"),
@@ -154,14 +159,14 @@ async fn smoke_test_fails_on_broken_stacks() -> Outcome {
 
         let broken = Deployed::new(&cloud, &[target, ("UserIdPattern", "(")]).await?;
         let report = smoke(&cloud, &broken.stack.name, &ROOT).await?;
-        assert_eq!(report.code, Some(1), "{report:#?}");
+        assert_eq!(report.code(), Some(1), "{report:#?}");
         assert!(report.text("settings").contains("the function cannot start"), "{report:#?}");
 
         let lossy = Deployed::new(&cloud, &[target]).await?;
         let change = json!({ "FunctionResponseTypes": [] });
         change_mapping(&cloud, &lossy.stack.function_name, &change).await?;
         let report = smoke(&cloud, &lossy.stack.name, &ROOT).await?;
-        assert_eq!(report.code, Some(1), "{report:#?}");
+        assert_eq!(report.code(), Some(1), "{report:#?}");
         let results = report.results();
         assert!(results.contains(&("erasure", "shown")), "{report:#?}");
         assert!(results.contains(&("dead letter", "FAILED")), "{report:#?}");
@@ -170,7 +175,7 @@ async fn smoke_test_fails_on_broken_stacks() -> Outcome {
         // A stopped stack is no broken one.
         change_mapping(&cloud, &lossy.stack.function_name, &json!({ "Enabled": false })).await?;
         let report = smoke(&cloud, &lossy.stack.name, &ROOT).await?;
-        assert_eq!(report.code, Some(0), "{report:#?}");
+        assert_eq!(report.code(), Some(0), "{report:#?}");
         assert!(report.text("erasure").contains("the stack is stopped"), "{report:#?}");
         assert_eq!(inventory(&s3, "photos", "").await?, before);
         Ok(())
