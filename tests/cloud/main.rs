@@ -8,6 +8,7 @@
 //! | `failures` | what does not end well: malformed messages, missing buckets, missing permissions |
 //! | `notifications` | what the team hears of an erasure that was given up |
 //! | `privileges` | what the deployed role may do, request by request, and what it may not |
+//! | `accounts` | targets and receipts in another account, with the bucket policies of `deploy/` |
 //! | `acceptance`, `stores` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
 //! | `endpoints`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
 //! | `examples` | the programs in `examples/`, as another team would run them |
@@ -26,6 +27,7 @@
 #![expect(clippy::future_not_send, reason = "every test has one thread")]
 
 mod acceptance;
+mod accounts;
 mod deployed;
 #[path = "../emf/mod.rs"]
 mod emf;
