@@ -6,12 +6,11 @@
 #![expect(clippy::panic, reason = "a test may end with a message of its own")]
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use saphyr::{LoadableYamlNode, Scalar, Yaml};
+use saphyr::{LoadableYamlNode, Yaml};
 use serde_json::Value;
 
 const VARIABLES: &str = "deploy/terraform/variables.tf";
@@ -46,11 +45,9 @@ fn quoted(text: &str) -> String {
 
 /// A value of the template as Terraform writes it.
 fn literal(value: &Yaml<'_>, kind: &str) -> String {
-    let text = match value {
-        Yaml::Value(Scalar::Integer(number)) => number.to_string(),
-        Yaml::Value(Scalar::String(text)) | Yaml::Representation(text, ..) => text.to_string(),
-        _ => panic!("not expected as a value of a parameter: {value:?}"),
-    };
+    let number = value.as_integer().map(|number| number.to_string());
+    let text = number.or_else(|| value.as_str().map(str::to_owned));
+    let text = text.unwrap_or_else(|| panic!("expected text or a number, found {value:?}"));
     if kind == "string" { quoted(&text) } else { text }
 }
 
@@ -59,45 +56,51 @@ fn variables() -> String {
     let template = read("template.yaml");
     let documents = Yaml::load_from_str(&template).expect("YAML");
     let parameters = documents[0]["Parameters"].as_mapping().expect("parameters");
-    let mut text = "# Written by `make terraform` from the parameters of template.yaml. Do not edit.\n".to_owned();
-    let mut map = String::new();
-    let names: Vec<&str> = parameters.keys().filter_map(|name| name.as_str()).collect();
-    let width = names.iter().map(|name| name.len()).max().unwrap_or_default();
-    for (name, (_, parameter)) in names.iter().zip(parameters) {
-        let field = |name: &str| parameter.as_mapping_get(name);
-        let allowed: Vec<&Yaml<'_>> =
-            field("AllowedValues").and_then(Yaml::as_sequence).into_iter().flatten().collect();
-        let words: Vec<String> = allowed.iter().map(|value| literal(value, "number")).collect();
-        let kind = match field("Type").and_then(Yaml::as_str) {
-            Some("Number") => "number",
-            _ if words == ["true", "false"] => "bool",
-            _ => "string",
-        };
-        let variable = snake_case(name);
-        let description = field("Description").and_then(Yaml::as_str).unwrap_or_default();
-        let mut rows = vec![("type", kind.to_owned())];
-        rows.extend(field("Default").map(|value| ("default", literal(value, kind))));
-        rows.push(("description", quoted(description)));
-        rows.push(("nullable", "false".to_owned()));
-        rows.extend(field("NoEcho").map(|_| ("sensitive", "true".to_owned())));
-        let _ = writeln!(text, "\nvariable \"{variable}\" {{");
-        for (key, value) in rows {
-            let _ = writeln!(text, "  {key:11} = {value}");
-        }
-        if kind != "bool" && !allowed.is_empty() {
-            let values: Vec<String> = allowed.iter().map(|value| literal(value, kind)).collect();
-            let _ = writeln!(
-                text,
-                "\n  validation {{\n    condition     = contains([{}], var.{variable})\n    \
-                 error_message = \"Must be one of the values that the template allows.\"\n  }}",
-                values.join(", ")
-            );
-        }
-        text.push_str("}\n");
-        let _ = writeln!(map, "    {name:width$} = var.{variable}");
-    }
-    let _ = write!(text, "\nlocals {{\n  parameters = {{\n{map}  }}\n}}\n");
-    text
+    let parameters: Vec<(&str, &Yaml<'_>)> =
+        parameters.iter().filter_map(|(name, about)| Some((name.as_str()?, about))).collect();
+    let width = parameters.iter().map(|(name, _)| name.len()).max().unwrap_or_default();
+    let blocks: String = parameters.iter().map(|(name, about)| variable(name, about)).collect();
+    let map: String = parameters
+        .iter()
+        .map(|(name, _)| format!("    {name:width$} = var.{}\n", snake_case(name)))
+        .collect();
+    format!(
+        "# Written by `make terraform` from the parameters of template.yaml. Do not edit.\n{blocks}\n\
+         locals {{\n  parameters = {{\n{map}  }}\n}}\n"
+    )
+}
+
+/// The variable of a parameter.
+fn variable(name: &str, parameter: &Yaml<'_>) -> String {
+    let field = |name: &str| parameter.as_mapping_get(name);
+    let allowed: Vec<&Yaml<'_>> =
+        field("AllowedValues").and_then(Yaml::as_sequence).into_iter().flatten().collect();
+    let values =
+        |kind: &str| allowed.iter().map(|it| literal(it, kind)).collect::<Vec<_>>().join(", ");
+    let kind = match field("Type").and_then(Yaml::as_str) {
+        Some("Number") => "number",
+        _ if values("bool") == "true, false" => "bool",
+        _ => "string",
+    };
+    let description = field("Description").and_then(Yaml::as_str).unwrap_or_default();
+    let mut rows = vec![("type", kind.to_owned())];
+    rows.extend(field("Default").map(|value| ("default", literal(value, kind))));
+    rows.push(("description", quoted(description)));
+    rows.push(("nullable", "false".to_owned()));
+    rows.extend(field("NoEcho").map(|_| ("sensitive", "true".to_owned())));
+    let rows: String =
+        rows.into_iter().map(|(key, value)| format!("  {key:11} = {value}\n")).collect();
+    let name = snake_case(name);
+    let validation = if kind == "bool" || allowed.is_empty() {
+        String::new()
+    } else {
+        format!(
+            "\n  validation {{\n    condition     = contains([{}], var.{name})\n    \
+             error_message = \"Must be one of the values that the template allows.\"\n  }}\n",
+            values(kind)
+        )
+    };
+    format!("\nvariable \"{name}\" {{\n{rows}{validation}}}\n")
 }
 
 #[test]
@@ -114,7 +117,7 @@ fn write_variables() {
     fs::write(path(VARIABLES), variables()).expect("write the variables");
 }
 
-/// With HashiCorp's own parser: the module is valid, and its variables have the template's names and
+/// With Terraform's own parser: the module is valid, and its variables have the template's names and
 /// defaults.
 #[test]
 #[ignore = "needs Node.js and @cdktf/hcl2json: make deployments"]
@@ -136,10 +139,8 @@ fn terraform_module_is_valid() {
     }
     let mut found = BTreeMap::new();
     for (name, variable) in module["variable"].as_object().expect("variables") {
-        let default = variable[0].get("default").map(|value| match value {
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        });
+        let default = variable[0].get("default");
+        let default = default.map(|it| it.as_str().map_or_else(|| it.to_string(), str::to_owned));
         found.insert(name.clone(), default);
     }
     for own in ["release", "stack_name", "code_bucket"] {

@@ -98,7 +98,8 @@ async fn machine_of(release: &Release) -> Result<String, Failure> {
     let script = "import struct, sys, zipfile\n\
         bootstrap = zipfile.ZipFile(sys.argv[1]).read('bootstrap')\n\
         print(*struct.unpack_from('<H', bootstrap, 18))";
-    let printed = done(Command::new("python3").args(["-c", script]).arg(release.file(".zip"))).await?;
+    let printed =
+        done(Command::new("python3").args(["-c", script]).arg(release.file(".zip"))).await?;
     Ok(printed.trim().to_owned())
 }
 
@@ -123,7 +124,9 @@ async fn package_deploys_from_a_bucket_and_erases() -> Outcome {
         // Everything that is there has its checksum.
         let sums = std::fs::read_to_string(release.folder.join("SHA256SUMS"))?;
         let files = std::fs::read_dir(&release.folder)?.flatten();
-        for name in files.map(|file| file.file_name()).filter(|name| name != OsStr::new("SHA256SUMS")) {
+        for name in
+            files.map(|file| file.file_name()).filter(|name| name != OsStr::new("SHA256SUMS"))
+        {
             let name = name.to_string_lossy();
             assert!(sums.contains(&format!("  {name}\n")), "{name} has no checksum:\n{sums}");
         }
@@ -138,7 +141,8 @@ async fn package_deploys_from_a_bucket_and_erases() -> Outcome {
         let body = ByteStream::from(release.zip()?);
         cloud.s3().put_object().bucket("code").key(&key).body(body).send().await?;
         let template = std::fs::read_to_string(release.file("-bucket.yaml"))?;
-        let parameters = [("CodeBucket", "code"), ("Target1Bucket", "photos"), ("FunctionTimeout", "10")];
+        let parameters =
+            [("CodeBucket", "code"), ("Target1Bucket", "photos"), ("FunctionTimeout", "10")];
         let stack = cloud.deploy_template(adapted(&template)?, &parameters).await?;
         assert_works(&cloud, &stack).await
     })

@@ -110,8 +110,11 @@ fn cloudwatch(action: &str, fields: &[(&str, &str)]) -> Request {
 async fn world(cloud: &Ministack) -> Result<Deployed<'_>, Failure> {
     cloud.create_bucket("photos").await?;
     put_user_and_neighbours(cloud, "photos", 3).await?;
-    let parameters =
-        [("Target1Bucket", "photos"), ("AlertEmail", "a@example.org"), ("CreateErasedQueue", "true")];
+    let parameters = [
+        ("Target1Bucket", "photos"),
+        ("AlertEmail", "a@example.org"),
+        ("CreateErasedQueue", "true"),
+    ];
     Deployed::new(cloud, &parameters).await
 }
 
@@ -138,7 +141,8 @@ async fn smoke_test_works_with_the_operators_policies() -> Outcome {
 
         // Who may only read the stack learns what else is needed.
         let reader = role_with(&cloud, "reader", &[], name).await?;
-        let reading = json!([{ "Effect": "Allow", "Action": "cloudformation:Describe*", "Resource": "*" }]);
+        let reading =
+            json!([{ "Effect": "Allow", "Action": "cloudformation:Describe*", "Resource": "*" }]);
         put_policy(&cloud, &reader, reading).await?;
         let report = smoke(&cloud, name, &reader.variables()).await?;
         assert_eq!(report.code(), Some(0), "{report:#?}");
@@ -169,7 +173,8 @@ async fn operators_policy_allows_its_tasks_and_no_more() -> Outcome {
         put_object(&cloud.s3(), &receipts, "receipts/r-1/erased.json", b"{}").await?;
         let function = &stack.function_name;
         let configuration = format!("/2015-03-31/functions/{function}/configuration");
-        let change = |line: String, body: Value| Request::new("lambda", &line).with_body(body.to_string());
+        let change =
+            |line: String, body: Value| Request::new("lambda", &line).with_body(body.to_string());
         let s3 = |line: &str| Request::new("s3", line);
         let url = |url: &str| json!({ "QueueUrl": url });
         let receipt = format!("{receipts}/receipts/r-1/erased.json");
@@ -180,18 +185,27 @@ async fn operators_policy_allows_its_tasks_and_no_more() -> Outcome {
         let allowed = [
             Row("cloudformation:DescribeStacks", cloudformation("DescribeStacks", &name)),
             Row("cloudwatch:DescribeAlarms", cloudwatch("DescribeAlarms", &[])),
-            Row("lambda:GetFunctionConfiguration", Request::new("lambda", &format!("GET {configuration}"))),
+            Row(
+                "lambda:GetFunctionConfiguration",
+                Request::new("lambda", &format!("GET {configuration}")),
+            ),
             Row("s3:GetObject", s3(&format!("GET /{receipt}"))),
             Row("s3:ListBucket", s3(&format!("GET /{receipts}?list-type=2&prefix=receipts/"))),
             Row("sqs:GetQueueAttributes", request_of("sqs:GetQueueAttributes", &url(queue))),
             Row("sqs:ReceiveMessage", request_of("sqs:ReceiveMessage", &url(dead))),
-            Row("sqs:SendMessage", request_of("sqs:SendMessage", &json!({ "QueueUrl": queue, "MessageBody": "{}" }))),
+            Row(
+                "sqs:SendMessage",
+                request_of("sqs:SendMessage", &json!({ "QueueUrl": queue, "MessageBody": "{}" })),
+            ),
         ];
         let forbidden = [
             Row("cloudformation:DeleteStack", cloudformation("DeleteStack", &name)),
             Row("cloudformation:UpdateStack", cloudformation("UpdateStack", &name)),
             Row("iam:PutRolePolicy", Request::iam(&fields)),
-            Row("lambda:UpdateFunctionConfiguration", change(format!("PUT {configuration}"), json!({ "Timeout": 3 }))),
+            Row(
+                "lambda:UpdateFunctionConfiguration",
+                change(format!("PUT {configuration}"), json!({ "Timeout": 3 })),
+            ),
             Row("s3:DeleteObject", s3(&format!("DELETE /{receipt}"))),
             Row("s3:PutObject", s3(&format!("PUT /{receipts}/receipts/r-2/erased.json"))),
             Row("s3:GetObject", s3("GET /photos/u1/photos/0")),
@@ -199,8 +213,17 @@ async fn operators_policy_allows_its_tasks_and_no_more() -> Outcome {
             Row("sqs:PurgeQueue", request_of("sqs:PurgeQueue", &url(dead))),
             Row("sqs:DeleteQueue", request_of("sqs:DeleteQueue", &url(queue))),
             Row("sqs:ReceiveMessage", request_of("sqs:ReceiveMessage", &url(queue))),
-            Row("sqs:SendMessage", request_of("sqs:SendMessage", &json!({ "QueueUrl": dead, "MessageBody": "{}" }))),
-            Row("sqs:SetQueueAttributes", request_of("sqs:SetQueueAttributes", &json!({ "QueueUrl": queue, "Attributes": { "VisibilityTimeout": "1" } }))),
+            Row(
+                "sqs:SendMessage",
+                request_of("sqs:SendMessage", &json!({ "QueueUrl": dead, "MessageBody": "{}" })),
+            ),
+            Row(
+                "sqs:SetQueueAttributes",
+                request_of(
+                    "sqs:SetQueueAttributes",
+                    &json!({ "QueueUrl": queue, "Attributes": { "VisibilityTimeout": "1" } }),
+                ),
+            ),
         ];
         try_all(&cloud, &operator, &allowed, &forbidden).await
     })

@@ -12,14 +12,15 @@ use tokio::process::Command;
 use crate::deployed::Deployed;
 use crate::notifications::subscribe;
 use crate::objects::put_user_and_neighbours;
-use crate::privileges::ask_for_json;
+use crate::privileges::{ask_for_json, denial, put_policy};
 use crate::{Failure, Outcome, within};
 
 const TEST_LIMIT: Duration = Duration::from_secs(110);
 /// What the smoke test waits for in vain takes this long.
 const WAIT_SECONDS: &str = "8";
 /// Credentials of the local cloud's root user.
-pub(crate) const ROOT: [(&str, &str); 2] = [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
+pub(crate) const ROOT: [(&str, &str); 2] =
+    [("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")];
 
 /// What the smoke test reported.
 #[derive(Debug)]
@@ -136,6 +137,16 @@ async fn smoke_test_passes_on_a_working_stack_and_leaves_nothing() -> Outcome {
     .await
 }
 
+/// Redrives, and the history of an alarm's actions.
+#[tokio::test]
+async fn smoke_test_understands_what_only_aws_answers() -> Outcome {
+    let mut command = Command::new(install(Package::Ministack).await?.join("python"));
+    command.arg("-B").arg(project_root().join("tools/smoke/test_smoke.py"));
+    let done = command.kill_on_drop(true).output().await?;
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(())
+}
+
 /// The event source mapping, changed as somebody might have done by hand.
 async fn change_mapping(cloud: &Ministack, function: &str, change: &Value) -> Outcome {
     let list = format!("GET /2015-03-31/event-source-mappings/?FunctionName={function}");
@@ -171,6 +182,20 @@ async fn smoke_test_fails_on_broken_stacks() -> Outcome {
         assert!(results.contains(&("erasure", "shown")), "{report:#?}");
         assert!(results.contains(&("dead letter", "FAILED")), "{report:#?}");
         assert!(report.text("dead letter").contains("ReportBatchItemFailures"), "{report:#?}");
+
+        let powerless = Deployed::new(&cloud, &[target]).await?;
+        let role = cloud.function_role(&powerless.stack).await?;
+        put_policy(&cloud, &role, json!([denial("s3:DeleteObject")])).await?;
+        let report = smoke(&cloud, &powerless.stack.name, &ROOT).await?;
+        assert_eq!(report.code(), Some(1), "{report:#?}");
+        assert!(report.results().contains(&("erasure", "FAILED")), "{report:#?}");
+        assert!(report.text("removal").contains("the request of smoke-test-"), "{report:#?}");
+
+        let dry = Deployed::new(&cloud, &[target, ("DryRun", "true")]).await?;
+        let report = smoke(&cloud, &dry.stack.name, &ROOT).await?;
+        assert_eq!(report.code(), Some(0), "{report:#?}");
+        assert!(report.text("erasure").contains("none deleted"), "{report:#?}");
+        assert!(report.results().contains(&("removal", "shown")), "{report:#?}");
 
         // A stopped stack is no broken one.
         change_mapping(&cloud, &lossy.stack.function_name, &json!({ "Enabled": false })).await?;

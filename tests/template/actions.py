@@ -1,5 +1,5 @@
-"""Whether every action of the policies in deploy/policies/ exists, and every wildcard stands for some. `make validate` runs
-it: IAM takes a misspelt action, which then allows nothing."""
+"""Whether every action of the policies in deploy/policies/ exists, and every wildcard stands for some. `make validate`
+runs it: IAM takes a misspelt action, which then allows nothing."""
 
 import fnmatch
 import json

@@ -1,5 +1,5 @@
-"""Whether the policy of a deployer has every permission that the resources of the template's stacks need, as AWS documents
-them in the schemas of the resource types, which cfn-lint brings along. `make validate` runs it."""
+"""Whether the policy of a deployer has every permission that the resources of the template's stacks need, as AWS
+documents them in the schemas of the resource types, which cfn-lint brings along. `make validate` runs it."""
 
 import json
 import re
@@ -42,7 +42,12 @@ def main(policy, *stacks):
     allowed = [action for one in statements for action in as_list(one["Action"])]
     pattern = re.compile("|".join(re.escape(action).replace(r"\*", ".*") for action in allowed))
     kinds = {one["Type"] for stack in stacks for one in json.loads(Path(stack).read_text())["Resources"].values()}
-    wrong = [f"{kind} needs {action}" for kind in sorted(kinds) for action in sorted(permissions(kind)) if not pattern.fullmatch(action)]
+    wrong = [
+        f"{kind} needs {action}"
+        for kind in sorted(kinds)
+        for action in sorted(permissions(kind))
+        if not pattern.fullmatch(action)
+    ]
     if wrong or not kinds:
         raise SystemExit(f"{policy} is not enough:\n" + "\n".join(wrong))
     print(f"{policy} is enough for {len(kinds)} types of resources.")

@@ -1,8 +1,8 @@
 """Builds the function for Lambda and makes of it what a release consists of: `make package`.
 
-For each architecture: a zip file that Lambda takes as it is, a template that deploys this zip file, a second template that
-takes the zip file from a bucket, and a list of what is in the zip file (an SBOM, CycloneDX). What would not start on Lambda,
-or is larger than it may be, fails. docs/install.md says how each file is used.
+For each architecture: a zip file that Lambda takes as it is, a template that deploys this zip file, a second template
+that takes the zip file from a bucket, and a list of what is in the zip file (an SBOM, CycloneDX). What would not start
+on Lambda, or is larger than it may be, fails. docs/install.md says how each file is used.
 """
 
 import argparse
@@ -50,7 +50,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("architectures", nargs="+", metavar="ARCH", help=" or ".join(TARGETS), choices=list(TARGETS))
     parser.add_argument("--author", help="author in the Serverless Application Repository, [a-z0-9-]")
-    parser.add_argument("--binary", type=Path, help="packages this binary of one ARCH, without build, SBOM and limits: for tests")
+    parser.add_argument("--binary", type=Path, help="a binary of one ARCH, without build, SBOM and limits: for tests")
     parser.add_argument("--into", type=Path, help="another folder than target/package")
     given = parser.parse_args()
     if given.binary and len(given.architectures) != 1:
@@ -125,7 +125,7 @@ def write_zip(path, binary):
 
 
 def write_templates(folder, stem, architecture, version, author):
-    """template.yaml for this zip file: one that names it as the file next to it, and one that takes it from a bucket."""
+    """template.yaml for this zip file: one names it as the file next to it, the other takes it from a bucket."""
     template = (PROJECT / "template.yaml").read_text()
     template = replaced(template, ARCHITECTURE, f"      Architectures: [{architecture}]")
     application = f"""\

@@ -1,7 +1,7 @@
 """Shows step by step that a deployed stack works, and removes everything that it made: `make smoke STACK=name`.
 
-Each step ends as "shown", "not shown" (with the reason, for example a missing permission) or "FAILED". The exit code is 1
-if a step failed, 2 if there is no such stack, else 0. Credentials, region and endpoint are those of the AWS CLI.
+Each step ends as "shown", "not shown" (with the reason, for example a missing permission) or "FAILED". The exit code is
+1 if a step failed, 2 if there is no such stack, else 0. Credentials, region and endpoint are those of the AWS CLI.
 """
 
 import argparse
@@ -58,18 +58,22 @@ class Smoke:
         self.user = user or f"smoke-test-{uuid.uuid4().hex[:12]}"
         # Below the prefix of this id, nothing may be deleted: the ids differ by one character.
         self.neighbour = self.user + "0"
-        self.rows, self.cleanups, self.sent = [], [], False
+        self.rows, self.cleanups, self.sent, self.malformed = [], [], False, None
         self.session = boto3.Session()
         self.clients = {}
         self.about = self.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
         self.outputs = {item["OutputKey"]: item["OutputValue"] for item in self.about.get("Outputs", [])}
-        self.is_aws = urlsplit(self.client("sqs").meta.endpoint_url).hostname.endswith((".amazonaws.com", ".amazonaws.com.cn"))
+        self.is_aws = urlsplit(self.client("sqs").meta.endpoint_url).hostname.endswith(
+            (".amazonaws.com", ".amazonaws.com.cn")
+        )
 
     def client(self, service):
         if service not in self.clients:
             # A local endpoint has no other host for StartSyncExecution.
             options = {} if service != "stepfunctions" else {"inject_host_prefix": self.is_aws}
-            config = Config(retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60, **options)
+            config = Config(
+                retries={"mode": "standard", "max_attempts": 4}, connect_timeout=10, read_timeout=60, **options
+            )
             self.clients[service] = self.session.client(service, config=config)
         return self.clients[service]
 
@@ -92,7 +96,9 @@ class Smoke:
                 result, text = "FAILED", str(error)
         except BotoCoreError as error:
             result, text = "FAILED", str(error)
-        self.rows.append({"step": name, "result": result, "text": text, "seconds": round(time.monotonic() - started, 1)})
+        self.rows.append(
+            {"step": name, "result": result, "text": text, "seconds": round(time.monotonic() - started, 1)}
+        )
         print(f"{result:10} {name}: {text}", flush=True)
         return result == "shown"
 
@@ -119,7 +125,9 @@ class Smoke:
         name = self.outputs["FunctionName"]
         environment = self.client("lambda").get_function_configuration(FunctionName=name).get("Environment", {})
         if fault := environment.get("Error"):
-            raise NotShown(f"the function's settings cannot be read, is kms:Decrypt missing? {fault.get('Message', fault)}")
+            raise NotShown(
+                f"the function's settings cannot be read, is kms:Decrypt missing? {fault.get('Message', fault)}"
+            )
         return environment["Variables"]
 
     def find_queues(self, settings):
@@ -127,7 +135,9 @@ class Smoke:
         self.queue = settings["CONTINUATION_QUEUE_URL"]
         # Lambda's own account of the URL may have another host than the one that is asked here.
         self.queue = self.outputs.get("QueueUrl", self.queue)
-        attributes = sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn", "RedrivePolicy"])["Attributes"]
+        attributes = sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn", "RedrivePolicy"])[
+            "Attributes"
+        ]
         self.queue_arn = attributes["QueueArn"]
         if "RedrivePolicy" not in attributes:
             raise Failed("the queue has no dead-letter queue: what fails is lost when its retention ends")
@@ -213,7 +223,9 @@ class Smoke:
             self.must_be_removable(bucket)
             for prefix in prefixes:
                 if any(self.contents(bucket, prefix).values()):
-                    raise NotShown(f"something is already below s3://{bucket}/{prefix}: {self.user} is no synthetic user")
+                    raise NotShown(
+                        f"something is already below s3://{bucket}/{prefix}: {self.user} is no synthetic user"
+                    )
         self.message = {"type": "user-withdrawn", "requestId": self.user}
         for pointer in [settings.get("USER_ID_POINTER") or "/userId", *scopes.values()]:
             if not pointer.startswith("/"):
@@ -226,7 +238,11 @@ class Smoke:
         return targets
 
     def send(self, body):
-        more = {"MessageGroupId": self.user, "MessageDeduplicationId": uuid.uuid4().hex} if self.queue.endswith(".fifo") else {}
+        more = (
+            {"MessageGroupId": self.user, "MessageDeduplicationId": uuid.uuid4().hex}
+            if self.queue.endswith(".fifo")
+            else {}
+        )
         self.client("sqs").send_message(QueueUrl=self.queue, MessageBody=json.dumps(body), **more)
 
     def read_receipt(self, name):
@@ -248,18 +264,23 @@ class Smoke:
         statuses, placed, neighbours = {}, [], []
         for bucket, prefix, neighbour in targets:
             for below in (prefix, neighbour):
-                self.cleanups.append((f"s3://{bucket}/{below}", lambda bucket=bucket, below=below: self.empty(bucket, below)))
+                self.cleanups.append(
+                    (f"s3://{bucket}/{below}", lambda bucket=bucket, below=below: self.empty(bucket, below))
+                )
             statuses[bucket] = self.place(bucket, prefix)
             self.client("s3").put_object(Bucket=bucket, Key=neighbour + "keep", Body=b"smoke test")
             placed.append(self.contents(bucket, prefix))
             neighbours.append(self.contents(bucket, neighbour))
-        # What is shown is that the receipt can be read: a permission that is missing is told before the message is sent.
+        # Whether receipts can be read at all: without the permission, nothing is sent.
         name = "dry-run.json" if dry_run else "erased.json"
         self.read_receipt(name)
         self.cleanups.append(("the receipts of the synthetic user", self.remove_receipts))
         self.sent = True
         self.send(self.message)
-        receipt = self.wait_for(f"the receipt {name}: the reason is in the log and in the dead-letter queue", lambda: self.read_receipt(name))
+        receipt = self.wait_for(
+            f"the receipt {name}: the reason is in the log and in the dead-letter queue",
+            lambda: self.read_receipt(name),
+        )
         self.sent = False
         left = [self.contents(bucket, prefix) for bucket, prefix, _ in targets]
         if dry_run and left != placed:
@@ -269,25 +290,41 @@ class Smoke:
         if [self.contents(bucket, neighbour) for bucket, _, neighbour in targets] != neighbours:
             raise Failed("an object of another user was changed")
         counts = {kind: sum(len(found[kind]) for found in placed) for kind in ("versions", "markers", "uploads")}
-        counted = {"versions": receipt["objects"] + receipt["versions"], "markers": receipt["deleteMarkers"], "uploads": receipt["uploads"]}
+        counted = {
+            "versions": receipt["objects"] + receipt["versions"],
+            "markers": receipt["deleteMarkers"],
+            "uploads": receipt["uploads"],
+        }
         if counts != counted:
             raise Failed(f"placed {counts}, and the receipt counts {counted}")
         without = [bucket for bucket, status in statuses.items() if status != "Enabled"]
-        what = f"{counts['versions']} objects and versions, {counts['markers']} delete markers, {counts['uploads']} uploads"
-        done = "counted (DryRun is on), none deleted" if dry_run else f"erased, proven empty at {receipt['provenEmptyAt']}"
+        what = "{versions} objects and versions, {markers} delete markers, {uploads} uploads".format(**counts)
+        done = (
+            "counted (DryRun is on), none deleted" if dry_run else f"erased, proven empty at {receipt['provenEmptyAt']}"
+        )
         note = f"; no versioning, so no versions and markers tried in {', '.join(without)}" if without else ""
         keys = "; ERASE_KEYS was not tried" if settings.get("ERASE_KEYS") else ""
         sweep = settings.get("LATE_WRITE_SWEEP_SECONDS") or "0"
-        later = f"; swept.json will be stored {sweep} s after the proof, and has to be removed by hand" if int(sweep) else ""
+        later = (
+            f"; swept.json will be stored {sweep} s after the proof, and has to be removed by hand"
+            if int(sweep)
+            else ""
+        )
         return f"{what} at {len(targets)} targets {done}, an object of another user kept{note}{keys}{later}"
 
     def take(self, queue, mark):
         """A message with this mark. What else comes is visible again after ten seconds."""
-        answer = self.client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=10, WaitTimeSeconds=1)
+        answer = self.client("sqs").receive_message(
+            QueueUrl=queue, MaxNumberOfMessages=10, VisibilityTimeout=10, WaitTimeSeconds=1
+        )
         return next((one for one in answer.get("Messages", []) if mark in one["Body"]), None)
 
     def depth(self, queue):
-        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible", "ApproximateNumberOfMessagesDelayed"]
+        names = [
+            "ApproximateNumberOfMessages",
+            "ApproximateNumberOfMessagesNotVisible",
+            "ApproximateNumberOfMessagesDelayed",
+        ]
         attributes = self.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
@@ -299,7 +336,9 @@ class Smoke:
             raise NotShown(f"the erased queue held {self.event_queue_depth} messages before, which are for its reader")
         queue, sqs = self.outputs["ErasedQueueUrl"], self.client("sqs")
         try:
-            event = self.wait_for("the event", lambda: self.take(queue, f"{self.user}/erased.json"), min(self.seconds, 60))
+            event = self.wait_for(
+                "the event", lambda: self.take(queue, f"{self.user}/erased.json"), min(self.seconds, 60)
+            )
         except Failed as fault:
             raise NotShown(f"{fault} in the erased queue: does a reader take the events?") from fault
         sqs.delete_message(QueueUrl=queue, ReceiptHandle=event["ReceiptHandle"])
@@ -313,18 +352,24 @@ class Smoke:
         self.cleanups.append(("the malformed message", self.remove_malformed))
         self.send({"type": "smoke-test", "id": self.mark})
         self.malformed = self.wait_for(
-            "a malformed message in the dead-letter queue. Without ReportBatchItemFailures in the event source mapping, "
-            "Lambda deletes what fails, and requests are lost",
+            "a malformed message in the dead-letter queue. Without ReportBatchItemFailures in the event source "
+            "mapping, Lambda deletes what fails, and requests are lost",
             lambda: self.take(self.dead_letters, self.mark),
         )
         return "a malformed message came to the dead-letter queue, so the mapping has ReportBatchItemFailures"
 
     def redrive(self):
         if self.others:
-            raise NotShown(f"the dead-letter queue held {self.others} other messages, which a redrive would move as well")
+            raise NotShown(
+                f"the dead-letter queue held {self.others} other messages, which a redrive would move as well"
+            )
         sqs = self.client("sqs")
-        sqs.change_message_visibility(QueueUrl=self.dead_letters, ReceiptHandle=self.malformed["ReceiptHandle"], VisibilityTimeout=0)
+        sqs.change_message_visibility(
+            QueueUrl=self.dead_letters, ReceiptHandle=self.malformed["ReceiptHandle"], VisibilityTimeout=0
+        )
         sqs.start_message_move_task(SourceArn=self.dead_letter_arn, DestinationArn=self.queue_arn)
+        # From here on, its handle is worth nothing.
+        self.malformed = None
 
         def ended():
             task = sqs.list_message_move_tasks(SourceArn=self.dead_letter_arn, MaxResults=1)["Results"][0]
@@ -333,7 +378,9 @@ class Smoke:
         task = self.wait_for("the end of the redrive", ended)
         if task["Status"] != "COMPLETED" or task.get("ApproximateNumberOfMessagesMoved", 0) < 1:
             raise Failed(f"the redrive ended as {task['Status']}: {task.get('FailureReason', 'no message was moved')}")
-        self.wait_for("the redriven message, rejected again", lambda: self.take(self.dead_letters, self.mark))
+        self.malformed = self.wait_for(
+            "the redriven message, rejected again", lambda: self.take(self.dead_letters, self.mark)
+        )
         return "the malformed message was moved to the queue, and came to the dead-letter queue again"
 
     def alarm(self):
@@ -353,7 +400,9 @@ class Smoke:
         watch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason=f"{self.user}: a test, nothing is wrong")
 
         def history(kind):
-            items = watch.describe_alarm_history(AlarmName=name, HistoryItemType=kind, ScanBy="TimestampDescending")["AlarmHistoryItems"]
+            items = watch.describe_alarm_history(AlarmName=name, HistoryItemType=kind, ScanBy="TimestampDescending")[
+                "AlarmHistoryItems"
+            ]
             # Some clocks count whole seconds only.
             return [one["HistorySummary"] for one in items if one["Timestamp"].timestamp() >= began.timestamp() - 1]
 
@@ -361,7 +410,11 @@ class Smoke:
             self.wait_for("the state in the history of the alarm", lambda: history("StateUpdate"))
             raise NotShown(f"{name} has no action: set AlertEmail, SlackChannelId or AlarmTopicArn")
         try:
-            actions = self.wait_for("an action in the history of the alarm", lambda: history("Action"), self.seconds if self.is_aws else LOCAL_HISTORY_SECONDS)
+            actions = self.wait_for(
+                "an action in the history of the alarm",
+                lambda: history("Action"),
+                self.seconds if self.is_aws else LOCAL_HISTORY_SECONDS,
+            )
         except Failed as fault:
             if self.is_aws:
                 raise
@@ -371,7 +424,9 @@ class Smoke:
         return f"{name} was forced, and its history says: {actions[0]}"
 
     def reset_alarm(self, alarm):
-        self.client("cloudwatch").set_alarm_state(AlarmName=alarm["AlarmName"], StateValue=alarm["StateValue"], StateReason=f"{self.user}: the test is over")
+        self.client("cloudwatch").set_alarm_state(
+            AlarmName=alarm["AlarmName"], StateValue=alarm["StateValue"], StateReason=f"{self.user}: the test is over"
+        )
 
     def notify(self):
         """Starts the state machine as the rule would: only the function may store a receipt that starts the rule."""
@@ -379,20 +434,35 @@ class Smoke:
         if not machine:
             raise NotShown("the stack notifies nobody: set AlertEmail, SlackChannelId or AlarmTopicArn")
         place = urlsplit(self.outputs["ReceiptsUri"])
-        detail = {"bucket": {"name": place.netloc}, "object": {"key": f"{place.path.lstrip('/')}{self.user}/incomplete-5.json"}}
+        detail = {
+            "bucket": {"name": place.netloc},
+            "object": {"key": f"{place.path.lstrip('/')}{self.user}/incomplete-5.json"},
+        }
         events, rule = self.client("events"), self.resources("AWS::Events::Rule")["GivenUpRule"]
-        event = {"id": self.user, "account": self.about["StackId"].split(":")[4], "region": self.session.region_name, "source": "aws.s3", "time": "2026-01-01T00:00:00Z", "resources": [], "detail-type": "Object Created", "detail": detail}
+        event = {
+            "id": self.user,
+            "account": self.about["StackId"].split(":")[4],
+            "region": self.session.region_name,
+            "source": "aws.s3",
+            "time": "2026-01-01T00:00:00Z",
+            "resources": [],
+            "detail-type": "Object Created",
+            "detail": detail,
+        }
         pattern = events.describe_rule(Name=rule)["EventPattern"]
         if not events.test_event_pattern(EventPattern=pattern, Event=json.dumps(event))["Result"]:
             raise Failed(f"the rule {rule} would not match the receipt of an erasure that was given up")
-        run = self.client("stepfunctions").start_sync_execution(stateMachineArn=machine, input=json.dumps({"detail": detail}))
+        run = self.client("stepfunctions").start_sync_execution(
+            stateMachineArn=machine, input=json.dumps({"detail": detail})
+        )
         if run["status"] != "SUCCEEDED":
             raise Failed(f"the notification ended as {run['status']}: {run.get('error')}: {run.get('cause')}")
         topic = self.topic()
         subscriptions = self.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
         waiting = [one["Protocol"] for one in subscriptions if not one["SubscriptionArn"].startswith("arn:")]
         if waiting or not subscriptions:
-            raise NotShown(f"the notification was published, but these have not confirmed their subscription: {', '.join(waiting) or 'there is none'}")
+            missing = f"not confirmed by: {', '.join(waiting)}" if waiting else "none"
+            raise NotShown(f"the notification was published, and the subscriptions of {topic} are {missing}")
         heard = ", ".join(sorted(one["Protocol"] for one in subscriptions))
         return f"a notification about {self.user} was published to {topic} ({heard}): ask the team whether it arrived"
 
@@ -419,7 +489,11 @@ class Smoke:
 
     def remove_malformed(self):
         """Never out of the queue itself: receiving there counts a delivery of every real request that comes along."""
-        found = self.wait_for("the malformed message: it is still on its way to the dead-letter queue", lambda: self.take(self.dead_letters, self.mark), min(self.seconds, 15))
+        found = self.malformed or self.wait_for(
+            "the malformed message: it is still on its way to the dead-letter queue",
+            lambda: self.take(self.dead_letters, self.mark),
+            min(self.seconds, 15),
+        )
         self.client("sqs").delete_message(QueueUrl=self.dead_letters, ReceiptHandle=found["ReceiptHandle"])
 
     def remove_all(self):
@@ -428,7 +502,9 @@ class Smoke:
             try:
                 remove()
             except ClientError as error:
-                (denied if is_denied(error) else left).append(f"{what}: {permission_of(error) if is_denied(error) else error}")
+                (denied if is_denied(error) else left).append(
+                    f"{what}: {permission_of(error) if is_denied(error) else error}"
+                )
             except (Failed, BotoCoreError) as error:
                 left.append(f"{what}: {error}")
         if self.sent:
@@ -476,7 +552,10 @@ class Smoke:
         path.with_suffix(".json").write_text(json.dumps(about, indent=2) + "\n")
         lines = [f"# Smoke test of {self.stack}", "", *(f"- {name}: {about[name]}" for name in list(about)[:-1]), ""]
         lines += ["| step | result | | seconds |", "|---|---|---|---|"]
-        lines += [f"| {row['step']} | {row['result']} | {row['text'].replace('|', chr(92) + '|')} | {row['seconds']} |" for row in self.rows]
+        lines += [
+            f"| {row['step']} | {row['result']} | {row['text'].replace('|', chr(92) + '|')} | {row['seconds']} |"
+            for row in self.rows
+        ]
         path.with_suffix(".md").write_text("\n".join(lines) + "\n")
         print(f"\nThe report is in {path}.md and {path.name}.json")
 
