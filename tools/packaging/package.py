@@ -328,7 +328,9 @@ def report(folder, rows):
 
 def run(*parts, capture=False, given=None, without=()):
     environment = {name: value for name, value in os.environ.items() if name not in without} | (given or {})
-    done = subprocess.run(parts, env=environment, stdout=subprocess.PIPE if capture else None, text=True)
+    # Cargo's own variable: within `cargo test`, it is the cargo that runs the tests.
+    program = os.environ.get("CARGO", "cargo") if parts[0] == "cargo" else parts[0]
+    done = subprocess.run([program, *parts[1:]], env=environment, stdout=subprocess.PIPE if capture else None, text=True)
     if done.returncode:
         sys.exit(f"failed: {' '.join(parts)}")
     return done.stdout
