@@ -141,8 +141,12 @@ async fn package_deploys_from_a_bucket_and_erases() -> Outcome {
         let body = ByteStream::from(release.zip()?);
         cloud.s3().put_object().bucket("code").key(&key).body(body).send().await?;
         let template = std::fs::read_to_string(release.file("-bucket.yaml"))?;
-        let parameters =
-            [("CodeBucket", "code"), ("Target1Bucket", "photos"), ("FunctionTimeout", "10")];
+        let parameters = [
+            ("CodeBucket", "code"),
+            ("Target1Bucket", "photos"),
+            ("FunctionTimeout", "10"),
+            ("AnySenderOfAccount", "true"),
+        ];
         let stack = cloud.deploy_template(adapted(&template)?, &parameters).await?;
         assert_works(&cloud, &stack).await
     })
@@ -185,7 +189,12 @@ async fn sam_deploys_a_package_without_a_build() -> Outcome {
         command.arg("deploy").arg("--template-file").arg(release.file(".yaml"));
         command.args(["--stack-name", "by-sam", "--capabilities", "CAPABILITY_IAM"]);
         command.args(["--resolve-s3", "--no-confirm-changeset", "--parameter-overrides"]);
-        command.args(["Target1Bucket=photos", "FunctionTimeout=10", "S3ForcePathStyle=true"]);
+        command.args([
+            "Target1Bucket=photos",
+            "FunctionTimeout=10",
+            "AnySenderOfAccount=true",
+            "S3ForcePathStyle=true",
+        ]);
         deploy_with(&cloud, "by-sam", &mut command).await
     })
     .await
@@ -213,7 +222,14 @@ async fn cdk_deploys_a_package() -> Outcome {
         done(with_cloud(&cloud, &mut cdk(&["bootstrap", "aws://000000000000/us-east-1"]))).await?;
         let arguments = [
             &["deploy", "--require-approval", "never"][..],
-            &["--parameters", "Target1Bucket=photos", "--parameters", "FunctionTimeout=10"],
+            &[
+                "--parameters",
+                "Target1Bucket=photos",
+                "--parameters",
+                "FunctionTimeout=10",
+                "--parameters",
+                "AnySenderOfAccount=true",
+            ],
             &["--parameters", "S3ForcePathStyle=true"],
         ];
         deploy_with(&cloud, "erase-user-files", &mut cdk(&arguments.concat())).await
