@@ -2,8 +2,8 @@
 //! deployer may do with them, and what not.
 //!
 //! A request that should be allowed is tried a second time with its action denied, and must be
-//! refused then: so the local cloud does ask its policies about it. A request that should be
-//! forbidden must be refused for its action.
+//! denied then: so the local cloud does ask its policies about it. A request that should be
+//! forbidden must be denied for its action.
 //!
 //! Ministack 1.5.33 does not ask its policies about `lambda:UpdateEventSourceMapping`, has no redrive,
 //! and deploys the resources of a stack in its own name: these permissions are not tried here. That
@@ -77,7 +77,7 @@ async fn try_all(cloud: &Ministack, role: &Role, allowed: &[Row], forbidden: &[R
     for Row(action, request) in forbidden {
         let answer = cloud.ask(Some(role), request).await?;
         if answer.refused_action() != Some(action) {
-            wrong.push(format!("not refused for {action}: {request:?}: {answer:?}"));
+            wrong.push(format!("not denied for {action}: {request:?}: {answer:?}"));
         }
     }
     for Row(action, request) in allowed {

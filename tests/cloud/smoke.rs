@@ -126,11 +126,11 @@ async fn smoke_test_passes_on_a_working_stack_and_leaves_nothing() -> Outcome {
         for queue in [&deployed.stack.queue_url, &deployed.stack.dead_letter_queue_url] {
             assert_eq!(cloud.queue_depth(queue).await?, 0, "{queue}: {said}");
         }
-        let heard = cloud.sqs().receive_message().queue_url(listener).max_number_of_messages(10);
-        let heard = heard.send().await?.messages.unwrap_or_default();
-        let heard: Vec<String> = heard.into_iter().filter_map(|message| message.body).collect();
+        let received = cloud.sqs().receive_message().queue_url(listener).max_number_of_messages(10);
+        let received = received.send().await?.messages.unwrap_or_default();
+        let received: Vec<String> = received.into_iter().filter_map(|message| message.body).collect();
         for part in ["ErrorAlarm", "incomplete-5.json"] {
-            assert!(heard.iter().any(|body| body.contains(part)), "{part} in {heard:#?}: {said}");
+            assert!(received.iter().any(|body| body.contains(part)), "{part} in {received:#?}: {said}");
         }
         Ok(())
     })

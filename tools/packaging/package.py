@@ -157,7 +157,7 @@ Parameters:
     ConstraintDescription: must end in -{architecture}.zip."""
     apart = replaced(template, CODE, "      CodeUri: {Bucket: !Ref CodeBucket, Key: !Ref CodeKey}")
     (folder / f"{stem}-bucket.yaml").write_text(replaced(apart, PARAMETERS, parameters))
-    for name in ("LICENSE", "README.md"):
+    for name in ("LICENSE", "README.md", "alerts-slack.yaml"):
         shutil.copyfile(PROJECT / name, folder / name)
 
 

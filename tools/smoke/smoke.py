@@ -328,7 +328,7 @@ class Smoke:
         attributes = self.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
         return sum(int(attributes[name]) for name in names)
 
-    def hear_event(self):
+    def receive_event(self):
         """Only of a queue that was empty before: the messages of others are for its reader."""
         if self.event_queue_depth is None:
             raise NotShown("the stack has no erased queue (CreateErasedQueue)")
@@ -420,7 +420,7 @@ class Smoke:
                 raise
             raise NotShown(f"{name} was forced, and this endpoint keeps no history of actions") from fault
         if faults := [one for one in actions if not one.startswith("Successfully")]:
-            raise Failed(f"the alarm cannot tell anybody: {'; '.join(faults)}")
+            raise Failed(f"the alarm notifies nobody: {'; '.join(faults)}")
         return f"{name} was forced, and its history says: {actions[0]}"
 
     def reset_alarm(self, alarm):
@@ -463,8 +463,10 @@ class Smoke:
         if waiting or not subscriptions:
             missing = f"not confirmed by: {', '.join(waiting)}" if waiting else "none"
             raise NotShown(f"the notification was published, and the subscriptions of {topic} are {missing}")
-        heard = ", ".join(sorted(one["Protocol"] for one in subscriptions))
-        return f"a notification about {self.user} was published to {topic} ({heard}): ask the team whether it arrived"
+        protocols = ", ".join(sorted(one["Protocol"] for one in subscriptions))
+        return (
+            f"a notification about {self.user} was published to {topic} ({protocols}): ask the team whether it arrived"
+        )
 
     def topic(self):
         given = {one["ParameterKey"]: one.get("ParameterValue") for one in self.about.get("Parameters", [])}
@@ -528,7 +530,7 @@ class Smoke:
                         if not is_denied(error):
                             raise
                 if self.step("erasure", self.erase):
-                    self.step("event", self.hear_event)
+                    self.step("event", self.receive_event)
                 self.step("alarm", self.alarm)
                 if self.step("dead letter", self.reject):
                     self.step("redrive", self.redrive)

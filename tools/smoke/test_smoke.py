@@ -106,12 +106,12 @@ class OnAws(unittest.TestCase):
         )
         return self.smoke.alarm()
 
-    def test_alarm_that_tells_is_shown(self):
+    def test_alarm_with_a_working_action_is_shown(self):
         self.assertIn("Successfully executed", self.alarm([f"Successfully executed action {TOPIC}"]))
         self.assertEqual(len(self.smoke.cleanups), 1)
 
     def test_alarm_that_may_not_use_the_key_of_the_topic_fails(self):
-        with self.assertRaisesRegex(Failed, "cannot tell anybody: Failed to execute"):
+        with self.assertRaisesRegex(Failed, "notifies nobody: Failed to execute"):
             self.alarm(
                 [f'Failed to execute action {TOPIC}. Received error: "CloudWatch Alarms does not have authorization"']
             )
