@@ -2,14 +2,15 @@
 
 variable "target1_bucket" {
   type        = string
-  description = "Bucket that holds users' files."
+  default     = ""
+  description = "Bucket that holds users' files, in any region. Empty if only the files of EraseKey1Pattern are erased."
   nullable    = false
 }
 
 variable "target1_prefix" {
   type        = string
   default     = "{user_id}/"
-  description = "Where one user's files are in it, for example users/{user_id}/ - the id must be a whole folder name."
+  description = "Where one user's files are in it, as users/{user_id}/ or media/user_{user_id}/. {user_id:urlencode} is the percent-encoded id. {tenant_id} and {scope_id} before it need ScopeIds."
   nullable    = false
 }
 
@@ -55,10 +56,94 @@ variable "target4_prefix" {
   nullable    = false
 }
 
+variable "target5_bucket" {
+  type        = string
+  default     = ""
+  description = "A fifth bucket; empty if there is none."
+  nullable    = false
+}
+
+variable "target5_prefix" {
+  type        = string
+  default     = "{user_id}/"
+  description = "Where one user's files are in the fifth bucket."
+  nullable    = false
+}
+
+variable "target6_bucket" {
+  type        = string
+  default     = ""
+  description = "A sixth bucket; empty if there is none."
+  nullable    = false
+}
+
+variable "target6_prefix" {
+  type        = string
+  default     = "{user_id}/"
+  description = "Where one user's files are in the sixth bucket."
+  nullable    = false
+}
+
+variable "target7_bucket" {
+  type        = string
+  default     = ""
+  description = "A seventh bucket; empty if there is none."
+  nullable    = false
+}
+
+variable "target7_prefix" {
+  type        = string
+  default     = "{user_id}/"
+  description = "Where one user's files are in the seventh bucket."
+  nullable    = false
+}
+
+variable "target8_bucket" {
+  type        = string
+  default     = ""
+  description = "An eighth bucket; empty if there is none."
+  nullable    = false
+}
+
+variable "target8_prefix" {
+  type        = string
+  default     = "{user_id}/"
+  description = "Where one user's files are in the eighth bucket."
+  nullable    = false
+}
+
+variable "erase_key1_bucket" {
+  type        = string
+  default     = ""
+  description = "Bucket with files that are named after the user, in place of a folder for each; empty if there are none."
+  nullable    = false
+}
+
+variable "erase_key1_pattern" {
+  type        = string
+  default     = "avatars/{user_id}"
+  description = "The user's files in it - avatars/{user_id} is this one file, avatars/{user_id}.* are the files that begin so. The star is at the end only, behind . - or _, and needs UserIdCharacters or UserIdLength."
+  nullable    = false
+}
+
+variable "erase_key2_bucket" {
+  type        = string
+  default     = ""
+  description = "A second bucket (or the same with another pattern) with such files; empty if there are none."
+  nullable    = false
+}
+
+variable "erase_key2_pattern" {
+  type        = string
+  default     = "avatars/{user_id}"
+  description = "The user's files in the second bucket."
+  nullable    = false
+}
+
 variable "expected_bucket_owner" {
   type        = string
   default     = ""
-  description = "Account id that must own the targets' buckets; guards against a bucket name that a stranger took over. Empty means no check. It does not concern the bucket of the receipts."
+  description = "Account id that must own the buckets above, or BUCKET=ACCOUNT pairs, comma-separated, where their accounts differ. Guards against a bucket name that a stranger took over. Empty means no check. It does not concern the receipts."
   nullable    = false
 }
 
@@ -72,14 +157,14 @@ variable "bypass_governance_retention" {
 variable "late_write_sweep_seconds" {
   type        = string
   default     = ""
-  description = "Seconds after the proof at which the function comes back once for files that were written late. Empty or 0 means never."
+  description = "Seconds after the proof at which the function checks once more for files that were written late. Empty or 0 means never."
   nullable    = false
 }
 
 variable "max_objects" {
   type        = string
   default     = ""
-  description = "Fuse - an erasure that meets more objects and versions than this stops as incomplete. Empty means no limit."
+  description = "Object limit - an erasure that meets more objects and versions than this stops as incomplete. Empty means no limit."
   nullable    = false
 }
 
@@ -93,35 +178,84 @@ variable "dry_run" {
 variable "user_id_pattern" {
   type        = string
   default     = ""
-  description = "A regular expression that a user id must match as a whole, beside the rules that always hold. Empty means no other rule."
+  description = "A regular expression that a user id must match as a whole, in addition to the rules that always hold. Empty means no other rule."
   nullable    = false
 }
 
-variable "user_id_pointer" {
+variable "user_id_characters" {
   type        = string
   default     = ""
-  description = "Where the user id stands in a message, as a JSON pointer (RFC 6901). Empty means the function's default, /userId."
+  description = "The characters that all user ids consist of here, as 0-9 or A-Za-z0-9_ or 0-9a-f-. Other ids are rejected. Empty means no narrower rule."
+  nullable    = false
+}
+
+variable "user_id_length" {
+  type        = string
+  default     = ""
+  description = "How many characters all user ids have here. Other ids are rejected. Empty means no narrower rule."
+  nullable    = false
+}
+
+variable "user_id_extra_characters" {
+  type        = string
+  default     = ""
+  description = "Characters that user ids may hold in addition to A-Z a-z 0-9 and - _ . : @ + = as the | of Auth0."
+  nullable    = false
+}
+
+variable "scope_ids" {
+  type        = string
+  default     = ""
+  description = "Where the ids that {tenant_id} and {scope_id} stand for are in a message, as tenant_id=/tenantId (NAME=POINTER pairs, comma-separated). A message without one of them is rejected."
   nullable    = false
 }
 
 variable "sender_principal_arns" {
   type        = string
   default     = ""
-  description = "Roles and users (ARNs, comma-separated, other accounts' too) that alone may send to the queue, beside the function; also whoever redrives dead letters. Empty means that IAM policies of this account decide."
+  description = "Roles and users (ARNs, comma-separated, also of other accounts) that may send to the queue. Name also the role of the operator who redrives dead letters. Unless AnySenderOfAccount is true, nobody else may send, apart from the function, the topic and the rule."
   nullable    = false
 }
 
 variable "withdrawal_topic_arn" {
   type        = string
   default     = ""
-  description = "SNS topic of the user service whose messages go into the queue; its policy must allow the subscription. Empty means none."
+  description = "SNS topic, in the stack's region, whose messages go into the queue. If it is of another account, its policy must allow the subscription. Empty means none."
+  nullable    = false
+}
+
+variable "withdrawal_topic_filter" {
+  type        = string
+  default     = ""
+  description = "SNS filter policy on the message body, where the topic carries other messages, too. Without it, each of them is rejected and becomes a dead letter. For example {\"type\":[\"user-withdrawn\"]}"
+  nullable    = false
+}
+
+variable "event_pattern" {
+  type        = string
+  default     = ""
+  description = "Event pattern of an EventBridge rule that the stack makes; the events go into the queue. For example {\"detail-type\":[\"user-withdrawn\"]}. Empty means no rule."
+  nullable    = false
+}
+
+variable "event_bus_name" {
+  type        = string
+  default     = "default"
+  description = "Event bus of that rule, in this account and region."
+  nullable    = false
+}
+
+variable "any_sender_of_account" {
+  type        = bool
+  default     = false
+  description = "true means that IAM policies of this account decide who may send, that is, who is erased."
   nullable    = false
 }
 
 variable "existing_queue_arn" {
   type        = string
   default     = ""
-  description = "Queue to use instead of a new one, in this region. Its owner sets policy, encryption, a visibility timeout of six times FunctionTimeout, and a dead-letter queue after five receives or more."
+  description = "Queue to use instead of a new one, in this region and of this account (alarms see no queue of another). Its owner sets policy, encryption, a visibility timeout of six times FunctionTimeout, and a dead-letter queue after five receives or more. Set on a live stack, the stack's own queue stays, with its messages, and nothing receives them."
   nullable    = false
 }
 
@@ -132,10 +266,45 @@ variable "existing_dead_letter_queue_name" {
   nullable    = false
 }
 
+variable "message_match" {
+  type        = string
+  default     = ""
+  description = "What a message of another format must hold, as /type=user.deleted (1 to 4 POINTER=VALUE pairs, comma-separated). Empty means that only user-withdrawn messages are accepted."
+  nullable    = false
+}
+
+variable "user_id_pointer" {
+  type        = string
+  default     = ""
+  description = "Where the user id is in a message, as a JSON pointer (RFC 6901), or as a JSONPath query (RFC 9535) that begins with $. Empty means the function's default, /userId."
+  nullable    = false
+}
+
+variable "request_id_pointer" {
+  type        = string
+  default     = ""
+  description = "Where the sender's own id of the request is in a message of MessageMatch, as a JSON pointer. Empty means that it has none."
+  nullable    = false
+}
+
+variable "withdrawn_at_pointer" {
+  type        = string
+  default     = ""
+  description = "Where the time of the withdrawal (RFC 3339) is in such a message. Empty means that it has none."
+  nullable    = false
+}
+
+variable "erase_before_pointer" {
+  type        = string
+  default     = ""
+  description = "Where eraseBefore (RFC 3339) is in such a message - files modified at or after it are kept. Empty means that it has none."
+  nullable    = false
+}
+
 variable "receipts_bucket" {
   type        = string
   default     = ""
-  description = "Existing bucket for a receipt of every erasure, best with versioning and EventBridge on. Empty means that the stack makes one."
+  description = "Existing bucket, in the stack's region, for a receipt of every erasure, best with versioning and EventBridge on. Empty means that the stack makes one. On a live stack with another bucket, redelivered messages no longer find their receipts and erase again."
   nullable    = false
 }
 
@@ -191,46 +360,38 @@ variable "receipts_lock_mode" {
   }
 }
 
-variable "receipt_hash_key" {
+variable "receipt_hash_key_secret_arn" {
   type        = string
   default     = ""
-  description = "Secret key of the hash that stands for the user id in receipts and logs. With another key, old receipts are no longer found."
+  description = "Existing secret of Secrets Manager that holds the key of the hash that stands for the user id in receipts and logs. Empty means that the stack makes one with a random key. With another key, old receipts are no longer found."
   nullable    = false
-  sensitive   = true
 }
 
 variable "create_erased_queue" {
   type        = bool
   default     = false
-  description = "true makes a queue for the user service, into which S3's event comes for the receipt of every user who is erased."
+  description = "true makes a queue for the user service that receives S3's event for the receipt of every user who is erased."
   nullable    = false
 }
 
 variable "alert_email" {
   type        = string
   default     = ""
-  description = "E-mail address that hears of alarms and of erasures that were given up. AWS asks it to confirm once. Empty means none."
+  description = "E-mail address that is notified of alarms and of erasures that were given up. AWS asks it to confirm once. Empty means none."
   nullable    = false
 }
 
-variable "slack_workspace_id" {
-  type        = string
-  default     = ""
-  description = "Slack workspace that hears of the same. Somebody must have authorised it once, in the console of Amazon Q Developer in chat applications."
-  nullable    = false
-}
-
-variable "slack_channel_id" {
-  type        = string
-  default     = ""
-  description = "Slack channel for it. An account can connect a channel only once; a second stack takes the output AlertTopicArn of the first as its AlarmTopicArn."
+variable "create_alert_topic" {
+  type        = bool
+  default     = false
+  description = "true makes the topic for alarms also without AlertEmail. alerts-slack.yaml connects its output AlertTopicArn with a channel."
   nullable    = false
 }
 
 variable "alarm_topic_arn" {
   type        = string
   default     = ""
-  description = "Existing SNS topic to use instead of a new one. Its policy and key must let CloudWatch publish, and let IAM decide for the role that the stack makes. Without it, an address and a channel, alarms only show in CloudWatch."
+  description = "Existing SNS topic of this region to use instead of a new one. Its policy and key must let CloudWatch publish, and let IAM decide for the role that the stack makes. Without any topic, alarms only show in CloudWatch."
   nullable    = false
 }
 
@@ -249,7 +410,7 @@ variable "oldest_erasure_days" {
 variable "runbook_url" {
   type        = string
   default     = "docs/runbook.md"
-  description = "Where your team finds docs/runbook.md, best as an https URL. Alarms and the dashboard link to its headings."
+  description = "Where your team finds docs/runbook.md, best as an https URL. Alarms and the dashboard name its headings."
   nullable    = false
 }
 
@@ -282,14 +443,14 @@ variable "max_deletes_per_second" {
 variable "max_in_flight_batches" {
   type        = string
   default     = ""
-  description = "DeleteObjects requests that are under way at once, at most. Empty means the function's default, 8."
+  description = "DeleteObjects requests that are under way concurrently, at most. Empty means the function's default, 8."
   nullable    = false
 }
 
 variable "handoff_reserve_ms" {
   type        = string
   default     = ""
-  description = "Milliseconds kept back at the end of an invocation for handing over to the next. Empty means the function's default."
+  description = "Milliseconds kept back at the end of an invocation for sending the continuation. Empty means the function's default."
   nullable    = false
 }
 
@@ -300,23 +461,18 @@ variable "max_idle_hops" {
   nullable    = false
 }
 
+variable "paused" {
+  type        = bool
+  default     = false
+  description = "true is the emergency stop - the queue no longer starts the function, and its role cannot delete. Messages wait (ten days at most)."
+  nullable    = false
+}
+
 variable "function_memory" {
   type        = number
   default     = 256
   description = "Memory of the function in MB. The work waits for the network, so more hardly makes it faster."
   nullable    = false
-}
-
-variable "architecture" {
-  type        = string
-  default     = "arm64"
-  description = "Instruction set of the function."
-  nullable    = false
-
-  validation {
-    condition     = contains(["arm64", "x86_64"], var.architecture)
-    error_message = "Must be one of the values that the template allows."
-  }
 }
 
 variable "log_level" {
@@ -346,7 +502,14 @@ variable "log_retention_days" {
 variable "kms_key_arn" {
   type        = string
   default     = ""
-  description = "KMS key for queues, logs, receipts, settings and the alert topic. Its policy must let the services in: see the comment at KmsKeyArn in the template. Empty means keys of AWS."
+  description = "KMS key for queues, logs, receipts, the hash key, settings and the alert topic. Its policy must let the services in: see the comment at KmsKeyArn in the template. Empty means keys of AWS."
+  nullable    = false
+}
+
+variable "existing_kms_key_arns" {
+  type        = string
+  default     = ""
+  description = "KMS keys (ARNs, comma-separated) of ExistingQueueArn, ReceiptsBucket and ReceiptHashKeySecretArn, where these have keys of their own. Empty means none."
   nullable    = false
 }
 
@@ -357,17 +520,24 @@ variable "permissions_boundary_arn" {
   nullable    = false
 }
 
+variable "code_signing_config_arn" {
+  type        = string
+  default     = ""
+  description = "Code signing configuration that the function's code must satisfy. Empty means none."
+  nullable    = false
+}
+
 variable "vpc_subnet_ids" {
   type        = string
   default     = ""
-  description = "Subnets for the function (comma-separated), with a way to S3 and SQS by endpoints or NAT. Empty means no VPC, which is enough for both."
+  description = "Subnets for the function (comma-separated), with a way to S3, SQS and Secrets Manager by endpoints or NAT. Empty means no VPC, which is enough for all three."
   nullable    = false
 }
 
 variable "vpc_security_group_ids" {
   type        = string
   default     = ""
-  description = "Security groups for the function in these subnets (comma-separated); it only calls out, by HTTPS."
+  description = "Security groups for the function in these subnets (comma-separated); it only makes outgoing connections, by HTTPS."
   nullable    = false
 }
 
@@ -393,17 +563,41 @@ locals {
     Target3Prefix               = var.target3_prefix
     Target4Bucket               = var.target4_bucket
     Target4Prefix               = var.target4_prefix
+    Target5Bucket               = var.target5_bucket
+    Target5Prefix               = var.target5_prefix
+    Target6Bucket               = var.target6_bucket
+    Target6Prefix               = var.target6_prefix
+    Target7Bucket               = var.target7_bucket
+    Target7Prefix               = var.target7_prefix
+    Target8Bucket               = var.target8_bucket
+    Target8Prefix               = var.target8_prefix
+    EraseKey1Bucket             = var.erase_key1_bucket
+    EraseKey1Pattern            = var.erase_key1_pattern
+    EraseKey2Bucket             = var.erase_key2_bucket
+    EraseKey2Pattern            = var.erase_key2_pattern
     ExpectedBucketOwner         = var.expected_bucket_owner
     BypassGovernanceRetention   = var.bypass_governance_retention
     LateWriteSweepSeconds       = var.late_write_sweep_seconds
     MaxObjects                  = var.max_objects
     DryRun                      = var.dry_run
     UserIdPattern               = var.user_id_pattern
-    UserIdPointer               = var.user_id_pointer
+    UserIdCharacters            = var.user_id_characters
+    UserIdLength                = var.user_id_length
+    UserIdExtraCharacters       = var.user_id_extra_characters
+    ScopeIds                    = var.scope_ids
     SenderPrincipalArns         = var.sender_principal_arns
     WithdrawalTopicArn          = var.withdrawal_topic_arn
+    WithdrawalTopicFilter       = var.withdrawal_topic_filter
+    EventPattern                = var.event_pattern
+    EventBusName                = var.event_bus_name
+    AnySenderOfAccount          = var.any_sender_of_account
     ExistingQueueArn            = var.existing_queue_arn
     ExistingDeadLetterQueueName = var.existing_dead_letter_queue_name
+    MessageMatch                = var.message_match
+    UserIdPointer               = var.user_id_pointer
+    RequestIdPointer            = var.request_id_pointer
+    WithdrawnAtPointer          = var.withdrawn_at_pointer
+    EraseBeforePointer          = var.erase_before_pointer
     ReceiptsBucket              = var.receipts_bucket
     ReceiptsPrefix              = var.receipts_prefix
     ExpectedReceiptsOwner       = var.expected_receipts_owner
@@ -411,11 +605,10 @@ locals {
     ReceiptsKmsKeyId            = var.receipts_kms_key_id
     ReceiptsLockDays            = var.receipts_lock_days
     ReceiptsLockMode            = var.receipts_lock_mode
-    ReceiptHashKey              = var.receipt_hash_key
+    ReceiptHashKeySecretArn     = var.receipt_hash_key_secret_arn
     CreateErasedQueue           = var.create_erased_queue
     AlertEmail                  = var.alert_email
-    SlackWorkspaceId            = var.slack_workspace_id
-    SlackChannelId              = var.slack_channel_id
+    CreateAlertTopic            = var.create_alert_topic
     AlarmTopicArn               = var.alarm_topic_arn
     OldestErasureDays           = var.oldest_erasure_days
     RunbookUrl                  = var.runbook_url
@@ -425,12 +618,14 @@ locals {
     MaxInFlightBatches          = var.max_in_flight_batches
     HandoffReserveMs            = var.handoff_reserve_ms
     MaxIdleHops                 = var.max_idle_hops
+    Paused                      = var.paused
     FunctionMemory              = var.function_memory
-    Architecture                = var.architecture
     LogLevel                    = var.log_level
     LogRetentionDays            = var.log_retention_days
     KmsKeyArn                   = var.kms_key_arn
+    ExistingKmsKeyArns          = var.existing_kms_key_arns
     PermissionsBoundaryArn      = var.permissions_boundary_arn
+    CodeSigningConfigArn        = var.code_signing_config_arn
     VpcSubnetIds                = var.vpc_subnet_ids
     VpcSecurityGroupIds         = var.vpc_security_group_ids
     S3ForcePathStyle            = var.s3_force_path_style

@@ -209,9 +209,12 @@ class Smoke:
     def prepare_targets(self, settings):
         """Bucket, prefix of the user and prefix of the neighbour, for each target."""
         scopes = dict(pair.split("=", 1) for pair in filter(None, settings.get("SCOPE_IDS", "").split(",")))
-        pattern = settings.get("USER_ID_PATTERN", "")
-        if pattern and not re.fullmatch(pattern, self.user):
-            raise NotShown(f"UserIdPattern {pattern} does not match {self.user}: give an unused id, ID=...")
+        rules = {"USER_ID_PATTERN": "{}", "USER_ID_CHARACTERS": "[{}]*", "USER_ID_LENGTH": ".{{{}}}"}
+        for name, rule in rules.items():
+            if settings.get(name) and not re.fullmatch(rule.format(settings[name]), self.user):
+                raise NotShown(f"{name} {settings[name]} does not match {self.user}: give an unused id, ID=...")
+        if not settings.get("ERASE_TARGETS"):
+            raise NotShown("there are no targets but ERASE_KEYS, which the smoke test does not try")
         targets = []
         for address in settings["ERASE_TARGETS"].split(","):
             bucket, _, template = address.removeprefix("s3://").partition("/")
