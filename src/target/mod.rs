@@ -3,12 +3,14 @@
 
 mod folder;
 mod key;
+mod owner;
 mod targets;
 mod template;
 mod user;
 
 pub use self::folder::{ParseFolderError, S3Folder};
 pub use self::key::{Key, MAX_KEY_BYTES, OutsidePrefix, Prefix};
+pub use self::owner::{AccountId, BucketOwners, ParseAccountError};
 pub use self::targets::{MAX_TARGETS, Targets};
 pub use self::template::{ParseTargetError, Target};
 pub use self::user::{HashKey, MAX_USER_ID_BYTES, UserId, UserIdError, UserIdPattern, hex};

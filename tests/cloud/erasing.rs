@@ -64,6 +64,7 @@ async fn large_user_takes_several_hops_and_neighbours_stay() -> Outcome {
         let mut parameters = TWO_BUCKETS.to_vec();
         parameters.extend([("MaxDeletesPerSecond", "250")]);
         parameters.extend(SHORT_HOPS);
+        parameters.extend([("ReceiptHashKey", "")]);
         let deployed = Deployed::new(&cloud, &parameters).await?;
 
         // The caller put the user's id into its own: no log may show it.

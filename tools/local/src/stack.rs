@@ -21,6 +21,7 @@ const CODE_LINE: &str = "CodeUri: .\n";
 const ARCHITECTURE_LINE: &str = "Architectures: [arm64]\n";
 /// No parameter of the template: the hash key itself, in the place of its secret's ARN.
 const HASH_KEY: &str = "ReceiptHashKey";
+const HASH_KEY_LINE: &str = "RECEIPT_HASH_KEY_SECRET: !If [MakesHashKey, !GetAtt HashKey.Id, !Ref ReceiptHashKeySecretArn]\n";
 /// What the local cloud needs otherwise.
 const REPLACED: [(&str, &str); 5] = [
     // It enforces policies, and speaks nothing but plain text.
@@ -72,7 +73,7 @@ impl Ministack {
     ///
     /// The function gets this machine's architecture. `S3ForcePathStyle` is set if `parameters` does
     /// not, and so is `AnySenderOfAccount` if nothing there says who may send. A hash key that the
-    /// caller knows is `ReceiptHashKey`: it is put into a secret.
+    /// caller knows is `ReceiptHashKey`: it is put into a secret. If that is empty, there is no key.
     pub async fn deploy(&self, binary: &Path, parameters: &[(&str, &str)]) -> Result<Stack, Error> {
         let code = self.upload(binary).await?;
         let path = project_root().join("template.yaml");
@@ -83,9 +84,16 @@ impl Ministack {
         let name = format!("erase-user-files-{}", self.next_stack_number());
         let mut parameters = parameters.to_vec();
         let secret;
-        if let Some(given) = parameters.iter_mut().find(|(name, _)| *name == HASH_KEY) {
-            secret = self.store_secret(&name, given.1).await?;
-            *given = ("ReceiptHashKeySecretArn", &secret);
+        match parameters.iter_mut().find(|(name, _)| *name == HASH_KEY) {
+            Some(given @ (_, "")) => {
+                *given = ("ReceiptHashKeySecretArn", "");
+                replace(&mut template, HASH_KEY_LINE, "RECEIPT_HASH_KEY: ''\n")?;
+            }
+            Some(given) => {
+                secret = self.store_secret(&name, given.1).await?;
+                *given = ("ReceiptHashKeySecretArn", &secret);
+            }
+            None => {}
         }
         if !parameters.iter().any(|(name, _)| SENDERS.contains(name)) {
             parameters.push(("AnySenderOfAccount", "true"));
