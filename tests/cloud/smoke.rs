@@ -128,9 +128,13 @@ async fn smoke_test_passes_on_a_working_stack_and_leaves_nothing() -> Outcome {
         }
         let received = cloud.sqs().receive_message().queue_url(listener).max_number_of_messages(10);
         let received = received.send().await?.messages.unwrap_or_default();
-        let received: Vec<String> = received.into_iter().filter_map(|message| message.body).collect();
+        let received: Vec<String> =
+            received.into_iter().filter_map(|message| message.body).collect();
         for part in ["ErrorAlarm", "incomplete-5.json"] {
-            assert!(received.iter().any(|body| body.contains(part)), "{part} in {received:#?}: {said}");
+            assert!(
+                received.iter().any(|body| body.contains(part)),
+                "{part} in {received:#?}: {said}"
+            );
         }
         Ok(())
     })
