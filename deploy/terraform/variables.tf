@@ -220,7 +220,7 @@ variable "sender_principal_arns" {
 variable "withdrawal_topic_arn" {
   type        = string
   default     = ""
-  description = "SNS topic, in the stack's region, whose messages go into the queue. If it is of another account, its policy must allow the subscription. Empty means none."
+  description = "SNS topic, in the stack's region, whose messages go into the queue - who may publish there decides who is erased. If it is of another account, its policy must allow the subscription. Empty means none."
   nullable    = false
 }
 
@@ -234,7 +234,7 @@ variable "withdrawal_topic_filter" {
 variable "event_pattern" {
   type        = string
   default     = ""
-  description = "Event pattern of an EventBridge rule that the stack makes; the events go into the queue. For example {\"detail-type\":[\"user-withdrawn\"]}. Empty means no rule."
+  description = "Event pattern of an EventBridge rule that the stack makes; the events go into the queue. Who may put such events on the bus decides who is erased. For example {\"source\":[\"users\"],\"detail-type\":[\"user-withdrawn\"]}. Empty means no rule."
   nullable    = false
 }
 
