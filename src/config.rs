@@ -6,12 +6,19 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::target::{AccountId, BucketOwners, HashKey, S3Folder, Targets, UserIdPattern};
+use self::format::{JsonPointer, Locator, MessageFormat, MessageMatch, scope_ids};
+use crate::target::{
+    AccountId, BucketOwners, Characters, HashKey, IdLength, IdRules, S3Folder, Target, Targets,
+    UserIdPattern,
+};
+
+pub mod format;
 
 /// All settings, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `ERASE_TARGETS`: where users' files are.
+    /// `ERASE_TARGETS` and `ERASE_KEYS`, in this order: where users' files are. With them, the
+    /// settings that say which ids users have.
     pub targets: Targets,
     /// `CONTINUATION_QUEUE_URL`: where continuations go.
     pub continuation_queue_url: String,
@@ -30,11 +37,8 @@ pub struct Config {
     pub max_objects: Option<NonZeroU64>,
     /// `DRY_RUN`: whether the function only counts and deletes nothing.
     pub dry_run: bool,
-    /// `USER_ID_PATTERN`: a pattern that user ids must match in addition to the rules that always
-    /// apply.
-    pub user_id_pattern: Option<UserIdPattern>,
-    /// `USER_ID_POINTER`: the JSON pointer to the user id in a message (RFC 6901).
-    pub user_id_pointer: String,
+    /// `MESSAGE_MATCH` and the pointers: how a request is recognized, and where its fields are.
+    pub message_format: MessageFormat,
     /// `RECEIPTS_URI` and related settings: where and how receipts are stored.
     pub receipts: Option<ReceiptSettings>,
     /// `RECEIPT_HASH_KEY`: the key of the hash that replaces user ids.
@@ -96,7 +100,6 @@ const LEAST_RESERVE_MS: u32 = 100;
 /// No reserve can be longer than Lambda's longest invocation; see `deadline.rs`.
 const MOST_RESERVE_MS: u32 = 900_000;
 const DEFAULT_FALLBACK_SECONDS: u32 = 60;
-const DEFAULT_USER_ID_POINTER: &str = "/userId";
 /// The longest delay of the late-write sweep: twice the seven days that a presigned URL can be
 /// valid.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html>
@@ -135,10 +138,10 @@ impl Config {
     /// Reads every setting with `lookup`; an empty value counts as unset.
     pub fn from_vars(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut vars = Vars { lookup, faults: Vec::new() };
-        let targets =
-            vars.required("ERASE_TARGETS", "expected s3://BUCKET/{user_id}/[,...]", |text| {
-                Targets::parse(text).map_err(|faults| faults.join("; "))
-            });
+        let scopes = vars.optional("SCOPE_IDS", scope_ids).unwrap_or_default();
+        let id_rules = id_rules(&mut vars, &scopes);
+        let targets = targets(&mut vars, &id_rules);
+        let message_format = message_format(&mut vars, scopes);
         let continuation_queue_url =
             vars.required("CONTINUATION_QUEUE_URL", "expected the URL of an SQS queue", queue_url);
         let max_deletes_per_second =
@@ -156,11 +159,6 @@ impl Config {
             text.parse::<NonZeroU64>().map_err(|_error| "expected a whole number from 1".to_owned())
         });
         let dry_run = vars.boolean("DRY_RUN");
-        let user_id_pattern = vars.optional("USER_ID_PATTERN", |text| {
-            UserIdPattern::parse(text)
-                .map_err(|error| format!("expected a regular expression: {error}"))
-        });
-        let user_id_pointer = vars.optional("USER_ID_POINTER", pointer);
         let receipts = receipts(&mut vars, targets.as_ref());
         let hash_key = vars.optional("RECEIPT_HASH_KEY", |text| Ok(HashKey::new(text.to_owned())));
         let late_write_sweep = vars.optional("LATE_WRITE_SWEEP_SECONDS", |text| {
@@ -191,9 +189,7 @@ impl Config {
                 max_idle_hops: NonZeroU32::new(max_idle_hops).unwrap_or(NonZeroU32::MIN),
                 max_objects,
                 dry_run,
-                user_id_pattern,
-                user_id_pointer: user_id_pointer
-                    .unwrap_or_else(|| DEFAULT_USER_ID_POINTER.to_owned()),
+                message_format,
                 receipts,
                 hash_key: hash_key.unwrap_or_default(),
                 hash_key_secret,
@@ -225,6 +221,62 @@ impl Config {
             expected: expected.to_owned(),
         });
         Err(ConfigError { faults })
+    }
+}
+
+/// Which ids users have.
+fn id_rules<L>(vars: &mut Vars<L>, scopes: &[(String, JsonPointer)]) -> IdRules
+where
+    L: Fn(&str) -> Option<String>,
+{
+    let extra = vars.optional("USER_ID_EXTRA_CHARACTERS", Characters::parse_extra);
+    IdRules {
+        extra,
+        characters: vars
+            .optional("USER_ID_CHARACTERS", |text| Characters::parse_narrow(text, extra)),
+        length: vars.optional("USER_ID_LENGTH", IdLength::parse),
+        pattern: vars.optional("USER_ID_PATTERN", |text| {
+            UserIdPattern::parse(text)
+                .map_err(|error| format!("expected a regular expression: {error}"))
+        }),
+        scopes: scopes.iter().map(|(name, _)| name.clone()).collect(),
+    }
+}
+
+/// Where users' files are. Faults of the settings about ids come first: targets depend on them.
+fn targets<L>(vars: &mut Vars<L>, rules: &IdRules) -> Option<Targets>
+where
+    L: Fn(&str) -> Option<String>,
+{
+    let faults_before = vars.faults.len();
+    let join = |faults: Vec<String>| faults.join("; ");
+    let files = vars.optional("ERASE_KEYS", |text| Target::files(text, rules).map_err(join));
+    let parse = |text: &str| Target::folders(text, rules).map_err(join);
+    let folders = if files.is_some() || vars.faults.len() > faults_before {
+        vars.optional("ERASE_TARGETS", parse)
+    } else {
+        vars.required("ERASE_TARGETS", "expected s3://BUCKET/{user_id}/[,...]", parse)
+    };
+    if vars.faults.len() > faults_before {
+        return None;
+    }
+    let variable = if folders.is_some() { "ERASE_TARGETS" } else { "ERASE_KEYS" };
+    let list: Vec<Target> = folders.into_iter().chain(files).flatten().collect();
+    // Only the number of both together can be wrong now.
+    vars.optional(variable, |_text| Targets::new(list.clone(), rules.clone()))
+}
+
+fn message_format<L>(vars: &mut Vars<L>, scopes: Vec<(String, JsonPointer)>) -> MessageFormat
+where
+    L: Fn(&str) -> Option<String>,
+{
+    MessageFormat {
+        event: vars.optional("MESSAGE_MATCH", MessageMatch::parse),
+        user_id: vars.optional("USER_ID_POINTER", Locator::parse).unwrap_or_default(),
+        request_id: vars.optional("REQUEST_ID_POINTER", JsonPointer::parse),
+        withdrawn_at: vars.optional("WITHDRAWN_AT_POINTER", JsonPointer::parse),
+        erase_before: vars.optional("ERASE_BEFORE_POINTER", JsonPointer::parse),
+        scopes,
     }
 }
 
@@ -299,16 +351,6 @@ impl<Lookup: Fn(&str) -> Option<String>> Vars<Lookup> {
 fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
     let in_range = u32::from_str(text).ok().filter(|number| (least..=most).contains(number));
     in_range.ok_or_else(|| format!("expected a whole number from {least} to {most}"))
-}
-
-/// <https://www.rfc-editor.org/rfc/rfc6901>
-fn pointer(text: &str) -> Result<String, String> {
-    let has_odd_tilde = text.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1']));
-    if text.starts_with('/') && !has_odd_tilde {
-        Ok(text.to_owned())
-    } else {
-        Err("expected a JSON pointer like /userId or /user/id (RFC 6901)".to_owned())
-    }
 }
 
 fn queue_url(text: &str) -> Result<String, String> {

@@ -733,7 +733,7 @@ fn notifying_state_machine_reads_only_incomplete_receipts() {
     }
 }
 
-/// In China and `GovCloud`, CloudFormation does not know the channel's type, and rejects a template
+/// In China and `GovCloud`, `CloudFormation` does not know the channel's type, and rejects a template
 /// that has it, also under a condition that does not hold.
 #[test]
 fn slack_channel_is_a_stack_of_its_own_and_can_do_nothing() {

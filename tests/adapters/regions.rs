@@ -13,7 +13,7 @@ use aws_smithy_types::body::SdkBody;
 use erase_user_files::aws::s3::store::{S3, S3Reader};
 use erase_user_files::ports::receipts::{ReceiptError, Receipts};
 use erase_user_files::ports::store::{DeleteStore, Kind, ReadStore, StoreError};
-use erase_user_files::target::{BucketOwners, Prefix, Target, UserId};
+use erase_user_files::target::{BucketOwners, Prefix, Target, User};
 
 use crate::server::{
     Answer, LIMIT, OWNER, Server, error, full, in_time, items, owners, prefix, with_ids,
@@ -198,7 +198,7 @@ async fn a_region_is_remembered_for_its_bucket_only() {
         let is_photos = request.starts_with("GET /photos/");
         if region_of(request) == OTHER || !is_photos { empty_page() } else { elsewhere(OTHER) }
     });
-    let (reader, user) = (server.reader(), UserId::parse("u1").unwrap());
+    let (reader, user) = (server.reader(), User::parse("u1").unwrap());
     let films = Target::parse("s3://films/{user_id}/").unwrap().prefix(&user);
     for prefix in [&prefix(), &films, &prefix()] {
         assert_eq!(list(&reader, prefix).await, Ok(false));
@@ -311,7 +311,7 @@ async fn each_bucket_is_requested_with_its_own_owner() {
     let pairs = format!("photos={OWNER},films=444455556666");
     let reader = server.reader_of(BucketOwners::parse(&pairs, None).unwrap());
     let films = Target::parse("s3://films/{user_id}/").unwrap();
-    let films = films.prefix(&UserId::parse("u1").unwrap());
+    let films = films.prefix(&User::parse("u1").unwrap());
     for prefix in [&prefix(), &films] {
         list(&reader, prefix).await.unwrap();
     }

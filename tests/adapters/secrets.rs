@@ -3,7 +3,7 @@
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use erase_user_files::aws::secrets::read_hash_key;
-use erase_user_files::target::{HashKey, UserId};
+use erase_user_files::target::{HashKey, User};
 
 use crate::server::{Answer, Server};
 
@@ -43,7 +43,7 @@ async fn read(script: Vec<Answer>) -> Result<HashKey, String> {
 #[tokio::test]
 async fn text_of_the_secret_is_the_key() {
     let key = read(vec![text(KEY)]).await.unwrap();
-    let user = UserId::parse("u1").unwrap();
+    let user = User::parse("u1").unwrap();
     assert_eq!(key.hash(&user), HashKey::new(KEY.to_owned()).hash(&user));
 }
 

@@ -13,7 +13,7 @@ use erase_user_files::aws::sqs::Sqs;
 use erase_user_files::config::{Encryption, ReceiptSettings};
 use erase_user_files::ports::queue::OutgoingMessage;
 use erase_user_files::ports::store::{Item, Kind};
-use erase_user_files::target::{AccountId, BucketOwners, Prefix, S3Folder, Target, UserId};
+use erase_user_files::target::{AccountId, BucketOwners, Prefix, S3Folder, Target, User};
 use tokio::time::timeout;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -241,7 +241,7 @@ pub(crate) fn error(status: u16, code: &str) -> Answer {
 pub(crate) fn prefix() -> Prefix {
     Target::parse("s3://photos/{user_id}/")
         .expect("a target")
-        .prefix(&UserId::parse("u1").expect("an id"))
+        .prefix(&User::parse("u1").expect("an id"))
 }
 
 /// Ends a request that has missed its limit by far. No clock is read: both times are timers, of

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use erase_user_files::lambda::metrics::DIMENSION;
-use erase_user_files::target::{HashKey, UserId};
-use local::{Hop, Ministack, Request, list_keys, project_root, put_object};
+use erase_user_files::target::{HashKey, User};
+use local::{Hop, Ministack, list_keys, project_root};
 use serde_json::{Value, json};
 
 use crate::deployed::{Deployed, assert_is_chain};
@@ -78,7 +78,7 @@ async fn large_user_takes_several_hops_and_neighbours_stay() -> Outcome {
         assert_is_chain(&hops, Duration::from_secs(5));
         assert!(hops.len() >= 3, "several hops were needed: {hops:#?}");
         let last = hops.last().cloned().unwrap_or_default();
-        assert_eq!(last.user, HashKey::default().hash(&UserId::parse(USER)?));
+        assert_eq!(last.user, HashKey::default().hash(&User::parse(USER)?));
         assert_eq!(last.erasure, "withdrawal-of-{user}");
         // What was in flight at a stop time may be gone and not counted, but nothing is ever
         // counted twice.
@@ -229,7 +229,7 @@ fn event_files_are_valid_events() -> Outcome {
 /// A topic of the account, and its ARN.
 async fn topic(cloud: &Ministack) -> Result<String, Failure> {
     let fields = [("Action", "CreateTopic"), ("Name", "withdrawn")];
-    let answer = cloud.ask(None, &Request::form("sns", "2010-03-31", &fields)).await?;
+    let answer = cloud.ask(None, &local::Request::form("sns", "2010-03-31", &fields)).await?;
     assert!(answer.is_success(), "{answer:?}");
     Ok("arn:aws:sns:us-east-1:000000000000:withdrawn".to_owned())
 }
@@ -240,7 +240,7 @@ async fn requests_come_through_the_stacks_topic_and_rule() -> Outcome {
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;
         for user in ["u1", "u2", "u3"] {
-            put_object(&cloud.s3(), "photos", &format!("{user}/file"), b"file").await?;
+            local::put_object(&cloud.s3(), "photos", &format!("{user}/file"), b"file").await?;
         }
         let topic = topic(&cloud).await?;
         let parameters = [
@@ -256,14 +256,14 @@ async fn requests_come_through_the_stacks_topic_and_rule() -> Outcome {
             let message = json!({ "type": kind, "userId": "u1" }).to_string();
             let fields =
                 [("Action", "Publish"), ("TopicArn", topic.as_str()), ("Message", &message)];
-            let answer = cloud.ask(None, &Request::form("sns", "2010-03-31", &fields)).await?;
+            let answer = cloud.ask(None, &local::Request::form("sns", "2010-03-31", &fields)).await?;
             assert!(answer.is_success(), "{answer:?}");
         }
         for (kind, user) in [("user-renamed", "u3"), ("user-withdrawn", "u2")] {
             let detail = json!({ "type": "user-withdrawn", "userId": user }).to_string();
             let event = json!({ "Source": "users", "DetailType": kind, "Detail": detail });
             let body = json!({ "Entries": [event] });
-            let request = Request::json("events", "AWSEvents.PutEvents", &body);
+            let request = local::Request::json("events", "AWSEvents.PutEvents", &body);
             let answer = cloud.ask(None, &request).await?;
             assert!(answer.is_success(), "{answer:?}");
         }

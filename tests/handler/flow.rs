@@ -658,7 +658,7 @@ async fn failed_message_backs_off() {
 
 #[tokio::test(start_paused = true)]
 async fn newer_continuation_version_is_redelivered() {
-    for version in [2, 1_u64 << 32] {
+    for version in [3, 1_u64 << 32] {
         let fixture = Fixture::new(Store::of(&[("u1", 10)]), &[]);
         let body = json!({"type": "erasure-continuation", "version": version, "erasureId": "e", "userId": "u1", "hop": 1});
         let failed =

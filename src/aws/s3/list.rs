@@ -510,10 +510,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::target::{Target, UserId};
+    use crate::target::{Target, User};
 
     fn prefix() -> Prefix {
-        Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap())
+        Target::parse("s3://photos/{user_id}/").unwrap().prefix(&User::parse("u1").unwrap())
     }
 
     proptest! {

@@ -16,7 +16,7 @@ use erase_user_files::aws::s3::store::{S3, S3Reader};
 use erase_user_files::ports::store::{
     DeleteResult, DeleteStore, Item, Kind, Page, ReadStore, StoreError,
 };
-use erase_user_files::target::{BucketOwners, Prefix, Target, UserId};
+use erase_user_files::target::{BucketOwners, Prefix, Target, User};
 use tokio::runtime::{Builder, Runtime};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -80,7 +80,7 @@ impl Store {
             reader: S3Reader::new(&client, BucketOwners::default()),
             eraser: S3::new(&client, BucketOwners::default(), false),
             client,
-            prefix: target.prefix(&UserId::parse("u1").expect("an id")),
+            prefix: target.prefix(&User::parse("u1").expect("an id")),
         }
     }
 
