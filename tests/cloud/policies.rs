@@ -139,6 +139,13 @@ async fn smoke_test_works_with_the_operators_policies() -> Outcome {
             assert!(report.results().contains(&(step, "shown")), "{step}: {report:#?}");
         }
 
+        // Nothing that was not sent is missed, and all else is removed.
+        put_policy(&cloud, &operator, json!([denial("sqs:SendMessage")])).await?;
+        let report = smoke(&cloud, name, &operator.variables()).await?;
+        assert_eq!(report.code(), Some(0), "{report:#?}");
+        assert!(report.text("erasure").contains("SendMessage is missing"), "{report:#?}");
+        assert!(report.results().contains(&("removal", "shown")), "{report:#?}");
+
         // Who may only read the stack learns what else is needed.
         let reader = role_with(&cloud, "reader", &[], name).await?;
         let reading =

@@ -6,6 +6,7 @@ Each step ends as "shown", "not shown" (with the reason, for example a missing p
 
 import argparse
 import json
+import os
 import re
 import sys
 import time
@@ -286,8 +287,8 @@ class Smoke:
         name = "dry-run.json" if dry_run else "erased.json"
         self.read_receipt(name)
         self.cleanups.append(("the receipts of the synthetic user", self.remove_receipts))
-        self.sent = True
         self.send(self.message)
+        self.sent = True
         receipt = self.wait_for(
             f"the receipt {name}: the reason is in the log and in the dead-letter queue",
             lambda: self.read_receipt(name),
@@ -360,8 +361,8 @@ class Smoke:
         self.must_listen()
         self.others = self.depth(self.dead_letters)
         self.mark = f"{self.user}-malformed"
-        self.cleanups.append(("the malformed message", self.remove_malformed))
         self.send({"type": "smoke-test", "id": self.mark})
+        self.cleanups.append(("the malformed message", self.remove_malformed))
         self.malformed = self.wait_for(
             "a malformed message in the dead-letter queue. Without ReportBatchItemFailures in the event source "
             "mapping, Lambda deletes what fails, and requests are lost",
@@ -580,6 +581,9 @@ def main():
     parser.add_argument("--seconds", type=float, default=300, help="how long one wait may take (300)")
     parser.add_argument("--report", type=Path, default=Path("target/smoke"), help="folder of the report (target/smoke)")
     given = parser.parse_args()
+    # The AWS CLI and the other SDKs read this variable, boto3 does not.
+    if "AWS_REGION" in os.environ:
+        os.environ["AWS_DEFAULT_REGION"] = os.environ["AWS_REGION"]
     began = now()
     try:
         smoke = Smoke(given.stack, given.user, given.seconds)
