@@ -255,7 +255,7 @@ variable "any_sender_of_account" {
 variable "existing_queue_arn" {
   type        = string
   default     = ""
-  description = "Queue to use instead of a new one, in this region and of this account (alarms see no queue of another). Its owner sets policy, encryption, a visibility timeout of six times FunctionTimeout, and a dead-letter queue after five receives or more. Set on a live stack, the stack's own queue stays, with its messages, and nothing receives them."
+  description = "Queue to use instead of a new one, in this region and of this account (alarms see no queue of another). Its owner sets policy, encryption, a visibility timeout of six times FunctionTimeout, and a dead-letter queue after five receives or more. Set on a live stack, the stack's own queue stays, with its messages, and nothing receives them. The policy of a queue that a deleted stack left allows that stack's function to send, and no other."
   nullable    = false
 }
 
@@ -304,7 +304,7 @@ variable "erase_before_pointer" {
 variable "receipts_bucket" {
   type        = string
   default     = ""
-  description = "Existing bucket, in the stack's region, for a receipt of every erasure, best with versioning and EventBridge on. Empty means that the stack makes one. On a live stack with another bucket, redelivered messages no longer find their receipts and erase again."
+  description = "Existing bucket, in the stack's region, for a receipt of every erasure, best with versioning and EventBridge on. Empty means that the stack makes one. Set on a live stack, redelivered messages no longer find their receipts and erase again. The policy of a bucket that a deleted stack left allows that stack's function to write, and no other."
   nullable    = false
 }
 
