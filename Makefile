@@ -249,7 +249,7 @@ smoke: ## Show step by step that a deployed stack works: make smoke STACK=erase-
 ifeq ($(STACK),)
 	@echo "Which stack? For example: make smoke STACK=erase-user-files"; exit 2
 else
-	@$(MAKE) --no-print-directory $(BOTO3)/installed
+	@$(MAKE) --silent --no-print-directory $(BOTO3)/installed
 	@$(BOTO3)/bin/python -B tools/smoke/smoke.py $(STACK) $(if $(ID),--user $(ID))
 endif
 
