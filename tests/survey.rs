@@ -837,13 +837,8 @@ fn fill(template: &str, record: &Value) -> Value {
 
 /// The settings that the template makes of these parameters.
 fn settings_of_parameters(parameters: &BTreeMap<String, String>) -> BTreeMap<String, String> {
-    const ABOUT_THE_WAY: [&str; 5] = [
-        "EventBusName",
-        "EventPattern",
-        "ExistingQueueArn",
-        "ExistingDeadLetterQueueName",
-        "SenderPrincipalArns",
-    ];
+    const ABOUT_THE_WAY: [&str; 4] =
+        ["EventBusName", "EventPattern", "SenderPrincipalArns", "WithdrawalTopicArn"];
     let (mut settings, mut targets) = (BTreeMap::new(), Vec::new());
     for (name, value) in parameters {
         if let Some(target) = name.strip_suffix("Bucket") {
