@@ -17,7 +17,7 @@ TESTED := --workspace --exclude bench
 FILE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help help-all run unit send logs test acceptance sim chaos model pace fuzz mutants whale crowd bench micro examples local invoke receipt build lint validate check function measured package deny doctor
+.PHONY: help help-all run unit send logs pictures test acceptance sim chaos model pace fuzz mutants whale crowd bench micro examples local invoke receipt build lint validate check function measured package deny doctor
 
 # The targets of each group, in the order in which they are shown. help-all adds every other one that has a `##` text.
 TRY := run local send logs receipt
@@ -86,7 +86,7 @@ endif
 # Everything that starts no server; the simulation with a part of its seeds.
 unit: ## Run the tests that need no server (a minute once everything is compiled)
 	SEEDS=200 cargo test --lib --test adapters --test contract --test docs --test fuzzed --test handler --test pace \
-		--test properties --test simulation --test template --test tidy
+		--test pictures --test properties --test simulation --test template --test tidy
 
 # One command for both packages: built one by one, they would compile their dependencies twice.
 function:
@@ -126,6 +126,9 @@ model: ## Check the continuation protocol exhaustively, further than `make test`
 
 pace: ## Compare the rate controller with other algorithms; writes tables and plots of docs/pace.md
 	cargo test -p erase-user-files --test pace -- --ignored --nocapture figures
+
+pictures: ## Draw docs/dashboard.svg from template.yaml, with sample numbers
+	cargo test --test pictures -- --ignored --exact draw_pictures
 
 # New inputs are kept below the target folder; the committed ones are only read. No sanitizer: there is no unsafe code.
 FUZZ := $(TARGET)/fuzz

@@ -108,7 +108,7 @@ fn readme_fits_on_150_lines() {
 }
 
 /// Pages that another change adds: they may be missing until then.
-const AWAITED: [&str; 1] = ["docs/install.md"];
+const AWAITED: [&str; 2] = ["docs/install.md", "docs/operate.md"];
 
 #[test]
 fn every_relative_link_resolves() {
@@ -126,10 +126,10 @@ fn every_relative_link_resolves() {
             let (file, heading) = target.split_once('#').unwrap_or((target, ""));
             let linked = if file.is_empty() { PathBuf::from(&path) } else { folder.join(file) };
             let linked = normal(&linked);
-            if AWAITED.iter().any(|path| linked == Path::new(path)) {
+            let exists = root().join(&linked).exists();
+            if !exists && AWAITED.iter().any(|path| linked == Path::new(path)) {
                 continue;
             }
-            let exists = root().join(&linked).exists();
             let has_heading = || {
                 let text = fs::read_to_string(root().join(&linked)).unwrap_or_default();
                 heading.is_empty() || anchors(&text).contains(heading)
@@ -238,8 +238,13 @@ const REPLACED: [(&str, &str); 33] = [
 
 /// Texts that are rewritten elsewhere: how many words of the old kind each may have at most. A
 /// count can only fall, and a file without any leaves the list.
-const NOT_YET: [(&str, usize); 3] =
-    [("docs/least-privilege.md", 60), ("docs/runbook.md", 3), ("template.yaml", 60)];
+const NOT_YET: [(&str, usize); 5] = [
+    ("docs/install.md", 5),
+    ("docs/least-privilege.md", 33),
+    ("docs/operate.md", 13),
+    ("docs/runbook.md", 3),
+    ("template.yaml", 33),
+];
 
 /// The texts of a template that its users read: descriptions and labels.
 fn descriptions(template: &str) -> String {

@@ -1,5 +1,3 @@
-use std::fmt::Write;
-
 use serde_json::Value;
 
 /// Styles of its own, no scripts, nothing from a network: the page is the same in ten years.
@@ -8,7 +6,7 @@ const HEAD: &str = r#"<meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <style>
-@page { size: A4; margin: 18mm }
+@page { size: A4; margin: 16mm }
 body { font: 14px/1.45 system-ui, sans-serif; color: #1b1b1b; max-width: 48rem; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.6rem; margin: 0 0 .3rem } h2 { font-size: 1.05rem; margin: 1.4rem 0 .3rem }
 .outcome { border-left: .4rem solid #8a6d00; padding: .4rem .8rem; background: #f6f6f4 }
@@ -16,7 +14,8 @@ h1 { font-size: 1.6rem; margin: 0 0 .3rem } h2 { font-size: 1.05rem; margin: 1.4
 table { border-collapse: collapse; width: 100% } th, td { text-align: left; vertical-align: top; padding: .2rem .6rem .2rem 0; border-bottom: 1px solid #ddd }
 thead th { font-weight: 600 } tbody th { font-weight: 400; color: #555; width: 13rem } td.n { text-align: right; font-variant-numeric: tabular-nums }
 code { font: .88em ui-monospace, monospace; overflow-wrap: anywhere } footer { margin-top: 1.4rem; color: #555; font-size: .85em }
-@media print { body { margin: 0; max-width: none; font-size: 10.5pt } tr { break-inside: avoid } .outcome { print-color-adjust: exact } }
+td.place { width: 34% }
+@media print { body { margin: 0; padding: 0; max-width: none; font-size: 9.5pt } h2 { margin-top: 1rem } tr, li { break-inside: avoid } }
 </style>
 "#;
 
@@ -27,7 +26,7 @@ const COUNTS: [(&str, &str); 6] = [
     ("deleteMarkers", "delete markers"),
     ("uploads", "unfinished uploads"),
     ("bytes", "bytes"),
-    ("keptNewer", "kept, newer than requested"),
+    ("keptNewer", "kept (newer)"),
 ];
 
 /// A receipt as a page for people, to print or to file: `text` is the document as it is stored,
@@ -140,7 +139,7 @@ fn targets(receipt: &Value, outcome: &str) -> String {
     let total = [("all places".to_owned(), receipt)];
     let places = list(&receipt["targets"]).map(|target| (place(target), target));
     for (place, counts) in places.chain(total) {
-        write_all(&mut page, &["<tr><td><code>", &escape(&place), "</code></td>"]);
+        write_all(&mut page, &["<tr><td class=\"place\"><code>", &escape(&place), "</code></td>"]);
         for (field, _) in COUNTS {
             let count = counts[field].as_u64().unwrap_or_default();
             write_all(&mut page, &["<td class=\"n\">", &count.to_string(), "</td>"]);
@@ -212,9 +211,7 @@ fn escape(text: &str) -> String {
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
             '\n' => escaped.push('\n'),
-            _ if sign.is_control() => {
-                let _ = write!(escaped, "{}", sign.escape_unicode());
-            }
+            _ if sign.is_control() => escaped.extend(sign.escape_unicode()),
             _ => escaped.push(sign),
         }
     }
