@@ -268,19 +268,15 @@ fn descriptions(template: &str) -> String {
 
 /// The titles and descriptions of a schema.
 fn schema_texts(schema: &Value) -> String {
-    match schema {
-        Value::Object(fields) => fields
-            .iter()
-            .map(|(name, value)| match value {
-                Value::String(text) if name == "description" || name == "title" => {
-                    format!("{text}\n")
-                }
-                _ => schema_texts(value),
-            })
-            .collect(),
-        Value::Array(values) => values.iter().map(schema_texts).collect(),
-        _ => String::new(),
+    let mut text = String::new();
+    for (name, value) in schema.as_object().into_iter().flatten() {
+        match value.as_str().filter(|_| ["title", "description"].contains(&name.as_str())) {
+            Some(words) => text.extend([words, "\n"]),
+            None => text.push_str(&schema_texts(value)),
+        }
     }
+    text.extend(schema.as_array().into_iter().flatten().map(schema_texts));
+    text
 }
 
 /// Every text that the words are held against, by file.
