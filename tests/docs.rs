@@ -78,7 +78,10 @@ fn anchor(heading: &str) -> String {
 fn anchors(page: &str) -> BTreeSet<String> {
     let mut counts = BTreeMap::<String, usize>::new();
     let text = prose(page);
-    let headings = text.lines().filter(|line| pattern("^#{1,6} ").is_match(line));
+    let headings = text.lines().filter(|line| {
+        let level = line.len() - line.trim_start_matches('#').len();
+        (1..=6).contains(&level) && line[level..].starts_with(' ')
+    });
     let names = headings.map(|line| {
         let name = anchor(line.trim_start_matches('#').trim());
         let count = counts.entry(name.clone()).or_default();
@@ -114,6 +117,7 @@ const AWAITED: [&str; 2] = ["docs/install.md", "docs/operate.md"];
 fn every_relative_link_resolves() {
     let link = pattern(r"\]\(([^)\s]+)\)");
     let mut dead = Vec::new();
+    let mut known = BTreeMap::<PathBuf, BTreeSet<String>>::new();
     let mut count = 0;
     for path in pages() {
         let folder = Path::new(&path).parent().unwrap_or(Path::new("")).to_owned();
@@ -130,11 +134,10 @@ fn every_relative_link_resolves() {
             if !exists && AWAITED.iter().any(|path| linked == Path::new(path)) {
                 continue;
             }
-            let has_heading = || {
-                let text = fs::read_to_string(root().join(&linked)).unwrap_or_default();
-                heading.is_empty() || anchors(&text).contains(heading)
-            };
-            if !exists || !has_heading() {
+            let headings = known.entry(linked.clone()).or_insert_with(|| {
+                anchors(&fs::read_to_string(root().join(&linked)).unwrap_or_default())
+            });
+            if !exists || !(heading.is_empty() || headings.contains(heading)) {
                 dead.push(format!("{path}: {target}"));
             }
         }
@@ -156,10 +159,10 @@ fn every_page_of_the_handbook_is_in_its_index() {
 /// The sentences of a page that say enough to be recognised: paragraphs, items and table cells.
 fn sentences(page: &str) -> Vec<String> {
     let (mut blocks, mut block) = (Vec::new(), String::new());
+    let start = pattern(r"^([-*>] |[0-9]+\. |#|\||$)");
     for line in prose(page).lines() {
         let line = line.trim();
-        let begins = pattern(r"^([-*>] |[0-9]+\. |#|\||$)").is_match(line);
-        if begins {
+        if start.is_match(line) {
             blocks.push(std::mem::take(&mut block));
         }
         if line.starts_with('|') {
@@ -170,8 +173,9 @@ fn sentences(page: &str) -> Vec<String> {
         }
     }
     blocks.push(block);
+    let link = pattern(r"\[([^\]]*)\]\([^)]*\)");
     let plain = |text: &str| {
-        let text = pattern(r"\[([^\]]*)\]\([^)]*\)").replace_all(text, "$1");
+        let text = link.replace_all(text, "$1");
         let kept = text.chars().filter(|c| !"`*|".contains(*c)).collect::<String>();
         kept.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
     };
