@@ -133,8 +133,8 @@ pictures: ## Draw docs/dashboard.svg from template.yaml, with sample numbers
 # New inputs are kept below the target folder; the committed ones are only read. No sanitizer: there is no unsafe code.
 FUZZ := $(TARGET)/fuzz
 CARGO_FUZZ := .local/cargo-fuzz-0.13.2
-FUZZ_TARGETS := continuation keys listing message template user_id
-fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Run the fuzz targets, SECONDS=60 for each of 6 (needs the nightly toolchain)
+FUZZ_TARGETS := continuation keys listing message patterns template user_id
+fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Run the fuzz targets, SECONDS=60 for each of 7 (needs the nightly toolchain)
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "This needs the nightly toolchain: rustup toolchain install nightly"; exit 2; }
 	PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz build --fuzz-dir tools/fuzz --sanitizer none --target-dir $(FUZZ)
 	@for target in $(FUZZ_TARGETS); do \

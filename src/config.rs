@@ -6,12 +6,19 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::target::{HashKey, S3Folder, Targets, UserIdPattern};
+use self::format::{JsonPointer, Locator, MessageFormat, MessageMatch, scope_ids};
+use crate::target::{
+    AccountId, BucketOwners, Characters, HashKey, IdLength, IdRules, S3Folder, Target, Targets,
+    UserIdPattern,
+};
+
+pub mod format;
 
 /// All settings, validated.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// `ERASE_TARGETS`: where users' files are.
+    /// `ERASE_TARGETS` and `ERASE_KEYS`, in this order: where users' files are. With them, the
+    /// settings that say which ids users have.
     pub targets: Targets,
     /// `CONTINUATION_QUEUE_URL`: where continuations go.
     pub continuation_queue_url: String,
@@ -30,23 +37,23 @@ pub struct Config {
     pub max_objects: Option<NonZeroU64>,
     /// `DRY_RUN`: whether the function only counts and deletes nothing.
     pub dry_run: bool,
-    /// `USER_ID_PATTERN`: a pattern that user ids must match in addition to the rules that always
-    /// apply.
-    pub user_id_pattern: Option<UserIdPattern>,
-    /// `USER_ID_POINTER`: the JSON pointer to the user id in a message (RFC 6901).
-    pub user_id_pointer: String,
+    /// `MESSAGE_MATCH` and the pointers: how a request is recognized, and where its fields are.
+    pub message_format: MessageFormat,
     /// `RECEIPTS_URI` and related settings: where and how receipts are stored.
     pub receipts: Option<ReceiptSettings>,
     /// `RECEIPT_HASH_KEY`: the key of the hash that replaces user ids.
     pub hash_key: HashKey,
+    /// `RECEIPT_HASH_KEY_SECRET`: the name or ARN of the Secrets Manager secret that has the key
+    /// instead. The cold start reads it into [`Config::hash_key`].
+    pub hash_key_secret: Option<String>,
     /// `LATE_WRITE_SWEEP_SECONDS`: the time from the proof to the late-write sweep; `None` if there
     /// is no sweep.
     pub late_write_sweep: Option<Duration>,
     /// `BYPASS_GOVERNANCE_RETENTION`: whether to delete versions that are retained in governance
     /// mode.
     pub bypass_governance_retention: bool,
-    /// `EXPECTED_BUCKET_OWNER`: the account that must own the bucket of every target.
-    pub expected_bucket_owner: Option<String>,
+    /// `EXPECTED_BUCKET_OWNER`: the accounts that must own the buckets of the targets.
+    pub bucket_owners: BucketOwners,
     /// `S3_FORCE_PATH_STYLE`: whether the bucket is in the path instead of the host name, for local
     /// servers.
     pub force_path_style: bool,
@@ -61,7 +68,7 @@ pub struct ReceiptSettings {
     /// `RECEIPTS_URI`: the folder of the receipts.
     pub folder: S3Folder,
     /// `EXPECTED_RECEIPTS_OWNER`: the account that must own the bucket.
-    pub expected_owner: Option<String>,
+    pub expected_owner: Option<AccountId>,
     /// `RECEIPTS_SSE` and `RECEIPTS_KMS_KEY_ID`: the encryption that the request for every receipt
     /// names; `None` if the bucket's default applies.
     pub encryption: Option<Encryption>,
@@ -93,7 +100,6 @@ const LEAST_RESERVE_MS: u32 = 100;
 /// No reserve can be longer than Lambda's longest invocation; see `deadline.rs`.
 const MOST_RESERVE_MS: u32 = 900_000;
 const DEFAULT_FALLBACK_SECONDS: u32 = 60;
-const DEFAULT_USER_ID_POINTER: &str = "/userId";
 /// The longest delay of the late-write sweep: twice the seven days that a presigned URL can be
 /// valid.
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html>
@@ -132,10 +138,10 @@ impl Config {
     /// Reads every setting with `lookup`; an empty value counts as unset.
     pub fn from_vars(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut vars = Vars { lookup, faults: Vec::new() };
-        let targets =
-            vars.required("ERASE_TARGETS", "expected s3://BUCKET/{user_id}/[,...]", |text| {
-                Targets::parse(text).map_err(|faults| faults.join("; "))
-            });
+        let scopes = vars.optional("SCOPE_IDS", scope_ids).unwrap_or_default();
+        let id_rules = id_rules(&mut vars, &scopes);
+        let targets = targets(&mut vars, &id_rules);
+        let message_format = message_format(&mut vars, scopes);
         let continuation_queue_url =
             vars.required("CONTINUATION_QUEUE_URL", "expected the URL of an SQS queue", queue_url);
         let max_deletes_per_second =
@@ -153,18 +159,15 @@ impl Config {
             text.parse::<NonZeroU64>().map_err(|_error| "expected a whole number from 1".to_owned())
         });
         let dry_run = vars.boolean("DRY_RUN");
-        let user_id_pattern = vars.optional("USER_ID_PATTERN", |text| {
-            UserIdPattern::parse(text)
-                .map_err(|error| format!("expected a regular expression: {error}"))
-        });
-        let user_id_pointer = vars.optional("USER_ID_POINTER", pointer);
         let receipts = receipts(&mut vars, targets.as_ref());
         let hash_key = vars.optional("RECEIPT_HASH_KEY", |text| Ok(HashKey::new(text.to_owned())));
         let late_write_sweep = vars.optional("LATE_WRITE_SWEEP_SECONDS", |text| {
             sweep(text, continuation_queue_url.as_deref())
         });
         let bypass_governance_retention = vars.boolean("BYPASS_GOVERNANCE_RETENTION");
-        let expected_bucket_owner = vars.optional("EXPECTED_BUCKET_OWNER", account);
+        let bucket_owners = vars.optional("EXPECTED_BUCKET_OWNER", |text| {
+            BucketOwners::parse(text, targets.as_ref()).map_err(|faults| faults.join("; "))
+        });
         let force_path_style = vars.boolean("S3_FORCE_PATH_STYLE");
         let fallback_seconds = vars.number(
             "AWS_LAMBDA_FUNCTION_TIMEOUT",
@@ -172,6 +175,8 @@ impl Config {
             1,
             MOST_RESERVE_MS / 1_000,
         );
+        let hash_key_secret = vars
+            .optional("RECEIPT_HASH_KEY_SECRET", |text| hash_key_secret(text, hash_key.is_some()));
 
         match (targets, continuation_queue_url) {
             (Some(targets), Some(continuation_queue_url)) if vars.faults.is_empty() => Ok(Self {
@@ -184,19 +189,94 @@ impl Config {
                 max_idle_hops: NonZeroU32::new(max_idle_hops).unwrap_or(NonZeroU32::MIN),
                 max_objects,
                 dry_run,
-                user_id_pattern,
-                user_id_pointer: user_id_pointer
-                    .unwrap_or_else(|| DEFAULT_USER_ID_POINTER.to_owned()),
+                message_format,
                 receipts,
                 hash_key: hash_key.unwrap_or_default(),
+                hash_key_secret,
                 late_write_sweep: late_write_sweep.filter(|after| !after.is_zero()),
                 bypass_governance_retention,
-                expected_bucket_owner,
+                bucket_owners: bucket_owners.unwrap_or_default(),
                 force_path_style,
                 fallback_invocation_time: Duration::from_secs(fallback_seconds.into()),
             }),
             _ => Err(ConfigError { faults: vars.faults }),
         }
+    }
+
+    /// Reads every setting of the process: those of [`Config::from_vars`], and those of the AWS SDK
+    /// without which no request can be sent.
+    pub fn of_process(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let config = Self::from_vars(&lookup);
+        let is_set = |variable| lookup(variable).is_some_and(|value| !value.is_empty());
+        // https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
+        if is_set("AWS_REGION") || is_set("AWS_DEFAULT_REGION") {
+            return config;
+        }
+        let mut faults = config.err().map(|error| error.faults).unwrap_or_default();
+        let expected =
+            "expected the region of the function and its queue, for example eu-central-1";
+        faults.push(SettingError {
+            variable: "AWS_REGION",
+            value: None,
+            expected: expected.to_owned(),
+        });
+        Err(ConfigError { faults })
+    }
+}
+
+/// Which ids users have.
+fn id_rules<L>(vars: &mut Vars<L>, scopes: &[(String, JsonPointer)]) -> IdRules
+where
+    L: Fn(&str) -> Option<String>,
+{
+    let extra = vars.optional("USER_ID_EXTRA_CHARACTERS", Characters::parse_extra);
+    IdRules {
+        extra,
+        characters: vars
+            .optional("USER_ID_CHARACTERS", |text| Characters::parse_narrow(text, extra)),
+        length: vars.optional("USER_ID_LENGTH", IdLength::parse),
+        pattern: vars.optional("USER_ID_PATTERN", |text| {
+            UserIdPattern::parse(text)
+                .map_err(|error| format!("expected a regular expression: {error}"))
+        }),
+        scopes: scopes.iter().map(|(name, _)| name.clone()).collect(),
+    }
+}
+
+/// Where users' files are. Faults of the settings about ids come first: targets depend on them.
+fn targets<L>(vars: &mut Vars<L>, rules: &IdRules) -> Option<Targets>
+where
+    L: Fn(&str) -> Option<String>,
+{
+    let faults_before = vars.faults.len();
+    let join = |faults: Vec<String>| faults.join("; ");
+    let files = vars.optional("ERASE_KEYS", |text| Target::files(text, rules).map_err(join));
+    let parse = |text: &str| Target::folders(text, rules).map_err(join);
+    let folders = if files.is_some() || vars.faults.len() > faults_before {
+        vars.optional("ERASE_TARGETS", parse)
+    } else {
+        vars.required("ERASE_TARGETS", "expected s3://BUCKET/{user_id}/[,...]", parse)
+    };
+    if vars.faults.len() > faults_before {
+        return None;
+    }
+    let variable = if folders.is_some() { "ERASE_TARGETS" } else { "ERASE_KEYS" };
+    let list: Vec<Target> = folders.into_iter().chain(files).flatten().collect();
+    // Only the number of both together can be wrong now.
+    vars.optional(variable, |_text| Targets::new(list.clone(), rules.clone()))
+}
+
+fn message_format<L>(vars: &mut Vars<L>, scopes: Vec<(String, JsonPointer)>) -> MessageFormat
+where
+    L: Fn(&str) -> Option<String>,
+{
+    MessageFormat {
+        event: vars.optional("MESSAGE_MATCH", MessageMatch::parse),
+        user_id: vars.optional("USER_ID_POINTER", Locator::parse).unwrap_or_default(),
+        request_id: vars.optional("REQUEST_ID_POINTER", JsonPointer::parse),
+        withdrawn_at: vars.optional("WITHDRAWN_AT_POINTER", JsonPointer::parse),
+        erase_before: vars.optional("ERASE_BEFORE_POINTER", JsonPointer::parse),
+        scopes,
     }
 }
 
@@ -205,7 +285,9 @@ where
     L: Fn(&str) -> Option<String>,
 {
     let folder = vars.optional("RECEIPTS_URI", |text| receipts_folder(text, targets));
-    let expected_owner = vars.optional("EXPECTED_RECEIPTS_OWNER", account);
+    let expected_owner = vars.optional("EXPECTED_RECEIPTS_OWNER", |text| {
+        AccountId::parse(text).map_err(|error| error.to_string())
+    });
     let is_kms = vars.optional("RECEIPTS_SSE", |text| match text {
         "AES256" => Ok(false),
         "aws:kms" => Ok(true),
@@ -271,16 +353,6 @@ fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
     in_range.ok_or_else(|| format!("expected a whole number from {least} to {most}"))
 }
 
-/// <https://www.rfc-editor.org/rfc/rfc6901>
-fn pointer(text: &str) -> Result<String, String> {
-    let has_odd_tilde = text.split('~').skip(1).any(|rest| !rest.starts_with(['0', '1']));
-    if text.starts_with('/') && !has_odd_tilde {
-        Ok(text.to_owned())
-    } else {
-        Err("expected a JSON pointer like /userId or /user/id (RFC 6901)".to_owned())
-    }
-}
-
 fn queue_url(text: &str) -> Result<String, String> {
     let is_url = text.starts_with("https://") || text.starts_with("http://");
     let has_path = text.splitn(4, '/').nth(3).is_some_and(|path| !path.is_empty());
@@ -291,12 +363,17 @@ fn queue_url(text: &str) -> Result<String, String> {
     }
 }
 
-fn account(text: &str) -> Result<String, String> {
-    let is_account = text.len() == 12 && text.bytes().all(|byte| byte.is_ascii_digit());
-    if is_account {
+/// Checks the name or ARN of a secret.
+/// <https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html>
+fn hash_key_secret(text: &str, has_key: bool) -> Result<String, String> {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-:".contains(&byte);
+    if has_key {
+        Err("expected no secret together with RECEIPT_HASH_KEY: only one of them can be set"
+            .to_owned())
+    } else if text.len() <= 2_048 && text.bytes().all(is_allowed) {
         Ok(text.to_owned())
     } else {
-        Err("expected an account id of 12 digits".to_owned())
+        Err("expected the name or the ARN of a secret in Secrets Manager".to_owned())
     }
 }
 
@@ -353,7 +430,8 @@ mod tests {
         assert_eq!(config.max_in_flight_batches.get(), 8);
         assert_eq!(config.handoff_reserve, None);
         assert_eq!(config.max_idle_hops.get(), 3);
-        assert_eq!(config.expected_bucket_owner, None);
+        assert_eq!(config.bucket_owners, BucketOwners::default());
+        assert_eq!(config.hash_key_secret, None);
         assert!(!config.force_path_style);
         assert_eq!(config.fallback_invocation_time, Duration::from_secs(60));
     }
@@ -366,6 +444,17 @@ mod tests {
             ("AWS_LAMBDA_FUNCTION_TIMEOUT", "900", "901"),
             ("EXPECTED_BUCKET_OWNER", "123456789012", "1234567890123"),
             ("EXPECTED_BUCKET_OWNER", "000000000000", "12345678901x"),
+            (
+                "EXPECTED_BUCKET_OWNER",
+                "photos=123456789012,exports=000000000000",
+                "photos=123456789012",
+            ),
+            ("RECEIPT_HASH_KEY_SECRET", "erase/hash-key", "erase hash key"),
+            (
+                "RECEIPT_HASH_KEY_SECRET",
+                "arn:aws:secretsmanager:eu-central-1:123456789012:secret:key-a1B2c3",
+                "key?",
+            ),
             ("CONTINUATION_QUEUE_URL", "http://localhost:4566/1/erase", "sqs://localhost/1/erase"),
             ("CONTINUATION_QUEUE_URL", "https://sqs/1/erase.fifo", "https://sqs/"),
             ("CONTINUATION_QUEUE_URL", "https://sqs/erase", "https://sqs/1/my erase"),
@@ -384,6 +473,7 @@ mod tests {
             "S3_FORCE_PATH_STYLE",
             "RECEIPTS_URI",
             "RECEIPT_HASH_KEY",
+            "RECEIPT_HASH_KEY_SECRET",
             "DRY_RUN",
             "MAX_OBJECTS",
             "USER_ID_PATTERN",
@@ -455,6 +545,45 @@ mod tests {
         assert!(error.contains("the sweep needs a standard queue"), "{error}");
         settings[1].1 = "0";
         assert_eq!(with(&settings).unwrap().late_write_sweep, None);
+    }
+
+    #[test]
+    fn the_hash_key_has_one_source_and_no_error_shows_it() {
+        let settings = [
+            REQUIRED[0],
+            REQUIRED[1],
+            ("RECEIPT_HASH_KEY", "hush"),
+            ("RECEIPT_HASH_KEY_SECRET", "erase/hash-key"),
+        ];
+        let text = with(&settings).unwrap_err().to_string();
+        assert!(text.contains("RECEIPT_HASH_KEY_SECRET is \"erase/hash-key\": "), "{text}");
+        assert!(
+            text.contains("together with RECEIPT_HASH_KEY") && !text.contains("hush"),
+            "{text}"
+        );
+        let config = with(&[REQUIRED[0], REQUIRED[1], settings[3]]).unwrap();
+        assert_eq!(config.hash_key_secret.as_deref(), Some("erase/hash-key"));
+    }
+
+    #[test]
+    fn a_missing_region_is_reported_with_all_other_faults() {
+        let of_process = |settings: &[(&str, &str)]| {
+            Config::of_process(|variable| {
+                let found = settings.iter().find(|(name, _)| *name == variable);
+                found.map(|(_, value)| (*value).to_owned())
+            })
+        };
+        for (variable, value, faults) in [
+            ("AWS_REGION", "eu-central-1", 0),
+            ("AWS_DEFAULT_REGION", "eu-central-1", 0),
+            ("AWS_REGION", "", 1),
+            ("MAX_OBJECTS", "0", 2),
+        ] {
+            let read = of_process(&[REQUIRED[0], REQUIRED[1], (variable, value)]);
+            let text = read.err().map(|error| error.to_string()).unwrap_or_default();
+            assert_eq!(text.lines().skip(1).count(), faults, "{text}");
+            assert_eq!(text.contains("AWS_REGION is not set: expected "), faults > 0, "{text}");
+        }
     }
 
     #[test]

@@ -30,8 +30,10 @@
 //! | term | meaning |
 //! |---|---|
 //! | erasure | the deletion of one user's files, from the request to the verified end |
-//! | target | a bucket and a prefix template, one entry of `ERASE_TARGETS` |
-//! | prefix | the template with the user id in place: everything that an erasure may touch |
+//! | target | a bucket and a template of a prefix or key, one entry of `ERASE_TARGETS` or `ERASE_KEYS` |
+//! | scope | an id that says where a user id holds, such as a tenant's (`SCOPE_IDS`) |
+//! | prefix | the template with the ids in place: everything that an erasure may touch |
+//! | neighbour | a key that S3 lists under a prefix, and that is another user's (only under `ERASE_KEYS`) |
 //! | hop | one erasure's share of one invocation |
 //! | round | one traversal of all targets; a fresh round began in this hop |
 //! | pass | one kind (uploads, or data) at one target, in one round |

@@ -4,15 +4,16 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use aws_config::BehaviorVersion;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
+use aws_config::{BehaviorVersion, SdkConfig};
 use aws_smithy_http_client::Connector;
 use aws_smithy_http_client::proxy::ProxyConfig;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use erase_user_files::aws::s3::receipts::S3Receipts;
 use erase_user_files::aws::s3::store::{S3, S3Reader};
+use erase_user_files::aws::secrets::read_hash_key;
 use erase_user_files::aws::sqs::Sqs;
 use erase_user_files::config::Config;
 use erase_user_files::deadline::CONNECT_TIMEOUT;
@@ -22,6 +23,7 @@ use erase_user_files::erasure::erase::Eraser;
 use erase_user_files::lambda::handler::Handler;
 use erase_user_files::lambda::metrics::Metrics;
 use lambda_runtime::{LambdaEvent, service_fn};
+use lambda_runtime_api_client::{Client, body::Body, build_request};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -33,6 +35,10 @@ use tracing_subscriber::prelude::*;
 /// client closes them first, so that S3 closes none during a request.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// What to do with the program outside Lambda, whatever its settings are.
+const WITHOUT_AWS: &str = "this is a Lambda function: to try it without AWS, use `make run` or `make invoke`, \
+                           which set everything that it needs";
+
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the environment")]
 fn variable(name: &str) -> Option<String> {
     // A value that is not UTF-8 must not count as unset, because DRY_RUN would then be off.
@@ -42,31 +48,72 @@ fn variable(name: &str) -> Option<String> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     start_logging();
-    let started = match Config::from_vars(variable) {
-        Err(error) => Err(error.to_string()),
-        Ok(_) if variable("AWS_LAMBDA_RUNTIME_API").is_none() => {
-            Err("this is a Lambda function: start it with `make run`, `make invoke` or `cargo lambda watch`".to_owned())
-        }
-        Ok(config) => match trusted_authorities() {
-            Ok(trusted) => {
-                let served = Box::pin(run(config, trusted)).await;
-                served.map_err(|error| format!("Lambda's runtime API does not answer: {error}"))
-            }
-            Err(error) => Err(error),
+    let (text, is_to_be_reported) = match Box::pin(start()).await {
+        Ok((config, aws)) => match Box::pin(run(config, &aws)).await {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(error) => (format!("Lambda's runtime API does not answer: {error}"), false),
         },
+        Err(text) => (text, true),
     };
-    match started {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(text) => {
-            say_why(&text);
-            ExitCode::FAILURE
-        }
+    say_why(&text);
+    if is_to_be_reported {
+        report(&text).await;
     }
+    ExitCode::FAILURE
 }
 
 #[expect(clippy::print_stderr, reason = "plain, not JSON: the person who deploys reads this one")]
 fn say_why(text: &str) {
     eprintln!("erase-user-files cannot start: {text}");
+}
+
+/// Reports a failed start to Lambda, which then logs and returns the reason. `cargo lambda watch`
+/// returns it to the first invocation, which otherwise waits for ever: for that, the report waits
+/// for the first invocation, and nothing limits it. Lambda itself answers immediately, and limits
+/// the start.
+/// <https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html#runtimes-api-initerror>
+async fn report(text: &str) {
+    const KIND: &str = "Runtime.ConfigInvalid";
+    let Some(api) = variable("AWS_LAMBDA_RUNTIME_API").and_then(|api| api.parse().ok()) else {
+        return;
+    };
+    let body = serde_json::json!({ "errorType": KIND, "errorMessage": text }).to_string();
+    let request = build_request()
+        .method("POST")
+        .uri("/2018-06-01/runtime/init/error")
+        .header("lambda-runtime-function-error-type", KIND)
+        .body(Body::from(body));
+    let client = Client::builder().with_endpoint(api).build();
+    let sent = match (client, request) {
+        (Ok(client), Ok(request)) => client.call(request).await.map(|_| ()),
+        (Err(error), _) => Err(error.into()),
+        (_, Err(error)) => Err(error.into()),
+    };
+    if let Err(error) = sent {
+        say_why(&format!("and the reason cannot be reported to Lambda: {error}"));
+    }
+}
+
+/// Reads the settings, and all that has to be read by them.
+async fn start() -> Result<(Config, SdkConfig), String> {
+    let config = Config::of_process(variable).map_err(|error| error.to_string());
+    let is_in_lambda = variable("LAMBDA_TASK_ROOT").is_some();
+    let mut config = match config {
+        Err(text) if !is_in_lambda => return Err(format!("{text}\n{WITHOUT_AWS}")),
+        Ok(_) if variable("AWS_LAMBDA_RUNTIME_API").is_none() => return Err(WITHOUT_AWS.to_owned()),
+        config => config?,
+    };
+    let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
+        .http_client(http_client(trusted_authorities()?))
+        // The callers of the adapters retry, within the remaining time and the limiter's rate.
+        .retry_config(RetryConfig::disabled())
+        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
+        .load()
+        .await;
+    if let Some(secret) = config.hash_key_secret.take() {
+        config.hash_key = read_hash_key(&aws, &secret).await.map_err(|error| error.to_string())?;
+    }
+    Ok((config, aws))
 }
 
 /// The certificate authorities that AWS's tools trust: those in `AWS_CA_BUNDLE`, or the system's if
@@ -113,30 +160,23 @@ fn http_client(trusted: TlsContext) -> SharedHttpClient {
     })
 }
 
-async fn run(config: Config, trusted: TlsContext) -> Result<(), lambda_runtime::Error> {
-    let aws = aws_config::defaults(BehaviorVersion::v2026_01_12())
-        .http_client(http_client(trusted))
-        // The callers of the adapters retry, within the remaining time and the limiter's rate.
-        .retry_config(RetryConfig::disabled())
-        .timeout_config(TimeoutConfig::builder().connect_timeout(CONNECT_TIMEOUT).build())
-        .load()
-        .await;
+async fn run(config: Config, aws: &SdkConfig) -> Result<(), lambda_runtime::Error> {
     let s3_config =
-        aws_sdk_s3::config::Builder::from(&aws).force_path_style(config.force_path_style).build();
+        aws_sdk_s3::config::Builder::from(aws).force_path_style(config.force_path_style).build();
     let s3 = aws_sdk_s3::Client::from_conf(s3_config);
-    let owner = config.expected_bucket_owner.clone();
+    let owners = config.bucket_owners.clone();
     let receipts = config.receipts.clone().map(|settings| S3Receipts::new(&s3, settings));
-    let sqs = Sqs::new(aws_sdk_sqs::Client::new(&aws), config.continuation_queue_url.clone());
+    let sqs = Sqs::new(aws_sdk_sqs::Client::new(aws), config.continuation_queue_url.clone());
     if !config.hash_key.is_set() {
         warn!(
             "RECEIPT_HASH_KEY is not set: whoever has a list of user ids can tell whom a receipt or log line is about"
         );
     }
     if config.dry_run {
-        serve(config, DryRun(S3Reader::new(&s3, owner)), sqs, receipts).await
+        serve(config, DryRun(S3Reader::new(&s3, owners)), sqs, receipts).await
     } else {
         let bypass = config.bypass_governance_retention;
-        serve(config, Eraser(S3::new(&s3, owner, bypass)), sqs, receipts).await
+        serve(config, Eraser(S3::new(&s3, owners, bypass)), sqs, receipts).await
     }
 }
 

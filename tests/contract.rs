@@ -19,7 +19,7 @@ use erase_user_files::message::erasure::{Erasure, MessageError};
 use erase_user_files::ports::queue::{OutgoingMessage, Queue, QueueError, ReceiptHandle};
 use erase_user_files::ports::receipts::{PutResult, ReceiptError, Receipts};
 use erase_user_files::ports::store::{FailureKind, Item, Kind, LockKind, Retention, StoreError};
-use erase_user_files::target::{HashKey, UserId};
+use erase_user_files::target::{HashKey, User};
 use jsonschema::Validator;
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -170,7 +170,9 @@ fn any_value() -> BoxedStrategy<Value> {
         json!(null),
         json!(true),
         json!(17),
+        json!(-1),
         json!(1.5),
+        json!(1_u64 << 53),
         json!([]),
         json!(["u1"]),
         json!({"userId": "u1"}),
@@ -361,7 +363,9 @@ fn generated_messages_cover_valid_and_invalid() {
     for fault in [
         "\"type\" is not",
         "/userId",
-        "\"userId\":",
+        "\"/userId\":",
+        "is a number",
+        "is an array",
         "the request id",
         "requestId",
         "withdrawnAt",
@@ -389,6 +393,8 @@ fn parser_rejects_what_the_schema_cannot_express() {
     differ(r#"{"type":"user-withdrawn","userId":"u1","userId":"u2"}"#, true, &[]);
     differ(&message("note", "x".repeat(1_048_576).into()), true, &[]);
     differ(&message("note", (0..10_000).collect()), true, &[]);
+    // An integer with a point: in JSON Schema, it is an integer.
+    differ(&message("userId", 17.0.into()), true, &[]);
     // The settings of a deployment.
     differ(&message("userId", "u1".into()), true, &[("USER_ID_POINTER", "/user/id")]);
     differ(&message("userId", "u1".into()), true, &[("USER_ID_PATTERN", "[0-9]+")]);
@@ -440,7 +446,9 @@ fn continuation_schema_rejects_changed_fields() {
     for (place, value) in [
         ("", json!({"type": "user-withdrawn", "userId": "u1"})),
         ("/novelty", json!(1)),
-        ("/version", json!(2)),
+        ("/version", json!(3)),
+        ("/scopes", json!({})),
+        ("/scopes", json!({"tenant_id": "a/b"})),
         ("/hop", json!(0)),
         ("/hop", json!(10_001)),
         ("/userId", json!("..")),
@@ -611,13 +619,17 @@ fn store() -> Fake {
 
 #[tokio::test(start_paused = true)]
 async fn written_documents_match_their_schemas() {
-    let message = json!({"type": "user-withdrawn", "userId": "u1", "requestId": "r:1", "withdrawnAt": "2026-01-01T00:00:00+01:00", "eraseBefore": "2030-01-01T00:00:00Z"});
+    let message = json!({"type": "user-withdrawn", "userId": "u1", "tenantId": "users", "requestId": "r:1", "withdrawnAt": "2026-01-01T00:00:00+01:00", "eraseBefore": "2030-01-01T00:00:00Z"});
     let fast = ("MAX_DELETES_PER_SECOND", "0");
     let (mut hops, mut receipts) = (Vec::new(), Vec::new());
     for settings in [
         vec![fast, ("LATE_WRITE_SWEEP_SECONDS", "3600")],
         vec![("DRY_RUN", "true")],
         vec![("MAX_OBJECTS", "1000")],
+        vec![
+            ("SCOPE_IDS", "tenant_id=/tenantId"),
+            ("ERASE_TARGETS", "s3://documents/{tenant_id}/{user_id}/"),
+        ],
     ] {
         let (sent, stored) =
             follow(&message, &store(), &settings, Duration::from_millis(2_500)).await;
@@ -683,10 +695,21 @@ fn blocks(page: &str) -> Vec<Value> {
 }
 
 #[test]
+fn contract_page_has_the_hash_of_a_user_with_scopes() {
+    let page = read(&root().join("docs/message-contract.md"));
+    let settings =
+        [("ERASE_TARGETS", "s3://b/{tenant_id}/{user_id}/"), ("SCOPE_IDS", "tenant_id=/tenantId")];
+    let body = r#"{"type": "user-withdrawn", "userId": "12", "tenantId": "a"}"#;
+    let erasure = Erasure::parse(body, Some("message-1"), &config(&settings)).expect("a message");
+    let hash = HashKey::new("an-example-key-of-your-own".to_owned()).hash(&erasure.user);
+    assert!(page.contains("`tenant_id=a/12`") && page.contains(&hash), "the page lacks {hash}");
+}
+
+#[test]
 fn contract_page_names_every_field_and_has_valid_examples() {
     let page = read(&root().join("docs/message-contract.md"));
     let user = HashKey::new("an-example-key-of-your-own".to_owned())
-        .hash(&UserId::parse("u-123").expect("an id"));
+        .hash(&User::parse("u-123").expect("an id"));
     assert!(
         page.contains("printf %s u-123 | openssl dgst -sha256 -hmac 'an-example-key-of-your-own'")
     );

@@ -52,6 +52,11 @@ fn no_target_setting_shares_a_prefix() {
 }
 
 #[test]
+fn no_two_users_own_one_key() {
+    replay("patterns", properties::patterns::check);
+}
+
+#[test]
 fn no_user_id_reaches_another_prefix() {
     replay("user_id", properties::user_id::check);
 }
@@ -83,6 +88,28 @@ fn response_is_complete_only_at_its_end() {
     }
 }
 
+/// Lists of targets, whose short names and affixes easily equal a short id.
+fn folders() -> impl Strategy<Value = String> {
+    let fixed = "[ab]";
+    let id = prop_oneof![
+        4 => "([ab.-]|a-|b_){0,1}\\{user_id\\}([ab.-]|-a|_b){0,1}",
+        1 => "a?\\{user_id:urlencode\\}",
+    ];
+    let target = (prop::collection::vec(fixed, 0..2), id, prop::collection::vec(fixed, 0..2));
+    let target = target.prop_map(|(before, id, after)| {
+        let segments: Vec<String> = before.into_iter().chain([id]).chain(after).collect();
+        format!("s3://data/{}", segments.join("/"))
+    });
+    prop::collection::vec(target, 1..4).prop_map(|targets| {
+        targets.iter().map(|target| format!("{target}/")).collect::<Vec<_>>().join(",")
+    })
+}
+
+fn files() -> impl Strategy<Value = String> {
+    let file = "s3://data/([ab]/){0,1}[ab-]{0,1}\\{user_id\\}(|a|[a-]{0,1}[._-]\\*|\\.a|/a)";
+    prop::collection::vec(file, 0..3).prop_map(|files| files.join(","))
+}
+
 const ID: &str = r"[A-Za-z0-9_.:@+=-]{1,128}";
 const SEGMENTS: &str = "([a-z]{1,5}/){0,3}";
 const TEMPLATE: &str = r"(s3://)?[a-z.-]{0,8}(/|\{user_id\}|\{|\}|[a-z.]){0,12}";
@@ -98,6 +125,25 @@ proptest! {
         one in prop_oneof![ID, any::<String>()], other in ID, rest in any::<String>()
     ) {
         properties::user_id::check(format!("{one}\n{other}\n{rest}").as_bytes());
+    }
+
+    #[test]
+    fn random_patterns_give_no_key_to_two_users(
+        folders in prop_oneof![3 => folders(), 1 => Just(String::new())],
+        files in files(),
+        characters in prop::sample::select(vec!["", "ab", "ab-", "ab_."]),
+        length in prop::sample::select(vec!["", "", "1", "2", "3"]),
+        has_scope in any::<bool>(),
+        users in prop::collection::vec("([ab]|a-|b-|[ab]\\.){1,3}(/[ab]{1,2})?", 4..24),
+    ) {
+        let scoped = |list: String| match has_scope {
+            true => list.replace("s3://data/", "s3://data/{tenant_id}/"),
+            false => list,
+        };
+        let scope = if has_scope { "tenant_id=/tenantId" } else { "" };
+        let lines = [&scoped(folders), &scoped(files), characters, length, "", scope];
+        let text = lines.into_iter().chain(users.iter().map(String::as_str)).collect::<Vec<_>>();
+        properties::patterns::check(text.join("\n").as_bytes());
     }
 
     #[test]

@@ -91,11 +91,11 @@ pub(super) fn cut(page: &mut SelectedPage, size: usize) -> Vec<Items> {
 mod tests {
     use super::*;
     use crate::ports::store::Kind;
-    use crate::target::{Target, UserId};
+    use crate::target::{Target, User};
 
     fn item(kind: Kind, name: &str) -> Item {
         let prefix =
-            Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+            Target::parse("s3://photos/{user_id}/").unwrap().prefix(&User::parse("u1").unwrap());
         let key = prefix.claim(format!("u1/{name}")).unwrap();
         Item { kind, key, other_key: None, id: Some("v".to_owned()), bytes: 1, last_modified: None }
     }

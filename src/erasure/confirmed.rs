@@ -108,7 +108,7 @@ fn hash(target: &str, item: &Item) -> u64 {
 mod tests {
     use super::*;
     use crate::ports::store::Kind;
-    use crate::target::{Target, UserId};
+    use crate::target::{Target, User};
 
     fn round(round: u32) -> Checkpoint {
         Checkpoint { round, ..Checkpoint::default() }
@@ -116,7 +116,7 @@ mod tests {
 
     fn item(name: &str, seconds: i64) -> Item {
         let prefix =
-            Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+            Target::parse("s3://photos/{user_id}/").unwrap().prefix(&User::parse("u1").unwrap());
         let key = prefix.claim(format!("u1/{name}")).unwrap();
         let last_modified = Some(OffsetDateTime::from_unix_timestamp(seconds).unwrap());
         Item { kind: Kind::Objects, key, other_key: None, id: None, bytes: 1, last_modified }

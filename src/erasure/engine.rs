@@ -10,7 +10,7 @@ use crate::erasure::checkpoint::Checkpoint;
 use crate::erasure::progress::Progress;
 use crate::erasure::report::Report;
 use crate::limiter::Limiter;
-use crate::target::{Targets, UserId};
+use crate::target::{Targets, User};
 
 /// Processes a user's files: the eraser deletes them, a dry run counts them.
 pub trait Engine {
@@ -36,7 +36,7 @@ pub struct ErasureScope<'a> {
     /// The targets, where users' files are.
     pub targets: &'a Targets,
     /// The user to erase.
-    pub user: &'a UserId,
+    pub user: &'a User,
     /// Items that were last modified at this time or later are kept.
     pub erase_before: Option<OffsetDateTime>,
     /// The object limit: the most objects and versions that an erasure may find, over all hops.

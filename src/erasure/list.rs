@@ -99,7 +99,14 @@ impl<'l, 'a, S: ReadStore> Listing<'l, 'a, S> {
         let may_begin_within = resumes && token.is_some();
         let (erase_before, deletes) = (self.cx.erasure.erase_before, !self.cx.is_dry_run);
         let selector = Selector::new(self.scope.kind, erase_before, deletes, may_begin_within);
-        RangeReader { range: number, token, page: 0, selector: selector.until(until) }
+        let selector = selector.until(until).ending_at_neighbour(self.is_one_key_in_order());
+        RangeReader { range: number, token, page: 0, selector }
+    }
+
+    /// Whether the user owns one key here, which the store lists before all others.
+    fn is_one_key_in_order(&self) -> bool {
+        let Scope { prefix, kind, .. } = *self.scope;
+        prefix.is_one_key() && self.cx.store.token_after(kind, prefix.as_str()).is_some()
     }
 
     /// The batches of one range; of the head, up to the page behind which the listing is split.

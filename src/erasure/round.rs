@@ -16,7 +16,7 @@ use crate::erasure::pass::run_pass;
 use crate::erasure::plan::{Cursor, Next, Pass, PassEnd, Resume};
 use crate::erasure::report::TargetError;
 use crate::limiter::ReadClass;
-use crate::ports::store::{Kind, Page, ReadStore, StoreError};
+use crate::ports::store::{Kind, ListedEntry, Page, ReadStore, StoreError};
 use crate::target::Prefix;
 
 /// How a round ended.
@@ -231,11 +231,12 @@ async fn prefetch<S: ReadStore>(
     }
 }
 
-/// The first page of objects. An empty one is listed again after the uploads: an upload that was
+/// The first page of objects. One without the user's objects is listed again after the uploads: an upload that was
 /// completed between the two listings may be in neither, and a round that finds nothing is the
 /// proof.
 async fn first_page<S: ReadStore>(cx: &Context<'_, S>, objects: &Scope<'_>) -> Option<Page> {
     let request = |timeout| cx.store.list(objects.prefix, objects.kind, None, timeout);
     let page = cx.until_stop(cx.retry_read(objects, ReadClass::Other, request)).await?.ok()?;
-    (!page.entries.is_empty()).then_some(page)
+    let is_own = |entry: &ListedEntry| !objects.prefix.is_neighbour(&entry.key);
+    page.entries.iter().any(is_own).then_some(page)
 }

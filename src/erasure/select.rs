@@ -27,6 +27,8 @@ pub(super) struct Selector {
     deletes: bool,
     /// The last key that is selected.
     until: Option<String>,
+    /// Whether the listing ends for this pass where a neighbour of the user's one key is listed.
+    ends_at_neighbour: bool,
     /// Whether the next page may begin within a key whose earlier entries are unknown.
     may_begin_within: bool,
     unfinished: Option<UnfinishedKey>,
@@ -74,12 +76,26 @@ impl Selector {
         deletes: bool,
         may_begin_within: bool,
     ) -> Self {
-        Self { kind, erase_before, deletes, until: None, may_begin_within, unfinished: None }
+        Self {
+            kind,
+            erase_before,
+            deletes,
+            until: None,
+            ends_at_neighbour: false,
+            may_begin_within,
+            unfinished: None,
+        }
     }
 
     /// Ignores keys after this one.
     pub(super) fn until(self, key: Option<String>) -> Self {
         Self { until: key, ..self }
+    }
+
+    /// Ends the pass where a neighbour is listed. This is right if the user owns only one key and
+    /// the store lists in key order: all neighbours are behind the key.
+    pub(super) fn ending_at_neighbour(self, ends_at_neighbour: bool) -> Self {
+        Self { ends_at_neighbour, ..self }
     }
 
     /// Selects from the next page.
@@ -93,6 +109,10 @@ impl Selector {
         let mut without_time = HashSet::new();
         let mut last: Option<Key> = None;
         for ListedEntry { kind, key, other_key, id, bytes, last_modified } in page.entries {
+            if !prefix.is_folder() && prefix.is_neighbour(&key) {
+                selected.next = selected.next.take().filter(|_| !self.ends_at_neighbour);
+                continue;
+            }
             let key = match last.take() {
                 // All versions of a key share one copy of it.
                 Some(last) if last.as_str() == key => last,
@@ -241,10 +261,10 @@ impl UnfinishedKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{Target, UserId};
+    use crate::target::{Target, User};
 
     fn prefix() -> Prefix {
-        Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap())
+        Target::parse("s3://photos/{user_id}/").unwrap().prefix(&User::parse("u1").unwrap())
     }
 
     /// Creates a page from entries such as `a1` (a version of key a) and `am2` (a marker of key a).

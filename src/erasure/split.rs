@@ -39,7 +39,8 @@ pub(super) fn sample<S: ReadStore>(
     let head_pages = if cx.is_dry_run { HEAD_PAGES_OF_A_DRY_RUN } else { HEAD_PAGES };
     let is_last_of_head = number + 1 == head_pages && page.next.is_some();
     let is_slower = || cx.is_dry_run || cx.limiter.is_free(scope.prefix.bucket());
-    if !is_last_of_head || !is_slower() {
+    // Of the keys of a file pattern, nobody knows how many of those behind a page are the user's.
+    if !is_last_of_head || !scope.prefix.is_folder() || !is_slower() {
         return None;
     }
     KeySample::of(page.entries.iter().map(|entry| entry.key.as_str()))
@@ -170,7 +171,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::target::{Target, UserId};
+    use crate::target::{Target, User};
 
     /// Splits a listing of these keys after a first page of `page` keys. Returns the number of keys
     /// in each key range, and the number of requests.
@@ -178,7 +179,7 @@ mod tests {
         let mut keys: Vec<String> = keys.iter().map(|key| format!("u1/{key}")).collect();
         keys.sort_unstable();
         let prefix =
-            Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+            Target::parse("s3://photos/{user_id}/").unwrap().prefix(&User::parse("u1").unwrap());
         let (first, behind) = keys.split_at(page);
         let sample = KeySample::of(first.iter().map(String::as_str)).unwrap();
         let asked = std::sync::atomic::AtomicUsize::new(0);

@@ -299,7 +299,8 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
             .map_err(|end| Outcome::Incomplete(Incomplete::Chain { end, left: String::new() }))?;
         let continuation = OutgoingMessage {
             body: next.continuation(),
-            group: next.user.as_str().to_owned(),
+            // SQS shows the group where it does not show the body, and CloudTrail may log it.
+            group: self.config.hash_key.hash(&next.user),
             deduplication_id: next.deduplication_id(),
             delay,
         };

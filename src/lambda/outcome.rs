@@ -88,10 +88,15 @@ impl From<MessageError> for Outcome {
             | MessageError::Json(_)
             | MessageError::NotAnObject
             | MessageError::Type
+            | MessageError::NoMatch
             | MessageError::NotAString(_)
+            | MessageError::NotAnId(_)
+            | MessageError::Number(_)
+            | MessageError::Many(_)
+            | MessageError::Query(_)
             | MessageError::Time(_)
-            | MessageError::User(_)
-            | MessageError::UserPattern
+            | MessageError::User { .. }
+            | MessageError::Scopes
             | MessageError::ReservedUser
             | MessageError::Id
             | MessageError::Continuation { .. } => Self::Rejected(Rejection::Message(error)),

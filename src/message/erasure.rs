@@ -1,24 +1,27 @@
 //! The wire format: requests, and the continuation that this function sends to itself.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::config::Config;
 use crate::erasure::checkpoint::{Checkpoint, MAX_ROUNDS};
 use crate::erasure::counts::Totals;
+pub use crate::message::error::MessageError;
+use crate::message::error::{MAX_ID_BYTES, VERSION};
 use crate::message::json;
-use crate::target::{UserId, UserIdError, hex};
+use crate::message::request::Request;
+use crate::target::{IdRules, User, UserId, UserIdError, hex};
 
-const WITHDRAWAL: &str = "user-withdrawn";
 const CONTINUATION: &str = "erasure-continuation";
 
-/// The newest continuation format that this code understands.
-const VERSION: u32 = 1;
+/// The format of a continuation without anything that version 2 added. A release that knows only
+/// this version returns continuations of a newer one to the queue.
+const FIRST_VERSION: u32 = 1;
 
 /// The largest body, in bytes. No queue carries more.
 /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html>
@@ -28,10 +31,6 @@ const MAX_BODY_BYTES: usize = 1_048_576;
 /// message. Our continuations are smaller, whatever the store returns, because their token and
 /// targets have their own limits.
 const MAX_CONTINUATION_BYTES: usize = MAX_BODY_BYTES / 2;
-
-/// The longest request id and the longest SQS deduplication id, in bytes.
-/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
-const MAX_ID_BYTES: usize = 128;
 
 /// The name of one erasure, from the request to the proof: `[A-Za-z0-9._:-]{1,128}`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -82,7 +81,7 @@ pub struct Erasure {
     /// The erasure's name.
     pub id: ErasureId,
     /// The user to erase.
-    pub user: UserId,
+    pub user: User,
     /// Whether an invocation has worked on it before.
     pub is_continuation: bool,
     /// How many invocations have worked on it before.
@@ -107,60 +106,6 @@ pub struct Erasure {
     pub totals: Totals,
 }
 
-/// Why a body is not a valid message. The text never repeats the body.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MessageError {
-    /// The body is larger than any queue carries, or than any continuation of ours.
-    #[error("the body has {bytes} bytes, expected at most {max}")]
-    Size {
-        /// The size of the body.
-        bytes: usize,
-        /// The largest accepted size.
-        max: usize,
-    },
-    /// The body is not JSON, or has the same field twice.
-    #[error("the body is not valid JSON: {0}")]
-    Json(String),
-    /// The body is valid JSON, but not an object.
-    #[error("the body is not a JSON object")]
-    NotAnObject,
-    /// `type` is missing or unknown, and the body is not an envelope.
-    #[error("\"type\" is not {WITHDRAWAL:?}, nor is it wrapped by SNS or EventBridge as such")]
-    Type,
-    /// A field is missing or has the wrong JSON type.
-    #[error("{0:?} is missing or not a JSON string")]
-    NotAString(String),
-    /// A field is not a time.
-    #[error("{0:?} is not a time as in RFC 3339, like 2026-01-31T12:00:00Z")]
-    Time(&'static str),
-    /// The user's id is unsafe.
-    #[error("\"userId\": {0}")]
-    User(#[from] UserIdError),
-    /// The user's id does not match this deployment's pattern.
-    #[error("\"userId\" does not match USER_ID_PATTERN")]
-    UserPattern,
-    /// The user's folder would contain other users' folders, or be inside one.
-    #[error(
-        "\"userId\" is a fixed folder of another target: this user's folder would hold those of others, or lie in one"
-    )]
-    ReservedUser,
-    /// The id of the request or erasure has an invalid form.
-    #[error("the request id is not 1 to {MAX_ID_BYTES} of A-Z a-z 0-9 . _ : -")]
-    Id,
-    /// The fields of a continuation cannot be read.
-    #[error("the continuation cannot be read at line {line}, column {column}")]
-    Continuation {
-        /// The line in the body, from 1.
-        line: usize,
-        /// The column in the line, from 1.
-        column: usize,
-    },
-    /// A later release sent the continuation, during a deployment. A newer execution environment
-    /// has to process it.
-    #[error("the continuation has format version {0}, this release understands up to {VERSION}")]
-    NewerVersion(u64),
-}
-
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Continuation {
@@ -169,6 +114,9 @@ struct Continuation {
     version: u32,
     erasure_id: String,
     user_id: String,
+    /// Since version 2.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    scopes: BTreeMap<String, String>,
     hop: u32,
     #[serde(default)]
     idle_hops: u32,
@@ -225,38 +173,30 @@ impl Erasure {
         if !message.is_object() {
             return Err(MessageError::NotAnObject);
         }
+        let rules = config.targets.id_rules();
         let erasure = if message["type"] == CONTINUATION {
-            Self::from_continuation(body, &message["version"])?
+            Self::from_continuation(body, &message["version"], rules)?
         } else {
             let id = ErasureId::of_message(message_id, body);
-            Self::from_withdrawal(&unwrap(message)?, id, &config.user_id_pointer)?
+            Self::from_request(Request::read(message, &config.message_format, rules)?, id)?
         };
-        if config.user_id_pattern.as_ref().is_some_and(|pattern| !pattern.allows(&erasure.user)) {
-            return Err(MessageError::UserPattern);
-        }
         if config.targets.reserves(&erasure.user) {
             return Err(MessageError::ReservedUser);
         }
         Ok(erasure)
     }
 
-    fn from_withdrawal(
-        fields: &Value,
-        default_id: ErasureId,
-        pointer: &str,
-    ) -> Result<Self, MessageError> {
-        let not_a_string = || MessageError::NotAString(pointer.to_owned());
-        let user_id = fields.pointer(pointer).and_then(Value::as_str).ok_or_else(not_a_string)?;
+    fn from_request(request: Request, default_id: ErasureId) -> Result<Self, MessageError> {
         Ok(Self {
-            id: text(fields, "requestId")?.map_or(Ok(default_id), ErasureId::parse)?,
-            user: UserId::parse(user_id)?,
+            id: request.id.map_or(Ok(default_id), |id| ErasureId::parse(&id))?,
+            user: request.user,
             is_continuation: false,
             hop: 0,
             idle_hops: 0,
             is_dry_run: false,
             sweep_at: None,
-            withdrawn_at: time(fields, "withdrawnAt")?,
-            erase_before: time(fields, "eraseBefore")?,
+            withdrawn_at: request.withdrawn_at,
+            erase_before: request.erase_before,
             requested_at: None,
             started_at: None,
             checkpoint: Checkpoint::default(),
@@ -264,7 +204,11 @@ impl Erasure {
         })
     }
 
-    fn from_continuation(body: &str, version: &Value) -> Result<Self, MessageError> {
+    fn from_continuation(
+        body: &str,
+        version: &Value,
+        rules: &IdRules,
+    ) -> Result<Self, MessageError> {
         // The version is checked first: a newer format may have changed the meaning of any other
         // field.
         if let Some(version) = version.as_u64().filter(|version| *version > VERSION.into()) {
@@ -276,7 +220,7 @@ impl Erasure {
         })?;
         Ok(Self {
             id: ErasureId::parse(&wire.erasure_id)?,
-            user: UserId::parse(&wire.user_id)?,
+            user: user_of(&wire, rules)?,
             is_continuation: true,
             hop: wire.hop,
             idle_hops: wire.idle_hops,
@@ -332,9 +276,15 @@ impl Erasure {
     pub fn continuation(&self) -> String {
         let wire = Continuation {
             kind: CONTINUATION.to_owned(),
-            version: VERSION,
+            version: if self.user.needs_new_release() { VERSION } else { FIRST_VERSION },
             erasure_id: self.id.0.clone(),
-            user_id: self.user.as_str().to_owned(),
+            user_id: self.user.id().as_str().to_owned(),
+            scopes: self
+                .user
+                .scopes()
+                .iter()
+                .map(|(name, id)| (name.clone(), id.as_str().to_owned()))
+                .collect(),
             hop: self.hop,
             idle_hops: self.idle_hops,
             dry_run: self.is_dry_run,
@@ -361,31 +311,40 @@ impl Erasure {
         let time = |at: Option<OffsetDateTime>| at.map_or(0, OffsetDateTime::unix_timestamp_nanos);
         let (sweep_at, requested_at) = (time(self.sweep_at), time(self.requested_at));
         let chain =
-            format!("{}\n{}\n{sweep_at}\n{requested_at}", self.user.as_str(), self.is_dry_run);
+            format!("{}\n{}\n{sweep_at}\n{requested_at}", self.user.full_name(), self.is_dry_run);
         let id = format!("{}:{}:{}", self.id.0, self.hop, hex(&Sha256::digest(chain)[..8]));
         if id.len() <= MAX_ID_BYTES { id } else { hex(&Sha256::digest(id)) }
     }
 
-    /// The erasure's id for logs and receipts, without the user's id if the sender put it there.
+    /// The erasure's id for logs and receipts, without the user's id and the ids of its scopes if
+    /// the sender put them there.
     ///
-    /// A short user id, such as `7`, is only removed as a separate word, because any message id may
+    /// A short id, such as `7`, is only removed as a separate word, because any message id may
     /// contain that digit.
     pub fn redacted_id(&self) -> String {
-        const LONG: usize = 8;
-        let (id, user) = (self.id.0.as_str(), self.user.as_str());
-        let is_word_char = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
-        let (mut name, mut rest) = (String::new(), id);
-        while let Some(at) = rest.find(user) {
-            let (before, after) = (&rest[..at], &rest[at + user.len()..]);
-            let is_part_of_word = is_word_char(before.chars().last().or(name.chars().last()))
-                || is_word_char(after.chars().next());
-            name.push_str(before);
-            name.push_str(if user.len() < LONG && is_part_of_word { user } else { "{user}" });
-            rest = after;
-        }
-        name.push_str(rest);
-        name
+        let id = redact(&self.id.0, self.user.id(), "{user}");
+        self.user
+            .scopes()
+            .iter()
+            .fold(id, |id, (name, scope)| redact(&id, scope, &format!("{{{name}}}")))
     }
+}
+
+/// Replaces an id in a text by a name.
+fn redact(text: &str, id: &UserId, by: &str) -> String {
+    const LONG: usize = 8;
+    let id = id.as_str();
+    let is_word_char = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let (mut redacted, mut rest) = (String::new(), text);
+    while let Some(at) = rest.find(id) {
+        let (before, after) = (&rest[..at], &rest[at + id.len()..]);
+        let is_part_of_word = is_word_char(before.chars().last().or(redacted.chars().last()))
+            || is_word_char(after.chars().next());
+        redacted.push_str(before);
+        redacted.push_str(if id.len() < LONG && is_part_of_word { id } else { by });
+        rest = after;
+    }
+    redacted + rest
 }
 
 fn check_size(body: &str, max: usize) -> Result<(), MessageError> {
@@ -393,33 +352,18 @@ fn check_size(body: &str, max: usize) -> Result<(), MessageError> {
     if bytes > max { Err(MessageError::Size { bytes, max }) } else { Ok(()) }
 }
 
-/// Unwraps the message from its envelopes: at most one of each service.
-/// <https://docs.aws.amazon.com/sns/latest/dg/sns-sqs-as-subscriber.html>,
-/// <https://docs.aws.amazon.com/eventbridge/latest/ref/overview-event-structure.html>
-fn unwrap(message: Value) -> Result<Value, MessageError> {
-    let mut message = message;
-    if message["type"].is_null() && message["Type"] == "Notification" {
-        let inner = message["Message"]
-            .as_str()
-            .ok_or_else(|| MessageError::NotAString("Message".to_owned()))?;
-        message = json::parse(inner).map_err(MessageError::Json)?;
+/// The user of a continuation, by the rules of this deployment.
+fn user_of(wire: &Continuation, rules: &IdRules) -> Result<User, MessageError> {
+    if !wire.scopes.keys().eq(rules.scopes.iter().collect::<BTreeSet<_>>()) {
+        return Err(MessageError::Scopes);
     }
-    if message["type"] == WITHDRAWAL {
-        return Ok(message);
-    }
-    if message["type"].is_null() && message["detail-type"] == WITHDRAWAL {
-        return Ok(message.get_mut("detail").map(Value::take).unwrap_or_default());
-    }
-    Err(MessageError::Type)
-}
-
-fn text<'a>(fields: &'a Value, field: &'static str) -> Result<Option<&'a str>, MessageError> {
-    let not_a_string = || MessageError::NotAString(field.to_owned());
-    fields.get(field).map(|value| value.as_str().ok_or_else(not_a_string)).transpose()
-}
-
-fn time(fields: &Value, field: &'static str) -> Result<Option<OffsetDateTime>, MessageError> {
-    let parse =
-        |text| OffsetDateTime::parse(text, &Rfc3339).map_err(|_error| MessageError::Time(field));
-    text(fields, field)?.map(parse).transpose()
+    let parse = |name: &str, id: Result<UserId, UserIdError>| {
+        id.map_err(|error| MessageError::User { name: name.to_owned(), error })
+    };
+    let id = parse("/userId", rules.user_id(&wire.user_id))?;
+    let scopes = wire.scopes.iter();
+    let scopes = scopes.map(|(name, id)| {
+        Ok((name.clone(), parse(&format!("/scopes/{name}"), rules.scope_id(id))?))
+    });
+    Ok(User::new(id, scopes.collect::<Result<_, MessageError>>()?))
 }

@@ -1,4 +1,6 @@
 //! The message formats.
 
 pub mod erasure;
+mod error;
 pub mod json;
+mod request;

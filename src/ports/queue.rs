@@ -29,7 +29,7 @@ pub trait Queue {
 pub struct OutgoingMessage {
     /// The JSON text.
     pub body: String,
-    /// The user. FIFO queues keep the order within a group; standard queues are fair between
+    /// The hash of the user. FIFO queues keep the order within a group; standard queues are fair between
     /// groups.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-fair-queues.html>
     pub group: String,

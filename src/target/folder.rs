@@ -1,6 +1,7 @@
 //! The folder of the receipts.
 
-use super::template::{PLACEHOLDER, ParseTargetError, Target, check_bucket, is_plain_segment};
+use super::ids::IdRules;
+use super::template::{ParseTargetError, Target, check_bucket, is_plain_segment};
 
 /// A folder in a bucket that is independent of users: the folder of the receipts. It is parsed from
 /// `s3://BUCKET/PREFIX/`.
@@ -19,7 +20,7 @@ pub enum ParseFolderError {
     Form,
     /// The bucket's name breaks S3's rules, or is an alias of a bucket.
     #[error("{0}")]
-    ReadStore(ParseTargetError),
+    Bucket(ParseTargetError),
     /// The prefix has an empty segment, `.`, `..`, a brace or a control character.
     #[error("{}", ParseTargetError::Segment)]
     Segment,
@@ -36,7 +37,7 @@ impl S3Folder {
     pub fn parse(text: &str) -> Result<Self, ParseFolderError> {
         let rest = text.strip_prefix("s3://").ok_or(ParseFolderError::Form)?;
         let (bucket, prefix) = rest.split_once('/').ok_or(ParseFolderError::Form)?;
-        check_bucket(bucket).map_err(ParseFolderError::ReadStore)?;
+        check_bucket(bucket).map_err(ParseFolderError::Bucket)?;
         if prefix.len() > MAX_FOLDER_BYTES {
             return Err(ParseFolderError::Length);
         }
@@ -59,20 +60,11 @@ impl S3Folder {
         format!("{}{name}", self.prefix)
     }
 
-    /// Whether a subfolder of this folder may be a user's folder of this target. An erasure would
-    /// then delete its contents.
-    pub(super) fn may_be_inside(&self, target: &Target) -> bool {
-        let mine: Vec<&str> = self.prefix.split_terminator('/').collect();
-        let theirs = target.segments();
-        // One more segment is compared: each erasure has a folder for its receipts, and its name
-        // may equal a user's id.
-        let matches = |(theirs, mine): (&String, Option<&str>)| {
-            mine.is_none_or(|mine| theirs == PLACEHOLDER || theirs == mine)
-        };
-        let below_mine = mine.iter().map(|segment| Some(*segment)).chain([None]);
-        self.bucket == target.bucket()
-            && theirs.len() <= mine.len() + 1
-            && theirs.iter().zip(below_mine).all(matches)
+    /// Whether a user may own keys in a subfolder of this folder, under this target. An erasure
+    /// would then delete receipts: each erasure has a subfolder, whose name may equal a user's id.
+    pub(super) fn may_be_inside(&self, target: &Target, rules: &IdRules) -> bool {
+        let segments: Vec<&str> = self.prefix.split_terminator('/').collect();
+        self.bucket == target.bucket() && target.may_own_in_subfolders(&segments, rules)
     }
 }
 
@@ -98,7 +90,7 @@ mod tests {
             );
             assert_eq!(
                 S3Folder::parse(&format!("s3://photos{end}/")),
-                Err(ParseFolderError::ReadStore(error)),
+                Err(ParseFolderError::Bucket(error)),
                 "{end}"
             );
             assert!(Target::parse(&format!("s3://photos{end}1/{{user_id}}/")).is_ok(), "{end}");

@@ -8,18 +8,31 @@ use std::sync::Arc;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html>
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// The folder of one user in one bucket. An erasure may touch nothing else.
+/// What one user owns in one bucket under one target: a folder, one key, or the keys with one
+/// beginning. An erasure may touch nothing else.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Prefix {
     bucket: String,
     text: String,
+    extent: Extent,
+}
+
+/// Which of the keys that begin with the text of a prefix are the user's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Extent {
+    /// All of them: the text ends in `/`.
+    Folder,
+    /// Only the key that equals the text.
+    Key,
+    /// Those without a further `/`.
+    Names,
 }
 
 impl Prefix {
-    /// Creates a prefix. `text` ends in `/` after a non-empty user id, because only a target calls
-    /// this function.
-    pub(super) fn new(bucket: String, text: String) -> Self {
-        Self { bucket, text }
+    /// Creates a prefix. In `text`, the user's id has a fixed end, because only a target calls this
+    /// function.
+    pub(super) fn new(bucket: String, text: String, extent: Extent) -> Self {
+        Self { bucket, text, extent }
     }
 
     /// The bucket's name.
@@ -27,15 +40,41 @@ impl Prefix {
         &self.bucket
     }
 
-    /// The prefix in clear: for requests, never for logs.
+    /// The beginning of all keys, in clear: for requests, never for logs.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Turns a key that the store listed into a [`Key`], if it lies in this folder. A [`Key`]
-    /// cannot be created in another way.
+    /// Whether every key that begins with the prefix is the user's.
+    pub fn is_folder(&self) -> bool {
+        self.extent == Extent::Folder
+    }
+
+    /// Whether only one key is the user's. In a listing in key order, it comes before all its
+    /// neighbours.
+    pub fn is_one_key(&self) -> bool {
+        self.extent == Extent::Key
+    }
+
+    /// Whether the store rightly lists this key under the prefix, but it is not the user's: if the
+    /// user owns `avatars/1`, `avatars/12` is a neighbour.
+    pub fn is_neighbour(&self, key: &str) -> bool {
+        key.starts_with(&self.text) && !self.owns(key)
+    }
+
+    /// Turns a key that the store listed into a [`Key`], if it is the user's. A [`Key`] cannot be
+    /// created in another way.
     pub fn claim(&self, key: String) -> Result<Key, OutsidePrefix> {
-        if key.starts_with(&self.text) { Ok(Key(key.into())) } else { Err(OutsidePrefix) }
+        if self.owns(&key) { Ok(Key(key.into())) } else { Err(OutsidePrefix) }
+    }
+
+    fn owns(&self, key: &str) -> bool {
+        let rest = key.strip_prefix(self.text.as_str());
+        rest.is_some_and(|rest| match self.extent {
+            Extent::Folder => true,
+            Extent::Key => rest.is_empty(),
+            Extent::Names => !rest.contains('/'),
+        })
     }
 }
 

@@ -1,82 +1,65 @@
-//! User ids, and the hash that replaces them in receipts and logs.
+//! Users, and the hash that replaces them in receipts and logs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use hmac::{Hmac, KeyInit, Mac};
-use regex_lite::Regex;
 use sha2::Sha256;
 
-/// The longest user id, in bytes. It is this function's contract; SQS group ids have the same
-/// limit.
-/// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html>
-pub const MAX_USER_ID_BYTES: usize = 128;
+use super::ids::{IdRules, USER_ID, UserId, UserIdError};
 
-/// The id of a user: 1 to 128 of `A-Z a-z 0-9 - _ . : @ + =`, and neither `.` nor `..`.
-///
-/// `Debug` does not show it, so that no log can contain it in clear by accident.
+/// The user of an erasure: the user's id, and the id of every scope in which it holds.
 #[derive(Clone, PartialEq, Eq)]
-pub struct UserId(String);
-
-/// Why a text is not a valid user id. The error never repeats the text, which may be personal data
-/// or 10 MB long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UserIdError {
-    /// The id is empty or longer than [`MAX_USER_ID_BYTES`].
-    #[error("the user id has {0} bytes, expected 1 to {MAX_USER_ID_BYTES}")]
-    Length(usize),
-    /// The character at this byte is outside the allowed set.
-    #[error("the user id has a character at byte {0} that is none of A-Z a-z 0-9 - _ . : @ + =")]
-    Character(usize),
-    /// The id is `.` or `..`, which path normalization may remove.
-    #[error("the user id is \".\" or \"..\"")]
-    Dots,
+pub struct User {
+    id: UserId,
+    scopes: BTreeMap<String, UserId>,
 }
 
-impl UserId {
-    /// Parses a text that is a safe path segment by itself. Everything else is rejected and nothing
-    /// is corrected.
+impl User {
+    /// Parses a user of a deployment without settings about ids. Everything that is no valid id is
+    /// rejected, and nothing is corrected.
     pub fn parse(text: &str) -> Result<Self, UserIdError> {
-        if text.is_empty() || text.len() > MAX_USER_ID_BYTES {
-            return Err(UserIdError::Length(text.len()));
-        }
-        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@+=".contains(&byte);
-        if let Some(position) = text.bytes().position(|byte| !is_allowed(byte)) {
-            return Err(UserIdError::Character(position));
-        }
-        if text == "." || text == ".." {
-            return Err(UserIdError::Dots);
-        }
-        Ok(Self(text.to_owned()))
+        Ok(Self { id: IdRules::default().user_id(text)?, scopes: BTreeMap::new() })
     }
 
-    /// The id in clear: for prefixes and messages, never for logs.
-    pub fn as_str(&self) -> &str {
-        &self.0
+    /// Creates a user from the ids of a message.
+    pub fn new(id: UserId, scopes: BTreeMap<String, UserId>) -> Self {
+        Self { id, scopes }
+    }
+
+    /// The user's id.
+    pub fn id(&self) -> &UserId {
+        &self.id
+    }
+
+    /// The id of every scope, by the scope's name.
+    pub fn scopes(&self) -> &BTreeMap<String, UserId> {
+        &self.scopes
+    }
+
+    /// All ids as one text in which two different users always differ: `NAME=ID/` for each scope in
+    /// the order of the names, then the user's id. No id has a slash, and no name has a `=`.
+    pub fn full_name(&self) -> String {
+        let scopes = self.scopes.iter().map(|(name, id)| format!("{name}={}/", id.as_str()));
+        scopes.chain([self.id.as_str().to_owned()]).collect()
+    }
+
+    /// Whether a release that knows neither scopes nor `USER_ID_EXTRA_CHARACTERS` would reject the
+    /// user, or take it for another one.
+    pub fn needs_new_release(&self) -> bool {
+        !self.scopes.is_empty() || self.id.has_extra_characters()
+    }
+
+    /// The id that stands for the placeholder of this name.
+    pub(super) fn value(&self, name: &str) -> Option<&str> {
+        let id = if name == USER_ID { Some(&self.id) } else { self.scopes.get(name) };
+        id.map(UserId::as_str)
     }
 }
 
-impl fmt::Debug for UserId {
+impl fmt::Debug for User {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("UserId(..)")
-    }
-}
-
-/// A narrower rule for user ids: a regular expression for the whole id. It can reject ids that are
-/// otherwise valid, but allows no others.
-#[derive(Debug, Clone)]
-pub struct UserIdPattern(Regex);
-
-impl UserIdPattern {
-    /// Reads a pattern in the syntax of the `regex` crate; the error says what is wrong with it.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let parse = |text: &str| Regex::new(text).map_err(|error| error.to_string());
-        // The text is parsed by itself first, so that it cannot close the surrounding group.
-        parse(text).and_then(|_| parse(&format!("^(?:{text})$"))).map(Self)
-    }
-
-    /// Whether the pattern matches the whole id.
-    pub fn allows(&self, user: &UserId) -> bool {
-        self.0.is_match(&user.0)
+        formatter.write_str("User(..)")
     }
 }
 
@@ -96,12 +79,12 @@ impl HashKey {
         !self.0.is_empty()
     }
 
-    /// The name of this user in receipts and logs: the HMAC-SHA256 of the id, as 64 hexadecimal
-    /// digits.
-    pub fn hash(&self, user: &UserId) -> String {
+    /// The name of this user in receipts and logs: the HMAC-SHA256 of [`User::full_name`], as 64
+    /// hexadecimal digits. Without scopes, this text is the user's id.
+    pub fn hash(&self, user: &User) -> String {
         let mut mac = Hmac::<Sha256>::new_from_slice(self.0.as_bytes())
             .expect("HMAC takes keys of any length");
-        mac.update(user.0.as_bytes());
+        mac.update(user.full_name().as_bytes());
         hex(&mac.finalize().into_bytes())
     }
 }

@@ -98,23 +98,22 @@ async fn unknown_upload_is_aborted_under_the_other_decoding_of_its_key() {
     }
 }
 
+/// S3 denies to list the parts without `kms:Decrypt`, or without the permission to list them.
 #[tokio::test]
-async fn denied_parts_listing_still_aborts_all_uploads_without_proof() {
-    let server = Server::answering(|request| match request {
-        abort if abort.starts_with("DELETE") => Answer::Headers(""),
-        _ => error(403, "AccessDenied"),
-    });
-    let uploads: Vec<_> = (0..20).map(|number| format!("u1/{number}")).collect();
-    let uploads: Vec<_> = uploads.iter().map(|key| (key.as_str(), "up1")).collect();
-    let fault =
-        server.s3().delete(&prefix(), &with_ids(Kind::Uploads, &uploads), LIMIT).await.unwrap_err();
-    for part in ["s3:ListMultipartUploadParts", "kms:Decrypt"] {
-        assert!(matches!(&fault, StoreError::Permanent(text) if text.contains(part)), "{fault}");
+async fn upload_whose_parts_are_not_readable_is_deleted_once_no_abort_finds_it() {
+    let (aborted, denied) = (|| Answer::Headers(""), || error(403, "AccessDenied"));
+    let not_found = || error(404, "NoSuchUpload");
+    assert_eq!(abort(vec![aborted(), denied(), not_found()]).await, Ok((3, vec![])));
+    for (last, code, kind) in [
+        (aborted(), "PartsNotReadable", FailureKind::Transient),
+        (error(503, "SlowDown"), "SlowDown", FailureKind::Throttled),
+        (denied(), "AccessDenied", FailureKind::Denied),
+    ] {
+        let expected = (3, vec![(code.to_owned(), kind)]);
+        assert_eq!(abort(vec![aborted(), denied(), last]).await, Ok(expected), "{code}");
     }
-    assert_eq!(
-        server.requests().iter().filter(|request| request.starts_with("DELETE")).count(),
-        20
-    );
+    let no_bucket = abort(vec![aborted(), denied(), error(404, "NoSuchBucket")]).await;
+    assert!(matches!(no_bucket, Err(StoreError::Permanent(_))), "{no_bucket:?}");
 }
 
 #[tokio::test]

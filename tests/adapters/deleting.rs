@@ -57,6 +57,18 @@ async fn errors_in_a_200_are_read_per_key() {
     assert_eq!(delete(answer, &items(&keys)).await, Ok(expected));
 }
 
+/// S3 keeps the connection of a slow request open in this way.
+#[tokio::test]
+async fn white_space_before_the_document_is_ignored() {
+    let document = r#"<?xml version="1.0" encoding="UTF-8"?><DeleteResult><Deleted><Key>u1/a</Key></Deleted></DeleteResult>"#;
+    let answer = Answer::Full(200, format!(" \n\t\r\n {document}"));
+    assert_eq!(delete(answer, &items(&["u1/a"])).await, Ok(vec![]));
+    for empty in ["", " \n"] {
+        let answer = delete(Answer::Full(200, empty.to_owned()), &items(&["u1/a"])).await;
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))), "{answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn response_about_other_keys_fails_the_batch() {
     for body in [

@@ -8,7 +8,7 @@ use erase_user_files::erasure::erase::Eraser;
 use erase_user_files::erasure::progress::Progress;
 use erase_user_files::erasure::report::HopEnd;
 use erase_user_files::limiter::Limiter;
-use erase_user_files::target::{Targets, UserId};
+use erase_user_files::target::{Targets, User};
 use tokio::time::Instant;
 
 use crate::server::{Answer, LIMIT, Server, error, full};
@@ -46,7 +46,7 @@ async fn throttled_batch_is_retried_whole_then_split() {
     let server =
         server(vec![page(&keys), slow, slow_again, deleted(first), deleted(second), page(&[])]);
     let (targets, user) =
-        (Targets::parse("s3://photos/{user_id}/").unwrap(), UserId::parse("u1").unwrap());
+        (Targets::parse("s3://photos/{user_id}/").unwrap(), User::parse("u1").unwrap());
     let (pace, counters) =
         (Limiter::new(NonZeroU32::new(3_500), NonZeroU32::MIN, 1), Progress::default());
     let stop = Instant::now() + LIMIT;

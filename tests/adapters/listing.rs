@@ -1,7 +1,7 @@
 //! The three listings: what is believed, and what is not.
 
 use erase_user_files::ports::store::{Kind, ListedEntry, Page, ReadStore, StoreError};
-use erase_user_files::target::{Target, UserId};
+use erase_user_files::target::{Target, User};
 
 use crate::server::{Answer, LIMIT, Server, error, full, prefix};
 
@@ -185,7 +185,7 @@ async fn uploads_are_listed_with_id_and_start_time() {
 /// Some stores encode keys in this listing without saying so, or say so without encoding.
 #[tokio::test]
 async fn ambiguous_upload_key_is_decoded_to_match_the_prefix() {
-    let user = UserId::parse("a+b@c.d").expect("an id");
+    let user = User::parse("a+b@c.d").expect("an id");
     let prefix = Target::parse("s3://photos/{user_id}/").expect("a target").prefix(&user);
     let page = |folder: &str, encoding: &str| {
         let upload = format!("<Upload><Key>{folder}/x</Key><UploadId>up1</UploadId></Upload>");

@@ -8,6 +8,8 @@ mod faults;
 mod listing;
 mod locks;
 mod receipts;
+mod regions;
+mod secrets;
 mod server;
 mod sqs;
 mod versioning;

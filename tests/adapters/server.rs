@@ -13,7 +13,7 @@ use erase_user_files::aws::sqs::Sqs;
 use erase_user_files::config::{Encryption, ReceiptSettings};
 use erase_user_files::ports::queue::OutgoingMessage;
 use erase_user_files::ports::store::{Item, Kind};
-use erase_user_files::target::{Prefix, S3Folder, Target, UserId};
+use erase_user_files::target::{AccountId, BucketOwners, Prefix, S3Folder, Target, User};
 use tokio::time::timeout;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -97,15 +97,19 @@ impl Server {
     }
 
     pub(crate) fn s3(&self) -> S3 {
-        S3::new(&self.client(), Some(OWNER.to_owned()), false)
+        S3::new(&self.client(), owners(), false)
     }
 
     pub(crate) fn s3_that_bypasses(&self) -> S3 {
-        S3::new(&self.client(), Some(OWNER.to_owned()), true)
+        S3::new(&self.client(), owners(), true)
     }
 
     pub(crate) fn reader(&self) -> S3Reader {
-        S3Reader::new(&self.client(), Some(OWNER.to_owned()))
+        self.reader_of(owners())
+    }
+
+    pub(crate) fn reader_of(&self, owners: BucketOwners) -> S3Reader {
+        S3Reader::new(&self.client(), owners)
     }
 
     pub(crate) fn receipts(&self) -> S3Receipts {
@@ -114,7 +118,7 @@ impl Server {
 
     pub(crate) fn receipts_with(&self, encryption: Option<Encryption>) -> S3Receipts {
         let folder = S3Folder::parse("s3://audit/erasures/").expect("a folder");
-        let expected_owner = Some(OWNER.to_owned());
+        let expected_owner = Some(owner());
         S3Receipts::new(&self.client(), ReceiptSettings { folder, expected_owner, encryption })
     }
 
@@ -144,16 +148,15 @@ impl Server {
         )
     }
 
+    /// Its URL.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// All requests: exactly as many as the script has answers, each to S3 with the owner that is
     /// expected.
     pub(crate) fn requests(self) -> Vec<String> {
-        // A connection without a word ends the server.
-        drop(TcpStream::connect(self.endpoint.trim_start_matches("http://")));
-        let requests = self.thread.join().expect("no more requests than the script has answers");
-        assert!(
-            self.expected.is_none_or(|expected| expected == requests.len()),
-            "more was expected: {requests:?}"
-        );
+        let requests = self.requests_of_any_owner();
         for request in
             requests.iter().filter(|request| !request.contains("x-amz-target: AmazonSQS"))
         {
@@ -162,6 +165,18 @@ impl Server {
                 "{request}"
             );
         }
+        requests
+    }
+
+    /// All requests: exactly as many as the script has answers.
+    pub(crate) fn requests_of_any_owner(self) -> Vec<String> {
+        // A connection without a word ends the server.
+        drop(TcpStream::connect(self.endpoint.trim_start_matches("http://")));
+        let requests = self.thread.join().expect("no more requests than the script has answers");
+        assert!(
+            self.expected.is_none_or(|expected| expected == requests.len()),
+            "more was expected: {requests:?}"
+        );
         requests
     }
 }
@@ -205,6 +220,15 @@ fn respond(
     stream.flush()
 }
 
+fn owner() -> AccountId {
+    AccountId::parse(OWNER).expect("an account id")
+}
+
+/// [`OWNER`] must own all buckets.
+pub(crate) fn owners() -> BucketOwners {
+    owner().into()
+}
+
 pub(crate) fn full(body: &str) -> Answer {
     Answer::Full(200, format!(r#"<?xml version="1.0" encoding="UTF-8"?>{body}"#))
 }
@@ -217,7 +241,7 @@ pub(crate) fn error(status: u16, code: &str) -> Answer {
 pub(crate) fn prefix() -> Prefix {
     Target::parse("s3://photos/{user_id}/")
         .expect("a target")
-        .prefix(&UserId::parse("u1").expect("an id"))
+        .prefix(&User::parse("u1").expect("an id"))
 }
 
 /// Ends a request that has missed its limit by far. No clock is read: both times are timers, of

@@ -5,7 +5,7 @@ use std::time::Duration;
 use erase_user_files::ports::store::{ReadStore, StoreError};
 use tokio::time::{advance, pause, resume};
 
-use erase_user_files::target::{Target, UserId};
+use erase_user_files::target::{Target, User};
 
 use crate::server::{Answer, LIMIT, Server, error, full, prefix};
 
@@ -104,8 +104,7 @@ async fn only_enabled_versioning_is_cached_for_an_hour() {
     for is_versioned in [false, false, true, true, true] {
         assert_eq!(s3.is_versioned(&prefix(), LIMIT).await, Ok(is_versioned));
     }
-    let films =
-        Target::parse("s3://films/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap());
+    let films = Target::parse("s3://films/{user_id}/").unwrap().prefix(&User::parse("u1").unwrap());
     assert_eq!(
         s3.is_versioned(&films, LIMIT).await,
         Ok(true),

@@ -40,7 +40,7 @@ use erase_user_files::erasure::progress::Progress;
 use erase_user_files::erasure::report::{HopEnd, IncompleteReason, Report};
 use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::LockKind;
-use erase_user_files::target::{Targets, UserId};
+use erase_user_files::target::{Targets, User};
 use local::{Ministack, Moto, Rclone, Seaweed, StoredKind};
 use time::OffsetDateTime;
 use tokio::time::Instant;
@@ -365,7 +365,7 @@ struct Erasure<'a, S> {
     store: &'a S,
     bucket: &'a str,
     targets: Targets,
-    user: UserId,
+    user: User,
     erase_before: Option<OffsetDateTime>,
     max_objects: Option<NonZeroU64>,
 }
@@ -377,7 +377,7 @@ impl<'a, S: TestStore> Erasure<'a, S> {
             store,
             bucket,
             targets: Targets::parse(&target).map_err(|faults| Failure(faults.join("; ")))?,
-            user: UserId::parse(USER)?,
+            user: User::parse(USER)?,
             erase_before: None,
             max_objects: None,
         })

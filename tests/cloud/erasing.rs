@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use erase_user_files::lambda::metrics::DIMENSION;
-use erase_user_files::target::{HashKey, UserId};
+use erase_user_files::target::{HashKey, User};
 use local::{Hop, Ministack, list_keys, project_root};
 use serde_json::{Value, json};
 
@@ -77,7 +77,7 @@ async fn large_user_takes_several_hops_and_neighbours_stay() -> Outcome {
         assert_is_chain(&hops, Duration::from_secs(5));
         assert!(hops.len() >= 3, "several hops were needed: {hops:#?}");
         let last = hops.last().cloned().unwrap_or_default();
-        assert_eq!(last.user, HashKey::default().hash(&UserId::parse(USER)?));
+        assert_eq!(last.user, HashKey::default().hash(&User::parse(USER)?));
         assert_eq!(last.erasure, "withdrawal-of-{user}");
         // What was in flight at a stop time may be gone and not counted, but nothing is ever
         // counted twice.

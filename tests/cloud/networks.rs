@@ -60,7 +60,8 @@ async fn run_with(variables: &[(&str, &str)]) -> Result<(Option<String>, Output)
         .kill_on_drop(true)
         .spawn()?;
     let deadline = Instant::now() + LIMIT;
-    let answer = || runtime.requests().into_iter().find(|line| line.starts_with("POST "));
+    let is_answer = |line: &String| line.starts_with("POST /2018-06-01/runtime/invocation/");
+    let answer = || runtime.requests().into_iter().find(is_answer);
     while answer().is_none() && function.try_wait()?.is_none() && Instant::now() < deadline {
         sleep(Duration::from_millis(10)).await;
     }
@@ -102,7 +103,7 @@ fn deadline_ms() -> u128 {
 }
 
 /// What the binary logs while it works on the message.
-async fn log_with(variables: &[(&str, &str)]) -> Result<String, Failure> {
+pub(crate) async fn log_with(variables: &[(&str, &str)]) -> Result<String, Failure> {
     let (answer, output) = run_with(variables).await?;
     let is_answered = answer
         .is_some_and(|line| line.starts_with("POST /2018-06-01/runtime/invocation/1/response "));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aws_sdk_s3::config::retry::RetryConfig;
 use erase_user_files::aws::s3::store::S3;
 use erase_user_files::ports::store::{DeleteStore, LockKind, Retention};
+use erase_user_files::target::BucketOwners;
 use local::{Lock, Stored, StoredKind};
 use time::OffsetDateTime;
 use tokio::time::sleep;
@@ -283,7 +284,11 @@ impl TestStore for Served {
     fn store(&self, bypasses_governance: bool) -> S3 {
         let without_retries =
             self.client.config().to_builder().retry_config(RetryConfig::disabled()).build();
-        S3::new(&aws_sdk_s3::Client::from_conf(without_retries), None, bypasses_governance)
+        S3::new(
+            &aws_sdk_s3::Client::from_conf(without_retries),
+            BucketOwners::default(),
+            bypasses_governance,
+        )
     }
 
     fn can_store(&self, key: &str) -> bool {

@@ -15,7 +15,7 @@ use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::{
     FailureKind, Item, Kind, LockKind, Page, Retention, StoreError,
 };
-use erase_user_files::target::{Targets, UserId};
+use erase_user_files::target::{Targets, User};
 use tokio::time::{Instant, sleep};
 
 use crate::fake::handle::Fake;
@@ -168,7 +168,7 @@ impl Hop {
 async fn hop(store: Scripted, milliseconds: u64, max_objects: u64) -> Hop {
     let (start, store) = (Instant::now(), Shared::new(store));
     let (targets, user) =
-        (Targets::parse(TARGET).expect("a target"), UserId::parse("u1").expect("an id"));
+        (Targets::parse(TARGET).expect("a target"), User::parse("u1").expect("an id"));
     let (max_objects, stop) =
         (NonZeroU64::new(max_objects), start + Duration::from_millis(milliseconds));
     let job = ErasureScope {
@@ -452,7 +452,7 @@ async fn denied_listing_prevents_proof() {
         || Scripted { denies: Some(Kind::Uploads), ..Scripted::new(0, |_, _| Ok(Vec::new())) };
     let end = erase(empty()).await.report.end;
     assert!(matches!(&end, HopEnd::Failed(faults) if faults.len() == 1), "{end:?}");
-    let (targets, user) = (Targets::parse(TARGET).unwrap(), UserId::parse("u1").unwrap());
+    let (targets, user) = (Targets::parse(TARGET).unwrap(), User::parse("u1").unwrap());
     let stop = Instant::now() + Duration::from_secs(60);
     let job = ErasureScope {
         targets: &targets,

@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use crate::emf::Embedded;
 use crate::fixture::{BUCKET, Fixture, Store, locked, record, withdrawal};
+use crate::receipts::pseudonym;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -93,7 +94,7 @@ async fn age_of_unfinished_erasure_spans_hops() {
 
     sleep(Duration::from_secs(60)).await;
     let sent: Vec<_> = std::mem::take(&mut *locked(&fixture.queue.sent));
-    let of_u2 = sent.iter().find(|message| message.group == "u2").unwrap();
+    let of_u2 = sent.iter().find(|message| message.group == pseudonym("u2")).unwrap();
     fixture.invoke(Duration::from_secs(3), vec![record("b", &of_u2.body)]).await.unwrap();
     let age = last(&fixture)["OldestErasureAgeSeconds"];
     assert!((1_060.0..1_070.0).contains(&age), "{age}");

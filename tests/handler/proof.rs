@@ -13,7 +13,7 @@ use erase_user_files::erasure::progress::Progress;
 use erase_user_files::erasure::report::HopEnd;
 use erase_user_files::limiter::Limiter;
 use erase_user_files::ports::store::{Kind, StoreError};
-use erase_user_files::target::{Targets, UserId};
+use erase_user_files::target::{Targets, User};
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep};
 
@@ -29,7 +29,7 @@ async fn erase(store: &Shared<impl Faults>, erase_before: Option<OffsetDateTime>
 
 async fn hop(work: &impl Engine, erase_before: Option<OffsetDateTime>) -> HopEnd {
     let targets = Targets::parse("s3://photos/{user_id}/").expect("a target is a target");
-    let user = UserId::parse("u1").expect("a user id is a user id");
+    let user = User::parse("u1").expect("a user id is a user id");
     let stop = Instant::now() + Duration::from_secs(30);
     let job = ErasureScope {
         targets: &targets,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_lambda_events::event::sqs::SqsMessage;
 use erase_user_files::config::{Config, Encryption};
 use erase_user_files::ports::queue::OutgoingMessage;
-use erase_user_files::target::{HashKey, UserId};
+use erase_user_files::target::{AccountId, HashKey, User};
 use serde_json::{Value, json};
 
 use crate::fixture::{BUCKET, FakeReceipts, Fixture, Store, locked, record, withdrawal};
@@ -25,8 +25,8 @@ fn request(fields: &Value) -> SqsMessage {
 }
 
 /// What users' ids are replaced by.
-fn pseudonym(user: &str) -> String {
-    HashKey::new("a key".to_owned()).hash(&UserId::parse(user).expect("an id"))
+pub(crate) fn pseudonym(user: &str) -> String {
+    HashKey::new("a key".to_owned()).hash(&User::parse(user).expect("an id"))
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn user_hash_is_hmac_sha256() {
     assert_eq!(pseudonym("u1"), "b6d37a3bdd733ca4c8273ff899c30e099188bcc0d8ba8e6e20e0e19e7412c3df");
     // printf %s u1 | openssl dgst -sha256 -hmac ''
     assert_eq!(
-        HashKey::default().hash(&UserId::parse("u1").unwrap()),
+        HashKey::default().hash(&User::parse("u1").unwrap()),
         "3703eee47f4bc6895626bb812ed4acd836f7c08afb4e64a88de091da4b696e44"
     );
 }
@@ -279,7 +279,7 @@ fn receipt_settings_are_validated() {
     for (settings, owner, encryption) in good {
         let receipts = read(settings).expect("right settings");
         assert_eq!(
-            (receipts.expected_owner.as_deref(), receipts.encryption),
+            (receipts.expected_owner.as_ref().map(AccountId::as_str), receipts.encryption),
             (owner, encryption),
             "{settings:?}"
         );

@@ -220,7 +220,7 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
         ("DRY_RUN is on", "erasure met a dry run"),
         ("DRY_RUN is off", "dry run met an erasure"),
         ("what is left cannot be deleted", "nothing more can be deleted"),
-        ("the continuation has format version 2", "format of a later release"),
+        ("the continuation has format version 3", "format of a later release"),
     ];
     for (_, what) in phrases.into_iter().filter(|(phrase, _)| reason.contains(phrase)) {
         world.reach(what);

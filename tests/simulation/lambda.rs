@@ -26,7 +26,7 @@ use crate::releases::Release;
 use crate::requests;
 use crate::sqs::Sqs;
 use crate::store::Store;
-use crate::users::TARGETS;
+use crate::users::{KEYS, TARGETS, USER_ID_CHARACTERS};
 use crate::world::{LONGEST_WORLD, Logs, Shared, World, locked};
 
 /// What the function takes instead of a deadline that it cannot believe. Longer than any timeout
@@ -209,6 +209,8 @@ impl Lambda {
         }
         let lookup = |name: &str| match name {
             "ERASE_TARGETS" => Some(targets.join(",")),
+            "ERASE_KEYS" => Some(KEYS.to_owned()),
+            "USER_ID_CHARACTERS" => Some(USER_ID_CHARACTERS.to_owned()),
             _ => self
                 .settings
                 .iter()

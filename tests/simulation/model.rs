@@ -5,7 +5,7 @@ use std::time::Duration;
 use erase_user_files::ports::store::{
     DeleteStore, Item, Kind, ListedEntry, LockKind, ReadStore, Retention,
 };
-use erase_user_files::target::{Prefix, Target, UserId};
+use erase_user_files::target::{Prefix, Target, User};
 
 use crate::fake::handle::Fake;
 use crate::fake::model::{S3, Version, Versioning};
@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 fn prefix(bucket: &str) -> Prefix {
     Target::parse(&format!("s3://{bucket}/{{user_id}}/"))
         .expect("a target")
-        .prefix(&UserId::parse("u1").expect("an id"))
+        .prefix(&User::parse("u1").expect("an id"))
 }
 
 /// All pages of a listing, one after the other.

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use erase_user_files::ports::store::LockKind;
-use erase_user_files::target::{HashKey, UserId};
+use erase_user_files::target::{HashKey, User};
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -21,7 +21,7 @@ use crate::world::World;
 /// What receipts call each user.
 static HASHES: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(|| {
     let hash = |user| {
-        HashKey::new(HASH_KEY.to_owned()).hash(&UserId::parse(user).expect("an id of this world"))
+        HashKey::new(HASH_KEY.to_owned()).hash(&User::parse(user).expect("an id of this world"))
     };
     WITHDRAWN.into_iter().map(|user| (user, hash(user))).collect()
 });
@@ -168,7 +168,7 @@ pub(crate) fn check_receipt(world: &mut World, name: &str, document: &str, since
     for (bucket, prefix) in folders(user) {
         let mut targets = receipt["targets"].as_array().into_iter().flatten();
         let target = targets.find(|target| target["bucket"] == *bucket).unwrap_or(&Value::Null);
-        if target["prefix"].as_str().is_none_or(|text| !text.contains("{user_id}/")) {
+        if target["prefix"].as_str().is_none_or(|text| !text.contains("{user_id}")) {
             world.broken(format!("a receipt does not name the prefix of a target: {document}"));
         }
         match outcome.as_str() {

@@ -36,7 +36,7 @@ impl Release {
                 );
             }
             Self::Later => {
-                fields["version"] = 2.into();
+                fields["version"] = 3.into();
                 fields["novelty"] = json!({"of": "a later release"});
             }
         }
@@ -47,7 +47,7 @@ impl Release {
     pub(crate) fn reads(self, body: &str) -> String {
         match self {
             Self::First | Self::Current => body.to_owned(),
-            Self::Later => body.replacen("\"version\":2", "\"version\":1", 1),
+            Self::Later => body.replacen("\"version\":3", "\"version\":1", 1),
         }
     }
 }

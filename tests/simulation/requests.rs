@@ -16,7 +16,7 @@ const GARBAGE: [&str; 8] = [
     "not JSON",
     "[\"user-withdrawn\",\"u1-zebra\"]",
     r#"{"type":"user-withdrawn","userId":"../u1-zebra"}"#,
-    r#"{"type":"user-withdrawn","userId":7}"#,
+    r#"{"type":"user-withdrawn","userId":7.5}"#,
     r#"{"type":"erasure-continuation","version":99,"erasureId":"new","userId":"u1-zebra","hop":1}"#,
     r#"{"type":"erasure-continuation","version":1,"erasureId":"dry","userId":"u1-zebra","hop":1,"dryRun":true}"#,
     r#"{"type":"erasure-continuation","version":1,"erasureId":"wet","userId":"u1-zebra","hop":1}"#,

@@ -11,8 +11,12 @@ use crate::fake::model::{S3, Versioning};
 use crate::faults::{START, Setup};
 
 pub(crate) const BUCKETS: [&str; 3] = ["photos", "exports", "mails"];
-pub(crate) const TARGETS: [&str; 3] =
-    ["s3://photos/{user_id}/", "s3://exports/users/{user_id}/", "s3://mails/{user_id}/inbox/"];
+/// A folder, a folder whose name has the id in it, and files whose names begin with the id.
+pub(crate) const TARGETS: [&str; 2] =
+    ["s3://photos/{user_id}/", "s3://exports/users/user_{user_id}/"];
+pub(crate) const KEYS: &str = "s3://mails/{user_id}_*";
+/// The id in a file's name ends before the `_`.
+pub(crate) const USER_ID_CHARACTERS: &str = "A-Za-z0-9.-";
 
 /// Users that are withdrawn, and neighbours that are not: chosen to be mixed up.
 pub(crate) const WITHDRAWN: [&str; 3] = ["u1-zebra", "u1-zebra.bak", "U1-zebra"];
@@ -25,14 +29,14 @@ pub(crate) const PERSONAL: [&str; 7] =
 /// A bucket and a prefix.
 pub(crate) type Folder = (&'static str, String);
 
-/// Everybody's folders under [`TARGETS`], written down a second time on purpose.
+/// Everybody's folders under [`TARGETS`] and [`KEYS`], written down a second time on purpose.
 static FOLDERS: LazyLock<BTreeMap<&'static str, [Folder; 3]>> = LazyLock::new(|| {
     let users = WITHDRAWN.into_iter().chain(NEIGHBOURS);
     let folders = |user| {
         [
             ("photos", format!("{user}/")),
-            ("exports", format!("users/{user}/")),
-            ("mails", format!("{user}/inbox/")),
+            ("exports", format!("users/user_{user}/")),
+            ("mails", format!("{user}_")),
         ]
     };
     users.map(|user| (user, folders(user))).collect()
@@ -101,10 +105,17 @@ pub(crate) fn populate(setup: &Setup, most: u32, dice: &mut fastrand::Rng) -> S3
             }
         }
     }
-    // Keys that are no folder but look like one.
-    for (bucket, key) in
-        [("photos", "u1-zebra"), ("exports", "users/u1-zebra"), ("mails", "u1-zebra/inbox")]
-    {
+    // Keys that are nobody's, and look like somebody's.
+    for (bucket, key) in [
+        ("photos", "u1-zebra"),
+        ("exports", "users/user_u1-zebra"),
+        ("exports", "users/u1-zebra/secret"),
+        ("exports", "users/xuser_u1-zebra/secret"),
+        ("exports", "users/user_u1-zebra_/secret"),
+        ("mails", "u1-zebra"),
+        ("mails", "u1-zebra.secret"),
+        ("mails", "mail_u1-zebra_secret"),
+    ] {
         s3.put(bucket, key, 1);
         s3.start_upload(bucket, key);
         s3.delete_plain(bucket, key);
@@ -129,7 +140,7 @@ fn write_once(
     let fresh = match dice.u32(0..20) {
         // As the S3 console makes a folder: an empty object that is called like the prefix.
         0 => prefix.to_owned(),
-        1 => format!("{prefix}secret-{number:04}/"),
+        1 if prefix.ends_with('/') => format!("{prefix}secret-{number:04}/"),
         _ => format!("{prefix}secret-{number:04}"),
     };
     let known =

@@ -2,19 +2,22 @@
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
-use std::error::Error;
 use std::time::Duration;
 
+use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
-use aws_sdk_s3::error::BoxError;
+use aws_sdk_s3::error::{BoxError, BuildError, SdkError};
+use aws_sdk_s3::operation::abort_multipart_upload::{
+    AbortMultipartUploadError, AbortMultipartUploadOutput,
+};
 use aws_sdk_s3::operation::delete_objects::DeleteObjectsOutput;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures::stream::{FuturesUnordered, StreamExt};
 use md5::{Digest, Md5};
 use tokio::time::Instant;
 
-use crate::aws::s3::errors::{classify, key_failure, own_failure, plain_code, within};
+use crate::aws::s3::errors::{Failed, classify, key_failure, own_failure, plain_code};
 use crate::aws::s3::store::S3;
 use crate::deadline::time_until;
 use crate::ports::store::{DeleteResult, FailureKind, Item, KeyFailure, StoreError};
@@ -30,6 +33,8 @@ const UNANSWERED: &str = "Unanswered";
 const NOT_ASKED: &str = "NotAsked";
 /// Our own code for an upload that still has parts after it was aborted.
 const PARTS_LEFT: &str = "PartsLeft";
+/// Our own code for an aborted upload of which S3 does not say whether it has parts.
+const PARTS_NOT_READABLE: &str = "PartsNotReadable";
 /// Our own code for an object that a plain delete only hid.
 const ONLY_HIDDEN: &str = "OnlyHidden";
 
@@ -46,14 +51,12 @@ struct DeleteContext<'a> {
 struct SingleResult {
     requests: u64,
     failure: Option<KeyFailure>,
-    /// The error that makes the whole delete fail after all its items were tried.
-    fault: Option<StoreError>,
 }
 
 impl SingleResult {
     /// A failure with one of our own codes. All of them are transient.
     fn failed(requests: u64, index: usize, code: &str) -> Self {
-        Self { requests, failure: Some(transient(index, code)), fault: None }
+        Self { requests, failure: Some(transient(index, code)) }
     }
 }
 
@@ -111,28 +114,20 @@ impl S3 {
         order: DeleteContext<'_>,
         items: &[(usize, &Item)],
     ) -> Result<Vec<KeyFailure>, StoreError> {
-        let identifiers = items.iter().map(|(_, item)| {
-            ObjectIdentifier::builder()
-                .key(item.key.as_str())
-                .set_version_id(item.id.clone())
-                .build()
-        });
-        let identifiers =
-            identifiers.collect::<Result<Vec<_>, _>>().map_err(|error| unbuilt(&error))?;
-        // Quiet mode is off: the absence of a key from the response would not prove its deletion.
-        let delete = Delete::builder().set_objects(Some(identifiers)).quiet(false).build();
         let answer = self
             .reader
             .client
-            .delete_objects()
-            .bucket(order.prefix.bucket())
-            .delete(delete.map_err(|error| unbuilt(&error))?)
-            .set_bypass_governance_retention(order.bypass_governance.then_some(true))
-            .set_expected_bucket_owner(self.reader.owner())
-            .customize()
-            .config_override(within(time_until(order.end)))
-            .interceptor(ContentMd5)
-            .send()
+            .send(order.prefix.bucket(), time_until(order.end), |client, settings| {
+                let request = client
+                    .delete_objects()
+                    .bucket(order.prefix.bucket())
+                    .set_bypass_governance_retention(order.bypass_governance.then_some(true));
+                let delete = delete_of(items).map_err(SdkError::construction_failure);
+                async {
+                    let request = request.delete(delete?).customize().config_override(settings);
+                    request.interceptor(ContentMd5).send().await
+                }
+            })
             .await
             .map_err(|error| {
                 classify(
@@ -162,15 +157,17 @@ impl S3 {
         let answer = self
             .reader
             .client
-            .delete_object()
-            .bucket(order.prefix.bucket())
-            .key(item.key.as_str())
-            .set_version_id(item.id.clone())
-            .set_bypass_governance_retention(order.bypass_governance.then_some(true))
-            .set_expected_bucket_owner(self.reader.owner())
-            .customize()
-            .config_override(within(limit))
-            .send()
+            .send(order.prefix.bucket(), limit, |client, settings| {
+                client
+                    .delete_object()
+                    .bucket(order.prefix.bucket())
+                    .key(item.key.as_str())
+                    .set_version_id(item.id.clone())
+                    .set_bypass_governance_retention(order.bypass_governance.then_some(true))
+                    .customize()
+                    .config_override(settings)
+                    .send()
+            })
             .await;
         let failure = match answer {
             Ok(answer) if item.id.is_none() && answer.delete_marker() == Some(true) => {
@@ -193,7 +190,7 @@ impl S3 {
                 )?)
             }
         };
-        Ok(SingleResult { requests: 1, failure, fault: None })
+        Ok(SingleResult { requests: 1, failure })
     }
 
     /// Aborts uploads. Each upload needs its own request, and another one to check that no part
@@ -246,24 +243,35 @@ impl S3 {
         if limit.is_zero() {
             return Ok(SingleResult::failed(0, index, NOT_ASKED));
         }
-        let answer = self
-            .reader
+        match self.send_abort(order, limit, item, key).await {
+            Ok(_) => self.check_parts(order, index, item, key).await,
+            Err(error) => {
+                let failure = own_failure(index, abort_fault(key, &error))?;
+                Ok(SingleResult { requests: 1, failure: Some(failure) })
+            }
+        }
+    }
+
+    async fn send_abort(
+        &self,
+        order: DeleteContext<'_>,
+        limit: Duration,
+        item: &Item,
+        key: &Key,
+    ) -> Result<AbortMultipartUploadOutput, SdkError<AbortMultipartUploadError, HttpResponse>> {
+        self.reader
             .client
-            .abort_multipart_upload()
-            .bucket(order.prefix.bucket())
-            .key(key.as_str())
-            .set_upload_id(item.id.clone())
-            .set_expected_bucket_owner(self.reader.owner())
-            .customize()
-            .config_override(within(limit))
-            .send()
-            .await;
-        let Err(error) = answer else {
-            return self.check_parts(order, index, item, key).await;
-        };
-        let failed =
-            classify("AbortMultipartUpload", "s3:AbortMultipartUpload", key.as_str(), &error);
-        Ok(SingleResult { requests: 1, failure: Some(own_failure(index, failed)?), fault: None })
+            .send(order.prefix.bucket(), limit, |client, settings| {
+                client
+                    .abort_multipart_upload()
+                    .bucket(order.prefix.bucket())
+                    .key(key.as_str())
+                    .set_upload_id(item.id.clone())
+                    .customize()
+                    .config_override(settings)
+                    .send()
+            })
+            .await
     }
 
     /// Checks that an aborted upload has no parts. A part that is being uploaded during the abort
@@ -286,28 +294,24 @@ impl S3 {
         let answer = self
             .reader
             .client
-            .list_parts()
-            .bucket(order.prefix.bucket())
-            .key(key.as_str())
-            .set_upload_id(item.id.clone())
-            .max_parts(1)
-            .set_expected_bucket_owner(self.reader.owner())
-            .customize()
-            .config_override(within(limit))
-            .send()
+            .send(order.prefix.bucket(), limit, |client, settings| {
+                client
+                    .list_parts()
+                    .bucket(order.prefix.bucket())
+                    .key(key.as_str())
+                    .set_upload_id(item.id.clone())
+                    .max_parts(1)
+                    .customize()
+                    .config_override(settings)
+                    .send()
+            })
             .await;
         let failure = match answer {
             Ok(answer) if answer.parts().is_empty() => None,
             Ok(_) => return Ok(SingleResult::failed(2, index, PARTS_LEFT)),
             Err(error) => match classify("ListParts", PERMISSION, key.as_str(), &error) {
-                // The denial concerns all uploads: without this permission, nothing is proven. But
-                // all uploads are aborted first.
                 failed if failed.code == "AccessDenied" => {
-                    return Ok(SingleResult {
-                        requests: 2,
-                        failure: None,
-                        fault: Some(failed.fault),
-                    });
+                    return self.abort_again(order, index, item, key).await;
                 }
                 // The abort was confirmed before: "not found" means that nothing remains of the
                 // upload.
@@ -315,8 +319,41 @@ impl S3 {
                     .filter(|failure| failure.kind != FailureKind::NotFound),
             },
         };
-        Ok(SingleResult { requests: 2, failure, fault: None })
+        Ok(SingleResult { requests: 2, failure })
     }
+
+    /// Aborts an upload whose parts S3 does not show, once more. S3 denies to list the parts of an
+    /// upload with SSE-KMS without `kms:Decrypt`, but only while the upload exists. If S3 does not
+    /// find the upload any more, no part remains. Otherwise the upload is tried again, and is left
+    /// for this round if nothing shows that it is deleted.
+    async fn abort_again(
+        &self,
+        order: DeleteContext<'_>,
+        index: usize,
+        item: &Item,
+        key: &Key,
+    ) -> Result<SingleResult, StoreError> {
+        let limit = time_until(order.end);
+        if limit.is_zero() {
+            return Ok(SingleResult::failed(2, index, NOT_ASKED));
+        }
+        let failure = match self.send_abort(order, limit, item, key).await {
+            Ok(_) => Some(transient(index, PARTS_NOT_READABLE)),
+            Err(error) => Some(own_failure(index, abort_fault(key, &error))?)
+                .filter(|failure| failure.kind != FailureKind::NotFound),
+        };
+        Ok(SingleResult { requests: 3, failure })
+    }
+}
+
+/// What a DeleteObjects request asks for. Quiet mode is off: the absence of a key from the response
+/// would not prove its deletion.
+fn delete_of(items: &[(usize, &Item)]) -> Result<Delete, BuildError> {
+    let identifiers = items.iter().map(|(_, item)| {
+        ObjectIdentifier::builder().key(item.key.as_str()).set_version_id(item.id.clone()).build()
+    });
+    let identifiers = identifiers.collect::<Result<Vec<_>, _>>()?;
+    Delete::builder().set_objects(Some(identifiers)).quiet(false).build()
 }
 
 /// Adds the `Content-MD5` header. Some stores require it for DeleteObjects and reject the checksum
@@ -364,13 +401,12 @@ where
     };
     let mut items = items.into_iter();
     let mut open: FuturesUnordered<_> = items.by_ref().take(SINGLES_AT_ONCE).map(&ask).collect();
-    let (mut fault_of_all, mut faults) = (None, Vec::new());
+    let mut faults = Vec::new();
     while let Some((index, answer)) = open.next().await {
         match answer {
-            Ok(SingleResult { requests, failure, fault }) => {
+            Ok(SingleResult { requests, failure }) => {
                 deletion.requests += requests;
                 deletion.failures.extend(failure);
-                fault_of_all = fault_of_all.or(fault);
             }
             Err(fault) => {
                 deletion.requests += 1;
@@ -386,7 +422,11 @@ where
     let is_any_deleted = deletion.failures.len() + faults.len() < all;
     deletion.failures.extend(faults.iter().map(|(index, fault)| transient(*index, fault.code())));
     let first_fault = faults.into_iter().next().filter(|_| !is_any_deleted).map(|(_, fault)| fault);
-    fault_of_all.or(first_fault).map_or(Ok(deletion), Err)
+    first_fault.map_or(Ok(deletion), Err)
+}
+
+fn abort_fault(key: &Key, error: &SdkError<AbortMultipartUploadError, HttpResponse>) -> Failed {
+    classify("AbortMultipartUpload", "s3:AbortMultipartUpload", key.as_str(), error)
 }
 
 /// The failure of an item that another attempt may delete.
@@ -511,10 +551,6 @@ fn match_answer(
     let open = items.iter().zip(is_open).filter(|(_, is_open)| *is_open);
     failures.extend(open.map(|((index, _), _)| transient(*index, UNANSWERED)));
     Ok(failures)
-}
-
-fn unbuilt(error: &dyn Error) -> StoreError {
-    StoreError::Permanent(format!("DeleteObjects: the request could not be built ({error})"))
 }
 
 #[cfg(test)]

@@ -58,11 +58,12 @@ const BUCKET_CODES: [&str; 25] = [
 ];
 
 /// Codes about the bucket's region.
-const REGION_CODES: [&str; 4] = [
+const REGION_CODES: [&str; 5] = [
     "AuthorizationHeaderMalformed",
     "IllegalLocationConstraintException",
     "IncorrectEndpoint",
     "PermanentRedirect",
+    "TemporaryRedirect",
 ];
 
 /// Codes of an item that does not exist. `NotFound` is the SDK's own code for HTTP 404 without a
@@ -79,6 +80,8 @@ pub(crate) struct Failed {
     pub(crate) code: String,
     /// The HTTP status; `None` if no response came.
     pub(crate) status: Option<u16>,
+    /// Whether S3 says that the bucket is in another region.
+    pub(crate) is_about_region: bool,
     /// The error by which the caller decides. Its text names the operation and never a key.
     pub(crate) fault: StoreError,
 }
@@ -128,12 +131,12 @@ where
     let sentence = error.as_service_error().and_then(ProvideErrorMetadata::message);
     let sentence = sentence.and_then(|message| scrub(message, secret));
     let sentence = sentence.map_or_else(String::new, |sentence| format!(": {sentence}"));
-    let region =
-        response.and_then(|response| region_of(response.headers().get(REGION_HEADER), body));
+    let region = response.and_then(region_of);
     let hint = hint(code, status, permission, region, root);
     Failed {
         code: code.to_owned(),
         status,
+        is_about_region: region.is_some() || REGION_CODES.contains(&code),
         fault: fault(format!("{operation}: {code}{details}{sentence}{hint}")),
     }
 }
@@ -199,9 +202,10 @@ impl Intercept for OwnRegion {
 }
 
 /// The region that a response names in its header or body.
-fn region_of<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<&'a str> {
+pub(super) fn region_of(response: &HttpResponse) -> Option<&str> {
     let in_body = || {
-        let (_, rest) = std::str::from_utf8(body).ok()?.split_once("<Region>")?;
+        let body = std::str::from_utf8(response.body().bytes()?).ok()?;
+        let (_, rest) = body.split_once("<Region>")?;
         rest.split_once("</Region>").map(|(region, _)| region)
     };
     let is_region = |region: &&str| {
@@ -210,7 +214,7 @@ fn region_of<'a>(header: Option<&'a str>, body: &'a [u8]) -> Option<&'a str> {
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
     };
-    header.or_else(in_body).filter(is_region)
+    response.headers().get(REGION_HEADER).or_else(in_body).filter(is_region)
 }
 
 /// The name of a document's root element, if it can be a name of S3.

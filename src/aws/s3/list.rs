@@ -17,7 +17,7 @@ use aws_sdk_s3::types::EncodingType;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use time::OffsetDateTime;
 
-use crate::aws::s3::errors::{classify, not_malformed, within};
+use crate::aws::s3::errors::{classify, not_malformed};
 use crate::aws::s3::store::S3Reader;
 use crate::ports::store::{Kind, ListedEntry, Page, StoreError};
 use crate::target::Prefix;
@@ -62,17 +62,19 @@ impl S3Reader {
         };
         let answer = self
             .client
-            .list_objects_v2()
-            .bucket(prefix.bucket())
-            .prefix(prefix.as_str())
-            .encoding_type(EncodingType::Url)
-            .set_continuation_token(token_of_s3)
-            .set_start_after(start_after)
-            .set_max_keys(most)
-            .set_expected_bucket_owner(self.owner())
-            .customize()
-            .config_override(within(limit))
-            .send()
+            .send(prefix.bucket(), limit, |client, settings| {
+                client
+                    .list_objects_v2()
+                    .bucket(prefix.bucket())
+                    .prefix(prefix.as_str())
+                    .encoding_type(EncodingType::Url)
+                    .set_continuation_token(token_of_s3.clone())
+                    .set_start_after(start_after.clone())
+                    .set_max_keys(most)
+                    .customize()
+                    .config_override(settings)
+                    .send()
+            })
             .await;
         let answer = answer.map_err(|error| {
             listing_fault("ListObjectsV2", "s3:ListBucket", (prefix, token), &error)
@@ -121,19 +123,22 @@ impl S3Reader {
         most: Option<i32>,
         limit: Duration,
     ) -> Result<ListObjectVersionsOutput, SdkError<ListObjectVersionsError, HttpResponse>> {
-        let request = self
-            .client
-            .list_object_versions()
-            .bucket(prefix.bucket())
-            .prefix(prefix.as_str())
-            .encoding_type(EncodingType::Url)
-            .set_key_marker(from.map(|markers| markers.key.clone()))
-            .set_version_id_marker(
-                from.map(|markers| markers.id.clone()).filter(|id| !id.is_empty()),
-            )
-            .set_max_keys(most)
-            .set_expected_bucket_owner(self.owner());
-        request.customize().config_override(within(limit)).send().await
+        let id = from.map(|markers| markers.id.clone()).filter(|id| !id.is_empty());
+        self.client
+            .send(prefix.bucket(), limit, |client, settings| {
+                client
+                    .list_object_versions()
+                    .bucket(prefix.bucket())
+                    .prefix(prefix.as_str())
+                    .encoding_type(EncodingType::Url)
+                    .set_key_marker(from.map(|markers| markers.key.clone()))
+                    .set_version_id_marker(id.clone())
+                    .set_max_keys(most)
+                    .customize()
+                    .config_override(settings)
+                    .send()
+            })
+            .await
     }
 
     /// <https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListMultipartUploads.html>
@@ -150,17 +155,19 @@ impl S3Reader {
         }
         let answer = self
             .client
-            .list_multipart_uploads()
-            .bucket(prefix.bucket())
-            .prefix(prefix.as_str())
-            .encoding_type(EncodingType::Url)
-            .set_key_marker(asked.as_ref().map(|markers| markers.key.clone()))
-            .set_upload_id_marker(asked.as_ref().map(|markers| markers.id.clone()))
-            .set_max_uploads(most)
-            .set_expected_bucket_owner(self.owner())
-            .customize()
-            .config_override(within(limit))
-            .send()
+            .send(prefix.bucket(), limit, |client, settings| {
+                client
+                    .list_multipart_uploads()
+                    .bucket(prefix.bucket())
+                    .prefix(prefix.as_str())
+                    .encoding_type(EncodingType::Url)
+                    .set_key_marker(asked.as_ref().map(|markers| markers.key.clone()))
+                    .set_upload_id_marker(asked.as_ref().map(|markers| markers.id.clone()))
+                    .set_max_uploads(most)
+                    .customize()
+                    .config_override(settings)
+                    .send()
+            })
             .await;
         match answer {
             Ok(answer) => page_of_uploads(prefix, asked.as_ref(), &answer),
@@ -482,8 +489,10 @@ where
     let failed = classify(operation, permission, &format!("{}/{key}", prefix.as_str()), error);
     match not_malformed(failed.fault) {
         // S3 returns InvalidArgument. Whatever the code is, a listing without the token shows the
-        // real error.
-        StoreError::Permanent(text) if token.is_some() && failed.status == Some(400) => {
+        // real error. Only an answer about the bucket's region says nothing of the token.
+        StoreError::Permanent(text)
+            if token.is_some() && failed.status == Some(400) && !failed.is_about_region =>
+        {
             StoreError::TokenRejected(text)
         }
         fault @ (StoreError::Permanent(_)
@@ -501,10 +510,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::target::{Target, UserId};
+    use crate::target::{Target, User};
 
     fn prefix() -> Prefix {
-        Target::parse("s3://photos/{user_id}/").unwrap().prefix(&UserId::parse("u1").unwrap())
+        Target::parse("s3://photos/{user_id}/").unwrap().prefix(&User::parse("u1").unwrap())
     }
 
     proptest! {

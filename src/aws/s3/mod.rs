@@ -7,6 +7,7 @@ mod list;
 mod object_lock;
 pub mod receipts;
 mod redact;
+mod regional;
 mod responses;
 pub mod store;
 mod xml;

@@ -14,7 +14,7 @@ use futures::future::try_join;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
-use crate::aws::s3::errors::{classify, not_malformed, within};
+use crate::aws::s3::errors::{classify, not_malformed};
 use crate::aws::s3::store::S3;
 use crate::deadline::time_until;
 use crate::ports::store::{Item, LockKind, Retention, StoreError};
@@ -42,12 +42,14 @@ impl S3 {
         let answer = self
             .reader
             .client
-            .get_object_lock_configuration()
-            .bucket(bucket)
-            .set_expected_bucket_owner(self.reader.owner())
-            .customize()
-            .config_override(within(time_until(end)))
-            .send()
+            .send(bucket, time_until(end), |client, settings| {
+                client
+                    .get_object_lock_configuration()
+                    .bucket(bucket)
+                    .customize()
+                    .config_override(settings)
+                    .send()
+            })
             .await;
         let has_lock = match &answer {
             Ok(answer) => {
@@ -97,14 +99,16 @@ impl S3 {
         let answer = self
             .reader
             .client
-            .get_object_legal_hold()
-            .bucket(prefix.bucket())
-            .key(item.key.as_str())
-            .set_version_id(item.id.clone())
-            .set_expected_bucket_owner(self.reader.owner())
-            .customize()
-            .config_override(within(time_until(end)))
-            .send()
+            .send(prefix.bucket(), time_until(end), |client, settings| {
+                client
+                    .get_object_legal_hold()
+                    .bucket(prefix.bucket())
+                    .key(item.key.as_str())
+                    .set_version_id(item.id.clone())
+                    .customize()
+                    .config_override(settings)
+                    .send()
+            })
             .await;
         let answer = match answer {
             Ok(answer) => answer,
@@ -132,14 +136,16 @@ impl S3 {
         let answer = self
             .reader
             .client
-            .get_object_retention()
-            .bucket(prefix.bucket())
-            .key(item.key.as_str())
-            .set_version_id(item.id.clone())
-            .set_expected_bucket_owner(self.reader.owner())
-            .customize()
-            .config_override(within(time_until(end)))
-            .send()
+            .send(prefix.bucket(), time_until(end), |client, settings| {
+                client
+                    .get_object_retention()
+                    .bucket(prefix.bucket())
+                    .key(item.key.as_str())
+                    .set_version_id(item.id.clone())
+                    .customize()
+                    .config_override(settings)
+                    .send()
+            })
             .await;
         match answer {
             Ok(answer) => answer.retention().map_or(Ok(None), read_retention),

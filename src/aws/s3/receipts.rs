@@ -11,7 +11,7 @@ use crate::aws::s3::errors::{Failed, OwnRegion, classify, within};
 use crate::config::{Encryption, ReceiptSettings};
 use crate::ports::receipts::{PutResult, ReceiptError, Receipts};
 use crate::ports::store::StoreError;
-use crate::target::S3Folder;
+use crate::target::{AccountId, S3Folder};
 
 /// The largest document that is read, in bytes. Our receipts are far smaller, so a larger document
 /// is not one of them.
@@ -32,7 +32,9 @@ impl S3Receipts {
     pub fn new(client: &Client, settings: ReceiptSettings) -> Self {
         let ReceiptSettings { folder, expected_owner, encryption } = settings;
         let client = Client::from_conf(client.config().to_builder().interceptor(OwnRegion).build());
-        Self { client, folder, expected_bucket_owner: expected_owner, encryption }
+        let expected_bucket_owner =
+            expected_owner.map(|owner: AccountId| owner.as_str().to_owned());
+        Self { client, folder, expected_bucket_owner, encryption }
     }
 
     async fn get(&self, name: &str, limit: Duration) -> Result<Option<String>, ReceiptError> {

@@ -10,27 +10,27 @@ use aws_sdk_s3::types::MfaDeleteStatus;
 use tokio::time::Instant;
 
 use super::cache::TtlCache;
-use super::errors::{OwnRegion, classify, not_malformed, within};
+use super::errors::{OwnRegion, classify, not_malformed};
+use super::regional::RegionalClient;
 use super::responses::RequireCompleteXml;
 use crate::deadline::time_until;
 use crate::ports::store::{
     DeleteResult, DeleteStore, Item, Kind, Page, ReadStore, Retention, StoreError,
 };
-use crate::target::Prefix;
+use crate::target::{BucketOwners, Prefix};
 
 /// Read access to S3, through one client that all requests share. This type has no method that
 /// deletes.
 #[derive(Debug)]
 pub struct S3Reader {
-    pub(super) client: Client,
-    pub(super) expected_bucket_owner: Option<String>,
+    pub(super) client: RegionalClient,
     pub(super) versioned: TtlCache<bool>,
 }
 
 impl S3Reader {
     /// Creates the adapter. The client must not retry: all requests would share its retry quota,
     /// and our retries are counted.
-    pub fn new(client: &Client, expected_bucket_owner: Option<String>) -> Self {
+    pub fn new(client: &Client, owners: BucketOwners) -> Self {
         let config = client
             .config()
             .to_builder()
@@ -38,14 +38,9 @@ impl S3Reader {
             .interceptor(OwnRegion)
             .build();
         Self {
-            client: Client::from_conf(config),
-            expected_bucket_owner,
+            client: RegionalClient::new(Client::from_conf(config), owners),
             versioned: TtlCache::default(),
         }
-    }
-
-    pub(super) fn owner(&self) -> Option<String> {
-        self.expected_bucket_owner.clone()
     }
 
     /// Lists a page of at most `most` entries; `None` means S3's default, 1,000.
@@ -79,12 +74,10 @@ impl ReadStore for S3Reader {
         let end = Instant::now() + limit;
         let answer = self
             .client
-            .get_bucket_versioning()
-            .bucket(bucket)
-            .set_expected_bucket_owner(self.owner())
-            .customize()
-            .config_override(within(limit))
-            .send()
+            .send(bucket, limit, |client, settings| {
+                let request = client.get_bucket_versioning().bucket(bucket);
+                request.customize().config_override(settings).send()
+            })
             .await;
         let is_versioned = match answer {
             // https://docs.aws.amazon.com/AmazonS3/latest/userguide/MultiFactorAuthenticationDelete.html
@@ -157,12 +150,8 @@ pub struct S3 {
 impl S3 {
     /// Creates the adapter as [`S3Reader::new`] does. With `bypass_governance`, it also deletes
     /// versions that Object Lock retains in governance mode.
-    pub fn new(
-        client: &Client,
-        expected_bucket_owner: Option<String>,
-        bypass_governance: bool,
-    ) -> Self {
-        let reader = S3Reader::new(client, expected_bucket_owner);
+    pub fn new(client: &Client, owners: BucketOwners, bypass_governance: bool) -> Self {
+        let reader = S3Reader::new(client, owners);
         Self { reader, bypass_governance, locks: TtlCache::default() }
     }
 }

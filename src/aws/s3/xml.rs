@@ -63,7 +63,9 @@ pub(super) fn walk<'a>(
     body: &'a [u8],
     mut show: impl FnMut(&[&'a str], Content<'a>) -> Option<()>,
 ) -> Option<()> {
-    let text = std::str::from_utf8(body).ok()?;
+    // S3 keeps the connection of a slow request open with white space before the document.
+    // https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+    let text = std::str::from_utf8(body).ok()?.trim_ascii_start();
     let mut path: Vec<&str> = Vec::new();
     let mut contents: Vec<Content<'_>> = Vec::new();
     let mut has_root = false;

@@ -47,11 +47,8 @@ pub(super) const MISSED: [(&str, &str, &str); 16] = [
         "s3://vault/{user_id}/: the bucket cannot be used: DeleteObjects: AccessDenied",
     ),
     ("s3:AbortMultipartUpload", FREE, "s3:AbortMultipartUpload for uploads"),
-    (
-        "s3:ListMultipartUploadParts",
-        FREE,
-        "is s3:ListMultipartUploadParts (and kms:Decrypt, for uploads encrypted with SSE-KMS) granted",
-    ),
+    // The upload is aborted once more: it does not exist any more.
+    ("s3:ListMultipartUploadParts", FREE, ERASED),
     (
         "s3:PutObject",
         FREE,

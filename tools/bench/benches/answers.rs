@@ -15,7 +15,7 @@ use divan::Bencher;
 use divan::counter::ItemsCount;
 use erase_user_files::aws::s3::store::S3;
 use erase_user_files::ports::store::{DeleteStore, Item, Kind, ReadStore};
-use erase_user_files::target::{Key, Prefix, Target, UserId};
+use erase_user_files::target::{BucketOwners, Key, Prefix, Target, User};
 use tokio::runtime::{Builder, Runtime};
 
 const KEYS: usize = 1_000;
@@ -80,9 +80,9 @@ fn scene(body: String) -> (Runtime, S3, Prefix) {
         .http_client(http_client_fn(move |_settings, _components| connector.clone()))
         .retry_config(RetryConfig::disabled())
         .build();
-    let s3 = S3::new(&aws_sdk_s3::Client::from_conf(config), None, false);
+    let s3 = S3::new(&aws_sdk_s3::Client::from_conf(config), BucketOwners::default(), false);
     let target = Target::parse("s3://photos/{user_id}/").expect("a target");
-    let prefix = target.prefix(&UserId::parse("u1").expect("an id"));
+    let prefix = target.prefix(&User::parse("u1").expect("an id"));
     (Builder::new_current_thread().enable_time().build().expect("a runtime"), s3, prefix)
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn check(data: &[u8]) {
         drop(read(text, config));
         if let Ok(erasure) = read(&forged, config) {
             assert_eq!(
-                (erasure.user.as_str(), erasure.checkpoint.token.as_deref()),
+                (erasure.user.id().as_str(), erasure.checkpoint.token.as_deref()),
                 ("u1", Some(token))
             );
         }

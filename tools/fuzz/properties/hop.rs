@@ -110,9 +110,9 @@ pub(crate) fn check(body: &str) {
     let Ok(erasure) = Erasure::parse(body, Some("message-1"), &config()) else {
         return;
     };
-    let user = format!("{}/", erasure.user.as_str());
+    let user = format!("{}/", erasure.user.id().as_str());
     let other = if user == "u10/" { "u1" } else { "u10" };
-    let fake = store(&[erasure.user.as_str(), other]);
+    let fake = store(&[erasure.user.id().as_str(), other]);
     let of =
         |prefix: &str| ["photos", "videos"].map(|bucket| fake.store().inventory(bucket, prefix));
     let (before, others_before) = (of(&user), of(&format!("{other}/")));

@@ -13,6 +13,7 @@ pub(crate) mod hop;
 pub(crate) mod keys;
 pub(crate) mod listing;
 pub(crate) mod message;
+pub(crate) mod patterns;
 pub(crate) mod store;
 pub(crate) mod template;
 pub(crate) mod user_id;

@@ -16,7 +16,7 @@ use erase_user_files::aws::s3::store::{S3, S3Reader};
 use erase_user_files::ports::store::{
     DeleteResult, DeleteStore, Item, Kind, Page, ReadStore, StoreError,
 };
-use erase_user_files::target::{Prefix, Target, UserId};
+use erase_user_files::target::{BucketOwners, Prefix, Target, User};
 use tokio::runtime::{Builder, Runtime};
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -77,10 +77,10 @@ impl Store {
         Self {
             runtime: Builder::new_current_thread().enable_time().build().expect("a runtime"),
             connector,
-            reader: S3Reader::new(&client, None),
-            eraser: S3::new(&client, None, false),
+            reader: S3Reader::new(&client, BucketOwners::default()),
+            eraser: S3::new(&client, BucketOwners::default(), false),
             client,
-            prefix: target.prefix(&UserId::parse("u1").expect("an id")),
+            prefix: target.prefix(&User::parse("u1").expect("an id")),
         }
     }
 
@@ -105,7 +105,7 @@ impl Store {
     /// it remembers.
     pub(crate) fn is_versioned(&self, body: &[u8]) -> Result<bool, StoreError> {
         body.clone_into(&mut self.connector.exchange().body);
-        let reader = S3Reader::new(&self.client, None);
+        let reader = S3Reader::new(&self.client, BucketOwners::default());
         self.runtime.block_on(reader.is_versioned(&self.prefix, LIMIT))
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use erase_user_files::target::{Prefix, S3Folder, Target, Targets, UserId};
+use erase_user_files::target::{Prefix, S3Folder, Target, Targets, User};
 
 /// How many users are tried: what is wrong shows with those who are called like a folder.
 const MOST_USERS: usize = 12;
@@ -44,7 +44,7 @@ fn check_targets(targets: &Targets, list: &str, folder: &str) {
         return;
     };
     for erasure in &users {
-        let receipt = folder.key(&format!("{}/erased.json", erasure.as_str()));
+        let receipt = folder.key(&format!("{}/erased.json", erasure.full_name()));
         for (_, prefix) in &folders {
             let is_inside =
                 folder.bucket() == prefix.bucket() && receipt.starts_with(prefix.as_str());
@@ -55,21 +55,21 @@ fn check_targets(targets: &Targets, list: &str, folder: &str) {
 
 /// The folder of one user, which has the user's id where the template says so, and is nothing but a
 /// folder.
-fn prefix(target: &Target, user: &UserId) -> Prefix {
+fn prefix(target: &Target, user: &User) -> Prefix {
     let prefix = target.prefix(user);
     let template = target.template();
-    assert_eq!(prefix.as_str(), template.replace("{user_id}", user.as_str()));
+    assert_eq!(prefix.as_str(), template.replace("{user_id}", &user.full_name()));
     assert_eq!(prefix.bucket(), target.bucket());
     assert!(prefix.as_str().len() <= 1_024, "no key fits into it");
     let folders = prefix.as_str().strip_suffix('/').expect("it ends in a slash");
     assert!(folders.split('/').all(|segment| !matches!(segment, "" | "." | "..")), "{folders:?}");
-    assert_eq!(template.split('/').filter(|segment| *segment == "{user_id}").count(), 1);
+    assert_eq!(template.matches("{user_id}").count(), 1);
     assert!(!prefix.as_str().contains(['{', '}']) && !prefix.as_str().contains(char::is_control));
     prefix
 }
 
 /// Some users, most of them called like a folder somewhere.
-fn users(written: &[String], folder: Option<&S3Folder>) -> Vec<UserId> {
+fn users(written: &[String], folder: Option<&S3Folder>) -> Vec<User> {
     let receipts = folder.map(|folder| folder.key("")).unwrap_or_default();
     let segments = written
         .iter()
@@ -77,5 +77,5 @@ fn users(written: &[String], folder: Option<&S3Folder>) -> Vec<UserId> {
         .chain([receipts.as_str()])
         .flat_map(|text| text.split('/'));
     let names: BTreeSet<_> = segments.chain(["u1", "u10"]).collect();
-    names.into_iter().filter_map(|name| UserId::parse(name).ok()).take(MOST_USERS).collect()
+    names.into_iter().filter_map(|name| User::parse(name).ok()).take(MOST_USERS).collect()
 }

@@ -1,7 +1,7 @@
 //! Any two texts as the ids of two users: what belongs to one never belongs to the other.
 
 use erase_user_files::message::erasure::Erasure;
-use erase_user_files::target::{HashKey, Target, UserId, UserIdError};
+use erase_user_files::target::{HashKey, Target, User, UserIdError};
 use serde_json::json;
 
 use super::erasures::{configs, is_user_id};
@@ -18,7 +18,7 @@ pub(crate) fn check(data: &[u8]) {
     let (one, other, rest) = (lines.next(), lines.next(), lines.next().unwrap_or_default());
     let ids = [one, other].map(|text| text.and_then(checked));
     if let [Some(one), Some(other)] = &ids {
-        assert_eq!(one == other, one.as_str() == other.as_str());
+        assert_eq!(one == other, one.full_name() == other.full_name());
         assert_eq!(one == other, HashKey::default().hash(one) == HashKey::default().hash(other));
         for template in TEMPLATES {
             let target = Target::parse(template).expect("a target");
@@ -34,15 +34,15 @@ pub(crate) fn check(data: &[u8]) {
 }
 
 /// An id is taken as it is or not at all, alone and in a message.
-fn checked(text: &str) -> Option<UserId> {
-    let parsed = UserId::parse(text);
+fn checked(text: &str) -> Option<User> {
+    let parsed = User::parse(text);
     assert_eq!(parsed.is_ok(), is_user_id(text), "{text:?}");
     let [config, _] = configs();
     let body = json!({"type": "user-withdrawn", "userId": text}).to_string();
     assert_eq!(Erasure::parse(&body, None, config).is_ok(), parsed.is_ok());
     match parsed {
         Ok(id) => {
-            assert_eq!(id.as_str(), text);
+            assert_eq!(id.full_name(), text);
             assert!(text.len() < 7 || !format!("{id:?}").contains(text), "an id in a log");
             Some(id)
         }
@@ -55,6 +55,11 @@ fn checked(text: &str) -> Option<UserId> {
             assert!(!is_user_id(&format!("a{}", text[at..].chars().next().expect("a character"))));
             None
         }
+        Err(
+            error @ (UserIdError::NotInCharacters(_)
+            | UserIdError::OtherLength { .. }
+            | UserIdError::Pattern),
+        ) => unreachable!("no setting narrows the ids here: {error}"),
         Err(UserIdError::Dots) => {
             assert!(text == "." || text == "..");
             None

@@ -13,14 +13,14 @@ use tokio_rustls::TlsAcceptor;
 use crate::Error;
 use crate::http::{self, Server};
 
-/// An HTTP server that records the first line of every request, and answers with what a test makes
+/// An HTTP server that records the first line and the body of every request, and answers with what a test makes
 /// of that line.
 ///
 /// Dropping it ends it, with every connection.
 #[derive(Debug)]
 pub struct RecordingServer {
     endpoint: String,
-    requests: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<(String, String)>>>,
     _server: Server,
 }
 
@@ -52,7 +52,17 @@ impl RecordingServer {
 
     /// The first lines of all requests so far.
     pub fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.recorded(|(line, _)| line.clone())
+    }
+
+    /// The bodies of all requests so far.
+    pub fn bodies(&self) -> Vec<String> {
+        self.recorded(|(_, body)| body.clone())
+    }
+
+    fn recorded(&self, part: impl Fn(&(String, String)) -> String) -> Vec<String> {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        requests.iter().map(part).collect()
     }
 
     async fn listen(
@@ -67,9 +77,9 @@ impl RecordingServer {
             async move {
                 let (method, uri) = (request.method(), request.uri());
                 let line = format!("{method} {uri} {:?}", request.version());
-                http::text_of(request).await;
+                let body = http::text_of(request).await;
                 let answer = answer(&line);
-                recorded.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+                recorded.lock().unwrap_or_else(PoisonError::into_inner).push((line, body));
                 match answer {
                     Some(text) => Ok::<_, Infallible>(response(&text)),
                     None => std::future::pending().await,
