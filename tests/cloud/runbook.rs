@@ -331,7 +331,13 @@ fn texts_after(source: &str, opener: &str) -> Vec<Vec<String>> {
                 '"' => {
                     let mut text = String::new();
                     while let Some(c) = chars.next().filter(|c| *c != '"') {
-                        text.extend(if c == '\\' { chars.next() } else { Some(c) });
+                        let escaped = if c == '\\' { chars.next() } else { None };
+                        if escaped == Some('\n') {
+                            // The text continues on the next line.
+                            chars = chars.as_str().trim_start().chars();
+                        } else {
+                            text.push(escaped.unwrap_or(c));
+                        }
                     }
                     texts.push(text);
                 }
@@ -502,11 +508,12 @@ fn named_parameters_and_outputs_exist_in_the_template() -> Outcome {
 #[test]
 fn helpers_parse_calls_and_blocks() -> Outcome {
     let source = r#"warn!(a = f(x), "one {b} two"); warn!(
-        "three: \"four\""
+        "three: \"four\" \
+         five"
     ); warn!(message)"#;
     assert_eq!(
         texts_after(source, "warn!("),
-        [vec!["one {b} two"], vec!["three: \"four\""], vec![]]
+        [vec!["one {b} two"], vec!["three: \"four\" five"], vec![]]
     );
     assert_eq!(fixed_part("a {x} longer {y:?} {{\"z\": the longest}}")?, "longer");
     assert_eq!(anchor("Lambda's own lines"), "lambdas-own-lines");
