@@ -241,12 +241,13 @@ STACKS := $(TARGET)/template
 validate: export AWS_DEFAULT_REGION = us-east-1
 validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Check template.yaml with SAM, cfn-lint, checkov and IAM checks, in every combination
 	SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint
-	$(SAM)/bin/cfn-lint --include-checks I -- template.yaml
+	$(SAM)/bin/cfn-lint --include-checks I -- template.yaml alerts-slack.yaml
+	$(SAM)/bin/cfn-lint --regions ALL_REGIONS -- template.yaml
 	@rm -rf $(STACKS)
-	$(SAM)/bin/python tests/template/combinations.py template.yaml $(STACKS)
+	$(SAM)/bin/python tests/template/combinations.py template.yaml samconfig.example.toml $(STACKS)
 	$(SAM)/bin/cfn-lint --config-file /dev/null -- $(STACKS)/linted/*.json
 	$(POLICY_SENTRY)/bin/python tests/template/permissions.py $(STACKS)/resolved/*.json
-	$(CHECKOV)/bin/checkov --file template.yaml $(STACKS)/linted/everything.json
+	$(CHECKOV)/bin/checkov --file template.yaml alerts-slack.yaml $(STACKS)/linted/everything.json
 
 $(CHECKOV)/installed $(POLICY_SENTRY)/installed: .local/%/installed:
 	@echo "Installing $(subst -,==,$*) into .local/$*/ (once)."

@@ -566,6 +566,17 @@ mod tests {
     }
 
     #[test]
+    fn the_owners_are_those_of_folders_and_files() {
+        let mut settings = REQUIRED.to_vec();
+        settings.push(("ERASE_KEYS", "s3://avatars/{user_id}"));
+        settings.push(("EXPECTED_BUCKET_OWNER", "photos=111122223333,exports=444455556666"));
+        let text = with(&settings).unwrap_err().to_string();
+        assert!(text.contains("bucket \"avatars\" of a target has no account"), "{text}");
+        settings[3].1 = "photos=111122223333,exports=444455556666,avatars=111122223333";
+        assert!(with(&settings).is_ok());
+    }
+
+    #[test]
     fn a_missing_region_is_reported_with_all_other_faults() {
         let of_process = |settings: &[(&str, &str)]| {
             Config::of_process(|variable| {

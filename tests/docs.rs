@@ -247,13 +247,14 @@ const REPLACED: [(&str, &str); 33] = [
 
 /// Texts that are rewritten elsewhere: how many words of the old kind each may have at most. A
 /// count can only fall, and a file without any leaves the list.
-const NOT_YET: [(&str, usize); 6] = [
+const NOT_YET: [(&str, usize); 7] = [
+    ("alerts-slack.yaml", 1),
     ("examples/events/README.md", 3),
     ("examples/events/clerk/README.md", 2),
     ("examples/events/verifier/verifier.py", 1),
-    ("docs/least-privilege.md", 33),
+    ("docs/least-privilege.md", 25),
     ("docs/runbook.md", 3),
-    ("template.yaml", 33),
+    ("template.yaml", 27),
 ];
 
 /// The texts of a template that its users read: descriptions and labels.
@@ -308,7 +309,9 @@ fn texts() -> BTreeMap<String, String> {
     let makefile = read("Makefile");
     let comments = makefile.lines().filter_map(|line| line.split_once('#')).map(|(_, text)| text);
     texts.insert("Makefile".to_owned(), without_code(&comments.collect::<Vec<_>>().join("\n")));
-    texts.insert("template.yaml".to_owned(), descriptions(&read("template.yaml")));
+    for template in ["template.yaml", "alerts-slack.yaml"] {
+        texts.insert(template.to_owned(), descriptions(&read(template)));
+    }
     texts
 }
 
@@ -328,9 +331,6 @@ fn old_words(text: &str) -> Vec<String> {
     });
     found.collect()
 }
-
-/// Parameters that another change removes.
-const REMOVED: [&str; 1] = ["ReceiptHashKey"];
 
 /// The names of a chapter of the template, such as its parameters.
 fn names_of(chapter: &str) -> Vec<String> {
@@ -362,9 +362,9 @@ fn every_setting_parameter_and_output_is_documented() {
     assert!(parameters.len() >= 40 && outputs.len() >= 8, "{parameters:?} {outputs:?}");
     for name in [parameters, outputs].concat() {
         // Targets are numbered, and documented once.
-        let name = pattern("[2-9](Bucket|Prefix)$").replace(&name, "1$1");
+        let name = pattern("[2-9](Bucket|Prefix|Pattern)$").replace(&name, "1$1");
         let is_named = pattern(&format!(r"\b{name}\b")).is_match(&handbook);
-        assert!(is_named || REMOVED.contains(&&*name), "docs/ names {name} nowhere");
+        assert!(is_named, "docs/ names {name} nowhere");
     }
 }
 

@@ -14,6 +14,7 @@ use erase_user_files::aws::s3::store::{S3, S3Reader};
 use erase_user_files::ports::receipts::{ReceiptError, Receipts};
 use erase_user_files::ports::store::{DeleteStore, Kind, ReadStore, StoreError};
 use erase_user_files::target::{BucketOwners, Prefix, Target, User};
+use tokio::time::sleep;
 
 use crate::server::{
     Answer, LIMIT, OWNER, Server, error, full, in_time, items, owners, prefix, with_ids,
@@ -246,7 +247,7 @@ async fn contradictory_region_answers_end_after_one_redirect() {
 }
 
 #[tokio::test]
-async fn a_region_that_does_not_answer_is_not_remembered_and_takes_no_longer_than_the_limit() {
+async fn a_region_that_does_not_answer_is_not_remembered() {
     let mut served = 0;
     let server = Server::answering(move |_request| {
         served += 1;
@@ -349,10 +350,23 @@ impl HttpConnector for Hosts {
     }
 }
 
-#[tokio::test]
-async fn without_an_endpoint_the_host_follows_the_region() {
-    let hosts = Hosts::default();
-    let connector = SharedHttpConnector::new(hosts.clone());
+/// Every answer comes late, and names another region.
+#[derive(Debug)]
+struct Late;
+
+impl HttpConnector for Late {
+    fn call(&self, _request: HttpRequest) -> HttpConnectorFuture {
+        HttpConnectorFuture::new(async {
+            sleep(LIMIT * 3 / 4).await;
+            let mut answer = HttpResponse::new(301.try_into().expect("a status"), SdkBody::empty());
+            answer.headers_mut().insert("x-amz-bucket-region", OTHER);
+            Ok(answer)
+        })
+    }
+}
+
+fn reader_over(connector: impl HttpConnector + 'static) -> S3Reader {
+    let connector = SharedHttpConnector::new(connector);
     let config = aws_sdk_s3::Config::builder()
         .behavior_version(BehaviorVersion::v2026_01_12())
         .region(Region::from_static(OWN))
@@ -360,11 +374,23 @@ async fn without_an_endpoint_the_host_follows_the_region() {
         .http_client(http_client_fn(move |_settings, _components| connector.clone()))
         .retry_config(RetryConfig::disabled())
         .build();
-    let reader = S3Reader::new(&aws_sdk_s3::Client::from_conf(config), owners());
+    S3Reader::new(&aws_sdk_s3::Client::from_conf(config), owners())
+}
+
+#[tokio::test]
+async fn without_an_endpoint_the_host_follows_the_region() {
+    let hosts = Hosts::default();
+    let reader = reader_over(hosts.clone());
     for _ in 0..2 {
         assert_eq!(list(&reader, &prefix()).await, Ok(false));
     }
     let asked = hosts.0.lock().unwrap().clone();
     let host = |region: &str| (format!("photos.s3.{region}.amazonaws.com"), region.to_owned());
     assert_eq!(asked, [host(OWN), host(OTHER), host(OTHER)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_requests_share_one_limit() {
+    let fault = list(&reader_over(Late), &prefix()).await.unwrap_err();
+    assert!(matches!(fault, StoreError::NoAnswer(_)), "{fault:?}");
 }

@@ -64,6 +64,7 @@ async fn large_user_takes_several_hops_and_neighbours_stay() -> Outcome {
         let mut parameters = TWO_BUCKETS.to_vec();
         parameters.extend([("MaxDeletesPerSecond", "250")]);
         parameters.extend(SHORT_HOPS);
+        parameters.extend([("ReceiptHashKey", "")]);
         let deployed = Deployed::new(&cloud, &parameters).await?;
 
         // The caller put the user's id into its own: no log may show it.
@@ -223,4 +224,54 @@ fn event_files_are_valid_events() -> Outcome {
         assert!(event.records.iter().all(is_complete), "{file} has an incomplete record");
     }
     Ok(())
+}
+
+/// A topic of the account, and its ARN.
+async fn topic(cloud: &Ministack) -> Result<String, Failure> {
+    let fields = [("Action", "CreateTopic"), ("Name", "withdrawn")];
+    let answer = cloud.ask(None, &local::Request::form("sns", "2010-03-31", &fields)).await?;
+    assert!(answer.is_success(), "{answer:?}");
+    Ok("arn:aws:sns:us-east-1:000000000000:withdrawn".to_owned())
+}
+
+#[tokio::test]
+async fn requests_come_through_the_stacks_topic_and_rule() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        cloud.create_bucket("photos").await?;
+        for user in ["u1", "u2", "u3"] {
+            local::put_object(&cloud.s3(), "photos", &format!("{user}/file"), b"file").await?;
+        }
+        let topic = topic(&cloud).await?;
+        let parameters = [
+            ("Target1Bucket", "photos"),
+            ("WithdrawalTopicArn", topic.as_str()),
+            ("WithdrawalTopicFilter", r#"{"type":["user-withdrawn"]}"#),
+            ("EventPattern", r#"{"detail-type":["user-withdrawn"]}"#),
+            ("AnySenderOfAccount", "true"),
+        ];
+        let deployed = Deployed::new(&cloud, &parameters).await?;
+        // Of the other types, none becomes a dead letter.
+        for kind in ["user-renamed", "user-withdrawn"] {
+            let message = json!({ "type": kind, "userId": "u1" }).to_string();
+            let fields =
+                [("Action", "Publish"), ("TopicArn", topic.as_str()), ("Message", &message)];
+            let answer =
+                cloud.ask(None, &local::Request::form("sns", "2010-03-31", &fields)).await?;
+            assert!(answer.is_success(), "{answer:?}");
+        }
+        for (kind, user) in [("user-renamed", "u3"), ("user-withdrawn", "u2")] {
+            let detail = json!({ "type": "user-withdrawn", "userId": user }).to_string();
+            let event = json!({ "Source": "users", "DetailType": kind, "Detail": detail });
+            let body = json!({ "Entries": [event] });
+            let request = local::Request::json("events", "AWSEvents.PutEvents", &body);
+            let answer = cloud.ask(None, &request).await?;
+            assert!(answer.is_success(), "{answer:?}");
+        }
+        deployed.erased(2, ERASURE_LIMIT).await?;
+        let left = list_keys(&cloud.s3(), "photos", "").await?;
+        assert_eq!(left, ["u3/file"]);
+        Ok(())
+    })
+    .await
 }

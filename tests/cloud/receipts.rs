@@ -164,7 +164,8 @@ async fn missing_hash_key_is_logged_once_at_start() -> Outcome {
     let cloud = Ministack::start().await?;
     within(TEST_LIMIT, async {
         cloud.create_bucket("photos").await?;
-        let deployed = Deployed::new(&cloud, &[("Target1Bucket", "photos")]).await?;
+        let parameters = [("Target1Bucket", "photos"), ("ReceiptHashKey", "")];
+        let deployed = Deployed::new(&cloud, &parameters).await?;
         for message in [1, 2] {
             deployed.withdraw(USER).await?;
             deployed.erased(message, ERASURE_LIMIT).await?;

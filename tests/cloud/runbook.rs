@@ -236,7 +236,8 @@ async fn lines_of_a_bad_day(cloud: &Ministack, proxy: &FaultProxy) -> Result<Vec
     deployed.dead_letters(1, HOPS_LIMIT).await?;
 
     // Another one, without a key for its hashes, whose bucket is missing.
-    let failing = Deployed::new(cloud, &[("Target1Bucket", "missing-one")]).await?;
+    let without_key = [("Target1Bucket", "missing-one"), ("ReceiptHashKey", "")];
+    let failing = Deployed::new(cloud, &without_key).await?;
     failing.withdraw(USER).await?;
     failing
         .hops_until("a failure", HOPS_LIMIT, |hops| hops.iter().any(|hop| hop.outcome == "failed"))

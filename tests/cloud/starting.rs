@@ -92,7 +92,7 @@ async fn missing_settings_are_listed_with_what_to_do_outside_lambda() -> Outcome
 #[tokio::test]
 async fn all_invalid_settings_are_in_one_message() -> Outcome {
     let wrong = [
-        ("ERASE_TARGETS", "s3://photos/users-{user_id}/"),
+        ("ERASE_TARGETS", "s3://photos/{user_id}"),
         ("CONTINUATION_QUEUE_URL", "erase"),
         ("MAX_DELETES_PER_SECOND", "fast"),
         ("MAX_IN_FLIGHT_BATCHES", "0"),

@@ -9,6 +9,7 @@ import itertools
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 from samcli.yamlhelper import yaml_parse
@@ -21,34 +22,63 @@ PSEUDO = {
     "AWS::Partition": "aws",
     "AWS::Region": REGION,
     "AWS::StackId": f"arn:aws:cloudformation:{REGION}:{ACCOUNT}:stack/erase/1",
-    # CloudFormation takes 128, but the Slack channel's configuration takes no more with the region's name in it.
-    "AWS::StackName": "e" * 113,
+    "AWS::StackName": "e" * 128,
     "AWS::URLSuffix": "amazonaws.com",
 }
 NOTHING = object()
-# As long as the template lets it be.
+TARGETS, FILES = range(1, 9), range(1, 3)
+
+
+def repeated(before, after=""):
+    """Makes a text of a given length."""
+    return lambda length: before + "x" * (length - len(before + after)) + after
+
+
+# As long as the template allows.
 LONGEST = {
-    **{f"Target{n}Prefix": lambda length: "p" * (length - 11) + "/{user_id}/" for n in range(1, 5)},
-    "ReceiptsPrefix": lambda length: "r" * (length - 1) + "/",
-    "UserIdPattern": lambda length: "u" * length,
-    "UserIdPointer": lambda length: "/" + "u" * (length - 1),
+    **{f"Target{n}Prefix": repeated("", "/{user_id}/") for n in TARGETS},
+    **{f"EraseKey{n}Pattern": repeated("", "/{user_id}.*") for n in FILES},
+    "ExistingKmsKeyArns": lambda length: ",".join([KEY] * (length // (len(KEY) + 1))),
+    "ExpectedBucketOwner": lambda length: ",".join(["b" * 51 + "=" + ACCOUNT] * (length // 65)),
+    "MessageMatch": repeated("/type="),
+    "ReceiptHashKeySecretArn": repeated(f"arn:aws-us-gov:secretsmanager:us-gov-west-1:{ACCOUNT}:secret:", "-AbCdEf"),
+    "ReceiptsPrefix": repeated("", "/"),
+    "ScopeIds": repeated("tenant_id=/x,scope_id=/"),
+    "UserIdCharacters": repeated(""),
+    "UserIdExtraCharacters": repeated("|"),
+    "UserIdPattern": repeated(""),
+    **{f"{name}Pointer": repeated("/") for name in ("UserId", "RequestId", "WithdrawnAt", "EraseBefore")},
 }
+
+SENDERS = f"arn:aws:iam::{ACCOUNT}:role/user-service,arn:aws:iam::210987654321:role/operator"
+TOPIC = f"arn:aws:sns:{REGION}:{ACCOUNT}:withdrawn"
+FILTER, PATTERN = '{"type":["user-withdrawn"]}', '{"detail-type":["user-withdrawn"]}'
 
 # What one parameter, or a group of them, may be. The first of each is the default.
 CHOICES = {
     "targets": [
         {"Target1Bucket": "photos"},
-        {f"Target{n}Bucket": str(n) * 63 for n in range(1, 5)} | {f"Target{n}Prefix": LONGEST for n in range(1, 5)},
-    ],
-    "dry run": [{}, {"DryRun": "true"}, {"BypassGovernanceRetention": "true"}],
-    "queue": [
-        {},
-        {"SenderPrincipalArns": f"arn:aws:iam::{ACCOUNT}:role/user-service,arn:aws:iam::210987654321:role/operator"},
-        {"WithdrawalTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:withdrawn"},
+        {"EraseKey1Bucket": "avatars", "EraseKey1Pattern": "{tenant_id}/{user_id}"},
         {
-            "SenderPrincipalArns": f"arn:aws:iam::{ACCOUNT}:role/user-service",
-            "WithdrawalTopicArn": f"arn:aws:sns:us-east-1:{ACCOUNT}:withdrawn",
+            "Target1Bucket": "photos",
+            "Target1Prefix": "tenants/{tenant_id}/teams/{scope_id}/user_{user_id:urlencode}-files/2026/",
+            "Target8Bucket": "raw",
+            "Target8Prefix": "user_id={user_id}/",
+            "EraseKey2Bucket": "avatars",
+            "EraseKey2Pattern": "profile-{user_id:urlencode}-*",
         },
+        {f"Target{n}Bucket": str(n) * 63 for n in TARGETS} | {f"Target{n}Prefix": LONGEST for n in TARGETS}
+        | {f"EraseKey{n}Bucket": str(n) * 63 for n in FILES} | {f"EraseKey{n}Pattern": LONGEST for n in FILES},
+    ],
+    "dry run": [{}, {"DryRun": "true"}, {"Paused": "true"}, {"BypassGovernanceRetention": "true"}],
+    "queue": [
+        {"AnySenderOfAccount": "true"},
+        {"SenderPrincipalArns": SENDERS},
+        {"WithdrawalTopicArn": TOPIC},
+        {"WithdrawalTopicArn": TOPIC, "WithdrawalTopicFilter": FILTER, "SenderPrincipalArns": SENDERS},
+        {"EventPattern": PATTERN},
+        {"EventPattern": PATTERN, "EventBusName": "aws.partner/auth0.com/1", "WithdrawalTopicArn": TOPIC,
+         "AnySenderOfAccount": "true", "SenderPrincipalArns": SENDERS},
         {"ExistingQueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:withdrawn"},
         {
             "ExistingQueueArn": f"arn:aws:sqs:{REGION}:{ACCOUNT}:withdrawn.fifo",
@@ -68,38 +98,47 @@ CHOICES = {
             "ReceiptsPrefix": LONGEST,
             "ReceiptsSse": "aws:kms",
             # Longer than any that there is: the longest names of a partition and of a region, and a key of several regions.
-            "ReceiptsKmsKeyId": f"arn:aws-us-gov:kms:ap-southeast-1:{ACCOUNT}:key/mrk-0123456789abcdef0123456789abcdef",
+            "ReceiptsKmsKeyId": f"arn:aws-us-gov:kms:ap-southeast-1:{ACCOUNT}:key/mrk-{'0123456789abcdef' * 2}",
             "ExpectedReceiptsOwner": "210987654321",
         },
         {"ReceiptsBucket": "receipts", "ReceiptsPrefix": ""},
         {"ReceiptsBucket": "receipts", "ReceiptsSse": "AES256"},
     ],
     "erased queue": [{}, {"CreateErasedQueue": "true"}],
+    "hash key": [{}, {"ReceiptHashKeySecretArn": LONGEST}],
     "alerts": [
         {},
         {"AlertEmail": "team@example.org"},
-        {"SlackWorkspaceId": "T0123ABCD", "SlackChannelId": "C0123ABCD"},
-        {"AlertEmail": "team@example.org", "SlackWorkspaceId": "T0123ABCD", "SlackChannelId": "C0123ABCD"},
+        {"CreateAlertTopic": "true"},
         {"AlarmTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms"},
-        {
-            "AlarmTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms",
-            "AlertEmail": "team@example.org",
-            "SlackWorkspaceId": "T0123ABCD",
-            "SlackChannelId": "C0123ABCD",
-        },
+        {"AlarmTopicArn": f"arn:aws:sns:{REGION}:{ACCOUNT}:alarms", "AlertEmail": "team@example.org"},
     ],
     "key": [{}, {"KmsKeyArn": KEY}],
-    "boundary": [{}, {"PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/boundary"}],
+    "existing keys": [{}, {"ExistingKmsKeyArns": LONGEST}],
+    "boundary": [
+        {},
+        {
+            "PermissionsBoundaryArn": f"arn:aws:iam::{ACCOUNT}:policy/boundary",
+            "CodeSigningConfigArn": f"arn:aws:lambda:{REGION}:{ACCOUNT}:code-signing-config:csc-0123456789abcdef0",
+        },
+    ],
     "network": [{}, {"VpcSubnetIds": "subnet-01234567,subnet-12345678", "VpcSecurityGroupIds": "sg-01234567"}],
     "settings": [
         {},
         {
-            "ExpectedBucketOwner": ACCOUNT,
+            "ExpectedBucketOwner": LONGEST,
             "LateWriteSweepSeconds": "1209600",
             "MaxObjects": "18446744073709551615",
             "UserIdPattern": LONGEST,
+            "UserIdCharacters": LONGEST,
+            "UserIdExtraCharacters": LONGEST,
+            "UserIdLength": "128",
+            "ScopeIds": LONGEST,
+            "MessageMatch": LONGEST,
             "UserIdPointer": LONGEST,
-            "ReceiptHashKey": "k" * 256,
+            "RequestIdPointer": LONGEST,
+            "WithdrawnAtPointer": LONGEST,
+            "EraseBeforePointer": LONGEST,
             "MaxDeletesPerSecond": "4294967295",
             "MaxInFlightBatches": "100",
             "HandoffReserveMs": "900000",
@@ -109,22 +148,29 @@ CHOICES = {
     ],
 }
 # These change no more than names and texts in places of their own: their defaults and their others, together.
-PLAIN = ["targets", "dry run", "boundary", "settings"]
+PLAIN = ["targets", "dry run", "boundary", "hash key", "existing keys", "settings"]
 
-# What the rules must refuse.
-REFUSED = [
-    {"SlackWorkspaceId": "T0123ABCD"},
-    {"SlackChannelId": "C0123ABCD"},
+SENDER = {"AnySenderOfAccount": "true"}
+# What the rules must reject, each with a bucket and, if it says nothing of one, a sender.
+REJECTED = [
     {"VpcSubnetIds": "subnet-01234567"},
     {"VpcSecurityGroupIds": "sg-01234567"},
-    CHOICES["queue"][4] | CHOICES["queue"][1],
-    CHOICES["queue"][4] | CHOICES["queue"][2],
+    {"AnySenderOfAccount": "false"},
+    CHOICES["queue"][6] | CHOICES["queue"][0],
+    CHOICES["queue"][6] | CHOICES["queue"][1],
+    CHOICES["queue"][6] | CHOICES["queue"][2],
+    CHOICES["queue"][6] | CHOICES["queue"][4],
     {"ExistingDeadLetterQueueName": "withdrawn-dead"},
+    {"WithdrawalTopicFilter": FILTER},
+    {"EventBusName": "users"},
     {"ReceiptsBucket": "receipts", "ReceiptsLockDays": "1"},
+    {"ExpectedReceiptsOwner": ACCOUNT},
     {"ReceiptsKmsKeyId": KEY},
     {"ReceiptsKmsKeyId": KEY, "ReceiptsSse": "AES256"},
+    {"AlarmTopicArn": TOPIC, "CreateAlertTopic": "true"},
+    {"Target1Bucket": ""},
+    {"Target1Bucket": "", "Target2Bucket": "photos", "EraseKey2Bucket": "photos"},
 ]
-
 
 # What the pattern or the list of values of a parameter must reject.
 IMPOSSIBLE = [
@@ -132,6 +178,27 @@ IMPOSSIBLE = [
     {"ReceiptsKmsKeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:alias/receipts"},
     {"ReceiptsKmsKeyId": "01234567-89ab-cdef-0123-456789abcdef"},
     {"ExpectedReceiptsOwner": "12345678901"},
+    {"ReceiptsLockDays": "36501"},
+    {"ReceiptsLockDays": "0"},
+    {"ReceiptHashKeySecretArn": "hash-key"},
+    {"ReceiptHashKeySecretArn": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:hash-key"},
+    {"ExistingKmsKeyArns": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/*"},
+    *({"SenderPrincipalArns": f"arn:aws:iam::{ACCOUNT}:{who}"} for who in ("root", "role/*", "role/a?", "role/${x}")),
+    *({"ExpectedBucketOwner": text} for text in ("12345678901", "photos", f"a-b={ACCOUNT},", f"{ACCOUNT},{ACCOUNT}")),
+    *({"UserIdExtraCharacters": text} for text in ("/", "\\", '"', "<", ">", "{", "}", "%", " ", "é")),
+    *({"ScopeIds": text} for text in ("tenant_id", "tenant_id=tenantId", "org_id=/orgId", "tenant_id=/a,")),
+    {"UserIdLength": "0"},
+    {"MessageMatch": "type=x"},
+    {"EventPattern": "user-withdrawn"},
+    *({"Target1Prefix": text} for text in (
+        "users/", "users/{user_id}", "{user_id}/{tenant_id}/", "/{user_id}/", "a//{user_id}/", "{user_id}{user_id}/",
+        "{tenant_id}{user_id}/", "{user_id}/{user_id}/", "*/{user_id}/", "{org_id}/{user_id}/", "{tenant_id}/",
+        "a,b/{user_id}/", "{user_id:lower}/", "$/{user_id}/", "a?/{user_id}/",
+    )),
+    *({"EraseKey1Pattern": text} for text in (
+        "avatars/", "avatars/{user_id}/", "avatars/{user_id}*", "avatars/*-{user_id}", "avatars/{user_id}.*.jpg",
+        "avatars/{user_id}-**", "avatars/*", "{tenant_id}", "{user_id}/{tenant_id}",
+    )),
 ]
 
 
@@ -160,7 +227,7 @@ class Resolver:
             if value not in allowed or not fits:
                 raise Wrong(f"{name} cannot be {value!r}")
 
-    def is_refused(self):
+    def is_rejected(self):
         for rule in self.template["Rules"].values():
             if "RuleCondition" not in rule or self.holds(rule["RuleCondition"]):
                 if not all(self.holds(one["Assert"]) for one in rule["Assertions"]):
@@ -263,6 +330,8 @@ class Resolver:
             return f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}/{physical}"
         if kind == "AWS::SNS::Topic" and attribute == "Ref":
             return f"arn:aws:sns:{REGION}:{ACCOUNT}:{physical}"
+        if kind == "AWS::SecretsManager::Secret":
+            return f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:{physical}-AbCdEf"
         if attribute != "Arn":
             return physical
         if kind == "AWS::S3::Bucket":
@@ -304,6 +373,8 @@ def put_into_definition(machine):
     given = machine["DefinitionSubstitutions"]
     for name in [name for name, value in given.items() if isinstance(value, str)]:
         machine["DefinitionString"] = machine["DefinitionString"].replace("${" + name + "}", given.pop(name))
+    if not given:
+        del machine["DefinitionSubstitutions"]
 
 
 def size(document):
@@ -311,7 +382,8 @@ def size(document):
 
 
 def check(stack):
-    """Limits that no linter knows, with everything as long as it can be."""
+    """What no linter knows: limits, with everything as long as it can be, and what the function's role may do."""
+    check_role(stack)
     for name, role in of_kind(stack, "AWS::IAM::Role").items():
         # All inline policies of a role together, without white space:
         # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html
@@ -329,6 +401,10 @@ def check(stack):
         owner = function["Environment"]["Variables"]["EXPECTED_RECEIPTS_OWNER"]
         if "Receipts" in stack["Resources"] and owner != ACCOUNT:
             raise Wrong(f"{name} expects the receipts' bucket to belong to {owner!r}")
+    for name, topic in of_kind(stack, "AWS::SNS::Topic").items():
+        # https://docs.aws.amazon.com/sns/latest/api/API_SetTopicAttributes.html
+        if len(topic.get("DisplayName", "")) > 100:
+            raise Wrong(f"the display name of {name} is too long")
     for name, alarm in of_kind(stack, "AWS::CloudWatch::Alarm").items():
         if len(alarm["AlarmDescription"]) > 1_024:
             raise Wrong(f"the description of {name} is too long")
@@ -358,6 +434,33 @@ def check_metrics(name, metrics):
         raise Wrong(f"{name} computes with {sorted(used)}, and has {sorted(given)}")
 
 
+def check_role(stack):
+    """The function's role reaches below each pattern of its settings, and nowhere else."""
+    (function,) = of_kind(stack, "AWS::Lambda::Function").values()
+    (mapping,) = of_kind(stack, "AWS::Lambda::EventSourceMapping").values()
+    settings = function["Environment"]["Variables"]
+    listed, deleted = [], []
+    for setting in ("ERASE_TARGETS", "ERASE_KEYS"):
+        for uri in filter(None, settings[setting].split(",")):
+            bucket, pattern = re.fullmatch("s3://([^/]+)/(.*)", uri).groups()
+            pattern = re.sub(r"\{[^}]*\}", "?*", pattern)
+            # A star is asked for by its beginning; the one of ?* stays.
+            listed.append((f"arn:aws:s3:::{bucket}", re.sub(r"(?<!\?)\*$", "", pattern)))
+            deleted.append(f"arn:aws:s3:::{bucket}/{pattern}" + ("*" if setting == "ERASE_TARGETS" else ""))
+    (policy,) = of_kind(stack, "AWS::IAM::Role")["FunctionRole"]["Policies"]
+    statements = {one["Sid"]: one for one in policy["PolicyDocument"]["Statement"]}
+    may_list = [one for sid, one in statements.items() if sid.startswith("List")]
+    found = [(one["Resource"], one["Condition"]["StringLike"]["s3:prefix"]) for one in may_list]
+    if found != listed:
+        raise Wrong(f"the role may list {found}, and the settings need {listed}")
+    if sorted(set(statements["LookIntoTargets"]["Resource"])) != sorted({bucket for bucket, _ in listed}):
+        raise Wrong("the role may look into other buckets than those of the settings")
+    may_erase = settings["DRY_RUN"] == "false" and mapping["Enabled"]
+    found = statements["Erase"]["Resource"] if "Erase" in statements else None
+    if found != (deleted if may_erase else None):
+        raise Wrong(f"the role may delete {found}, and the settings need {deleted if may_erase else None}")
+
+
 largest = {
     name: set()
     for name in (
@@ -372,61 +475,71 @@ def combinations():
     free = [name for name in CHOICES if name not in PLAIN]
     for chosen in itertools.product(*(CHOICES[name] for name in free)):
         together = {name: value for one in chosen for name, value in one.items()}
-        for plain in (0, 1, -1):
-            yield together | {name: value for group in PLAIN for name, value in CHOICES[group][plain].items()}
+        for plain in range(4):
+            chosen = (CHOICES[group][min(plain, len(CHOICES[group]) - 1)] for group in PLAIN)
+            yield together | {name: value for one in chosen for name, value in one.items()}
 
 
 # For the linters: together, they have everything that is made, and every way to do without it.
 NAMED = {
-    "defaults": {name: 0 for name in CHOICES},
+    "defaults": {},
     "everything": {
-        "targets": 1, "dry run": 2, "queue": 3, "receipts": 1, "erased queue": 1, "alerts": 3, "key": 1, "boundary": 1,
-        "network": 1, "settings": 1,
+        "targets": 3, "dry run": 3, "queue": 3, "receipts": 1, "erased queue": 1, "alerts": 1, "key": 1,
+        "existing keys": 1, "boundary": 1, "network": 1, "settings": 1,
     },
     "everything-else": {
-        "targets": 0, "dry run": 1, "queue": 5, "receipts": 3, "erased queue": 1, "alerts": 5, "key": 0, "boundary": 0,
-        "network": 0, "settings": 0,
+        "targets": 1, "dry run": 1, "queue": 7, "receipts": 3, "erased queue": 1, "hash key": 1, "alerts": 4,
     },
-    "own-key-for-alerts": {
-        "targets": 0, "dry run": 0, "queue": 1, "receipts": 0, "erased queue": 1, "alerts": 1, "key": 0, "boundary": 0,
-        "network": 0, "settings": 0,
-    },
+    "own-key-for-alerts": {"targets": 2, "queue": 5, "erased queue": 1, "alerts": 2},
 }
 
 
-def main(template_file, folder):
+def complete(parameters):
+    """Parameters with what no stack can do without: something to erase, and somebody who may send."""
+    decides = {"AnySenderOfAccount", "ExistingQueueArn"} & set(parameters)
+    return {"Target1Bucket": "photos"} | ({} if decides else SENDER) | parameters
+
+
+def of_example(file):
+    """The parameters of `samconfig.example.toml`."""
+    settings = tomllib.loads(Path(file).read_text())["default"]["deploy"]["parameters"]
+    return dict(one.split("=", 1) for one in settings["parameter_overrides"])
+
+
+def main(template_file, samconfig_file, folder):
     template = yaml_parse(Path(template_file).read_text())
     # `sam package` puts the code's address here.
     template["Resources"]["Function"]["Properties"]["CodeUri"] = "s3://code/function.zip"
     template = transform(template, {"Target1Bucket": "photos"}, None)
     count = 0
-    for parameters in combinations():
+    for parameters in (of_example(samconfig_file), *combinations()):
         resolver = Resolver(template, parameters, made_up=True)
         try:
             resolver.check_parameters()
-            if resolver.is_refused():
-                raise Wrong("a rule refuses it")
+            if resolver.is_rejected():
+                raise Wrong("a rule rejects it")
             check(resolver.stack())
         except Exception as error:
             given = {name: "the longest" if value is LONGEST else value for name, value in parameters.items()}
             raise SystemExit(f"{template_file}: {type(error).__name__}: {error}, with {given}") from error
         count += 1
-    for parameters in REFUSED:
-        if not Resolver(template, {"Target1Bucket": "photos"} | parameters, made_up=True).is_refused():
-            raise SystemExit(f"{template_file}: no rule refuses {parameters}")
+    for parameters in REJECTED:
+        if not Resolver(template, complete(parameters), made_up=True).is_rejected():
+            raise SystemExit(f"{template_file}: no rule rejects {parameters}")
     for parameters in IMPOSSIBLE:
         try:
-            Resolver(template, {"Target1Bucket": "photos"} | parameters, made_up=True).check_parameters()
+            Resolver(template, complete(parameters), made_up=True).check_parameters()
         except Wrong:
             continue
         raise SystemExit(f"{template_file}: a parameter can be what it must not be: {parameters}")
     for name, choices in NAMED.items():
-        parameters = {key: value for group, n in choices.items() for key, value in CHOICES[group][n].items()}
+        chosen = (CHOICES[group][choices.get(group, 0)] for group in CHOICES)
+        parameters = {key: value for one in chosen for key, value in one.items()}
         for kind, made_up in (("linted", False), ("resolved", True)):
             file = Path(folder) / kind / f"{name}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(Resolver(template, parameters, made_up).stack(), indent=1))
-    rejected = len(REFUSED) + len(IMPOSSIBLE)
+    rejected = len(REJECTED) + len(IMPOSSIBLE)
     print(f"{count:,} combinations of parameters hold, {rejected} are rejected as they should be. At most:")
     for what, lengths in largest.items():
         print(f"  {max(lengths):,} {what}")

@@ -48,14 +48,27 @@ def is_among(key, documented):
     return any(key.startswith(one.split("${")[0]) if "${" in one else key == one for one in documented)
 
 
+def unknown_keys(statement):
+    """A condition on a key that the action does not know holds never, or always."""
+    keys = {key for about in statement.get("Condition", {}).values() for key in about}
+    return [
+        f"{action} does not know {key}"
+        for key in keys
+        if not key.startswith("aws:")
+        for action in as_list(statement["Action"])
+        if not any(is_among(key, row["condition_keys"]) for row in rows(action))
+    ]
+
+
 def faults(statement):
     actions, resources = as_list(statement["Action"]), as_list(statement["Resource"])
     unknown = [action for action in actions if not is_known(action)]
     if unknown:
         return [f"{action} does not exist" for action in unknown]
+    found = [] if any("*" in action for action in actions) else unknown_keys(statement)
     if statement["Effect"] == "Deny":
-        return []
-    found = [f"{action} is a wildcard" for action in actions if "*" in action]
+        return found
+    found += [f"{action} is a wildcard" for action in actions if "*" in action]
     if "*" in resources and statement["Sid"] not in ON_EVERYTHING:
         found.append("it is about every resource")
     for action in actions:
@@ -64,11 +77,6 @@ def faults(statement):
     for resource in resources:
         if not any(fits(resource, row) for action in actions for row in rows(action)):
             found.append(f"{resource} is nothing for these actions")
-    keys = {key for about in statement.get("Condition", {}).values() for key in about}
-    for key in (key for key in keys if not key.startswith("aws:")):
-        for action in actions:
-            if not any(is_among(key, row["condition_keys"]) for row in rows(action)):
-                found.append(f"{action} does not know {key}")
     return found
 
 
@@ -94,6 +102,7 @@ def main(*files):
                 else:
                     actions = as_list(statement["Action"])
                     found = [f"{action} does not exist" for action in actions if not is_known(action)]
+                    found = found or unknown_keys(statement)
                 wrong += [f"{file}: {name}, {statement['Sid']}: {fault}" for fault in found]
     if wrong:
         raise SystemExit("\n".join(wrong))

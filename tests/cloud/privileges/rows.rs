@@ -70,11 +70,19 @@ pub(super) fn looking() -> Vec<Row> {
         ("s3:ListBucket", "GET /exports?list-type=2&prefix=users/u1/"),
         ("s3:ListBucket", "GET /exports?list-type=2&prefix=archive/u1/"),
         ("s3:ListBucket", "GET /attic?list-type=2&prefix=users/u1/"),
+        ("s3:ListBucket", "GET /tenants?list-type=2&prefix=acme/user_u1/"),
+        ("s3:ListBucket", "GET /tenants?list-type=2&prefix=raw/a%257C1-files/"),
+        ("s3:ListBucket", "GET /avatars?list-type=2&prefix=photos/u1"),
+        ("s3:ListBucket", "GET /avatars?list-type=2&prefix=icons/u1."),
+        ("s3:ListBucketVersions", "GET /avatars?versions&prefix=icons/u1."),
+        ("s3:ListBucketMultipartUploads", "GET /avatars?uploads&prefix=icons/u1."),
         ("s3:ListBucketVersions", "GET /photos?versions&prefix=u1/"),
         ("s3:ListBucketVersions", "GET /exports?versions&prefix=users/u1/"),
         ("s3:ListBucketMultipartUploads", "GET /photos?uploads&prefix=u1/"),
         ("s3:ListBucketMultipartUploads", "GET /exports?uploads&prefix=users/u1/"),
         ("s3:GetBucketVersioning", "GET /photos?versioning"),
+        ("s3:GetBucketVersioning", "GET /tenants?versioning"),
+        ("s3:GetBucketVersioning", "GET /avatars?versioning"),
         ("s3:GetBucketObjectLockConfiguration", "GET /exports?object-lock"),
     ]
     .map(s3)
@@ -91,6 +99,10 @@ pub(super) fn erasing(world: &World<'_>) -> Vec<Row> {
     vec![
         batch("s3:DeleteObject", "photos", &[("u1/one", ""), ("u1/two", "")]),
         s3(("s3:DeleteObject", "DELETE /photos/u1/three")),
+        s3(("s3:DeleteObject", "DELETE /tenants/acme/user_u1/one")),
+        s3(("s3:DeleteObject", "DELETE /tenants/raw/a%257C1-files/one")),
+        s3(("s3:DeleteObject", "DELETE /avatars/photos/u1")),
+        batch("s3:DeleteObject", "avatars", &[("icons/u1.png", ""), ("icons/u1.jpg", "")]),
         s3((
             "s3:DeleteObjectVersion",
             &format!("DELETE /exports/users/u1/one?versionId={}", one.1),
@@ -126,6 +138,10 @@ pub(super) fn beyond_need(world: &World<'_>) -> Vec<Row> {
         s3(("s3:ListBucket", "GET /exports?list-type=2&prefix=users/u2/")),
         s3(("s3:ListBucket", "GET /photos?list-type=2&prefix=any/other/folder/")),
         s3(("s3:ListBucketMultipartUploads", "GET /exports?uploads&prefix=shared/")),
+        // A wildcard also matches a slash.
+        s3(("s3:ListBucket", "GET /tenants?list-type=2&prefix=acme/team/user_u1/")),
+        s3(("s3:ListBucket", "GET /avatars?list-type=2&prefix=photos/of/others/")),
+        s3(("s3:DeleteObject", "DELETE /avatars/photos/u2")),
         s3_with("s3:PutObject", &format!("PUT /{}/receipts/e-1/erased.json", world.receipts), "{}"),
     ]
 }
@@ -145,6 +161,11 @@ pub(super) fn using_the_queue(world: &World<'_>) -> Vec<Row> {
     .into()
 }
 
+pub(super) fn reading_the_hash_key(world: &World<'_>) -> Vec<Row> {
+    let body = json!({ "SecretId": world.id("secret") });
+    vec![api("with the hash key", "secretsmanager:GetSecretValue", &body)]
+}
+
 pub(super) fn using_the_key(world: &World<'_>, which: &str) -> Vec<Row> {
     let (key, ciphertext) =
         if which == "key" { ("key", "ciphertext") } else { ("other key", "other ciphertext") };
@@ -160,6 +181,8 @@ pub(super) fn forbidden(world: &World<'_>) -> Vec<Row> {
     rows.extend(touching_objects(world));
     rows.extend(deleting_elsewhere(world));
     rows.extend(touching_receipts(world));
+    // Without S3, SQS or Secrets Manager in between, no key at all.
+    rows.extend(using_the_key(world, "key"));
     rows.extend(using_the_key(world, "other key"));
     rows.extend(touching_queues(world));
     rows.extend(touching_others(world));
@@ -181,6 +204,15 @@ fn listing_elsewhere() -> Vec<Row> {
         ("s3:ListBucket", "GET /exports?list-type=2&prefix=users//"),
         ("s3:ListBucket", "GET /exports?list-type=2&prefix=shared/"),
         ("s3:ListBucket", "GET /exports?list-type=2&prefix=Users/u1/"),
+        ("s3:ListBucket", "GET /tenants?list-type=2&prefix=acme/"),
+        ("s3:ListBucket", "GET /tenants?list-type=2&prefix=acme/user_u1"),
+        ("s3:ListBucket", "GET /tenants?list-type=2&prefix=acme/xuser_u1/"),
+        ("s3:ListBucket", "GET /tenants?list-type=2&prefix=user_u1/"),
+        ("s3:ListBucket", "GET /tenants?list-type=2&prefix=raw/u1/"),
+        ("s3:ListBucket", "GET /avatars?list-type=2&prefix=photos/"),
+        ("s3:ListBucket", "GET /avatars?list-type=2&prefix=icons/"),
+        ("s3:ListBucket", "GET /avatars?list-type=2&prefix=icons/u1"),
+        ("s3:ListBucketVersions", "GET /avatars?versions&prefix=icons/u1"),
         ("s3:ListBucket", "GET /other?list-type=2&prefix=users/u1/"),
         ("s3:ListBucketVersions", "GET /photos?versions"),
         ("s3:ListBucketVersions", "GET /exports?versions&prefix=users/"),
@@ -256,6 +288,10 @@ fn deleting_elsewhere(world: &World<'_>) -> Vec<Row> {
         s3(("s3:DeleteObject", "DELETE /photos/loose")),
         s3(("s3:DeleteObject", "DELETE /exports/shared/kept")),
         s3(("s3:DeleteObject", "DELETE /exports/users/loose")),
+        s3(("s3:DeleteObject", "DELETE /tenants/acme/xuser_u1/kept")),
+        s3(("s3:DeleteObject", "DELETE /tenants/raw/a%257C1/kept")),
+        s3(("s3:DeleteObject", "DELETE /avatars/icons/u1")),
+        s3(("s3:DeleteObject", "DELETE /avatars/icons/kept")),
         batch(
             "s3:DeleteObjectVersion",
             "exports",
@@ -309,7 +345,6 @@ fn touching_queues(world: &World<'_>) -> Vec<Row> {
     let policy = json!({ "QueueUrl": queue, "Label": "all", "AWSAccountIds": ["000000000000"], "Actions": ["SendMessage"] });
     let attributes = json!({ "QueueUrl": queue, "Attributes": { "VisibilityTimeout": "0" } });
     [
-        ("its dead letters", "sqs:SendMessage", message(dead)),
         ("its dead letters", "sqs:ReceiveMessage", json!({ "QueueUrl": dead })),
         ("its dead letters", "sqs:GetQueueAttributes", json!({ "QueueUrl": dead })),
         ("another queue", "sqs:SendMessage", message(other)),
@@ -396,6 +431,16 @@ fn touching_others(world: &World<'_>) -> Vec<Row> {
         api("", "kms:ListKeys", &json!({})),
         api("", "kms:DescribeKey", &json!({ "KeyId": world.id("key") })),
         api("", "secretsmanager:ListSecrets", &json!({})),
+        api(
+            "another",
+            "secretsmanager:GetSecretValue",
+            &json!({ "SecretId": world.id("other secret") }),
+        ),
+        api(
+            "its own",
+            "secretsmanager:PutSecretValue",
+            &json!({ "SecretId": world.id("secret"), "SecretString": "forged" }),
+        ),
         api("", "dynamodb:ListTables", &json!({})),
     ]
 }

@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::deployed::Deployed;
 
-/// Three buckets, one of them empty and one with two targets, and where receipts go.
-pub(super) const PARAMETERS: [(&str, &str); 8] = [
+/// Three buckets, one of them empty and one with two targets, one with files of every other pattern,
+/// and where receipts go.
+pub(super) const PARAMETERS: [(&str, &str); 20] = [
     ("Target1Bucket", "photos"),
     ("Target2Bucket", "exports"),
     ("Target2Prefix", "users/{user_id}/"),
@@ -21,6 +22,18 @@ pub(super) const PARAMETERS: [(&str, &str); 8] = [
     ("Target3Prefix", "users/{user_id}/"),
     ("Target4Bucket", "exports"),
     ("Target4Prefix", "archive/{user_id}/"),
+    ("Target5Bucket", "tenants"),
+    ("Target5Prefix", "{tenant_id}/user_{user_id}/"),
+    ("Target6Bucket", "tenants"),
+    ("Target6Prefix", "{tenant_id}/{scope_id}/of/{user_id}/"),
+    ("Target7Bucket", "attic"),
+    ("Target7Prefix", "seven/{user_id}/"),
+    ("Target8Bucket", "tenants"),
+    ("Target8Prefix", "raw/{user_id:urlencode}-files/"),
+    ("EraseKey1Bucket", "avatars"),
+    ("EraseKey1Pattern", "photos/{user_id}"),
+    ("EraseKey2Bucket", "avatars"),
+    ("EraseKey2Pattern", "icons/{user_id}.*"),
     ("ReceiptsBucket", "receipts"),
 ];
 
@@ -45,7 +58,7 @@ impl<'a> World<'a> {
         parameters: &[(&str, &str)],
     ) -> Result<Self, Failure> {
         let mut ids = BTreeMap::new();
-        for bucket in ["photos", "attic", "other", "receipts"] {
+        for bucket in ["photos", "attic", "tenants", "avatars", "other", "receipts"] {
             cloud.create_bucket(bucket).await?;
         }
         fill_buckets(cloud, &mut ids).await?;
@@ -69,6 +82,7 @@ impl<'a> World<'a> {
         let role = cloud.function_role(&deployed.stack).await?;
         let mut world = Self { deployed, role, receipts: String::new(), ids };
         world.find_receipts().await?;
+        world.find_secrets().await?;
         world.encrypt().await?;
         world.stop_polling().await?;
         world.fill_queues().await?;
@@ -87,7 +101,8 @@ impl<'a> World<'a> {
     /// What all buckets hold.
     pub(super) async fn contents(&self) -> Result<Vec<(String, Stored)>, Failure> {
         let mut all = Vec::new();
-        for bucket in ["photos", "exports", "attic", "other", &self.receipts] {
+        for bucket in ["photos", "exports", "attic", "tenants", "avatars", "other", &self.receipts]
+        {
             let stored = inventory(&self.cloud().s3(), bucket, "").await?;
             all.extend(stored.into_iter().map(|item| (bucket.to_owned(), item)));
         }
@@ -149,7 +164,7 @@ impl<'a> World<'a> {
                 .await?;
         let other = made["QueueUrl"].as_str().unwrap_or_default().to_owned();
         let queue = self.deployed.stack.queue_url.clone();
-        for url in [&queue, &queue, &queue, &self.deployed.stack.dead_letter_queue_url, &other] {
+        for url in [&queue, &queue, &queue, &other] {
             cloud.send_message(url, "{}").await?;
         }
         for (url, name) in
@@ -163,6 +178,22 @@ impl<'a> World<'a> {
             self.ids.insert(name, handle.to_owned());
         }
         self.ids.insert("other queue", other);
+        Ok(())
+    }
+
+    /// The secret with the hash key, and another.
+    async fn find_secrets(&mut self) -> Result<(), Failure> {
+        let cloud = self.cloud();
+        let line = format!(
+            "GET /2015-03-31/functions/{}/configuration",
+            self.deployed.stack.function_name
+        );
+        let function = ask_for_json(cloud, &Request::new("lambda", &line)).await?;
+        let secret = &function["Environment"]["Variables"]["RECEIPT_HASH_KEY_SECRET"];
+        self.ids.insert("secret", secret.as_str().unwrap_or_default().to_owned());
+        let body = json!({ "Name": "other", "SecretString": "other" });
+        let made = ask_for_json(cloud, &request_of("secretsmanager:CreateSecret", &body)).await?;
+        self.ids.insert("other secret", made["ARN"].as_str().unwrap_or_default().to_owned());
         Ok(())
     }
 
@@ -189,6 +220,19 @@ async fn fill_buckets(
         put_object(&s3, "photos", key, b"photo").await?;
     }
     ids.insert("upload", start_upload(&s3, "photos", "u1/upload", b"part").await?);
+    for key in [
+        "acme/user_u1/one",
+        "acme/user_u1/kept",
+        "acme/xuser_u1/kept",
+        "raw/a%7C1-files/one",
+        "raw/a%7C1/kept",
+    ] {
+        put_object(&s3, "tenants", key, b"file").await?;
+    }
+    for key in ["photos/u1", "photos/u2", "icons/u1.png", "icons/u1.jpg", "icons/u1", "icons/kept"]
+    {
+        put_object(&s3, "avatars", key, b"avatar").await?;
+    }
     put_object(&s3, "other", "users/u1/kept", b"not a target").await?;
     ids.insert("other upload", start_upload(&s3, "other", "users/u1/upload", b"part").await?);
     create_bucket_with_object_lock(&s3, "exports").await?;

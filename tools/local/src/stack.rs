@@ -14,15 +14,41 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use crate::client::Call;
-use crate::{Error, Ministack, project_root};
+use crate::{Error, Ministack, Request, project_root};
 
 const ARTIFACTS: &str = "artifacts";
-const CODE_LINE: &str = "CodeUri: .";
-/// The condition of every statement that denies plain text. The local cloud enforces policies, and
-/// speaks nothing else.
-const PLAIN_TEXT: &str = "aws:SecureTransport: 'false'";
-/// The alarm that is computed from two metrics, which the local cloud does not know.
-const METRIC_MATH: &str = "FoundNothingAlarm";
+const CODE_LINE: &str = "CodeUri: .\n";
+const ARCHITECTURE_LINE: &str = "Architectures: [arm64]\n";
+/// No parameter of the template: the hash key itself, in the place of its secret's ARN.
+const HASH_KEY: &str = "ReceiptHashKey";
+const HASH_KEY_LINE: &str = "RECEIPT_HASH_KEY_SECRET: !If [MakesHashKey, !GetAtt HashKey.Id, !Ref ReceiptHashKeySecretArn]\n";
+/// What the local cloud needs otherwise.
+const REPLACED: [(&str, &str); 5] = [
+    // It enforces policies, and speaks nothing but plain text.
+    ("aws:SecureTransport: 'false'", "aws:SecureTransport: 'never'"),
+    // It does not know this condition, and would deny every receipt.
+    ("s3:if-none-match: 'true'", "s3:if-none-match: 'never'"),
+    // The principal of a role's session is the session, and not the role.
+    (
+        "aws:PrincipalArn: !GetAtt FunctionRole.Arn",
+        "aws:PrincipalArn: !Sub 'arn:aws:sts::${AWS::AccountId}:assumed-role/${FunctionRole}/*'",
+    ),
+    (
+        "[!GetAtt FunctionRole.Arn]",
+        "[!Sub 'arn:aws:sts::${AWS::AccountId}:assumed-role/${FunctionRole}/*']",
+    ),
+    ("${FunctionRole.Arn}", "arn:aws:sts::${AWS::AccountId}:assumed-role/${FunctionRole}/*"),
+];
+/// The alarms that are computed from metrics, which the local cloud does not know.
+const METRIC_MATH: [&str; 2] = ["FoundNothingAlarm", "MoreDeadLettersAlarm"];
+/// Each of them decides who may send requests; the template rejects a deployment without any.
+const SENDERS: [&str; 5] = [
+    "AnySenderOfAccount",
+    "EventPattern",
+    "ExistingQueueArn",
+    "SenderPrincipalArns",
+    "WithdrawalTopicArn",
+];
 const DEPLOY_TIMEOUT: Duration = Duration::from_secs(60);
 const CLOUDFORMATION_VERSION: &str = "2010-05-15";
 
@@ -45,29 +71,41 @@ impl Ministack {
     /// Deploys the project's template with this binary as the function's code. Buckets must exist
     /// before.
     ///
-    /// `S3ForcePathStyle` and this machine's `Architecture` are set if `parameters` does not.
+    /// The function gets this machine's architecture. `S3ForcePathStyle` is set if `parameters` does
+    /// not, and so is `AnySenderOfAccount` if nothing there says who may send. A hash key that the
+    /// caller knows is `ReceiptHashKey`: it is put into a secret. If that is empty, there is no key.
     pub async fn deploy(&self, binary: &Path, parameters: &[(&str, &str)]) -> Result<Stack, Error> {
         let code = self.upload(binary).await?;
         let path = project_root().join("template.yaml");
-        let template = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
-        if template.lines().filter(|line| line.trim() == CODE_LINE).count() != 1 {
-            return Err(Error::service(
-                "deploy the template",
-                format!("expected one line `{CODE_LINE}` in it"),
-            ));
+        let mut template = fs::read_to_string(&path).map_err(Error::file("read", &path))?;
+        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+        replace(&mut template, CODE_LINE, &format!("CodeUri: {code}\n"))?;
+        replace(&mut template, ARCHITECTURE_LINE, &format!("Architectures: [{architecture}]\n"))?;
+        for (old, new) in REPLACED {
+            replace(&mut template, old, new)?;
         }
-        if !template.contains(PLAIN_TEXT) {
-            return Err(Error::service(
-                "deploy the template",
-                format!("expected `{PLAIN_TEXT}` in it"),
-            ));
-        }
-        let template = template.replace(&format!("{CODE_LINE}\n"), &format!("CodeUri: {code}\n"));
-        let template = template.replace(PLAIN_TEXT, "aws:SecureTransport: 'never'");
-        let template = without_resource(&template, METRIC_MATH)?;
         let name = format!("erase-user-files-{}", self.next_stack_number());
+        let mut parameters = parameters.to_vec();
+        let secret;
+        match parameters.iter_mut().find(|(name, _)| *name == HASH_KEY) {
+            Some(given @ (_, "")) => {
+                *given = ("ReceiptHashKeySecretArn", "");
+                replace(&mut template, HASH_KEY_LINE, "RECEIPT_HASH_KEY: ''\n")?;
+            }
+            Some(given) => {
+                secret = self.store_secret(&name, given.1).await?;
+                *given = ("ReceiptHashKeySecretArn", &secret);
+            }
+            None => {}
+        }
+        if !parameters.iter().any(|(name, _)| SENDERS.contains(name)) {
+            parameters.push(("AnySenderOfAccount", "true"));
+        }
+        for alarm in METRIC_MATH {
+            template = without_resource(&template, alarm)?;
+        }
         let address = self.store_template(&name, template).await?;
-        self.create_stack(&name, &address, parameters).await?;
+        self.create_stack(&name, &address, &parameters).await?;
         let description = self.wait_for_stack(&name).await?;
         let output = |key: &str| {
             let after = description
@@ -131,14 +169,23 @@ impl Ministack {
         Ok(format!("{}/{ARTIFACTS}/{key}", self.endpoint()))
     }
 
+    /// Stores a secret, and returns its ARN.
+    async fn store_secret(&self, name: &str, secret: &str) -> Result<String, Error> {
+        let body = json!({ "Name": name, "SecretString": secret });
+        let request = Request::json("secretsmanager", "secretsmanager.CreateSecret", &body);
+        let answer = self.ask(None, &request).await?;
+        let stored: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        let arn = stored["ARN"].as_str().map(str::to_owned);
+        arn.ok_or_else(|| Error::service("store a secret", answer.body))
+    }
+
     async fn create_stack(
         &self,
         name: &str,
         template_url: &str,
         parameters: &[(&str, &str)],
     ) -> Result<(), Error> {
-        let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-        let mut all = vec![("S3ForcePathStyle", "true"), ("Architecture", architecture)];
+        let mut all = vec![("S3ForcePathStyle", "true")];
         all.retain(|(name, _)| parameters.iter().all(|(given, _)| given != name));
         all.extend(parameters);
         let mut form = vec![
@@ -216,16 +263,25 @@ fn ask_lambda(path: &str) -> Call<'_> {
     Call { method: "GET", service: "lambda", path, ..Call::default() }
 }
 
+/// Replaces a text everywhere in the template.
+fn replace(template: &mut String, old: &str, new: &str) -> Result<(), Error> {
+    if !template.contains(old) {
+        return Err(Error::service("deploy the template", format!("expected `{old}` in it")));
+    }
+    *template = template.replace(old, new);
+    Ok(())
+}
+
 /// The template without a resource, and without the list entry that names its ARN.
 fn without_resource(template: &str, name: &str) -> Result<String, Error> {
-    let (entry, start) = (format!("- !GetAtt {name}.Arn"), format!("  {name}:"));
+    let (entry, start) = (format!("!GetAtt {name}.Arn"), format!("  {name}:"));
     let mut is_inside = false;
     let mut cut = 0;
     let is_kept = |line: &&str| {
         let begins_resource = line.starts_with("  ") && !line.starts_with("   ")
             || !line.is_empty() && !line.starts_with(' ');
         is_inside = if begins_resource { *line == start } else { is_inside };
-        let is_cut = is_inside || line.trim() == entry;
+        let is_cut = is_inside || line.contains(&entry);
         cut += usize::from(is_cut);
         !is_cut
     };
