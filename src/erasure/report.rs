@@ -54,7 +54,7 @@ pub enum IncompleteReason {
     Rounds(BTreeMap<String, Counts>),
     /// The store lists again what it confirmed as deleted, or lists what it does not find; by
     /// target.
-    #[error("S3 lists again what it said was deleted or not found: {}", counts_by_target(.0))]
+    #[error("S3 lists again what it reported as deleted or not found: {}", counts_by_target(.0))]
     StillListed(BTreeMap<String, Counts>),
     /// The round after round `MAX_ROUNDS` did not finish within an invocation.
     #[error(
@@ -83,7 +83,7 @@ pub enum PassError {
     #[error("{0}")]
     Store(#[from] StoreError),
     /// Some items failed transiently in every attempt: their codes and number.
-    #[error("S3 failed for some of the items, which were left for later: {0}")]
+    #[error("S3 failed to delete some of the items, which were left for a later round: {0}")]
     TransientFailures(String),
     /// The store listed a key outside the user's prefix.
     #[error("{0}")]
@@ -330,7 +330,7 @@ mod tests {
         let stuck = IncompleteReason::StillListed(
             [(target(), counts(1, 0)), ("empty".to_owned(), counts(0, 0))].into(),
         );
-        let told = "S3 lists again what it said was deleted or not found: s3://photos/{user_id}/ (1 upload)";
+        let told = "S3 lists again what it reported as deleted or not found: s3://photos/{user_id}/ (1 upload)";
         assert_eq!(stuck.to_string(), told);
         let rounds = IncompleteReason::Rounds([(target(), counts(2, 1))].into()).to_string();
         assert!(

@@ -139,7 +139,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
         {
             let verdict = ReceiptKind::Incomplete { delivery, reason: incomplete.to_string() };
             if let Err(failure) = self.store(erasure, &verdict, hop).await {
-                warn!(erasure = erasure.redacted_id(), reason = %failure, "receipt of what is left not stored");
+                warn!(erasure = erasure.redacted_id(), reason = %failure, "failed to store the incomplete receipt");
             }
         }
     }

@@ -9,7 +9,9 @@ use time::OffsetDateTime;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EventError {
     /// A message must be delivered again, but has no id by which the response could name it.
-    #[error("a record without a message id is not done: the whole batch is given back")]
+    #[error(
+        "a record has no message id, so that its failure cannot be reported by itself: the whole batch is returned to the queue"
+    )]
     UnnamedRecord,
     /// The function's caller sent something other than an SQS event.
     #[error(

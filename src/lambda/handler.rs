@@ -80,7 +80,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
             let budget_s = announced.fallback.as_secs();
             warn!(
                 budget_s,
-                "the announced deadline has already passed: taking a fixed time budget instead"
+                "the announced deadline has passed: the function uses a fixed time budget instead"
             );
         }
         let settled =
@@ -127,7 +127,7 @@ impl<W: Engine, Q: Queue, R: Receipts> Handler<W, Q, R> {
             {
                 // SQS delivers the message again anyway, after the queue's visibility timeout.
                 let message_id = record.message_id.as_deref();
-                warn!(message_id, reason = %fault, "visibility not changed");
+                warn!(message_id, reason = %fault, "failed to change message visibility");
             }
         }
         ProcessedMessage { outcome, metrics, is_redelivered: true }

@@ -17,7 +17,7 @@ pub(super) fn log_redelivery(record: &SqsMessage, erasure: &Erasure, user: &str)
             erasure = erasure.redacted_id(),
             hop = erasure.hop,
             receive_count,
-            "message came again"
+            "message redelivered"
         );
     }
 }

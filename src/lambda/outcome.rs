@@ -47,14 +47,14 @@ pub(crate) enum Failure {
     #[error("{}", join(.0))]
     Targets(Vec<TargetError>),
     /// No progress was made. There are no errors if no response came.
-    #[error("nothing could be listed or deleted before the time was over: {}", if .0.is_empty() { "no answer came, or no turn at the pace".to_owned() } else { join(.0) })]
+    #[error("nothing was listed or deleted before the stop time: {}", if .0.is_empty() { "no answer came, or the rate limit admitted no request".to_owned() } else { join(.0) })]
     NoProgress(Vec<TargetError>),
     #[error("failed to send the continuation: {0}")]
     Continuation(#[source] QueueError),
     #[error("failed to store the receipt: {0}")]
     Receipt(#[source] ReceiptError),
     #[error(
-        "another receipt stands where this one belongs: was the request id used for another user?"
+        "a receipt of another user already exists under this name: was the request id used again?"
     )]
     ReceiptTaken,
     #[error("{0}")]
@@ -70,7 +70,7 @@ pub(crate) enum Failure {
 /// Why a message can never be processed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Rejection {
-    #[error("the record has no body, or is none that SQS makes")]
+    #[error("the record has no body, or not the form of an SQS record")]
     NoBody,
     #[error("{0}")]
     Message(MessageError),

@@ -71,7 +71,7 @@ pub enum ChainLimit {
     #[error("{0} hops in a row deleted nothing")]
     IdleHops(u32),
     /// The chain has too many hops in total.
-    #[error("it has taken {MAX_HOPS} hops")]
+    #[error("the erasure has reached the limit of {MAX_HOPS} hops")]
     Hops,
 }
 

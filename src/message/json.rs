@@ -83,7 +83,7 @@ impl<'de> Visitor<'de> for UniqueKeys<'_> {
         let mut object = Map::new();
         while let Some(name) = fields.next_key::<String>()? {
             if object.insert(name, fields.next_value_seed(self)?).is_some() {
-                return Err(A::Error::custom("a field stands in it twice"));
+                return Err(A::Error::custom("it has a field twice"));
             }
         }
         Ok(Value::Object(object))
@@ -101,7 +101,7 @@ mod tests {
         for text in [r#"{"a":1,"a":1}"#, r#"[{"b":{"a":1,"c":2,"a":3}}]"#, r#"{"a":1,"\u0061":2}"#]
         {
             let error = parse(text).unwrap_err();
-            assert!(error.starts_with("a field stands in it twice at line 1"), "{error}");
+            assert!(error.starts_with("it has a field twice at line 1"), "{error}");
         }
     }
 

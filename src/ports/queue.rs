@@ -56,7 +56,7 @@ pub enum QueueError {
     #[error("no answer from SQS: {0}")]
     NoAnswer(String),
     /// The response is implausible, or SQS had an internal error: try again.
-    #[error("SQS answered with an error of its own: {0}")]
+    #[error("SQS returned a server error: {0}")]
     Unavailable(String),
     /// A permission or a queue is missing, or the like: no attempt succeeds until an operator
     /// changes something.

@@ -38,7 +38,7 @@ pub enum ReceiptError {
     #[error("no answer from the receipts bucket: {0}")]
     NoAnswer(String),
     /// The response is malformed, or the store had an internal error: try again.
-    #[error("the receipts bucket answered with an error of its own: {0}")]
+    #[error("the receipts bucket returned a server error: {0}")]
     Unavailable(String),
     /// A permission or a bucket is missing, or the like: no attempt succeeds until an operator
     /// changes something.

@@ -261,11 +261,11 @@ pub enum StoreError {
     NoAnswer(String),
     /// The response is malformed, or the store had an internal error: wait, and send the request
     /// again.
-    #[error("S3 answered with an error of its own: {0}")]
+    #[error("S3 returned a server error: {0}")]
     Unavailable(String),
     /// The response is implausible, for example because it is about a key that was not requested:
     /// ignore it, and send the request again.
-    #[error("the answer of S3 cannot be true: {0}")]
+    #[error("S3 returned an inconsistent response: {0}")]
     Inconsistent(String),
     /// The store does not accept the token: list from the start of the prefix.
     #[error("S3 rejected the continuation token: {0}")]

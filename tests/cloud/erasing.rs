@@ -275,3 +275,64 @@ async fn requests_come_through_the_stacks_topic_and_rule() -> Outcome {
     })
     .await
 }
+
+#[tokio::test]
+async fn scopes_affixes_files_and_foreign_messages_work_through_the_template() -> Outcome {
+    let cloud = Ministack::start().await?;
+    within(TEST_LIMIT, async {
+        let kept = [
+            "acme/user_12/x",
+            "acme/user_10/file",
+            "globex/user_1/file",
+            "acme/xuser_1/file",
+            "raw/acme/12-files/x",
+        ];
+        let erased = ["acme/user_1/file", "acme/user_1/deep/file", "raw/acme/1-files/x"];
+        cloud.create_bucket("tenants").await?;
+        cloud.create_bucket("avatars").await?;
+        for key in kept.iter().chain(&erased) {
+            local::put_object(&cloud.s3(), "tenants", key, b"file").await?;
+        }
+        for key in [
+            "acme/1",
+            "acme/12",
+            "globex/1",
+            "icons/acme/1.png",
+            "icons/acme/1.jpg",
+            "icons/acme/12.png",
+        ] {
+            local::put_object(&cloud.s3(), "avatars", key, b"file").await?;
+        }
+        let parameters = [
+            ("Target1Bucket", "tenants"),
+            ("Target1Prefix", "{tenant_id}/user_{user_id}/"),
+            ("Target2Bucket", "tenants"),
+            ("Target2Prefix", "raw/{tenant_id}/{user_id:urlencode}-files/"),
+            ("EraseKey1Bucket", "avatars"),
+            ("EraseKey1Pattern", "{tenant_id}/{user_id}"),
+            ("EraseKey2Bucket", "avatars"),
+            ("EraseKey2Pattern", "icons/{tenant_id}/{user_id}.*"),
+            ("UserIdCharacters", "0-9"),
+            ("ScopeIds", "tenant_id=/org"),
+            ("MessageMatch", "/type=user.deleted"),
+            ("UserIdPointer", "/user/id"),
+            ("RequestIdPointer", "/id"),
+        ];
+        let deployed = Deployed::new(&cloud, &parameters).await?;
+        let message =
+            json!({ "type": "user.deleted", "user": { "id": 1 }, "org": "acme", "id": "r-1" });
+        deployed.send(&message.to_string()).await?;
+        deployed.erased(1, ERASURE_LIMIT).await?;
+        let mut left = list_keys(&cloud.s3(), "tenants", "").await?;
+        left.sort();
+        let mut expected = kept.to_vec();
+        expected.sort_unstable();
+        assert_eq!(left, expected);
+        assert_eq!(
+            list_keys(&cloud.s3(), "avatars", "").await?,
+            ["acme/12", "globex/1", "icons/acme/12.png"]
+        );
+        Ok(())
+    })
+    .await
+}

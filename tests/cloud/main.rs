@@ -8,9 +8,14 @@
 //! | `failures` | what does not end well: malformed messages, missing buckets, missing permissions |
 //! | `notifications` | what the team hears of an erasure that was given up |
 //! | `privileges` | what the deployed role may do, request by request, and what it may not |
+//! | `accounts` | targets and receipts in another account, with the bucket policies of `deploy/` |
 //! | `acceptance`, `stores` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
 //! | `endpoints`, `results` | the same at any endpoint, and the report: `make acceptance ENDPOINT=https://…` |
 //! | `examples` | the programs in `examples/`, as another team would run them |
+//! | `recipes` | a recipe of `examples/events` end to end, and the verifier of webhooks |
+//! | `smoke` | the smoke test of a deployed stack: what it shows, and on what it fails |
+//! | `packages` | what `make package` writes, deployed in every documented way |
+//! | `policies` | the policies of `deploy/policies/`, with IAM enforced |
 //! | `runbook` | the runbook against the log lines that the function writes |
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `networks` | the binary behind a proxy, and with certificate authorities of its own |
@@ -23,6 +28,7 @@
 #![expect(clippy::future_not_send, reason = "every test has one thread")]
 
 mod acceptance;
+mod accounts;
 mod deployed;
 #[path = "../emf/mod.rs"]
 mod emf;
@@ -36,12 +42,16 @@ mod fake;
 mod networks;
 mod notifications;
 mod objects;
+mod packages;
+mod policies;
 mod privileges;
 mod receipts;
+mod recipes;
 mod results;
 mod runbook;
 #[path = "../schema/mod.rs"]
 mod schema;
+mod smoke;
 mod starting;
 mod stores;
 

@@ -81,7 +81,7 @@ fn sns(fields: &[(&str, &str)]) -> Request {
 }
 
 /// The stack's topic, and a queue that is subscribed to it.
-async fn subscribe(cloud: &Ministack) -> Result<(String, String), Failure> {
+pub(crate) async fn subscribe(cloud: &Ministack) -> Result<(String, String), Failure> {
     let topics = cloud.ask(None, &sns(&[("Action", "ListTopics")])).await?.body;
     let topic = topics
         .split("<TopicArn>")

@@ -191,7 +191,7 @@ async fn ten_megabyte_body_is_rejected() {
 #[tokio::test(start_paused = true)]
 async fn hostile_messages_are_rejected_with_reason() {
     let json_fault = "the body is not valid JSON: ";
-    let twice = "a field stands in it twice at line 1 column ";
+    let twice = "it has a field twice at line 1 column ";
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let no_type = || {
         "\"type\" is not \"user-withdrawn\", nor is it wrapped by SNS or EventBridge as such"

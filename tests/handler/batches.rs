@@ -284,7 +284,7 @@ async fn key_that_fails_its_batch_is_isolated_by_bisection() {
     assert_eq!(hop.totals.deleted.objects, 299);
     let HopEnd::Failed(faults) = &hop.report.end else { panic!("{:?}", hop.report.end) };
     assert!(
-        faults[0].to_string().ends_with("which were left for later: InternalError: 1"),
+        faults[0].to_string().ends_with("which were left for a later round: InternalError: 1"),
         "{faults:?}"
     );
     assert!(hop.sizes().len() < 60, "{:?}", hop.sizes());

@@ -165,7 +165,9 @@ impl Faults for Store {
             }
             Asks::Deleting(items) => {
                 self.note(Event::Deleting(items.len()));
-                if self.hangs_from == items.first().map(|item| number(request.prefix, item)) {
+                let is_first =
+                    |from| items.first().map(|item| number(request.prefix, item)) == Some(from);
+                if self.hangs_from.is_some_and(is_first) {
                     std::future::pending::<()>().await;
                 }
                 let is_deleting = |(_, event): &&_| matches!(event, Event::Deleting(_));

@@ -466,7 +466,7 @@ async fn interrupted_deliveries_are_logged() {
         let cut_short = fixture.invoke(Duration::from_secs(30), vec![message]);
         assert!(tokio::time::timeout(Duration::from_millis(1), cut_short).await.is_err());
         let log = logs.take();
-        assert_eq!(log.contains("message came again"), is_told, "{log}");
+        assert_eq!(log.contains("message redelivered"), is_told, "{log}");
         assert!(!log.contains("hop finished") && !log.contains("user-7"), "{log}");
     }
 }

@@ -7,6 +7,7 @@
 //! | `attacks` | ids and messages that would like to reach somebody else's files |
 //! | `batches` | which items of a batch are retried, and what the report says about the others |
 //! | `safety_settings` | dry runs, the object limit, the sweep, patterns of user ids |
+//! | `patterns` | files named after users, and tenants: neighbours with similar names stay |
 //! | `proof` | what changes while it is listed |
 //! | `isolation` | one target or one key that fails, and all others |
 //! | `stores` | stores that are slow, list what they deleted, or do not find what they listed |
@@ -29,6 +30,7 @@ mod fixture;
 mod flow;
 mod isolation;
 mod metrics;
+mod patterns;
 mod proof;
 mod receipts;
 mod redelivery;

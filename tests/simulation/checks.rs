@@ -216,7 +216,7 @@ pub(crate) fn check_log(world: &mut World, line: &str, since: Instant) {
         ("the object limit is reached", "fuse blown"),
         ("hops in a row deleted nothing", "too many idle hops"),
         ("failed to store the receipt", "receipt given up"),
-        ("another receipt stands", "receipt of another user"),
+        ("a receipt of another user already exists", "receipt of another user"),
         ("DRY_RUN is on", "erasure met a dry run"),
         ("DRY_RUN is off", "dry run met an erasure"),
         ("what is left cannot be deleted", "nothing more can be deleted"),

@@ -1,9 +1,11 @@
 """Builds the function for Lambda and makes of it what a release consists of: `make package`.
 
-For each architecture a zip file that Lambda takes as it is, and a list of what is in it (an SBOM, CycloneDX). What would
-not start on Lambda, or is larger than it may be, fails.
+For each architecture: a zip file that Lambda takes as it is, a template that deploys this zip file, a second template
+that takes the zip file from a bucket, and a list of what is in the zip file (an SBOM, CycloneDX). What would not start
+on Lambda, or is larger than it may be, fails. docs/install.md says how each file is used.
 """
 
+import argparse
 import hashlib
 import json
 import os
@@ -37,26 +39,46 @@ TARGETS = {"arm64": "aarch64-unknown-linux-gnu", "x86_64": "x86_64-unknown-linux
 SECTION_SYMBOLS, SECTION_DYNAMIC, SECTION_NEEDED_VERSIONS = 2, 6, 0x6FFFFFFE
 DYNAMIC_NEEDED = 1
 
+# Lines of template.yaml that a packaged template has otherwise, each of them exactly once.
+CODE = re.compile(r"^      CodeUri: \.$", re.M)
+ARCHITECTURE = re.compile(r"^      Architectures: \[(.*)\]$", re.M)
+METADATA, PARAMETERS = re.compile(r"^Metadata:$", re.M), re.compile(r"^Parameters:$", re.M)
+LICENCE_FILES = re.compile(r"(?i)(licen[cs]e|copying|copyright|notice|unlicense)")
 
-def main(architectures):
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("architectures", nargs="+", metavar="ARCH", help=" or ".join(TARGETS), choices=list(TARGETS))
+    parser.add_argument("--author", help="author in the Serverless Application Repository, [a-z0-9-]")
+    parser.add_argument("--binary", type=Path, help="a binary of one ARCH, without build, SBOM and limits: for tests")
+    parser.add_argument("--into", type=Path, help="another folder than target/package")
+    given = parser.parse_args()
+    if given.binary and len(given.architectures) != 1:
+        parser.error("--binary is of one ARCH")
+    if given.author and not re.fullmatch(r"[a-z0-9](-?[a-z0-9]){0,126}", given.author):
+        parser.error("--author must be lower-case letters and digits, with single hyphens between them")
+    binary = given.binary and given.binary.resolve()
+    into = given.into and given.into.resolve()
     os.chdir(PROJECT)
-    unknown = [name for name in architectures if name not in TARGETS]
-    if unknown or not architectures:
-        sys.exit(f"ARCH must be of {', '.join(TARGETS)}, not: {' '.join(unknown) or 'nothing'}")
     target_folder, version = about_project()
-    folder = target_folder / "package"
+    folder = into or target_folder / "package"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     rows, faults = [], []
-    for architecture in architectures:
-        binary = build(architecture, target_folder)
+    for architecture in given.architectures:
+        built = binary or build(architecture, target_folder)
         stem = f"{NAME}-{version}-{architecture}"
         package = folder / f"{stem}.zip"
-        write_zip(package, binary)
-        checked = Binary(binary.read_bytes())
-        write_bill(folder / f"{stem}.cdx.json", architecture, checked.data)
-        faults += [f"{architecture}: {fault}" for fault in checked.faults(architecture, package.stat().st_size)]
+        write_zip(package, built)
+        write_templates(folder, stem, architecture, version, given.author)
+        checked = Binary(built.read_bytes())
+        found = [*different_architectures(folder, stem)]
+        if not binary:
+            write_bill(folder / f"{stem}.cdx.json", architecture, checked.data)
+            found += checked.faults(package.stat().st_size)
+        faults += [f"{architecture}: {fault}" for fault in found]
         rows.append((architecture, len(checked.data), package.stat().st_size, checked.glibc_text()))
+    write_licences(folder, given.architectures)
     report(folder, rows)
     if faults:
         sys.exit("\nNot fit for Lambda, or not for this project:\n" + "\n".join(f"  {fault}" for fault in faults))
@@ -100,6 +122,88 @@ def write_zip(path, binary):
     entry.external_attr = 0o100755 << 16
     with zipfile.ZipFile(path, "w") as package:
         package.writestr(entry, binary.read_bytes(), compresslevel=9)
+
+
+def write_templates(folder, stem, architecture, version, author):
+    """template.yaml for this zip file: one names it as the file next to it, the other takes it from a bucket."""
+    template = (PROJECT / "template.yaml").read_text()
+    template = replaced(template, ARCHITECTURE, f"      Architectures: [{architecture}]")
+    application = f"""\
+Metadata:
+  # For `sam publish`: https://docs.aws.amazon.com/serverlessrepo/latest/devguide/
+  AWS::ServerlessRepo::Application:
+    Name: {NAME}
+    Description: Erases everything a withdrawn user stored in S3, across as many invocations as it takes, and proves it.
+    SpdxLicenseId: Apache-2.0
+    LicenseUrl: LICENSE
+    ReadmeUrl: README.md
+    Labels: [s3, gdpr, erasure, sqs, lambda]
+    SemanticVersion: {version}
+    {f"Author: {author}" if author else "# No Author: it is the publisher's, make package AUTHOR=..."}"""
+    nearby = replaced(template, CODE, f"      CodeUri: {stem}.zip")
+    (folder / f"{stem}.yaml").write_text(replaced(nearby, METADATA, application))
+    parameters = f"""\
+Parameters:
+  CodeBucket:
+    Type: String
+    Description: Bucket, in the region of the stack, that holds the function's zip file.
+    AllowedPattern: '[a-z0-9][a-z0-9.\\-]{{1,61}}[a-z0-9]'
+    ConstraintDescription: must be a bucket name.
+  CodeKey:
+    Type: String
+    Default: {stem}.zip
+    Description: Key of the zip file in CodeBucket. Its name must say the architecture, as that of the release does.
+    AllowedPattern: '.*-{architecture}\\.zip'
+    ConstraintDescription: must end in -{architecture}.zip."""
+    apart = replaced(template, CODE, "      CodeUri: {Bucket: !Ref CodeBucket, Key: !Ref CodeKey}")
+    (folder / f"{stem}-bucket.yaml").write_text(replaced(apart, PARAMETERS, parameters))
+    for name in ("LICENSE", "README.md", "alerts-slack.yaml"):
+        shutil.copyfile(PROJECT / name, folder / name)
+
+
+def replaced(text, pattern, new):
+    text, count = pattern.subn(lambda _: new, text)
+    if count != 1:
+        sys.exit(f"expected one line {pattern.pattern} in template.yaml, found {count}")
+    return text
+
+
+def different_architectures(folder, stem):
+    """Reads what was written: a template that says another architecture than its zip file deploys, and never runs."""
+    with zipfile.ZipFile(folder / f"{stem}.zip") as package:
+        machine = Binary(package.read("bootstrap")).machine
+    for path in sorted(folder.glob(f"{stem}*.yaml")):
+        (said,) = ARCHITECTURE.findall(path.read_text())
+        if MACHINES.get(said) != machine:
+            yield f"{path.name} says {said}, and the number of the binary's machine in ELF is {machine}"
+
+
+def write_licences(folder, architectures):
+    """The licences of all crates that are linked, with the texts that their packages hold, each text once."""
+    crates, texts = {}, {}
+    for architecture in architectures:
+        options = ["--locked", "--format-version", "1", "--filter-platform", TARGETS[architecture]]
+        known = json.loads(run("cargo", "metadata", *options, capture=True))["packages"]
+        linked = linked_crates(architecture)
+        crates |= {(one["name"], one["version"]): one for one in known if (one["name"], one["version"]) in linked}
+    for (name, version), crate in sorted(crates.items()):
+        if not (crate["license"] or crate["license_file"]):
+            sys.exit(f"{name} {version} names no licence")
+        for path in sorted(Path(crate["manifest_path"]).parent.iterdir()):
+            if path.is_file() and (LICENCE_FILES.match(path.name) or path.name == crate["license_file"]):
+                texts.setdefault(path.read_text(errors="replace").strip(), []).append(f"{name} {version}")
+    having = {name for names in texts.values() for name in names}
+    lines = [
+        f"Software of others in {NAME}.",
+        "The Rust standard library is linked as well: MIT OR Apache-2.0, https://www.rust-lang.org/policies/licenses",
+        "",
+    ]
+    for (name, version), crate in sorted(crates.items()):
+        note = "" if f"{name} {version}" in having else " (its package holds no text of the licence)"
+        lines.append(f"{name} {version}: {crate['license'] or crate['license_file']}{note}")
+    for text, names in texts.items():
+        lines += ["", "=" * 80, *sorted(set(names)), "-" * 80, text]
+    (folder / "THIRD-PARTY-LICENSES.txt").write_text("\n".join(lines) + "\n")
 
 
 def write_bill(path, architecture, binary):
@@ -157,9 +261,7 @@ class Binary:
         # Name, type, flags, address, offset, size, link, information, alignment, size of an entry.
         self.sections = [struct.unpack_from("<IIQQQQIIQQ", data, table + number * size) for number in range(count)]
 
-    def faults(self, architecture, zip_bytes):
-        if self.machine != MACHINES[architecture]:
-            yield f"built for another machine: ELF's number of it is {self.machine}, not {MACHINES[architecture]}"
+    def faults(self, zip_bytes):
         if too_new := [name for name in self.glibc() if version_of(name) > GLIBC_MAX]:
             yield f"needs {', '.join(too_new)}; provided.al2023 has glibc {dotted(GLIBC_MAX)}"
         if others := [name for name in self.libraries() if not LIBRARIES.fullmatch(name)]:
@@ -218,7 +320,7 @@ def report(folder, rows):
     for architecture, binary_bytes, zip_bytes, glibc in rows:
         print(f"{architecture:8} {binary_bytes:>13,} {zip_bytes:>13,}  {glibc}")
     print(f"{'at most':8} {BINARY_BYTES_MAX:>13,} {ZIP_BYTES_MAX:>13,}  {dotted(GLIBC_MAX)}\n")
-    files = sorted(path for path in folder.iterdir() if path.suffix in (".zip", ".json"))
+    files = sorted(folder.iterdir())
     lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}" for path in files]
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n")
     print(f"In {os.path.relpath(folder)}/, also as SHA256SUMS:", *lines, sep="\n", flush=True)
@@ -226,11 +328,13 @@ def report(folder, rows):
 
 def run(*parts, capture=False, given=None, without=()):
     environment = {name: value for name, value in os.environ.items() if name not in without} | (given or {})
-    done = subprocess.run(parts, env=environment, stdout=subprocess.PIPE if capture else None, text=True)
+    # Cargo's own variable: within `cargo test`, it is the cargo that runs the tests.
+    program = os.environ.get("CARGO", "cargo") if parts[0] == "cargo" else parts[0]
+    done = subprocess.run([program, *parts[1:]], env=environment, stdout=subprocess.PIPE if capture else None, text=True)
     if done.returncode:
         sys.exit(f"failed: {' '.join(parts)}")
     return done.stdout
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

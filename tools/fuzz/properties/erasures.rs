@@ -67,7 +67,7 @@ const JSON_FAULTS: [&str; 19] = [
 
 /// And what goes too far.
 const JSON_LIMITS: [&str; 3] =
-    ["recursion limit exceeded", "a field stands in it twice", "it has more than # values"];
+    ["recursion limit exceeded", "it has a field twice", "it has more than # values"];
 
 /// Two functions: one as simple as can be, one with every setting that concerns messages.
 pub(crate) fn configs() -> &'static [Config; 2] {

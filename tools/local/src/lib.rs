@@ -64,7 +64,7 @@ pub use rustix::process::Signal;
 pub use s3_server::S3Server;
 pub use seaweed::Seaweed;
 pub use server_process::{ServerProcess, free_ports};
-pub use stack::Stack;
+pub use stack::{Stack, adapted};
 pub use versions::{
     Lock, Stored, StoredKind, complete_upload, count, create_bucket_with_object_lock,
     delete_plainly, delete_version, enable_versioning, inventory, lift_legal_hold, list_versions,

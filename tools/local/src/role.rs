@@ -28,6 +28,15 @@ pub struct Role {
 }
 
 impl Role {
+    /// Its credentials, as the environment variables that the SDKs read.
+    pub fn variables(&self) -> [(&'static str, &str); 3] {
+        [
+            ("AWS_ACCESS_KEY_ID", self.credentials.access_key_id()),
+            ("AWS_SECRET_ACCESS_KEY", self.credentials.secret_access_key()),
+            ("AWS_SESSION_TOKEN", self.credentials.session_token().unwrap_or_default()),
+        ]
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         self.arn.rsplit('/').next().unwrap_or_default()

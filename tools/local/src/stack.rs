@@ -81,9 +81,6 @@ impl Ministack {
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
         replace(&mut template, CODE_LINE, &format!("CodeUri: {code}\n"))?;
         replace(&mut template, ARCHITECTURE_LINE, &format!("Architectures: [{architecture}]\n"))?;
-        for (old, new) in REPLACED {
-            replace(&mut template, old, new)?;
-        }
         let name = format!("erase-user-files-{}", self.next_stack_number());
         let mut parameters = parameters.to_vec();
         let secret;
@@ -101,12 +98,33 @@ impl Ministack {
         if !parameters.iter().any(|(name, _)| SENDERS.contains(name)) {
             parameters.push(("AnySenderOfAccount", "true"));
         }
-        for alarm in METRIC_MATH {
-            template = without_resource(&template, alarm)?;
-        }
-        let address = self.store_template(&name, template).await?;
-        self.create_stack(&name, &address, &parameters).await?;
-        let description = self.wait_for_stack(&name).await?;
+        self.create(&name, adapted(&template)?, &parameters).await
+    }
+
+    /// Deploys a template, [`adapted`], that says itself where the function's code is.
+    pub async fn deploy_template(
+        &self,
+        template: String,
+        parameters: &[(&str, &str)],
+    ) -> Result<Stack, Error> {
+        let name = format!("erase-user-files-{}", self.next_stack_number());
+        self.create(&name, template, parameters).await
+    }
+
+    async fn create(
+        &self,
+        name: &str,
+        template: String,
+        parameters: &[(&str, &str)],
+    ) -> Result<Stack, Error> {
+        let address = self.store_template(name, template).await?;
+        self.create_stack(name, &address, parameters).await?;
+        self.deployed_stack(name).await
+    }
+
+    /// Waits until a stack is there, whoever deploys it, and makes its function take messages.
+    pub async fn deployed_stack(&self, name: &str) -> Result<Stack, Error> {
+        let description = self.wait_for_stack(name).await?;
         let output = |key: &str| {
             let after = description
                 .split(&format!("<OutputKey>{key}</OutputKey>"))
@@ -122,7 +140,7 @@ impl Ministack {
             dead_letter_queue_url: output("DeadLetterQueueUrl")?,
             function_name: output("FunctionName")?,
             log_group: output("LogGroup")?,
-            name,
+            name: name.to_owned(),
         };
         self.fix_event_source(&stack).await?;
         Ok(stack)
@@ -159,6 +177,7 @@ impl Ministack {
     /// <https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html>
     async fn store_template(&self, name: &str, template: String) -> Result<String, Error> {
         let key = format!("{name}.yaml");
+        self.create_bucket(ARTIFACTS).await?;
         let put = self
             .s3()
             .put_object()
@@ -261,6 +280,18 @@ impl Ministack {
 
 fn ask_lambda(path: &str) -> Call<'_> {
     Call { method: "GET", service: "lambda", path, ..Call::default() }
+}
+
+/// A template without what the local cloud does not know.
+pub fn adapted(template: &str) -> Result<String, Error> {
+    let mut template = template.to_owned();
+    for (old, new) in REPLACED {
+        replace(&mut template, old, new)?;
+    }
+    for alarm in METRIC_MATH {
+        template = without_resource(&template, alarm)?;
+    }
+    Ok(template)
 }
 
 /// Replaces a text everywhere in the template.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar};
 use local::{
     Hop, Ministack, Receipt, ReceiptsFolder, Stack, Stored, function_binary, inventory,
@@ -15,14 +16,55 @@ const USER: &str = "u1";
 const PLAIN_OBJECTS: usize = 5_000;
 const VERSIONED_DOCUMENTS: usize = 300;
 const LONE_DELETE_MARKERS: usize = 40;
+/// Two more places of the user's files in the bucket of photos: a folder of which a part of the
+/// name is fixed, as Django's `user_1/`, and a file that is named after the user.
+const MEDIA_PREFIX: &str = "media/user_{user_id}/";
+const AVATAR_PATTERN: &str = "avatars/{user_id}.jpg";
+const MEDIA_FOLDER: &str = "media/user_u1/";
+const AVATAR: &str = "avatars/u1.jpg";
+const MEDIA_OBJECTS: usize = 20;
+/// Keys in the bucket of photos that are similar to the user's, or have the user's id at a place
+/// that is no target.
+const SIMILAR_KEYS: [&str; 16] = [
+    "user_u1/a.jpg",
+    "media/user_u10/a.jpg",
+    "media/user_u1x/a.jpg",
+    "media/xuser_u1/a.jpg",
+    "media/user_u1",
+    "media/u1/a.jpg",
+    "u1.jpg",
+    "avatars/u1",
+    "avatars/u1.jpg.bak",
+    "avatars/u1.jpg/a",
+    "avatars/u10.jpg",
+    "avatars/u12.jpg",
+    "avatars/u123.jpg",
+    "avatars/u12",
+    "tenant-a/u1/a.jpg",
+    "tenant-b/u1/a.jpg",
+];
+/// Who the neighbours are, in plain words.
+const UNTOUCHED: [&str; 4] = [
+    "users with similar ids: u10/, U1/, u1.bak/",
+    "folders similar to media/user_u1/, which was deleted: media/user_u10/, media/xuser_u1/",
+    "files similar to avatars/u1.jpg, which was deleted: avatars/u12.jpg, avatars/u1.jpg.bak",
+    "the same id in folders of tenants: tenant-a/u1/, tenant-b/u1/",
+];
 /// From the message to the proof.
 const TIME_LIMIT: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(500);
 /// Three seconds of work at this pace are too few for 6,000 things: the erasure must continue in a
 /// second invocation. The reserve is longer than usual, because the local cloud does one thing at a
 /// time, on whatever machine this is.
-const PARAMETERS: [(&str, &str); 3] =
-    [("FunctionTimeout", "5"), ("HandoffReserveMs", "2000"), ("MaxDeletesPerSecond", "1000")];
+const PARAMETERS: [(&str, &str); 7] = [
+    ("FunctionTimeout", "5"),
+    ("HandoffReserveMs", "2000"),
+    ("MaxDeletesPerSecond", "1000"),
+    ("Target3Bucket", PHOTOS),
+    ("Target3Prefix", MEDIA_PREFIX),
+    ("EraseKey1Bucket", PHOTOS),
+    ("EraseKey1Pattern", AVATAR_PATTERN),
+];
 
 /// `local run`
 pub(crate) async fn run() -> Result<(), Failure> {
@@ -33,6 +75,9 @@ pub(crate) async fn run() -> Result<(), Failure> {
     println!("2/5 storing files");
     seed::make_buckets(&cloud).await?;
     seed::store_neighbours(&cloud).await?;
+    let what = "objects with similar names: media/user_u10/, avatars/u12.jpg, tenant-b/u1/, …";
+    seed::store(&cloud, PHOTOS, what, similar_objects()).await?;
+    seed::leave_uploads(&cloud, PHOTOS, "media/user_u10/", 1).await?;
     let neighbours = take_stock(&cloud, Whose::Everybody).await?;
     store_files(&cloud).await?;
     let stored = show::counts(&take_stock(&cloud, Whose::Users).await?);
@@ -50,7 +95,13 @@ pub(crate) async fn run() -> Result<(), Failure> {
     println!("5/5 checking the result with listings of our own");
     let receipt = check(&cloud, &stack, &hops, stored, &neighbours).await?;
     summarize(&hops, stored, (took, begin.elapsed()));
-    println!("  ✓ other users' data   {}: unchanged", show::kinds(show::counts(&neighbours)));
+    println!(
+        "  ✓ other users' data   {}: unchanged, among them",
+        show::kinds(show::counts(&neighbours))
+    );
+    for words in UNTOUCHED {
+        println!("                        - {words}");
+    }
     println!("  ✓ queues              the queue and the dead-letter queue are empty");
     println!("  ✓ receipt             {}\n{}", receipt.key, receipt.pretty());
     println!("\nNext:");
@@ -60,11 +111,17 @@ pub(crate) async fn run() -> Result<(), Failure> {
     Ok(())
 }
 
+fn similar_objects() -> Vec<seed::Object> {
+    SIMILAR_KEYS.map(|key| seed::object(key.to_owned())).into()
+}
+
 /// Everything that the user leaves behind.
 async fn store_files(cloud: &Ministack) -> Result<(), Failure> {
     let mut files = seed::odd_objects(USER);
     let odd = files.len();
     files.extend(seed::plain_objects(USER, PLAIN_OBJECTS));
+    files.extend((0..MEDIA_OBJECTS).map(|n| seed::object(format!("{MEDIA_FOLDER}{n}.jpg"))));
+    files.push(seed::object(AVATAR.to_owned()));
     let count = HumanCount(files.len() as u64);
     let what = format!(
         "{count} objects of the user {USER}, {odd} of them with special characters in their keys"
@@ -84,13 +141,21 @@ enum Whose {
 /// What both buckets hold, by our own listings.
 async fn take_stock(cloud: &Ministack, whose: Whose) -> Result<Vec<Stored>, Failure> {
     let s3 = cloud.s3();
-    let [photos, documents] = match whose {
-        Whose::Everybody => ["".to_owned(), "".to_owned()],
-        Whose::Users => [format!("{USER}/"), format!("{USERS}{USER}/")],
+    let places = match whose {
+        Whose::Everybody => vec![(PHOTOS, String::new()), (DOCUMENTS, String::new())],
+        Whose::Users => vec![
+            (PHOTOS, format!("{USER}/")),
+            (PHOTOS, MEDIA_FOLDER.to_owned()),
+            (PHOTOS, AVATAR.to_owned()),
+            (DOCUMENTS, format!("{USERS}{USER}/")),
+        ],
     };
-    let stored =
-        tokio::try_join!(inventory(&s3, PHOTOS, &photos), inventory(&s3, DOCUMENTS, &documents))?;
-    Ok([stored.0, stored.1].concat())
+    let listings = places.iter().map(|(bucket, prefix)| inventory(&s3, bucket, prefix));
+    let mut stored = try_join_all(listings).await?.concat();
+    if matches!(whose, Whose::Users) {
+        stored.retain(|item| item.key == AVATAR || !item.key.starts_with(AVATAR));
+    }
+    Ok(stored)
 }
 
 /// Shows progress until the function says that the user is erased. Fails when it cannot come to
@@ -162,7 +227,7 @@ async fn check(
     ensure(found == neighbours, || {
         "the buckets contain something that this demo did not store".to_owned()
     })?;
-    let mut expected = seed::neighbours();
+    let mut expected = [seed::neighbours(), similar_objects()].concat();
     expected.sort();
     let found = read_objects(&cloud.s3(), PHOTOS, "").await?;
     ensure(found == expected, || "an object of another user has other content".to_owned())?;

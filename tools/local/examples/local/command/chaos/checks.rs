@@ -235,7 +235,7 @@ fn gives_a_reason(hop: &Hop) -> bool {
 /// cut short, or logged a reason.
 fn came_again(line: &str, user: &str, erasure: &str) -> bool {
     let line: Value = serde_json::from_str(line).unwrap_or_default();
-    line["message"] == "message came again" && line["user"] == user && line["erasure"] == erasure
+    line["message"] == "message redelivered" && line["user"] == user && line["erasure"] == erasure
 }
 
 /// The message that a log line rejects.
