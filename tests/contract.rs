@@ -695,6 +695,19 @@ fn blocks(page: &str) -> Vec<Value> {
 }
 
 #[test]
+fn contract_page_has_the_hash_of_a_user_with_scopes() {
+    let page = read(&root().join("docs/message-contract.md"));
+    let settings = [
+        ("ERASE_TARGETS", "s3://files/{tenant_id}/{user_id}/"),
+        ("SCOPE_IDS", "tenant_id=/tenantId"),
+    ];
+    let body = r#"{"type": "user-withdrawn", "userId": "12", "tenantId": "a"}"#;
+    let erasure = Erasure::parse(body, Some("message-1"), &config(&settings)).expect("a message");
+    let hash = HashKey::new("an-example-key-of-your-own".to_owned()).hash(&erasure.user);
+    assert!(page.contains("`tenant_id=a/12`") && page.contains(&hash), "the page lacks {hash}");
+}
+
+#[test]
 fn contract_page_names_every_field_and_has_valid_examples() {
     let page = read(&root().join("docs/message-contract.md"));
     let user = HashKey::new("an-example-key-of-your-own".to_owned())

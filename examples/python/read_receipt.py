@@ -1,8 +1,8 @@
-"""Wait for what became of an erasure. Exits with 0 if everything is erased, and with 1 if it is not, or not known.
+"""Wait for the result of an erasure. Exits with 0 if everything is erased, and with 1 if it is not, or if that is unknown.
 
     RECEIPTS_URI=s3://BUCKET/receipts/ RECEIPT_HASH_KEY=... python read_receipt.py REQUEST_ID USER_ID [SECONDS]
 
-Asks the bucket, or, with RECEIPT_EVENTS_QUEUE_URL, waits for S3's events in a queue that EventBridge feeds.
+Polls the bucket or, with RECEIPT_EVENTS_QUEUE_URL, waits for S3's events in a queue that EventBridge fills.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 
 class WrongReceipt(Exception):
-    """Not the receipt of this erasure: never report it as one."""
+    """Not the receipt of this erasure: it must never be reported as one."""
 
 
 def read(s3, bucket: str, key: str, user_id: str, hash_key: str) -> dict:
@@ -33,7 +33,7 @@ def read(s3, bucket: str, key: str, user_id: str, hash_key: str) -> dict:
 
 
 def keys_in_bucket(s3, bucket: str, folder: str):
-    """New receipts, by asking once a second. Needs s3:ListBucket, and finds what an event was lost for."""
+    """New receipts, by polling once a second. Needs s3:ListBucket, and also finds a receipt whose event was lost."""
     seen = set()
     while True:
         found = {item["Key"] for item in s3.list_objects_v2(Bucket=bucket, Prefix=folder).get("Contents", [])}
@@ -50,7 +50,7 @@ def keys_of_events(sqs, queue_url: str, folder: str):
             key = json.loads(message["Body"])["detail"]["object"]["key"]
             if key.startswith(folder):
                 yield key
-                # Only now: what failed comes again. A service takes every event, and finds the user by the request id.
+                # Deleted last: SQS redelivers an event that failed. A service reads every event, and finds the user by the request id.
                 sqs.delete_message(QueueUrl=queue_url, ReceiptHandle=message["ReceiptHandle"])
         yield None
 
@@ -61,7 +61,7 @@ def main() -> int:
         return 2
     (request_id, user_id), seconds = sys.argv[1:3], float(sys.argv[3] if len(sys.argv) == 4 else 60)
     place, deadline = urlsplit(os.environ["RECEIPTS_URI"]), time.monotonic() + seconds
-    # With the slash, or r-1 would take the receipts of r-10 for its own.
+    # With the slash, because r-1 must not find the receipts of r-10.
     s3, folder = boto3.client("s3"), f"{place.path.lstrip('/')}{request_id}/"
     events = os.environ.get("RECEIPT_EVENTS_QUEUE_URL")
     source = keys_of_events(boto3.client("sqs"), events, folder) if events else keys_in_bucket(s3, place.netloc, folder)
@@ -73,7 +73,7 @@ def main() -> int:
                     things = f"{receipt['objects'] + receipt['versions']} objects and versions, {receipt['bytes']} bytes"
                     print(f"{receipt['outcome']}: {things}, proven empty at {receipt['provenEmptyAt']}")
                     return 0
-                # The function tries again, and when it gives up somebody has to act: erased.json may still come.
+                # The function retries; after its last attempt the operator has to act, and erased.json may follow later.
                 print(f"{receipt['outcome']}: {receipt.get('reason', 'nothing was deleted')}", flush=True)
             if time.monotonic() > deadline:
                 print(f"no proof within {seconds:g} s: look at the dead-letter queue", file=sys.stderr)

@@ -1,8 +1,8 @@
-// Wait for what became of an erasure. Exits with 0 if everything is erased, and with 1 if it is not, or not known.
+// Wait for the result of an erasure. Exits with 0 if everything is erased, and with 1 if it is not, or if that is unknown.
 //
 //     RECEIPTS_URI=s3://BUCKET/receipts/ RECEIPT_HASH_KEY=... npx tsx read_receipt.ts REQUEST_ID USER_ID [SECONDS]
 //
-// Asks the bucket, or, with RECEIPT_EVENTS_QUEUE_URL, waits for S3's events in a queue that EventBridge feeds.
+// Polls the bucket or, with RECEIPT_EVENTS_QUEUE_URL, waits for S3's events in a queue that EventBridge fills.
 
 import { createHmac } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -34,7 +34,7 @@ async function read(s3: S3Client, bucket: string, key: string, userId: string, h
   return receipt;
 }
 
-/** New receipts, by asking once a second. Needs s3:ListBucket, and finds what an event was lost for. */
+/** New receipts, by polling once a second. Needs s3:ListBucket, and also finds a receipt whose event was lost. */
 async function* keysInBucket(s3: S3Client, bucket: string, folder: string): AsyncGenerator<string | undefined> {
   const seen = new Set<string>();
   for (;;) {
@@ -55,7 +55,7 @@ async function* keysOfEvents(sqs: SQSClient, queueUrl: string, folder: string): 
       const key: string = JSON.parse(message.Body ?? "").detail.object.key;
       if (key.startsWith(folder)) {
         yield key;
-        // Only now: what failed comes again. A service takes every event, and finds the user by the request id.
+        // Deleted last: SQS redelivers an event that failed. A service reads every event, and finds the user by the request id.
         await sqs.send(new DeleteMessageCommand({ QueueUrl: queueUrl, ReceiptHandle: message.ReceiptHandle }));
       }
     }
@@ -71,7 +71,7 @@ async function main(): Promise<number> {
     return 2;
   }
   const [place, deadline] = [new URL(uri), Date.now() + Number(seconds) * 1000];
-  // With the slash, or r-1 would take the receipts of r-10 for its own.
+  // With the slash, because r-1 must not find the receipts of r-10.
   const [bucket, folder] = [place.hostname, `${place.pathname.slice(1)}${requestId}/`];
   const s3 = new S3Client({});
   const source = events ? keysOfEvents(new SQSClient({}), events, folder) : keysInBucket(s3, bucket, folder);
@@ -84,7 +84,7 @@ async function main(): Promise<number> {
           console.log(`${receipt.outcome}: ${things}, proven empty at ${receipt.provenEmptyAt}`);
           return 0;
         }
-        // The function tries again, and when it gives up somebody has to act: erased.json may still come.
+        // The function retries; after its last attempt the operator has to act, and erased.json may follow later.
         console.log(`${receipt.outcome}: ${receipt.reason ?? "nothing was deleted"}`);
       }
       if (Date.now() > deadline) {

@@ -1,8 +1,8 @@
-// Ask for the erasure of everything that a user stored.
+// Request the erasure of everything that a user stored.
 //
 //     QUEUE_URL=https://sqs... npx tsx request_erasure.ts USER_ID [REQUEST_ID]
 //
-// Prints the request id, by which read_receipt.ts finds what became of it.
+// Prints the request id, with which read_receipt.ts finds the receipt.
 
 import { randomUUID } from "node:crypto";
 import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
@@ -16,7 +16,7 @@ export async function requestErasure(
   request: { userId: string; requestId: string; withdrawnAt: Date },
 ): Promise<string | undefined> {
   const { userId, requestId, withdrawnAt } = request;
-  // Here, while somebody is there to hear of it: the function sends a bad message to the dead-letter queue.
+  // Checked before sending, because the function can only move a bad message to the dead-letter queue.
   if (!/^[A-Za-z0-9_.:@+=-]{1,128}$/.test(userId) || userId === "." || userId === "..") {
     throw new BadRequest("the user id is not 1 to 128 of A-Z a-z 0-9 - _ . : @ + =, or it is . or ..");
   }
@@ -28,10 +28,10 @@ export async function requestErasure(
     userId,
     requestId,
     withdrawnAt: withdrawnAt.toISOString(),
-    // Where users may come back under the same id, so that a message sent again does not erase them once more:
+    // Set this if users may return under the same id; a repeated message then keeps their new files:
     // eraseBefore: withdrawnAt.toISOString(),
   };
-  // One user's trouble must not hold up all others, and a repetition is dropped for five minutes.
+  // One group for each user, so that one failing erasure does not delay others. SQS drops a repetition for five minutes.
   const fifo = queueUrl.endsWith(".fifo") ? { MessageGroupId: userId, MessageDeduplicationId: requestId } : {};
   const sent = await sqs.send(
     new SendMessageCommand({ QueueUrl: queueUrl, MessageBody: JSON.stringify(body), ...fifo }),
@@ -40,7 +40,7 @@ export async function requestErasure(
 }
 
 async function main(): Promise<number> {
-  // In a service: save the request id with the user before sending. Nothing personal may be in it.
+  // In a service: store the request id with the user before sending. It must not contain personal data.
   const [userId, requestId = randomUUID()] = process.argv.slice(2);
   const queueUrl = process.env.QUEUE_URL;
   if (userId === undefined || queueUrl === undefined) {

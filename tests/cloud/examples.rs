@@ -19,7 +19,8 @@ struct Language {
     program: PathBuf,
     arguments: Vec<String>,
     folder: PathBuf,
-    ending: &'static str,
+    /// The file or folder of a program, as this language names it.
+    name: fn(&str) -> String,
 }
 
 /// What a program is told about the cloud, and what it said.
@@ -36,10 +37,7 @@ impl Desk<'_> {
         arguments: &[&str],
     ) -> Result<(Option<i32>, String, String), Failure> {
         let mut command = Command::new(&self.language.program);
-        command
-            .args(&self.language.arguments)
-            .arg(format!("{name}.{}", self.language.ending))
-            .args(arguments);
+        command.args(&self.language.arguments).arg((self.language.name)(name)).args(arguments);
         // Nothing of this machine's own AWS configuration.
         command.current_dir(&self.language.folder).env("AWS_CONFIG_FILE", "/dev/null");
         command.env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null").env_remove("AWS_PROFILE");
@@ -176,8 +174,23 @@ fn what_cannot_be_sent_is_told(desk: &Desk<'_>) -> Outcome {
 async fn python_examples_work() -> Outcome {
     let program = install(Package::Ministack).await?.join("python");
     let folder = project_root().join("examples/python");
-    Box::pin(try_all(&Language { program, arguments: vec!["-B".to_owned()], folder, ending: "py" }))
-        .await
+    let arguments = vec!["-B".to_owned()];
+    let name = |name: &str| format!("{name}.py");
+    Box::pin(try_all(&Language { program, arguments, folder, name })).await
+}
+
+/// The reader that is a Lambda function has unit tests of its own, which need no server.
+#[tokio::test]
+async fn lambda_example_passes_its_tests() -> Outcome {
+    let program = install(Package::Ministack).await?.join("python");
+    let folder = project_root().join("examples/lambda");
+    let output = Command::new(program)
+        .args(["-B", "-m", "unittest", "--verbose"])
+        .current_dir(folder)
+        .output()?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && said.contains("Ran 4 tests"), "{said}");
+    Ok(())
 }
 
 #[tokio::test]
@@ -185,5 +198,30 @@ async fn python_examples_work() -> Outcome {
 async fn typescript_examples_work() -> Outcome {
     let folder = project_root().join(".local/examples");
     let program = folder.join("node_modules/.bin/tsx");
-    Box::pin(try_all(&Language { program, arguments: Vec::new(), folder, ending: "ts" })).await
+    let name = |name: &str| format!("{name}.ts");
+    Box::pin(try_all(&Language { program, arguments: Vec::new(), folder, name })).await
+}
+
+#[tokio::test]
+#[ignore = "needs Java 17 and packages from Maven Central: make examples"]
+async fn java_examples_work() -> Outcome {
+    let folder = project_root().join("examples/java");
+    let libraries = project_root().join(".local/examples/java/*").display().to_string();
+    let name = |name: &str| match name {
+        "request_erasure" => "RequestErasure.java".to_owned(),
+        _ => "ReadReceipt.java".to_owned(),
+    };
+    let arguments = vec!["-cp".to_owned(), libraries];
+    Box::pin(try_all(&Language { program: "java".into(), arguments, folder, name })).await
+}
+
+#[tokio::test]
+#[ignore = "needs Go and packages from a module proxy: make examples"]
+async fn go_examples_work() -> Outcome {
+    // Not with `go run`, which turns each exit code but 0 into 1.
+    let folder = project_root().join(".local/examples/go");
+    let name = str::to_owned;
+    let program = "/usr/bin/env".into();
+    let arguments = vec![format!("PATH={}", folder.display())];
+    Box::pin(try_all(&Language { program, arguments, folder, name })).await
 }

@@ -30,7 +30,7 @@ pub use crate::comparison::tool::Tool;
 /// What is compared.
 #[derive(Debug, Clone, Args)]
 pub struct Comparison {
-    /// Names of scenarios; a name stands for its family, too: user for user-0 and so on. Without
+    /// Names of scenarios; a name also selects its family: user selects user-0 and so on. Without
     /// names, all of them run.
     #[arg(long, value_delimiter = ',', help = scenarios_help())]
     pub scenarios: Vec<String>,
@@ -53,7 +53,7 @@ pub struct Comparison {
 
 fn scenarios_help() -> String {
     format!(
-        "Names of scenarios; a name stands for its family, too: user for user-0 and so on [default: all of {}]",
+        "Names of scenarios; a name also selects its family: user selects user-0 and so on [default: all of {}]",
         scenario_names().join(", ")
     )
 }
@@ -168,11 +168,11 @@ fn said(run: &Run) -> String {
     let (seconds, left) = (timed(*seconds), HumanCount(*left));
     let fault = run.fault.as_ref().map(|fault| format!(" ({fault})")).unwrap_or_default();
     format!(
-        "{seconds} s, {left} left, {requests} requests, {refused} refused, CPU {cpu:.2} s{fault}"
+        "{seconds} s, {left} left, {requests} requests, {refused} throttled, CPU {cpu:.2} s{fault}"
     )
 }
 
-#[expect(clippy::print_stderr, reason = "for whoever waits an hour")]
+#[expect(clippy::print_stderr, reason = "progress of a run of hours")]
 fn tell(what: &str) {
     eprintln!("{what}");
 }
@@ -250,7 +250,7 @@ fn plot(result: &ScenarioResult) -> Option<Plot> {
     let ours = result.entry(Tool::Ours).and_then(Entry::typical);
     if let Some((seconds, (_, went))) = ours.and_then(|run| Some((run.seconds, run.rival.clone()?)))
     {
-        lines.push(("second client beside ours".to_owned(), seconds, went));
+        lines.push(("second client during ours".to_owned(), seconds, went));
     }
     let title = format!("{} keys, {}", HumanCount(result.scenario.keys), result.scenario.what);
     (!lines.is_empty()).then(|| Plot { title, lines, limit: steps.collect() })

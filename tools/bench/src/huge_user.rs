@@ -154,7 +154,7 @@ fn describe_speed(report: &mut Report, settings: &Settings, outcome: &Outcome, s
     );
     let refused = outcome.requests.iter().filter(|request| request.is_refused).count();
     report.row(
-        "refusals: of the model, throttles that the function counted",
+        "throttled requests of the model, throttles that the function counted",
         format!("{refused}, {}", sum(|hop| hop.throttles)),
     );
     report.row("retries", sum(|hop| hop.retries));
@@ -190,8 +190,10 @@ fn describe_ends(report: &mut Report, settings: &Settings, shares: &[Share]) {
     report.row("deletions that were dropped at the stop time", dropped);
     let uncounted: u64 = shares.iter().map(|share| share.gone.saturating_sub(share.counted)).sum();
     let affected = shares.iter().filter(|share| share.gone > share.counted).count();
-    report
-        .row("keys gone but not counted", format!("{} in {affected} hops", HumanCount(uncounted)));
+    report.row(
+        "keys deleted but not counted",
+        format!("{} in {affected} hops", HumanCount(uncounted)),
+    );
 }
 
 /// The times between hops.
@@ -257,7 +259,7 @@ fn check_erasure(report: &mut Report, world: &World, outcome: &Outcome, stored: 
     let left = world.store.count(PHOTOS, &format!("{USER}/"));
     report.check(left == 0, format!("nothing is left ({left} objects)"));
     let neighbours = world.store.count(PHOTOS, NEIGHBOUR);
-    report.check(neighbours == NEIGHBOURS_FILES, "the neighbour is untouched");
+    report.check(neighbours == NEIGHBOURS_FILES, "other users' data is unchanged");
     let counted = receipt["objects"].as_u64().unwrap_or(0);
     let tally = format!("{} stored, {} counted", HumanCount(stored), HumanCount(counted));
     report.check(counted == stored, format!("the tally is exact: {tally}"));

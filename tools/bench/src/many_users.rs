@@ -117,8 +117,10 @@ fn describe(report: &mut Report, settings: &Settings, outcome: &Outcome, users: 
         format!("{per_second:.0}: {} of the limit", percent(per_second, f64::from(limit))),
     );
     let refused = outcome.requests.iter().filter(|request| request.is_refused).count();
-    report
-        .row("requests to S3, of these refused", format!("{}, {refused}", outcome.requests.len()));
+    report.row(
+        "requests to S3, of these throttled",
+        format!("{}, {refused}", outcome.requests.len()),
+    );
     let is_small = |user: &&User| user.objects <= SMALL;
     let done = |users: Vec<&User>| Spread::of(users.iter().filter_map(|user| user.done_after));
     report.row(
@@ -179,7 +181,7 @@ fn check(
     let last = others().filter_map(|user| user.done_after).max().unwrap_or_default();
     let longest = longest_wait(settings, others().map(|user| user.objects).sum(), has_huge_user);
     let text = format!(
-        "nobody starved: the last of all others was done after {}, {} at most",
+        "no user starved: the last of all others finished after {}, {} at most",
         seconds(last),
         seconds(longest)
     );

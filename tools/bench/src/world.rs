@@ -267,7 +267,7 @@ pub(crate) fn receipt_key(request: &str) -> String {
     format!("{request}/erased.json")
 }
 
-#[expect(clippy::print_stderr, reason = "for whoever waits an hour")]
+#[expect(clippy::print_stderr, reason = "progress of a run of hours")]
 async fn until_empty(queue: &Queue, store: &Store, begin: Instant) {
     let mut told = begin;
     while queue.depth().0 > 0 {

@@ -13,7 +13,7 @@
 //! | `objects` | puts, lists and reads many objects concurrently |
 //! | `versions` | versions, delete markers, uploads and locks: make them, and list everything |
 //! | `buckets` | removes a bucket with everything in it |
-//! | `receipts` | reads the receipts of erasures |
+//! | `receipts`, `certificate` | reads the receipts of erasures; one of them as a page for people |
 //! | `http` | HTTP servers on loopback, with and without TLS |
 //! | `client` | the AWS clients, and plain HTTP for what they do not cover |
 //! | `recording_server` | a server of a test that records its requests, over TLS as well |
@@ -23,6 +23,7 @@
 //! Everything listens on loopback only, on free ports, and ends when its value is dropped.
 
 mod buckets;
+mod certificate;
 mod client;
 mod error;
 mod fault_proxy;

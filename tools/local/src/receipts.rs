@@ -5,8 +5,9 @@ use aws_sdk_s3::primitives::{DateTime, DateTimeFormat};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::Value;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
+use crate::certificate::certificate;
 use crate::{Error, list_keys};
 
 /// More concurrent reads would only make a shared bucket wait.
@@ -20,7 +21,11 @@ pub fn user_hash(hash_key: &str, user: &str) -> String {
     let mut mac =
         Hmac::<Sha256>::new_from_slice(hash_key.as_bytes()).expect("HMAC takes keys of any length");
     mac.update(user.as_bytes());
-    mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&mac.finalize().into_bytes())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Where receipts are: `RECEIPTS_URI`, as in `s3://BUCKET/PREFIX/`.
@@ -125,6 +130,11 @@ impl Receipt {
     /// The document with a line for each field, in its own order.
     pub fn pretty(&self) -> String {
         pretty(&self.text)
+    }
+
+    /// The document as an HTML page, to print or to file.
+    pub fn certificate(&self) -> String {
+        certificate(&self.key, &self.text, &hex(&Sha256::digest(self.text.as_bytes())))
     }
 }
 

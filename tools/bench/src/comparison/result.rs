@@ -86,7 +86,7 @@ impl ScenarioResult {
         let best = self.best_peer().map(|best| format!("The best peer took {} s.", timed(best)));
         text.push_str(&[bound, best].into_iter().flatten().collect::<Vec<_>>().join(" "));
         text.push_str(
-            "\n\n| tool | s, median | × bound | × best peer | keys/s | requests | listings, deletions | refused ",
+            "\n\n| tool | s, median | × bound | × best peer | keys/s | requests | listings, deletions | throttled ",
         );
         text.push_str("| CPU s | CPU s per million keys | peak RSS, MiB | left | |\n");
         text.push_str("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|\n");

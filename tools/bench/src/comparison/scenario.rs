@@ -135,7 +135,7 @@ fn limited(sizes: &Sizes) -> [Scenario; 4] {
     let timeout = Duration::from_secs(10);
     let hops = Scenario { name: "hops", what, timeout, tools: OURS, ..limit(sizes) };
     let costly = |name, rate, keys, tools| {
-        let what = format!("{}, a refusal costs a tenth of the keys", per_second(rate));
+        let what = format!("{}, a throttled request costs a tenth of the keys", per_second(rate));
         let limit = Limit { refusal: Refusal::Request { cost: 0.1 }, ..Limit::of(rate) };
         Scenario { limit: Some(limit), tools, ..base(name, what, keys) }
     };
@@ -147,7 +147,7 @@ fn per_key(sizes: &Sizes) -> [Scenario; 2] {
     const TOOLS: &[Tool] = &[Tool::Ours, Tool::S5cmd, Tool::S3rm, Tool::Boto3];
     [("perkey", UNKNOWN, sizes.unknown), ("perkey-documented", DOCUMENTED, sizes.keys)].map(
         |(name, rate, keys)| {
-            let what = format!("{}, refused key by key in a 200", per_second(rate));
+            let what = format!("{}, single keys throttled inside a 200", per_second(rate));
             let limit = Limit { refusal: Refusal::Keys, ..Limit::of(rate) };
             Scenario { limit: Some(limit), tools: TOOLS, ..base(name, what, keys) }
         },

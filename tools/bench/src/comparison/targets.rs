@@ -91,7 +91,7 @@ fn bounded(result: &ScenarioResult, ratio: f64, refused: Option<f64>) -> Option<
     let is_met = took.is_some_and(|took| took <= ratio);
     let is_met = is_met && refused.is_none_or(|most| percent <= most);
     let refusals = refused
-        .map(|most| format!("; at most {most:.0} % of the requests refused: {percent:.1} %"))
+        .map(|most| format!("; at most {most:.0} % of the requests throttled: {percent:.1} %"))
         .unwrap_or_default();
     check(result, is_met, format!("at most {ratio:.2} × the bound: {shown}{refusals}"))
 }

@@ -57,7 +57,7 @@ impl Tool {
             Self::Ours => "erase-user-files",
             Self::S5cmd => "s5cmd",
             Self::S3rm => "s3rm-rs",
-            Self::S3rmTold => "s3rm-rs, told the rate",
+            Self::S3rmTold => "s3rm-rs, given the rate",
             Self::Boto3 => "boto3 loop",
             Self::ListAll => "list all, then delete",
             Self::AwsCli => "aws s3 rm",

@@ -23,7 +23,7 @@ enum Command {
     Run,
     /// Start the local cloud with the deployed stack, until Ctrl-C
     Up,
-    /// (While up) Send a user-withdrawn message
+    /// (While up) Request the erasure of a user
     Send {
         #[arg(allow_hyphen_values = true)]
         user_id: String,
@@ -35,7 +35,7 @@ enum Command {
     },
     /// (While up) Print the function's log
     Logs,
-    /// Print the receipts of a user's erasures, here or on AWS (see `make receipt`)
+    /// Print the receipts of a user, here or on AWS, and write an HTML page of each (see `make receipt`)
     Receipt {
         #[arg(allow_hyphen_values = true)]
         user_id: String,

@@ -12,7 +12,7 @@ pub(crate) use chaos::{Settings as ChaosSettings, chaos};
 pub(crate) use invoke::{install_cargo_lambda, invoke};
 pub(crate) use receipt::receipt;
 pub(crate) use run::run;
-pub(crate) use up::{left, logs, send, up};
+pub(crate) use up::{left, logs, running_cloud, send, up};
 
 /// Where the users' files are: a bucket that never had versions, each user's folder at its root.
 const PHOTOS: &str = "photos";
@@ -41,10 +41,10 @@ pub(crate) enum Failure {
     /// The local cloud is at fault, or this machine.
     #[error("failed to {0}")]
     Local(#[from] local::Error),
-    /// What was to be shown is not so.
+    /// A check of the demo failed.
     #[error("FAILED: {0}")]
     Check(String),
-    /// Nothing is broken, but what was asked for is not there.
+    /// Nothing is broken, but what was requested does not exist, or cannot be used like this.
     #[error("{0}")]
     Nothing(String),
 }

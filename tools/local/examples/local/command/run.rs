@@ -71,7 +71,8 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let begin = Instant::now();
     let binary = function_binary()?;
     let cloud = Ministack::start().await?;
-    println!("started a local cloud at {}: S3, SQS and Lambda", cloud.endpoint());
+    println!("1/5 started a local cloud at {}: S3, SQS and Lambda", cloud.endpoint());
+    println!("2/5 storing files");
     seed::make_buckets(&cloud).await?;
     seed::store_neighbours(&cloud).await?;
     let what = "objects with similar names: media/user_u10/, avatars/u12.jpg, tenant-b/u1/, …";
@@ -82,29 +83,31 @@ pub(crate) async fn run() -> Result<(), Failure> {
     let stored = show::counts(&take_stock(&cloud, Whose::Users).await?);
 
     let stack = cloud.deploy(&binary, &[&PLACES[..], &PARAMETERS].concat()).await?;
-    println!("deployed template.yaml: {}", stack.function_name);
+    println!("3/5 deployed template.yaml: {}", stack.function_name);
     let message = format!(r#"{{"type":"user-withdrawn","userId":"{USER}"}}"#);
     cloud.send_message(&stack.queue_url, &message).await?;
-    println!("sent {message}\n");
+    println!("4/5 sent {message}");
+    println!("    (each line below is the part of one invocation in this erasure)");
 
     let sent = Instant::now();
     let hops = watch(&cloud, &stack, stored.iter().sum()).await?;
     let took = sent.elapsed();
+    println!("5/5 checking the result with listings of our own");
     let receipt = check(&cloud, &stack, &hops, stored, &neighbours).await?;
     summarize(&hops, stored, (took, begin.elapsed()));
     println!(
-        "  neighbours untouched  {}: the same as before, among them",
+        "  ✓ other users' data   {}: unchanged, among them",
         show::kinds(show::counts(&neighbours))
     );
     for words in UNTOUCHED {
         println!("                        - {words}");
     }
-    println!("  nothing outstanding   the queue and the dead-letter queue are empty");
-    println!("  receipt               {}\n{}", receipt.key, receipt.pretty());
-    println!("\nWhat to try next:");
-    println!("  make local    the same cloud, until Ctrl-C: send messages yourself");
-    println!("  make invoke   the function by itself, under cargo lambda");
-    println!("  make test     all tests");
+    println!("  ✓ queues              the queue and the dead-letter queue are empty");
+    println!("  ✓ receipt             {}\n{}", receipt.key, receipt.pretty());
+    println!("\nNext:");
+    println!("  make local    keep such a cloud running, and send messages yourself");
+    println!("  make unit     run the tests that need no server");
+    println!("  make help     other targets");
     Ok(())
 }
 
@@ -120,7 +123,9 @@ async fn store_files(cloud: &Ministack) -> Result<(), Failure> {
     files.extend((0..MEDIA_OBJECTS).map(|n| seed::object(format!("{MEDIA_FOLDER}{n}.jpg"))));
     files.push(seed::object(AVATAR.to_owned()));
     let count = HumanCount(files.len() as u64);
-    let what = format!("{count} objects of the user {USER}, {odd} of them with odd names");
+    let what = format!(
+        "{count} objects of the user {USER}, {odd} of them with special characters in their keys"
+    );
     seed::store(cloud, PHOTOS, &what, files).await?;
     seed::leave_uploads(cloud, PHOTOS, &format!("{USER}/"), 2).await?;
     let folder = format!("{USERS}{USER}/");
@@ -157,7 +162,7 @@ async fn take_stock(cloud: &Ministack, whose: Whose) -> Result<Vec<Stored>, Fail
 /// that.
 async fn watch(cloud: &Ministack, stack: &Stack, count: u64) -> Result<Vec<Hop>, Failure> {
     let bar = ProgressBar::new(count);
-    bar.set_style(seed::bar_style("left"));
+    bar.set_style(seed::bar_style("remaining"));
     let deadline = Instant::now() + TIME_LIMIT;
     let (mut seen, mut hops, mut shown) = (0, Vec::new(), [u64::MAX; 4]);
     loop {
@@ -174,7 +179,7 @@ async fn watch(cloud: &Ministack, stack: &Stack, count: u64) -> Result<Vec<Hop>,
         seen = lines.len();
         bar.set_position(left.iter().sum());
         if bar.is_hidden() && left != shown {
-            println!("  left: {}", show::kinds(left));
+            println!("  remaining: {}", show::kinds(left));
             shown = left;
         }
         match hops.last().map(|hop| hop.outcome.as_str()) {
@@ -194,7 +199,7 @@ fn too_late(cloud: &Ministack, hops: &[Hop], left: [u64; 4]) -> Failure {
     let (limit, hops, left) = (HumanDuration(TIME_LIMIT), hops.len(), show::kinds(left));
     let words = cloud.last_words();
     Failure::Check(format!(
-        "after {limit} and {hops} hops, there is left: {left}. The local cloud's log:\n{words}"
+        "after {limit} and {hops} invocations, this remains: {left}. The local cloud's log:\n{words}"
     ))
 }
 
@@ -212,22 +217,24 @@ async fn check(
 ) -> Result<Receipt, Failure> {
     let left = take_stock(cloud, Whose::Users).await?;
     ensure(left.is_empty(), || {
-        format!("there is left: {}, as {:?}", show::kinds(show::counts(&left)), left.first())
+        format!("this remains: {}, as {:?}", show::kinds(show::counts(&left)), left.first())
     })?;
 
     // A version, a delete marker or an upload never changes: its id is as good as its bytes.
     let found = take_stock(cloud, Whose::Everybody).await?;
     let harmed = neighbours.iter().find(|item| !found.contains(item));
-    ensure(harmed.is_none(), || format!("something of a neighbour is gone: {harmed:?}"))?;
-    ensure(found == neighbours, || "the buckets hold something that nobody put there".to_owned())?;
+    ensure(harmed.is_none(), || format!("something of another user is missing: {harmed:?}"))?;
+    ensure(found == neighbours, || {
+        "the buckets contain something that this demo did not store".to_owned()
+    })?;
     let mut expected = [seed::neighbours(), similar_objects()].concat();
     expected.sort();
     let found = read_objects(&cloud.s3(), PHOTOS, "").await?;
-    ensure(found == expected, || "an object of a neighbour has another content".to_owned())?;
+    ensure(found == expected, || "an object of another user has other content".to_owned())?;
 
     for queue in [&stack.queue_url, &stack.dead_letter_queue_url] {
         let depth = settled_depth(cloud, queue).await?;
-        ensure(depth == 0, || format!("{depth} messages are left in {queue}"))?;
+        ensure(depth == 0, || format!("{depth} messages remain in {queue}"))?;
     }
     let continued = hops.iter().any(|hop| hop.outcome == "continued");
     ensure(continued, || {
@@ -246,7 +253,7 @@ async fn check(
 
     let hash = user_hash(HASH_KEY, USER);
     let is_named = hops.iter().all(|hop| hop.user == hash);
-    ensure(is_named, || format!("the log does not call the user {hash}"))?;
+    ensure(is_named, || format!("the log does not name the user {hash}"))?;
     let mut receipts =
         ReceiptsFolder::parse(RECEIPTS_URI)?.of_user(&cloud.s3(), &hash).await?.receipts;
     let count = receipts.len();
@@ -279,7 +286,7 @@ fn counted(hops: &[Hop]) -> [u64; 4] {
 fn summarize(hops: &[Hop], stored: [u64; 4], (took, all): (Duration, Duration)) {
     let bytes = HumanBytes(hops.last().map_or(0, |hop| hop.total_bytes));
     println!(
-        "\nErased {USER} in {} hops, {:.1} s after the message ({:.0} s with everything):",
+        "\nErased {USER} in {} invocations, {:.1} s after the message ({:.0} s in total):",
         hops.len(),
         took.as_secs_f64(),
         all.as_secs_f64(),
@@ -294,6 +301,6 @@ fn summarize(hops: &[Hop], stored: [u64; 4], (took, all): (Duration, Duration)) 
     }
     println!("  bytes                 {bytes}");
     println!(
-        "  proven empty          the function's last listings found nothing, and neither did ours"
+        "  ✓ verified empty      the function's final listings, and this demo's own, found nothing"
     );
 }

@@ -119,7 +119,8 @@ pub(crate) async fn leave_uploads(
 /// Stores the neighbours of `u1` in both buckets: nothing of this may change.
 pub(crate) async fn store_neighbours(cloud: &Ministack) -> Result<(), Failure> {
     let objects = neighbours();
-    let what = format!("{} objects of neighbours: u10/, u1.bak/, U1/, other/u1/, …", objects.len());
+    let what =
+        format!("{} objects of other users: u10/, u1.bak/, U1/, other/u1/, …", objects.len());
     store(cloud, PHOTOS, &what, objects).await?;
     let folders = ["u10/", "u1.bak/", "U1/"];
     for folder in folders {
@@ -129,7 +130,7 @@ pub(crate) async fn store_neighbours(cloud: &Ministack) -> Result<(), Failure> {
     let folders =
         folders.map(|folder| format!("{USERS}{folder}")).into_iter().chain(["u1/".to_owned()]);
     let folders: Vec<String> = folders.collect();
-    store_versions(cloud, "neighbours", &folders, (2, 1)).await?;
+    store_versions(cloud, "other users", &folders, (2, 1)).await?;
     for folder in &folders {
         leave_uploads(cloud, DOCUMENTS, folder, 1).await?;
     }

@@ -4,15 +4,25 @@ use indicatif::{HumanBytes, HumanCount};
 use local::{Hop, Stored, StoredKind, count};
 use serde_json::Value;
 
-/// One line about a hop.
+/// One line about a hop: for people, the invocation of that number.
 pub(crate) fn hop(hop: &Hop) -> String {
     let Hop {
         outcome, requests, throttles, retries, retained, refused, duration_ms, reason, ..
     } = hop;
+    let others = [
+        (throttles, "throttled"),
+        (retries, "retried"),
+        (retained, "retained"),
+        (refused, "not deleted"),
+    ];
+    let others: String = others
+        .into_iter()
+        .filter(|(count, _)| **count > 0)
+        .map(|(count, name)| format!(", {count} {name}"))
+        .collect();
     format!(
-        "  hop {:<2} {outcome:<10} {:>5.2} s   {}, {}   \
-         requests {requests}, throttles {throttles}, retries {retries}, retained {retained}, refused {refused}{}{reason}",
-        hop.hop,
+        "  invocation {:<2} {outcome:<10} {:>5.2} s   {}, {}   {requests} requests{others}{}{reason}",
+        hop.hop + 1,
         std::time::Duration::from_millis(*duration_ms).as_secs_f64(),
         kinds([hop.objects, hop.versions, hop.delete_markers, hop.uploads]),
         HumanBytes(hop.bytes),

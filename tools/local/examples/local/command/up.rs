@@ -18,7 +18,13 @@ pub(crate) async fn up() -> Result<(), Failure> {
     let cloud = Ministack::start().await?;
     seed::make_buckets(&cloud).await?;
     seed::store_neighbours(&cloud).await?;
-    seed::store(&cloud, PHOTOS, "objects of u1 with odd names", seed::odd_objects("u1")).await?;
+    seed::store(
+        &cloud,
+        PHOTOS,
+        "objects of u1 with special characters in their keys",
+        seed::odd_objects("u1"),
+    )
+    .await?;
     for (user, objects, documents) in [("u1", 1_000, 100), ("alice", 200, 20), ("bob", 50, 5)] {
         let what = format!("{objects} objects of {user}");
         seed::store(&cloud, PHOTOS, &what, seed::plain_objects(user, objects)).await?;
@@ -50,21 +56,20 @@ fn explain(cloud: &Ministack, stack: &Stack) {
     let program = show::program();
     let (endpoint, queue) = (cloud.endpoint(), &stack.queue_url);
     println!(
-        "\nThe local cloud is up at {endpoint}, until Ctrl-C. In another terminal:\n\
-         \n  {program} send alice     # erase a user\
-         \n  {program} left alice/    # what is left of them\
-         \n  {program} logs           # the function's log\n\
-         \nThe receipts of a user, found as on AWS:\n\
-         \n  AWS_ENDPOINT_URL={endpoint} AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test \\\
-         \n      RECEIPTS_URI={RECEIPTS_URI} RECEIPT_HASH_KEY={HASH_KEY} make receipt USER=alice\n\
-         \nThe same with the AWS CLI:\n\
+        "\nThe local cloud runs at {endpoint} until Ctrl-C. In another terminal:\n\
+         \n  make send USER_ID=alice       # request an erasure (u1, alice and bob have files)\
+         \n  make receipt USER_ID=alice    # the user's receipts, and an HTML page of each\
+         \n  make logs                     # the function's log\
+         \n  {program} left alice/         # what is stored of a user\n\
+         \nWith the AWS CLI:\n\
          \n  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1\
          \n  aws --endpoint-url {endpoint} sqs send-message --queue-url {queue} \\\
          \n      --message-body '{{\"type\":\"user-withdrawn\",\"userId\":\"alice\"}}'\
          \n  aws --endpoint-url {endpoint} s3 ls --recursive s3://{PHOTOS}/alice/\
          \n  aws --endpoint-url {endpoint} s3api list-object-versions --bucket {DOCUMENTS} --prefix {USERS}alice/\
          \n  aws --endpoint-url {endpoint} logs tail {}\n\
-         \nWhat the function does appears here:",
+         \nFor your own programs: RECEIPTS_URI={RECEIPTS_URI} RECEIPT_HASH_KEY={HASH_KEY}\n\
+         \nThe function's work appears here:",
         stack.log_group,
     );
 }
@@ -78,7 +83,7 @@ pub(crate) async fn send(user: &str) -> Result<(), Failure> {
             &json!({ "type": "user-withdrawn", "userId": user }).to_string(),
         )
         .await?;
-    println!("sent message {id}; see what happens where `local up` runs");
+    println!("sent message {id}; the terminal of `make local` shows the erasure");
     Ok(())
 }
 
@@ -119,6 +124,11 @@ pub(crate) async fn logs() -> Result<(), Failure> {
     Ok(())
 }
 
+/// The local cloud of `local up`, if it runs.
+pub(crate) fn running_cloud() -> Result<Ministack, Failure> {
+    Ok(Note::read()?.0)
+}
+
 /// A file with the address of the cloud for the other commands, as long as the cloud is up.
 struct Note(PathBuf);
 
@@ -143,8 +153,9 @@ impl Note {
     }
 
     fn read() -> Result<(Ministack, Stack), Failure> {
-        let nothing =
-            || Failure::Check("the local cloud is not up; start it with: make local".to_owned());
+        let nothing = || {
+            Failure::Nothing("The local cloud does not run. Start it with: make local".to_owned())
+        };
         let text = fs::read_to_string(Self::path()).map_err(|_unreadable| nothing())?;
         let note: Value = serde_json::from_str(&text).map_err(|_unreadable| nothing())?;
         let field = |name: &str| note[name].as_str().unwrap_or_default().to_owned();

@@ -112,13 +112,13 @@ impl Checks {
             let id = &person.id;
             if !is_erased && !is_dead {
                 checks.violations.push(format!(
-                    "{id} was lost: no receipt and no dead letter, {left} things left"
+                    "{id} was lost: no receipt and no dead-letter message, {left} items remain"
                 ));
             }
             if left > 0 && !is_dead {
                 checks
                     .violations
-                    .push(format!("{id} has {left} things left, and no dead letter says so"));
+                    .push(format!("{id} has {left} remaining items, and no dead-letter message"));
             }
         }
         checks
@@ -138,7 +138,7 @@ impl Checks {
                     Some(user) => {
                         document.check(receipt, *user, stored, after).map(|()| (document, *user))
                     }
-                    None => Err("it is of nobody that was asked for".to_owned()),
+                    None => Err("it is about a user whose erasure was not requested".to_owned()),
                 },
                 Err(error) => Err(error.to_string()),
             };
@@ -168,7 +168,8 @@ impl Checks {
             }
             let message: Value = serde_json::from_str(&letter.body).unwrap_or_default();
             let Some(user) = message["userId"].as_str().and_then(|id| load.users.number(id)) else {
-                self.violations.push(format!("a dead letter that nobody sent: {}", letter.body));
+                self.violations
+                    .push(format!("a dead-letter message that was never sent: {}", letter.body));
                 continue;
             };
             let hash = user_hash(HASH_KEY, &load.users.list[user].id);
@@ -216,10 +217,11 @@ impl Checks {
         let old = before.neighbours.iter().zip(&before.contents).collect::<Vec<_>>();
         let new = after.neighbours.iter().zip(&after.contents).collect::<Vec<_>>();
         for (item, _) in old.iter().filter(|item| !new.contains(item)) {
-            self.violations.push(format!("a neighbour's is gone or changed: {item:?}"));
+            self.violations
+                .push(format!("an item of another user is missing or changed: {item:?}"));
         }
         for (item, _) in new.iter().filter(|item| !old.contains(item)) {
-            self.violations.push(format!("nobody has put this there: {item:?}"));
+            self.violations.push(format!("this item was not stored by this run: {item:?}"));
         }
     }
 }
@@ -313,7 +315,7 @@ impl Document {
         let name = receipt.key.strip_prefix(&folder).unwrap_or_default();
         ensure(
             name.starts_with(&self.outcome) && name.ends_with(".json"),
-            "it stands in the wrong place",
+            "it is in the wrong place",
         )?;
         let asked = user_of_request(&self.erasure_id);
         ensure(

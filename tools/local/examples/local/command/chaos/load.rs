@@ -318,7 +318,7 @@ impl<'a> Watch<'a> {
                 .unwrap_or_default();
             let user = document["user"].as_str().and_then(|hash| self.load.users.by_hash.get(hash));
             let user = user.ok_or_else(|| {
-                Failure::Check(format!("the receipt {key} is of nobody: {document}"))
+                Failure::Check(format!("the receipt {key} is about an unknown user: {document}"))
             })?;
             let id = &self.load.users.list[*user].id;
             for (bucket, before) in TARGETS {

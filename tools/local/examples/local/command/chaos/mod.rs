@@ -98,15 +98,15 @@ async fn play(settings: Settings) -> Result<(), Failure> {
     keep_log(&cloud.function_log_lines(&stack).await?)?;
     Box::pin(check_that_all_are_deleted(&load, &stored)).await?;
     println!(
-        "\nWithout faults, and with legal holds lifted, {redriven} dead letters were sent again:\
-         \n  all {} users are deleted, each with a receipt, neighbours are byte-identical, both queues are empty",
+        "\nWithout faults, and with legal holds lifted, {redriven} dead-letter messages were sent again:\
+         \n  all {} users are erased, each with a receipt; other users' data is byte-identical; both queues are empty",
         users.list.len(),
     );
     let all = begin.elapsed();
     let times = [all, prepared, drained - prepared, all - drained].map(|time| time.as_secs());
     let [all, storing, load, end] = times;
     println!(
-        "\nAll as promised, in {all} s: {storing} s to store, {load} s until the queue was empty, {end} s to check and redrive"
+        "\nAll checks passed, in {all} s: {storing} s to store, {load} s until the queue was empty, {end} s to check and redrive"
     );
     Ok(())
 }
@@ -204,7 +204,10 @@ async fn check_that_all_are_deleted(load: &Load<'_>, stored: &Stock) -> Result<(
         }
     }
     for letter in dead {
-        checks.violations.push(format!("dead again, without faults: {}", letter.body));
+        checks.violations.push(format!(
+            "dead-letter message after the redrive, without faults: {}",
+            letter.body
+        ));
     }
     checks.fail_at_violations("what must not be after the redrive")
 }

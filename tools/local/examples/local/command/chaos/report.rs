@@ -28,15 +28,18 @@ pub(super) fn print(
     });
     let targeted_kills = targeted_kills.collect::<Vec<_>>().join(", ");
     println!("\nProcesses");
-    println!("  killed                {} at random, all at once {targeted_kills}", injected.kills);
-    println!("  frozen and thawed     {}", injected.frozen);
     println!(
-        "  the cloud stood still {} times, {:.0} s together",
+        "  killed                {} at random; between effect and response: {targeted_kills}",
+        injected.kills
+    );
+    println!("  frozen and resumed    {}", injected.frozen);
+    println!(
+        "  cloud paused          {} times, {:.0} s in total",
         injected.pauses,
         injected.paused.as_secs_f64()
     );
     println!(
-        "  cut short by that     {ended} invocations by a kill, {timed_out} by the time limit"
+        "  interrupted           {ended} invocations by a kill, {timed_out} by the time limit"
     );
 
     let hops: Vec<Hop> = log.iter().filter_map(|line| Hop::parse(line)).collect();
@@ -54,13 +57,13 @@ pub(super) fn print(
     let outcomes: Vec<_> =
         outcomes.into_iter().map(|(outcome, count)| format!("{count} {outcome}")).collect();
     println!("  hops                  {}: {}", hops.len(), outcomes.join(", "));
-    println!("  delivered again       {again} of these hops; the longest erasure took {longest}");
+    println!("  redelivered           {again} of these hops; the longest erasure took {longest}");
     print_users(load, stored, checks);
 
     let mut missing = not_injected(load);
     let things = [
         (ended, "no kill hit an invocation"),
-        (again, "no message was delivered again"),
+        (again, "no message was redelivered"),
         (checks.dead.len(), "no user is in the dead-letter queue"),
     ];
     missing.extend(
@@ -103,14 +106,14 @@ fn print_users(load: &Load<'_>, stored: &Stock, checks: &Checks) {
     );
     println!("  counted in these      {}", show::kinds(checks.counted));
     println!(
-        "  in the dead letters   {}, with {} receipts of what is left",
+        "  in the dead-letter queue  {}, with {} receipts of what remains",
         checks.dead.len(),
         checks.incomplete
     );
     let mut reasons = BTreeMap::<&str, (u64, &str)>::new();
     for (user, reason) in &checks.dead {
         let reason =
-            reason.as_deref().unwrap_or("no reason in the log: every delivery was cut short");
+            reason.as_deref().unwrap_or("no reason in the log: every delivery was interrupted");
         let entry = reasons.entry(reason).or_insert((0, &load.users.list[*user].id));
         entry.0 += 1;
     }
@@ -118,7 +121,7 @@ fn print_users(load: &Load<'_>, stored: &Stock, checks: &Checks) {
         println!("    {count} such as {example}: {reason}");
     }
     println!(
-        "  neighbours            {} things in {} buckets beside theirs",
+        "  other users           {} items in {} buckets",
         HumanCount(stored.neighbours.len() as u64),
         TARGETS.len(),
     );
@@ -147,19 +150,19 @@ fn not_injected(load: &Load<'_>) -> Vec<String> {
     for operation in [Operation::StoreReceipt, Operation::Continue, Operation::Delete] {
         let lost = [Fault::ResetAfterwards, Fault::BusyAfterwards, Fault::Truncate];
         if lost.iter().all(|fault| happened(*fault, &[operation]) == 0) {
-            missing.push(format!("no answer was lost of: {}", name(operation)));
+            missing.push(format!("no response was lost of: {}", name(operation)));
         }
         if !injected.targeted_kills.contains_key(&operation) {
             missing.push(format!(
-                "nothing was killed between the effect and the answer of: {}",
+                "no process was killed between the effect and the response of: {}",
                 name(operation)
             ));
         }
     }
     let injected = [
         (injected.kills, "a kill"),
-        (injected.frozen, "a process that stood still"),
-        (injected.pauses, "a cloud that stood still"),
+        (injected.frozen, "a frozen process"),
+        (injected.pauses, "a paused cloud"),
         (injected.duplicates, "a message that was sent twice"),
         (injected.garbage, "a malformed message"),
     ];

@@ -52,7 +52,7 @@ pub(super) struct Stock {
     pub(super) by_user: BTreeMap<usize, Vec<Item>>,
     /// Everybody else's.
     pub(super) neighbours: Vec<Item>,
-    /// What the neighbours' objects and versions hold, in the same order.
+    /// What the objects and versions of other users contain, in the same order.
     pub(super) contents: Vec<Option<Vec<u8>>>,
 }
 
@@ -84,15 +84,15 @@ impl Users {
     pub(super) async fn store(&self, cloud: &Ministack) -> Result<Stock, Failure> {
         seed::make_buckets(cloud).await?;
         create_bucket_with_object_lock(&cloud.s3(), ARCHIVE).await?;
-        seed::store(cloud, PHOTOS, "neighbours' objects", neighbours("")).await?;
+        seed::store(cloud, PHOTOS, "objects of other users", neighbours("")).await?;
         seed::store(
             cloud,
             DOCUMENTS,
-            "neighbours' versions",
+            "versions of other users",
             [neighbours(USERS), neighbours(USERS)].concat(),
         )
         .await?;
-        seed::store(cloud, ARCHIVE, "neighbours' archives", neighbours("")).await?;
+        seed::store(cloud, ARCHIVE, "archives of other users", neighbours("")).await?;
         for (bucket, before) in TARGETS {
             for folder in ["u10000/", "u1.bak/", "U1/"] {
                 seed::leave_uploads(cloud, bucket, &format!("{before}{folder}"), 1).await?;
