@@ -55,7 +55,7 @@ pub(crate) async fn invoke(event: &str) -> Result<(), Failure> {
     let s3 = cloud.s3();
     let photos = inventory(&s3, PHOTOS, "u1/").await?;
     let documents = inventory(&s3, DOCUMENTS, &format!("{USERS}u1/")).await?;
-    println!("\nLeft of u1: {}", show::kinds(show::counts(&[photos, documents].concat())));
+    println!("\nWhat is left of u1: {}", show::kinds(show::counts(&[photos, documents].concat())));
     for key in list_keys(&s3, RECEIPTS, "").await? {
         println!("Receipt: s3://{RECEIPTS}/{key}");
     }

@@ -62,15 +62,17 @@ fn explain(cloud: &Ministack, stack: &Stack) {
          \n  make logs                     # the function's log\
          \n  {program} left alice/         # what is stored of a user\n\
          \nWith the AWS CLI:\n\
-         \n  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1\
+         \n  export AWS_ACCESS_KEY_ID=test AWS_SECRET_ACCESS_KEY=test AWS_DEFAULT_REGION=us-east-1 AWS_ENDPOINT_URL={endpoint}\
          \n  aws --endpoint-url {endpoint} sqs send-message --queue-url {queue} \\\
          \n      --message-body '{{\"type\":\"user-withdrawn\",\"userId\":\"alice\"}}'\
          \n  aws --endpoint-url {endpoint} s3 ls --recursive s3://{PHOTOS}/alice/\
          \n  aws --endpoint-url {endpoint} s3api list-object-versions --bucket {DOCUMENTS} --prefix {USERS}alice/\
-         \n  aws --endpoint-url {endpoint} logs tail {}\n\
+         \n  aws --endpoint-url {endpoint} logs filter-log-events --log-group-name {} \\\
+         \n      --query 'events[].message' --output text\
+         \n  make smoke STACK={}       # the smoke test of a deployment\n\
          \nFor your own programs: RECEIPTS_URI={RECEIPTS_URI} RECEIPT_HASH_KEY={HASH_KEY}\n\
          \nThe function's work appears here:",
-        stack.log_group,
+        stack.log_group, stack.name,
     );
 }
 
@@ -83,7 +85,9 @@ pub(crate) async fn send(user: &str) -> Result<(), Failure> {
             &json!({ "type": "user-withdrawn", "userId": user }).to_string(),
         )
         .await?;
-    println!("sent message {id}; the terminal of `make local` shows the erasure");
+    println!(
+        "sent message {id}; the terminal of `make local` shows what the function does with it"
+    );
     Ok(())
 }
 
