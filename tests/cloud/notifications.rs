@@ -32,7 +32,7 @@ const PARAMETERS: [(&str, &str); 3] = [
     ("RunbookUrl", "https://wiki.example.org/runbook"),
 ];
 /// What everybody is told, whatever the receipt says.
-const NEXT_STEP: &str = "redrive, delete nothing by hand: https://wiki.example.org/runbook#dead-letter-queue-is-not-empty";
+const NEXT_STEP: &str = "redrive, do not delete files manually: https://wiki.example.org/runbook#dead-letter-queue-is-not-empty";
 
 /// Who of the listeners a message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,7 +248,7 @@ async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
         let told = Told::new(&deployed).await?;
         let receipt = receipt_of_the_function(&deployed, &told.receipts).await?;
         let fields: Value = serde_json::from_str(&receipt)?;
-        let said = format!("Erasure r-1: {}\n\n{LEFT}\n\nIts request is, ", text(&fields["reason"]));
+        let said = format!("Erasure r-1: {}\n\n{LEFT}\n\nThe request is in ", text(&fields["reason"]));
 
         Box::pin(told.while_reading(async {
             told.listen_as(Listener::Anybody).await?;
@@ -259,7 +259,7 @@ async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
             assert!([said.as_str(), NEXT_STEP, &command].iter().all(|words| plain.contains(words)), "{plain}");
             assert!(!plain.contains(text(&fields["user"])), "{plain}");
             let title = plain.lines().next().unwrap_or_default();
-            assert!(title.ends_with(": something of a user cannot be deleted"), "{plain}");
+            assert!(title.ends_with(": some files of a user cannot be deleted"), "{plain}");
             assert_eq!(text(&heard[0]["Subject"]), title);
 
             told.listen_as(Listener::Slack).await?;
@@ -287,9 +287,9 @@ async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
 
 /// What is left by [`receipt_of_the_function`].
 const LEFT: &str = "s3://vault/{user_id}/
-- held by Object Lock (legal-hold): 1
-- refused by S3 (AccessDenied): 1
-- delete markers that stay above them: 1";
+- retained by Object Lock (legal-hold): 1
+- not deleted by S3 (AccessDenied): 1
+- delete markers kept above them: 1";
 
 #[tokio::test]
 async fn team_is_notified_of_an_unreadable_receipt() -> Outcome {
