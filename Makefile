@@ -127,8 +127,9 @@ model: ## Check the continuation protocol exhaustively, further than `make test`
 pace: ## Compare the rate controller with other algorithms; writes tables and plots of docs/pace.md
 	cargo test -p erase-user-files --test pace -- --ignored --nocapture figures
 
-pictures: ## Draw docs/dashboard.svg from template.yaml, with sample numbers
+pictures: ## Draw docs/dashboard.svg and docs/slack-message.svg as the deployed template makes them, with sample numbers
 	cargo test --test pictures -- --ignored --exact draw_pictures
+	DRAW_PICTURES=1 cargo test --test cloud -- --exact notifications::team_is_notified_of_remaining_objects_and_reason
 
 # New inputs are stored below the target folder; the committed inputs are only read. The code has no unsafe blocks, so the
 # targets run without a sanitizer.

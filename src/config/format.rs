@@ -263,7 +263,7 @@ mod tests {
             "$.subject_identities[?@.identity_type=='controller_customer_id'].identity_value";
         assert!(matches!(Locator::parse(query), Ok(Locator::Query(_))));
         assert!(matches!(Locator::parse("/a/b"), Ok(Locator::Pointer(_))));
-        for text in ["$.", "$[", "$[?]", "$.a b", "@.a"] {
+        for text in ["$.", "$[", "$[?]", "$.a b", "@.a", "$[?search(@.a, 'b')]"] {
             assert!(Locator::parse(text).is_err(), "{text}");
         }
     }

@@ -51,6 +51,7 @@ mod results;
 mod runbook;
 #[path = "../schema/mod.rs"]
 mod schema;
+mod slack_picture;
 mod smoke;
 mod starting;
 mod stores;

@@ -19,6 +19,7 @@ use tokio::time::sleep;
 use crate::deployed::Deployed;
 use crate::privileges::{ask_for_json, denial, put_policy, request_of};
 use crate::schema::assert_is_receipt;
+use crate::slack_picture;
 use crate::{Failure, Outcome, within};
 
 const TEST_LIMIT: Duration = Duration::from_secs(120);
@@ -262,6 +263,7 @@ async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
             assert!(title.ends_with(": some files of a user cannot be deleted"), "{plain}");
             assert_eq!(text(&heard[0]["Subject"]), title);
 
+            let stack = title.split(':').next().unwrap_or_default().to_owned();
             told.listen_as(Listener::Slack).await?;
             told.give_up("r-1", &receipt).await?;
             let slack: Value = serde_json::from_str(text(&told.hear(1).await?[0]["Message"]))?;
@@ -274,6 +276,7 @@ async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
             let metadata = json!({ "threadId": key });
             let form = json!({ "version": "1.0", "source": "custom", "content": content, "metadata": metadata });
             assert_eq!(slack, form);
+            slack_picture::check(&slack, &[(&told.receipts, "receipts-bucket"), (&stack, "erase-user-files")])?;
 
             told.give_up("r-2", &receipt.replace("what is left cannot", &"x".repeat(10_000))).await?;
             let slack: Value = serde_json::from_str(text(&told.hear(1).await?[0]["Message"]))?;
