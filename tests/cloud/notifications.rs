@@ -1,11 +1,11 @@
-//! What the team hears of an erasure that was given up, from the receipt that the function wrote to
-//! the queue of somebody who listens: S3's event, the template's rule, its state machine, its
-//! topic.
+//! The team's notification of an erasure that could not be completed, from the receipt that the
+//! function wrote to the queue of a subscriber: S3's event, the template's rule, its state machine,
+//! its topic.
 //!
-//! Ministack 1.5.33 has no `s3:getObject` for state machines. So this one step is done here: the
-//! machine waits for a worker in its place, which reads what it is asked for in the name of the
-//! machine's role. What AWS makes of an answer that is too large, and of an error's name, is
-//! therefore not tried.
+//! Ministack 1.5.33 has no `s3:getObject` for state machines. So the test does this one step: the
+//! machine waits for a worker instead, which reads the requested object with the machine's role.
+//! Therefore the tests do not cover how AWS handles a response that is too large, or how it names
+//! an error.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ const PARAMETERS: [(&str, &str); 3] = [
     ("AlertEmail", "team@example.org"),
     ("RunbookUrl", "https://wiki.example.org/runbook"),
 ];
-/// What everybody is told, whatever the receipt says.
+/// What every notification contains, whatever the receipt says.
 const NEXT_STEP: &str = "redrive, do not delete files manually: https://wiki.example.org/runbook#dead-letter-queue-is-not-empty";
 
 /// Who of the listeners a message is for.
@@ -43,11 +43,11 @@ enum Listener {
     Slack,
 }
 
-/// A stack that tells, and a queue that hears it.
+/// A stack that notifies, and a queue that receives the notification.
 #[derive(Debug)]
 struct Told<'a> {
     cloud: &'a Ministack,
-    /// Nobody else may store a receipt.
+    /// No other principal may store a receipt.
     function_role: Role,
     /// As Step Functions describes it.
     machine: Value,
@@ -135,7 +135,8 @@ impl<'a> Told<'a> {
         })
     }
 
-    /// From now on, the worker reads, and the queue hears what is meant for this listener.
+    /// From now on, the worker reads, and the queue receives the messages for this kind of
+    /// subscriber.
     async fn listen_as(&self, listener: Listener) -> Outcome {
         let mut definition = text(&self.machine["definition"]).to_owned();
         let mut replace = |old: &str, new: &str| {
@@ -181,7 +182,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Waits until the queue has heard so many messages: each in its envelope.
+    /// Waits until the queue has received this number of messages: each in its envelope.
     async fn hear(&self, count: usize) -> Result<Vec<Value>, Failure> {
         let mut heard = Vec::new();
         while heard.len() < count {
@@ -196,8 +197,8 @@ impl<'a> Told<'a> {
         Ok(heard)
     }
 
-    /// Goes through a scene, and reads for the machine meanwhile: from the start to the end,
-    /// because the cloud would give a task to a worker that has gone.
+    /// Runs a scene and reads for the machine meanwhile, from the start to the end, because the
+    /// cloud would give a task to a worker that has ended.
     async fn while_reading(&self, scene: impl Future<Output = Outcome>) -> Outcome {
         tokio::select! {
             outcome = scene => outcome,
@@ -221,8 +222,8 @@ impl<'a> Told<'a> {
     }
 }
 
-/// What the function writes of a version that is held, the marker above it, and an upload that S3
-/// refuses to abort.
+/// What the function writes about a version that is locked, the marker above it, and an upload that
+/// S3 does not abort.
 async fn receipt_of_the_function(deployed: &Deployed<'_>, bucket: &str) -> Result<String, Failure> {
     let (cloud, s3) = (deployed.cloud, deployed.cloud.s3());
     let held = put_object(&s3, "vault", "u1/held", b"secret").await?;
