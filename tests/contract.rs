@@ -146,7 +146,7 @@ fn example_events_match_their_names() {
         let expected = match file.as_str() {
             "malformed.json" => (false, false, false),
             "wrapped.json" => (false, true, true),
-            // It is written by hand, and has only what a reader needs.
+            // It is written manually, and has only what a reader needs.
             "continuation.json" => (false, false, true),
             _ => (true, true, true),
         };
@@ -204,7 +204,7 @@ fn object(fields: Vec<(&str, Option<Value>)>) -> Value {
     Value::Object(present.collect::<Map<_, _>>())
 }
 
-/// A request with any of its fields, and with one that nobody knows.
+/// A request with any of its fields, and with an unknown one.
 fn any_message() -> BoxedStrategy<Value> {
     let kind = field(Just(json!("user-withdrawn")).boxed());
     let user = prop_oneof![id(), "[A-Za-z0-9@+=]{1,8}".prop_map(Value::from)].boxed();

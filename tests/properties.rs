@@ -246,7 +246,7 @@ fn user_id_of_another_targets_folder_is_rejected() {
         assert!(Erasure::parse(&body("somebody"), None, &targets).is_ok(), "{list}");
         assert_eq!(Erasure::parse(&body(taken), None, &targets).is_ok(), taken != "a", "{list}");
     }
-    // Another bucket, or the user's own folder twice: nobody else is touched.
+    // Another bucket, or the user's own folder twice: no other user's key is touched.
     for list in [
         "s3://data/{user_id}/,s3://other/users/{user_id}/",
         "s3://data/a/{user_id}/,s3://data/c/users/{user_id}/",

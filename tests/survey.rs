@@ -452,7 +452,7 @@ fn layouts() {
 #[derive(Debug)]
 enum Ids<'a> {
     Taken(Settings<'a>, &'a [&'a str]),
-    /// Taken but for the ids in the second list.
+    /// Accepted, except the ids in the second list.
     Mostly(Settings<'a>, &'a [&'a str], &'a [&'a str]),
     Rejected(Settings<'a>, &'a [&'a str], &'a str),
 }

@@ -232,7 +232,7 @@ fn queues_are_encrypted_and_keep_messages_until_the_team_is_notified() {
     let dead_letters = seconds("DeadLetterQueue", "MessageRetentionPeriod");
     // SQS keeps a message for at most 14 days, counted from its first queue.
     assert_eq!(dead_letters, 1_209_600);
-    // The alarm leaves a day to redrive a dead letter.
+    // The alarm leaves a day to redrive a dead-letter message.
     assert!(seconds("DeadLetterAgeAlarm", "Threshold") + 86_400 <= dead_letters - queue);
     let longest_visibility = number(at("Mappings/VisibilityTimeouts/900/Seconds"));
     let no_progress = seconds("NoProgressAlarm", "Threshold");
@@ -449,7 +449,7 @@ fn role_of_a_dry_run_or_a_paused_stack_cannot_delete() {
         )
     });
     let resources = resources.collect::<Vec<_>>().join(", ");
-    // Replaced in all of them at once, the first placeholder on the outside.
+    // One replacement covers all of them, with the first placeholder on the outside.
     let names = ["{scope_id}", "{tenant_id}", "{user_id:urlencode}", "{user_id}"];
     let joined = names.iter().fold(format!("!Join [',', [{resources}]]"), |inner, name| {
         format!("!Join ['?*', !Split ['{name}', {inner}]]")
@@ -664,7 +664,7 @@ fn hash_key_is_a_random_secret_that_only_the_role_reads() {
     ]);
 }
 
-/// Whoever may use a key for a queue need not be able to decrypt everything else under it.
+/// A role that may use a key for a queue need not be able to decrypt everything else under it.
 #[test]
 fn roles_use_keys_through_services_alone() {
     for role in ["FunctionRole", "TellerRole"] {
@@ -817,7 +817,7 @@ fn every_alarm_watches_an_emitted_metric_and_links_to_the_runbook() {
             let is_watched = dimensions[0]["Value"].to_string().contains(&watched.to_string());
             assert!(is_watched, "{alarm} watches {dimensions:?}");
         }
-        // Where nothing happens, nobody emits a metric.
+        // Where nothing happens, the function emits no metric.
         assert_eq!(properties["TreatMissingData"], "notBreaching", "{alarm}");
         let topic = yaml("[!If [HasAlarmTopic, !Ref AlarmTopicArn, !Ref AlertTopic]]");
         let topic = match at(&format!("Resources/{alarm}")).get("Condition") {
@@ -825,7 +825,8 @@ fn every_alarm_watches_an_emitted_metric_and_links_to_the_runbook() {
             _ => json!({"!If": ["HasAlerts", topic, {"!Ref": "AWS::NoValue"}]}),
         };
         assert_eq!(properties["AlarmActions"], topic, "{alarm}");
-        // A further dead letter is an event: a minute later, nothing has become well.
+        // A further dead-letter message is an event: a minute later, the erasure is still not
+        // complete.
         let at_the_end = if alarm == "MoreDeadLettersAlarm" { &Value::Null } else { &topic };
         assert_eq!(properties["OKActions"], *at_the_end, "{alarm}");
         let description = properties["AlarmDescription"]["!Sub"].as_str().unwrap_or_default();
@@ -835,7 +836,7 @@ fn every_alarm_watches_an_emitted_metric_and_links_to_the_runbook() {
     }
 }
 
-/// The first dead letter is `DeadLetterAlarm`'s. `make validate` checks the expression.
+/// The first dead-letter message is `DeadLetterAlarm`'s. `make validate` checks the expression.
 #[test]
 fn each_further_dead_letter_is_reported() {
     let [further, letters] =

@@ -1,6 +1,6 @@
-# Deploys a release of erase-user-files as a CloudFormation stack: the zip file and the template that `make package` has
-# written go into a bucket of yours. docs/install.md shows how. Every parameter of the template is a variable, see
-# variables.tf.
+# Deploys a release of erase-user-files as a CloudFormation stack. It uploads the zip file and the template, which
+# `make package` writes, to a bucket of yours. docs/install.md explains the steps. Every parameter of the template is a
+# variable, see variables.tf.
 
 terraform {
   required_version = ">= 1.5"
@@ -14,12 +14,12 @@ terraform {
 
 variable "release" {
   type        = string
-  description = "Path of a release without endings: FOLDER/erase-user-files-VERSION-ARCHITECTURE."
+  description = "Path of a release without file extensions: FOLDER/erase-user-files-VERSION-ARCHITECTURE."
 
   # Both files of one release are for the same architecture.
   validation {
     condition     = fileexists("${var.release}.zip") && fileexists("${var.release}-bucket.yaml")
-    error_message = "There must be a file with the ending .zip and one with -bucket.yaml."
+    error_message = "Terraform did not find both files of the release, RELEASE.zip and RELEASE-bucket.yaml. The value must be FOLDER/erase-user-files-VERSION-ARCHITECTURE."
   }
 }
 
@@ -31,14 +31,15 @@ variable "stack_name" {
 
 variable "code_bucket" {
   type        = string
-  description = "Existing bucket, in the region of the stack, for the zip file and the template."
+  description = "Name of an existing bucket, in the region of the stack, for the zip file and the template."
 }
 
 data "aws_s3_bucket" "code" {
   bucket = var.code_bucket
 }
 
-# The hash in the key: the stack is updated when the content changes, and a rollback finds the former object.
+# The key contains the hash, so that CloudFormation updates the stack when the content changes, and a rollback finds the
+# former object.
 resource "aws_s3_object" "code" {
   bucket = data.aws_s3_bucket.code.id
   key    = "erase-user-files/${filesha256("${var.release}.zip")}/${basename(var.release)}.zip"
@@ -52,7 +53,7 @@ resource "aws_s3_object" "template" {
 }
 
 resource "aws_cloudformation_stack" "erase_user_files" {
-  # checkov:skip=CKV_AWS_124: the events of a deployment are for the one who deploys, who sees them.
+  # checkov:skip=CKV_AWS_124: Terraform shows the events of a deployment to the operator who runs it.
   name         = var.stack_name
   template_url = "https://${data.aws_s3_bucket.code.bucket_regional_domain_name}/${aws_s3_object.template.key}"
   capabilities = ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]

@@ -158,7 +158,7 @@ async fn object_hidden_by_delete_marker_is_not_deleted() {
     let hidden = || Answer::Headers("x-amz-delete-marker: true\r\nx-amz-version-id: m1\r\n");
     let expected = failures([(0, "OnlyHidden", FailureKind::HiddenByMarker)]);
     assert_eq!(delete(hidden(), &items(&["u1/\u{1}"])).await, Ok(expected));
-    // A delete marker that was itself deleted is told in the same words.
+    // S3 reports a deleted delete marker in the same words.
     assert_eq!(
         delete(hidden(), &with_ids(Kind::DeleteMarkers, &[("u1/\u{1}", "m1")])).await,
         Ok(vec![])
@@ -268,7 +268,7 @@ async fn response_is_accepted_whole_or_rejected() {
     }
     let empty = delete(Answer::Full(200, String::new()), &items(&asked)).await;
     assert!(matches!(empty, Err(StoreError::Unavailable(_))), "{empty:?}");
-    // Elements of another name space, and those that nobody knows yet.
+    // Elements of another name space, and elements that do not exist yet.
     let others =
         "<x:Deleted xmlns:x=\"u\"><x:Key>u1/b</x:Key></x:Deleted><New><Key>u1/b</Key></New>";
     let answer = full(&format!("<DeleteResult>{first}{others}</DeleteResult>"));

@@ -1,4 +1,4 @@
-//! What is told of requests that failed, or had no answer.
+//! What the adapter reports for requests that failed or had no response.
 
 use std::time::Duration;
 

@@ -578,7 +578,7 @@ async fn listing_can_start_after_a_key() {
     assert_eq!(reader.token_after(Kind::Uploads, "u1/k"), None);
 }
 
-/// Whatever a store's tokens look like, they come back to it as they were.
+/// The adapter sends a store's tokens back unchanged, whatever they look like.
 #[tokio::test]
 async fn store_token_resembling_own_format_is_sent_unchanged() {
     let next = format!("{TRUNCATED}<NextContinuationToken>&amp;u1%2Fk</NextContinuationToken>");

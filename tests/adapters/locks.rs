@@ -135,8 +135,8 @@ async fn retention_reports_legal_hold_before_date() {
     let event = "<Retention><Mode>GOVERNANCE</Mode><RetainUntilDate>2026-01-31T12:00:00.000Z</RetainUntilDate>\
                  <EventHold>ON</EventHold></Retention>";
     assert_eq!(retention(NONE, (200, event)).await, undated(LockKind::Governance));
-    // Gone in the meantime, or a delete marker: nothing holds it. Other stores have codes of their
-    // own.
+    // Deleted in the meantime, or a delete marker: no lock holds it. Other stores have their own
+    // codes.
     for nothing in
         [(404, "NoSuchKey"), (404, "NoSuchVersion"), (404, "OddCode"), (405, "MethodNotAllowed")]
     {
@@ -168,7 +168,7 @@ async fn unreadable_retention_is_an_error() {
 
 #[tokio::test]
 async fn bucket_without_object_lock_needs_no_retention_requests() {
-    // Without the permission to see a lock, a refusal is one like another.
+    // Without the permission to read a lock, all denials look the same.
     for answer in [error(404, "ObjectLockConfigurationNotFoundError"), error(403, "AccessDenied")] {
         let server = Server::start(vec![answer]);
         let (s3, item) = (server.s3(), with_ids(Kind::Versions, &[("u1/a", "v1")]).remove(0));

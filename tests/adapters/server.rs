@@ -244,8 +244,8 @@ pub(crate) fn prefix() -> Prefix {
         .prefix(&User::parse("u1").expect("an id"))
 }
 
-/// Ends a request that has missed its limit by far. No clock is read: both times are timers, of
-/// which the request's own is looked at first when a slow machine lets both go off at once.
+/// Ends a request that has missed its limit by far. No clock is read: both limits are timers, and
+/// the request's own timer is checked first if both expire together on a slow machine.
 pub(crate) async fn in_time<T>(request: impl Future<Output = T>) -> T {
     timeout(BY_FAR, Box::pin(request)).await.expect("the limit ends the request")
 }

@@ -91,8 +91,8 @@ const OF_SEAWEED: Differences = Differences {
     ..NONE
 };
 
-/// The differences of the local stores from S3, as far as the suite meets them. Of an endpoint that
-/// somebody names, the suite expects what S3 does, and finds out which keys it takes.
+/// The differences of the local stores from S3, as far as the suite meets them. For an endpoint on
+/// the command line, the suite expects the behaviour of S3, and finds out which keys it takes.
 pub(crate) const DIFFERENCES: [(&str, Differences); 4] = [
     ("endpoint", NONE),
     ("fake", Differences { versions_of_one_key: 5_000, ..NONE }),
@@ -158,7 +158,7 @@ async fn rclone_never_ends_as_erased() -> Outcome {
     let rclone = Rclone::start().await?;
     within(TEST_LIMIT, async {
         let store = Served::new("rclone", rclone.s3());
-        // Nobody can start an upload there: the answer to it has another root than the SDK takes.
+        // No client can start an upload there: the response has another root than the SDK expects.
         let bucket = "photos";
         store.create_bucket(bucket).await?;
         let mine: Vec<String> =
@@ -413,7 +413,7 @@ impl<'a, S: TestStore> Erasure<'a, S> {
         self.hop(&eraser, &pace(None), &mut Checkpoint::default(), self.store.times().long).await
     }
 
-    /// Erases everything, and checks the counts, the user's folder and everybody else's.
+    /// Erases everything, and checks the counts, the user's folder and all other folders.
     async fn must_erase(&self, stored: &[Thing], neighbours: &[Thing]) -> Checked {
         let (report, totals) = self.erase(false).await;
         assert_eq!(
@@ -457,8 +457,8 @@ pub(crate) fn is_xml(key: &str) -> bool {
     !key.chars().any(|c| c < ' ' && !"\t\r\n".contains(c) || matches!(c, '\u{fffe}' | '\u{ffff}'))
 }
 
-/// Fills a folder with every kind of data that a bucket of this state can hold, under plain and odd
-/// keys.
+/// Fills a folder with every kind of data that a bucket of this state can hold, under plain and
+/// unusual keys.
 async fn fill(
     store: &impl TestStore,
     state: State,

@@ -19,8 +19,8 @@ const POLL: Duration = Duration::from_millis(100);
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The function's time limit where a test sets none, in seconds, and with it that of its queue's
-/// visibility (see `template.yaml`): a message that comes again sooner does so because the function
-/// wanted it.
+/// visibility (see `template.yaml`): SQS redelivers a message earlier only because the function
+/// requested it.
 const FUNCTION_TIMEOUT: &str = "10";
 pub(crate) const QUEUE_VISIBILITY: Duration = Duration::from_secs(60);
 
@@ -150,7 +150,8 @@ impl<'a> Deployed<'a> {
         Ok(lines.iter().filter_map(|line| Embedded::read(line)).collect())
     }
 
-    /// What every log must keep to: no user in clear, no key, no invocation that Lambda had to end.
+    /// What every log must fulfil: no user id in plain text, no key, no invocation that Lambda had
+    /// to end.
     pub(crate) async fn assert_log_is_discreet(&self) -> Outcome {
         let lines = self.cloud.function_log_lines(&self.stack).await?;
         assert!(!lines.is_empty(), "the function's log is empty");

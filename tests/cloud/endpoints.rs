@@ -25,11 +25,11 @@ use crate::objects::odd_keys;
 use crate::results::in_one_line;
 use crate::stores::{Checked, Served, Stop, TestStore, Thing, Times, now};
 
-/// The bucket in which it tries the odd keys.
+/// The bucket in which it tries the unusual keys.
 const KEYS: &str = "keys";
 const REQUESTS_AT_A_TIME: usize = 16;
-/// Nobody can delete what is locked in compliance mode: the removal of the buckets has to wait for
-/// the end of the locks.
+/// S3 deletes nothing that is locked in compliance mode, so the removal of the buckets has to wait
+/// for the end of the locks.
 const LOCKED_FOR: Duration = Duration::from_secs(120);
 /// Time for a bucket's new versioning to take effect. AWS recommends 15 minutes for the first one
 /// of a bucket. Most checks compare with a listing from before the erasure, and so do not depend on
@@ -91,8 +91,8 @@ impl Address {
     }
 }
 
-/// The odd keys that the store has taken, with the ids of their versions, and those that it has
-/// not, with its codes.
+/// The unusual keys that the store has taken, with the ids of their versions, and those that it has
+/// rejected, with its codes.
 type OddKeys = (BTreeMap<String, Option<String>>, BTreeMap<String, String>);
 
 /// A store at an endpoint.
@@ -177,8 +177,8 @@ impl Endpoint {
         lines.join("\n")
     }
 
-    /// Finds out which odd keys the store takes and lists as they are, and whether it can say what
-    /// versioning a bucket has.
+    /// Finds out which unusual keys the store takes and lists unchanged, and whether it can report
+    /// the versioning of a bucket.
     pub(crate) async fn explore(&mut self) -> Checked {
         let bucket = self.bucket(KEYS);
         self.learn_of_versioning(&bucket).await?;

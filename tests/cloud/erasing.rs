@@ -80,7 +80,7 @@ async fn large_user_takes_several_hops_and_neighbours_stay() -> Outcome {
         let last = hops.last().cloned().unwrap_or_default();
         assert_eq!(last.user, HashKey::default().hash(&User::parse(USER)?));
         assert_eq!(last.erasure, "withdrawal-of-{user}");
-        // What was in flight at a stop time may be gone and not counted, but nothing is ever
+        // The items in flight at a stop time may be deleted and not counted, but nothing is ever
         // counted twice.
         assert!(last.total_objects <= STORED, "more objects counted than stored: {hops:#?}");
         assert!(
@@ -102,7 +102,7 @@ async fn large_user_takes_several_hops_and_neighbours_stay() -> Outcome {
                 .iter()
                 .all(|line| line.dimensions == [(DIMENSION.to_owned(), name.clone())].into())
         );
-        // One batch, a second's worth, goes at once.
+        // One batch, as large as the limit for a second, is sent immediately.
         let is_too_fast = |hop: &Hop| hop.objects * 1_000 > PACE * (1_100 + hop.duration_ms);
         assert!(!hops.iter().any(is_too_fast), "more than {PACE} keys a second: {hops:#?}");
         assert!(
@@ -251,7 +251,7 @@ async fn requests_come_through_the_stacks_topic_and_rule() -> Outcome {
             ("AnySenderOfAccount", "true"),
         ];
         let deployed = Deployed::new(&cloud, &parameters).await?;
-        // Of the other types, none becomes a dead letter.
+        // No message of the other types moves to the dead-letter queue.
         for kind in ["user-renamed", "user-withdrawn"] {
             let message = json!({ "type": kind, "userId": "u1" }).to_string();
             let fields =

@@ -23,7 +23,7 @@ struct Language {
     name: fn(&str) -> String,
 }
 
-/// What a program is told about the cloud, and what it said.
+/// What a program needs to know about the cloud, and what it printed.
 struct Desk<'a> {
     language: &'a Language,
     variables: Vec<(&'static str, String)>,

@@ -14,7 +14,7 @@ use crate::{Failure, Outcome, within};
 const TEST_LIMIT: Duration = Duration::from_secs(90);
 const HOP_LIMIT: Duration = Duration::from_secs(25);
 
-/// The first wait of a message that was given back.
+/// The first delay of a message that was returned to the queue.
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// The bodies of the malformed messages: those of the event file, and some whose bytes are easily

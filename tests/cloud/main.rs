@@ -3,10 +3,10 @@
 //!
 //! | module | one line |
 //! |---|---|
-//! | `erasing` | what ends well: over many hops, with odd keys, from continuations |
+//! | `erasing` | erasures that succeed: over many hops, with unusual keys, from continuations |
 //! | `receipts` | versions, markers, uploads, locks, dry runs, and the receipts of all that |
-//! | `failures` | what does not end well: malformed messages, missing buckets, missing permissions |
-//! | `notifications` | what the team hears of an erasure that was given up |
+//! | `failures` | what fails: malformed messages, missing buckets, missing permissions |
+//! | `notifications` | the team's notification of an erasure that could not be completed |
 //! | `privileges` | what the deployed role may do, request by request, and what it may not |
 //! | `accounts` | targets and receipts in another account, with the bucket policies of `deploy/` |
 //! | `acceptance`, `stores` | every kind of data in every state of versioning, on the model, ministack and seaweedfs |
@@ -20,7 +20,7 @@
 //! | `starting` | the binary where it cannot work: wrong settings, no Lambda |
 //! | `networks` | the binary behind a proxy, and with certificate authorities of its own |
 //! | `deployed` | a stack, its queues and its log, with bounded waits |
-//! | `objects` | keys that have broken other deletion scripts, and neighbours that tempt |
+//! | `objects` | keys that other deletion scripts mishandled, and similar keys of other users |
 //!
 //! Every test has servers of its own, which end with it, failed or not: they take a second to
 //! start.

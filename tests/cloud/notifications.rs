@@ -1,11 +1,11 @@
-//! What the team hears of an erasure that was given up, from the receipt that the function wrote to
-//! the queue of somebody who listens: S3's event, the template's rule, its state machine, its
-//! topic.
+//! The team's notification of an erasure that could not be completed, from the receipt that the
+//! function wrote to the queue of a subscriber: S3's event, the template's rule, its state machine,
+//! its topic.
 //!
-//! Ministack 1.5.33 has no `s3:getObject` for state machines. So this one step is done here: the
-//! machine waits for a worker in its place, which reads what it is asked for in the name of the
-//! machine's role. What AWS makes of an answer that is too large, and of an error's name, is
-//! therefore not tried.
+//! Ministack 1.5.33 has no `s3:getObject` for state machines. So the test does this one step: the
+//! machine waits for a worker instead, which reads the requested object with the machine's role.
+//! Therefore the tests do not cover how AWS handles a response that is too large, or how it names
+//! an error.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ const PARAMETERS: [(&str, &str); 3] = [
     ("AlertEmail", "team@example.org"),
     ("RunbookUrl", "https://wiki.example.org/runbook"),
 ];
-/// What everybody is told, whatever the receipt says.
-const NEXT_STEP: &str = "redrive, delete nothing by hand: https://wiki.example.org/runbook#dead-letter-queue-is-not-empty";
+/// What every notification contains, whatever the receipt says.
+const NEXT_STEP: &str = "redrive, do not delete files manually: https://wiki.example.org/runbook#dead-letter-queue-is-not-empty";
 
 /// Who of the listeners a message is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +43,11 @@ enum Listener {
     Slack,
 }
 
-/// A stack that tells, and a queue that hears it.
+/// A stack that notifies, and a queue that receives the notification.
 #[derive(Debug)]
 struct Told<'a> {
     cloud: &'a Ministack,
-    /// Nobody else may store a receipt.
+    /// No other principal may store a receipt.
     function_role: Role,
     /// As Step Functions describes it.
     machine: Value,
@@ -135,7 +135,8 @@ impl<'a> Told<'a> {
         })
     }
 
-    /// From now on, the worker reads, and the queue hears what is meant for this listener.
+    /// From now on, the worker reads, and the queue receives the messages for this kind of
+    /// subscriber.
     async fn listen_as(&self, listener: Listener) -> Outcome {
         let mut definition = text(&self.machine["definition"]).to_owned();
         let mut replace = |old: &str, new: &str| {
@@ -181,7 +182,7 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Waits until the queue has heard so many messages: each in its envelope.
+    /// Waits until the queue has received this number of messages: each in its envelope.
     async fn hear(&self, count: usize) -> Result<Vec<Value>, Failure> {
         let mut heard = Vec::new();
         while heard.len() < count {
@@ -196,8 +197,8 @@ impl<'a> Told<'a> {
         Ok(heard)
     }
 
-    /// Goes through a scene, and reads for the machine meanwhile: from the start to the end,
-    /// because the cloud would give a task to a worker that has gone.
+    /// Runs a scene and reads for the machine meanwhile, from the start to the end, because the
+    /// cloud would give a task to a worker that has ended.
     async fn while_reading(&self, scene: impl Future<Output = Outcome>) -> Outcome {
         tokio::select! {
             outcome = scene => outcome,
@@ -221,8 +222,8 @@ impl<'a> Told<'a> {
     }
 }
 
-/// What the function writes of a version that is held, the marker above it, and an upload that S3
-/// refuses to abort.
+/// What the function writes about a version that is locked, the marker above it, and an upload that
+/// S3 does not abort.
 async fn receipt_of_the_function(deployed: &Deployed<'_>, bucket: &str) -> Result<String, Failure> {
     let (cloud, s3) = (deployed.cloud, deployed.cloud.s3());
     let held = put_object(&s3, "vault", "u1/held", b"secret").await?;
@@ -249,7 +250,7 @@ async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
         let told = Told::new(&deployed).await?;
         let receipt = receipt_of_the_function(&deployed, &told.receipts).await?;
         let fields: Value = serde_json::from_str(&receipt)?;
-        let said = format!("Erasure r-1: {}\n\n{LEFT}\n\nIts request is, ", text(&fields["reason"]));
+        let said = format!("Erasure r-1: {}\n\n{LEFT}\n\nThe request is in ", text(&fields["reason"]));
 
         Box::pin(told.while_reading(async {
             told.listen_as(Listener::Anybody).await?;
@@ -260,7 +261,7 @@ async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
             assert!([said.as_str(), NEXT_STEP, &command].iter().all(|words| plain.contains(words)), "{plain}");
             assert!(!plain.contains(text(&fields["user"])), "{plain}");
             let title = plain.lines().next().unwrap_or_default();
-            assert!(title.ends_with(": something of a user cannot be deleted"), "{plain}");
+            assert!(title.ends_with(": some files of a user cannot be deleted"), "{plain}");
             assert_eq!(text(&heard[0]["Subject"]), title);
 
             let stack = title.split(':').next().unwrap_or_default().to_owned();
@@ -290,9 +291,9 @@ async fn team_is_notified_of_remaining_objects_and_reason() -> Outcome {
 
 /// What is left by [`receipt_of_the_function`].
 const LEFT: &str = "s3://vault/{user_id}/
-- held by Object Lock (legal-hold): 1
-- refused by S3 (AccessDenied): 1
-- delete markers that stay above them: 1";
+- retained by Object Lock (legal-hold): 1
+- not deleted by S3 (AccessDenied): 1
+- delete markers kept above them: 1";
 
 #[tokio::test]
 async fn team_is_notified_of_an_unreadable_receipt() -> Outcome {

@@ -49,7 +49,7 @@ const ODD_NAMES: [&str; 86] = [
     "\u{1}//\u{1}/",
     "\u{1} +%2F?a=b#c",
     "\u{1}?versionId=null",
-    // XML can carry these, but not everybody's parser gives them back.
+    // XML can contain these, but not every parser returns them.
     "carriage\rreturn",
     "line\nfeed",
     "both\r\n",
@@ -93,7 +93,7 @@ const ODD_NAMES: [&str; 86] = [
     "trailing ",
     "with space",
     "no-break\u{a0}space",
-    // Signs that mean something to somebody.
+    // Characters with a special meaning in some system.
     "\\",
     "back\\slash",
     "*",
@@ -125,7 +125,8 @@ pub(crate) fn plain_keys(folder: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{folder}photos/{:02}/{number:05}.jpg", number % 7)).collect()
 }
 
-/// Keys of everybody but `u1`. Each would go, too, with a careless prefix, decoding or path.
+/// Keys of all users except `u1`. A careless prefix, decoding or path would delete each of them,
+/// too.
 pub(crate) fn neighbours() -> Vec<Object> {
     let folders = [
         "u10/",

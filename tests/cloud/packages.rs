@@ -1,8 +1,8 @@
 //! What `make package` writes, deployed in every way that docs/install.md describes: the template
 //! with the zip file in a bucket, `sam deploy` and the AWS CDK.
 //!
-//! The packages hold the binary that the tests have built. What deploys them is the same as for a
-//! release, but for what the local cloud does not know ([`adapted`]).
+//! The packages contain the binary that the tests have built. They are deployed like a release,
+//! except what the local cloud does not support ([`adapted`]).
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -1,16 +1,16 @@
-//! What the deployed role may do: tried with its own credentials, not read.
+//! What the deployed role may do: tested with its own credentials, not by reading the policy.
 //!
-//! Each row of a table is one request. A row that should be refused must be refused for the action
-//! that it names, and the root user must succeed with the very same request afterwards: then it was
-//! the policy that refused it, and not something else. A row that should be allowed is first tried
-//! by a role that may do everything but the action that it names: then ministack does ask its
-//! policies about that action, and to be allowed means something.
+//! Each row of a table is one request. A row that should be denied must be denied for the action
+//! that it names, and the root user must succeed with the same request afterwards: then the policy
+//! denied it, and nothing else. A row that should be allowed is first tried by a role that may do
+//! everything except the action that it names: this shows that ministack checks its policies for
+//! that action, so that an allowed request proves something.
 //!
 //! | module | one line |
 //! |---|---|
-//! | `rows` | the tables: what the function needs, and what nobody should be able to do in its name |
-//! | `world` | a stack, its role, and everything that the rows ask for |
-//! | `missing` | each permission taken away, and what the function then says |
+//! | `rows` | the tables: what the function needs, and what its role must not allow |
+//! | `world` | a stack, its role, and everything that the rows request |
+//! | `missing` | each permission removed, and what the function then reports |
 
 mod missing;
 mod rows;
@@ -64,7 +64,7 @@ const NOT_MISSED: [&str; 4] = [
 /// Words of the role in the template that look like an action and are none of its permissions.
 const NO_PERMISSIONS: [&str; 3] = ["kms:ViaService", "lambda:SourceFunctionArn", "sts:AssumeRole"];
 
-/// Whether a role was refused for this row's action; else what happened.
+/// Whether a role was denied this row's action; else what happened.
 async fn refusal(world: &World<'_>, role: &Role, row: &Row) -> Result<Option<String>, Failure> {
     let answer = world.cloud().ask(Some(role), &row.request).await?;
     let is_refused = match answer.refused_action() {
@@ -76,7 +76,7 @@ async fn refusal(world: &World<'_>, role: &Role, row: &Row) -> Result<Option<Str
     }))
 }
 
-/// Whether somebody was allowed; else what happened.
+/// Whether the request was allowed; else what happened.
 async fn success(
     world: &World<'_>,
     who: Option<&Role>,
@@ -285,7 +285,7 @@ async fn paused_role_denies_deletes() -> Outcome {
     assert_cannot_delete("Paused").await
 }
 
-/// What the policies of a queue and of the bucket deny to everybody, also to an administrator.
+/// What the policies of a queue and of the bucket deny to all principals, also to an administrator.
 #[tokio::test]
 async fn nobody_else_writes_receipts_dead_letters_or_requests() -> Outcome {
     let cloud = Ministack::start().await?;
@@ -354,7 +354,8 @@ async fn every_template_permission_is_tested() -> Outcome {
     .await
 }
 
-/// As `docs/least-privilege.md` tells them. Where one is gone, a row of a table can say more.
+/// As listed in `docs/least-privilege.md`. If ministack no longer has one, a row of a table can
+/// test more.
 #[tokio::test]
 async fn ministack_iam_differences_are_as_listed() -> Outcome {
     let cloud = Ministack::start().await?;

@@ -90,7 +90,8 @@ async fn versions_markers_and_uploads_are_erased_over_hops() -> Outcome {
         let [(name, receipt)] = &receipts[..] else { return Err(Failure(format!("{receipts:#?}"))) };
         assert_eq!((name.as_str(), &receipt["outcome"]), ("r-1/erased.json", &json!("erased")));
         assert_eq!((&receipt["erasureId"], &receipt["hops"]), (&json!("r-1"), &json!(hops.len())));
-        // What was in flight at a stop time may be gone and not counted; the rest is.
+        // The items in flight at a stop time may be deleted and not counted; the others are
+        // counted.
         let vault = &receipt["targets"][1];
         assert_eq!((&vault["bucket"], &vault["prefix"]), (&json!("vault"), &json!("{user_id}/")));
         for (field, kind) in

@@ -377,7 +377,7 @@ fn every_log_message_has_a_runbook_section() -> Outcome {
             ["info!(", "warn!(", "error!(", "$level!(", "eprintln!(", "log_without_erasure("]
         {
             for texts in texts_after(&source, opener) {
-                // The message stands last; fields come before it.
+                // The message is last; fields come before it.
                 let message = fixed_part(texts.last().map_or("", String::as_str))?;
                 headings.insert(format!("\n### {}\n", message.trim_end_matches(':')));
             }

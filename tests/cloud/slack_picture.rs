@@ -1,4 +1,4 @@
-//! `docs/slack-message.svg`: the Slack message about an erasure that was abandoned, drawn from the
+//! `docs/slack-message.svg`: the Slack message about an erasure that could not be completed, drawn from the
 //! message that the deployed stack publishes. `make pictures` draws it again.
 
 use std::fmt::Write;

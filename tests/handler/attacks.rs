@@ -147,7 +147,7 @@ async fn hostile_user_ids_are_rejected_with_reason() {
     }
 }
 
-/// Only an integer that every sender writes exactly stands for its digits.
+/// Only an integer that every sender writes exactly is an id of its digits.
 #[tokio::test(start_paused = true)]
 async fn numbers_and_arrays_are_rejected_unless_they_are_safe_integers() {
     let number = || {
@@ -218,8 +218,8 @@ async fn hostile_messages_are_rejected_with_reason() {
             format!("{json_fault}it has more than 10000 values at line 1 column 35030"),
         ),
         (by_sns(r#"{"type":"user-withdrawn","userId":"u1","userId":"u2"}"#), format!("{json_fault}{twice}53")),
-        // One envelope of each kind, SNS's outside; and nobody sends continuations but the function
-        // itself.
+        // One envelope of each kind, SNS's outside; and only the function itself sends
+        // continuations.
         (by_sns(&by_sns(&with_id(&json!("u1")))), no_type()),
         (by_eventbridge(&json!({"Type": "Notification", "Message": with_id(&json!("u1"))})), no_id()),
         (by_eventbridge(&json!({"detail-type": "user-withdrawn", "detail": {"userId": "u1"}})), no_id()),

@@ -156,7 +156,7 @@ impl Hop {
         }
     }
 
-    /// What stood in the way of a hop that had no time for more.
+    /// What prevented progress in a hop that had no time for more.
     fn fault(&self) -> String {
         let HopEnd::Unfinished { faults, .. } = &self.report.end else {
             return String::new();

@@ -84,8 +84,8 @@ pub(crate) enum Failing {
     /// The store confirms the deletion of all things of this kind, and this number of listings
     /// still shows them.
     Ghosts { kind: Kind, listings: usize },
-    /// Somebody else deletes things of these kinds whose keys end with `end`, between their listing
-    /// and their deletion.
+    /// Another client deletes things of these kinds whose keys end with `end`, between their
+    /// listing and their deletion.
     Missing { kinds: &'static [Kind], end: &'static str },
 }
 

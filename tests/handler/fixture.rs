@@ -520,7 +520,7 @@ pub(crate) fn continuation(fields: &Value) -> SqsMessage {
 
 pub(crate) const NO_FAILURES: Vec<String> = Vec::new();
 
-/// What the function logs while somebody listens.
+/// What the function logs while a test listens.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Logs(Arc<Mutex<Vec<u8>>>);
 

@@ -694,8 +694,8 @@ async fn record_without_message_id_fails_the_whole_batch() {
     fixture.succeed(Duration::from_secs(10), vec![unnamed.clone()]).await;
     assert_eq!(fixture.store.left("u1"), 0);
     unnamed.body = Some("nonsense".to_owned());
-    // An empty identifier would be taken for success of all the others by nobody: the whole batch
-    // is safer.
+    // Lambda does not treat the other messages as successful if one identifier is empty, so the
+    // function fails the whole batch.
     assert_eq!(
         fixture.invoke(Duration::from_secs(10), vec![unnamed]).await,
         Err(EventError::UnnamedRecord)
@@ -728,7 +728,7 @@ async fn malformed_record_is_rejected_alone() {
         record
     };
     let body = json!({"type": "user-withdrawn", "userId": "u1"}).to_string();
-    // Nobody reads the attributes that a sender gives.
+    // The function does not read the attributes that a sender gives.
     let unread = json!({"tag": {"dataType": "Binary", "binaryValue": "not base64", "stringListValues": null}});
     let good = json!({"messageId": "good", "receiptHandle": "good", "body": body, "messageAttributes": unread});
     for odd in [

@@ -13,7 +13,7 @@ use crate::receipts::pseudonym;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the last invocation left, but for zeros.
+/// What the last invocation wrote, without zeros.
 fn last(fixture: &Fixture) -> BTreeMap<String, f64> {
     let lines = std::mem::take(&mut *locked(&fixture.metrics));
     assert_eq!(lines.len(), 1, "one line for an invocation: {lines:?}");

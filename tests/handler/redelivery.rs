@@ -29,7 +29,7 @@ fn request(sent: u64, delivery: u32) -> SqsMessage {
     delivered(r#"{"type":"user-withdrawn","userId":"u1","requestId":"r"}"#, sent, delivery)
 }
 
-/// Delivers a message, which does not come again; returns the line of its hop.
+/// Delivers a message, which SQS does not redeliver; returns the line of its hop.
 async fn hop(fixture: &Fixture, message: SqsMessage) -> Value {
     let logs = Logs::default();
     let failed = {
@@ -84,7 +84,7 @@ async fn redelivery_sends_the_sweep_until_it_has_a_receipt() {
     let next = || fixture.take_continuation();
     hop(&fixture, request(SENT, 1)).await;
     let sweep = next().expect("a sweep");
-    // Nobody knows whether the first delivery has sent it.
+    // It is not known whether the first delivery has sent it.
     let line = hop(&fixture, request(SENT, 2)).await;
     assert_eq!((&line["outcome"], &line["reason"]), (&json!("erased"), &json!(DONE)));
     let second: Value = serde_json::from_str(&next().expect("the sweep again").body)

@@ -179,7 +179,7 @@ async fn changed_dry_run_setting_neither_erases_nor_loses_requests() {
 
 #[tokio::test(start_paused = true)]
 async fn object_limit_counts_over_all_hops() {
-    // S3 deletes what was sent, whether somebody waits for the answer or not.
+    // S3 deletes what was sent, also if the client does not wait for the response.
     let store = |objects| Store { is_uneven: true, ..Store::of(&[("u1", objects)]) };
     for (objects, max, counted, is_erased) in [
         (2_500, "2500", 2_500, true),

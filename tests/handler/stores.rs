@@ -16,7 +16,7 @@ fn of_targets(receipt: &Value) -> Vec<[usize; 3]> {
 
 #[tokio::test(start_paused = true)]
 async fn slow_store_is_erased_within_max_deliveries() {
-    // The last target has the patience that nobody else needs.
+    // Only the last target needs this patience.
     for (bucket, objects) in [(BUCKETS[0], [3_000, 0, 0]), (BUCKETS[2], [0, 0, 3_000])] {
         for (milliseconds, seconds) in [(20, 60), (70, 60), (20, 300), (70, 300)] {
             let function = Function::new(objects, &[]);

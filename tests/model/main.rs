@@ -1,11 +1,11 @@
 //! The hand-off protocol, exhaustively: queue, crashes, duplicates, rounds, checkpoint, receipt.
 //!
-//! Every order of events in a small world is tried: a prefix of three pages, two execution
-//! environments, messages that come twice, environments that die at any moment, answers that are
-//! lost, somebody who writes late, keys that cannot be deleted. What the function decides is
-//! decided here by the function's own code: [`Erasure::starting_checkpoint`], [`Round::judge`],
-//! [`made_no_progress`], [`Erasure::next_hop`], [`LowWaterMark`] and [`Checkpoint`]. What is
-//! modelled is only what happens around it.
+//! The model tries every order of events in a small world: a prefix of three pages, two execution
+//! environments, messages that SQS delivers twice, environments that stop at any moment, responses
+//! that are lost, a client that writes late, keys that cannot be deleted. The function's own code
+//! makes the function's decisions: [`Erasure::starting_checkpoint`], [`Round::judge`],
+//! [`made_no_progress`], [`Erasure::next_hop`], [`LowWaterMark`] and [`Checkpoint`]. The model
+//! contains only what happens around it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -28,11 +28,11 @@ const WORKERS: usize = 2;
 const MAX_RECEIVES: u8 = 2;
 const TARGET: &str = "s3://photos/{user_id}/";
 
-/// How much may go wrong.
+/// How many faults may happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Budget {
     crashes: u8,
-    /// Messages that come again while they are still being worked on.
+    /// Messages that SQS redelivers while they are still being processed.
     duplicates: u8,
     /// Requests to SQS or for the receipt that fail, with or without effect.
     faults: u8,
@@ -74,7 +74,7 @@ struct State {
     workers: [Option<Hop>; WORKERS],
 }
 
-/// A message in the queue. It stays there until somebody deletes it.
+/// A message in the queue. It stays there until it is deleted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct Message {
     chain: Chain,
@@ -247,7 +247,7 @@ impl Pass {
         }
     }
 
-    /// Where a hop that stops now would go on.
+    /// Where a hop that stops now would continue.
     fn checkpoint(&self) -> Checkpoint {
         let token = self.mark.token().map(str::to_owned);
         let is_at_start = token.is_none();
@@ -298,7 +298,7 @@ impl State {
         }
         for hop in self.workers.iter_mut().flatten() {
             let place = self.queue.iter().position(|message| message.id == hop.message);
-            // A message that somebody else has deleted is nowhere.
+            // A message that another environment has deleted is nowhere.
             hop.message = place.map_or(NOWHERE, small);
         }
         for (place, message) in self.queue.iter_mut().enumerate() {
@@ -433,7 +433,7 @@ impl World {
     fn store_receipt(&self, state: &mut State, worker: usize, fault: Fault) {
         let is_proven = state.pass(worker).seen_empty & ((1 << PAGES) - 1) == (1 << PAGES) - 1;
         if fault != Fault::NoEffect {
-            // One that stands there already is as good: it is of the same user.
+            // A receipt that already exists is as good: it is of the same user.
             state.has_receipt = true;
             state.has_lied |= !is_proven;
         }
@@ -459,7 +459,7 @@ impl World {
     }
 }
 
-/// The place of a message that somebody else has deleted.
+/// The place of a message that another environment has deleted.
 const NOWHERE: u8 = u8::MAX - 1;
 
 fn small(place: usize) -> u8 {
@@ -608,8 +608,8 @@ impl Model for World {
     }
 }
 
-/// What stateright says of `eventually` holds for paths that end. One that comes back to where it
-/// was never would: there must be none.
+/// What stateright says of `eventually` holds for paths that end. A path that returns to an earlier
+/// state would never end: there must be none.
 fn assert_every_path_ends(world: &World) {
     let hash = |state: &State| {
         let mut hasher = DefaultHasher::new();
@@ -663,7 +663,7 @@ fn check(world: World) -> usize {
 const CALM: Budget =
     Budget { crashes: 0, duplicates: 0, faults: 0, late_writes: 0, foreign_keys: 0 };
 
-/// Checks a world to its end, and tells how many states it has.
+/// Checks a world to its end, and returns how many states it has.
 fn states_of(budget: Budget, refused: u8) -> String {
     states_with(1, budget, refused)
 }
@@ -691,7 +691,7 @@ fn two_crashes() {
     println!("{}", states_of(Budget { crashes: 2, ..CALM }, 0));
 }
 
-/// Where a chain has an idle hop to spare, a message that comes again goes on at its checkpoint.
+/// Where a chain has an idle hop to spare, a redelivered message continues at its checkpoint.
 #[test]
 fn one_crash_and_two_idle_hops() {
     println!("{}", states_with(2, Budget { crashes: 1, ..CALM }, 0));

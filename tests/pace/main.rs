@@ -52,7 +52,7 @@ async fn lower_limit_is_found_with_few_throttles() {
             let keys = usize::try_from(limit).unwrap() * 80;
             let run = partition(limit, no).erase(&pace(3_500), keys).await;
             // Where single keys are throttled, a request of which one key is throttled is not a
-            // refused one.
+            // throttled request.
             let refused =
                 if no == KEYS { run.throttled_keys_percent() } else { run.refused_percent() };
             let time = run.over_the_bound(limit);
@@ -76,7 +76,7 @@ async fn higher_limit_is_used_without_ceiling() {
         );
         assert!(run.refused_percent() < 6.0, "{limit}: {run:?}");
     }
-    // Only the number of requests at once is a limit here: eight full ones take 250 ms.
+    // Only the number of concurrent requests is a limit here: eight full ones take 250 ms.
     let unlimited = partition(1_000_000_000, REQUEST).erase(&pace(0), 100_000).await;
     assert!(unlimited.seconds < 4.0 && unlimited.refused == 0, "{unlimited:?}");
     let small = partition(1_000_000_000, REQUEST).erase(&pace(0), 5_000).await;
@@ -105,7 +105,7 @@ async fn changing_limit_is_followed() {
     }
 }
 
-/// Somebody else who always sends so many keys a second, in requests of 100, and repeats nothing.
+/// Another client, which always sends so many keys a second, in requests of 100, and never retries.
 async fn other(partition: &Shared, keys_per_second: u32, until: Instant) -> f64 {
     let (mut taken, mut sent) = (0, 0);
     let begin = Instant::now();
@@ -203,7 +203,7 @@ async fn learned_rate_expires_when_idle() {
     assert_eq!(batch_keys(&pace, "photos").await, 1_000);
 }
 
-/// A rate that nobody uses up is not known to be right.
+/// A rate that the function does not use up is not known to be right.
 #[tokio::test(start_paused = true)]
 async fn rate_grows_only_while_requests_wait() {
     let grown = async |pause: Duration| {

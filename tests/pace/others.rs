@@ -15,11 +15,11 @@ const START: f64 = 3_500.0;
 pub(crate) trait Controller {
     fn rate(&self, now: Instant) -> f64;
 
-    /// An answer to what was sent then, all of it refused or all of it passed.
+    /// A response to what was sent then, all of it throttled or all of it accepted.
     fn answered(&mut self, sent: Instant, now: Instant, keys: usize, is_refused: bool);
 }
 
-/// Never changes: what is set by hand.
+/// Never changes: a rate that is set manually.
 pub(crate) struct Fixed;
 
 impl Controller for Fixed {
@@ -58,11 +58,11 @@ impl Controller for Aimd {
     }
 }
 
-/// CUBIC: after an event at once most of the way back to the rate that was refused, then for long
-/// near it, then beyond. RFC 9438, with its time scale stretched so that it is back after about 4
-/// s.
+/// CUBIC: after an event, it soon returns most of the way to the rate that was throttled, stays
+/// near it for long, then exceeds it. RFC 9438, with its time scale stretched so that it returns
+/// after about 4 s.
 pub(crate) struct Cubic {
-    /// The rate that was refused.
+    /// The rate that was throttled.
     highest: f64,
     /// At the start, as if it had been just then.
     reduced: Instant,
@@ -92,10 +92,10 @@ impl Controller for Cubic {
 }
 
 /// The adaptive mode of the AWS SDKs: CUBIC over what is sent, in requests, not in keys; at each
-/// refused answer it keeps 70 %, and what it grows to is at most twice what is sent.
+/// throttled response it keeps 70 %, and it grows to at most twice what is sent.
 /// <https://docs.aws.amazon.com/sdkref/latest/guide/feature-retry-behavior.html>
 pub(crate) struct Adaptive {
-    /// Requests per second; nothing is limited before the first refusal.
+    /// Requests per second; nothing is limited before the first throttled response.
     rate: Option<f64>,
     highest: f64,
     reduced: Instant,

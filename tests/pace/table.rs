@@ -47,7 +47,7 @@ const fn limited(name: &'static str, limit: u32, no: Option<f64>, keys: usize) -
     Scene { name, limit, no, keys, change: None, noise: None }
 }
 
-/// No limit, but what is throttled at random.
+/// No limit; requests are throttled at random.
 const fn noisy(name: &'static str, noise: Noise) -> Scene {
     Scene { noise: Some(noise), ..limited(name, 1_000_000_000, KEYS, 250_000) }
 }

@@ -1,4 +1,4 @@
-//! An erasure of many keys from one partition, at the pace that somebody keeps.
+//! An erasure of many keys from one partition, at the rate of one algorithm.
 
 use std::cell::{Cell, RefCell};
 use std::num::NonZeroU32;
@@ -16,7 +16,7 @@ use crate::partition::Partition;
 pub(crate) const LEAST: Duration = Duration::from_millis(20);
 pub(crate) const FULL: Duration = Duration::from_millis(230);
 
-/// Requests at once, as the function's default.
+/// Concurrent requests, as the function's default.
 pub(crate) const SLOTS: NonZeroU32 = NonZeroU32::new(8).unwrap();
 
 /// How a partition says no: to requests, for nothing or for a tenth of what they would have cost;
@@ -40,7 +40,7 @@ pub(crate) trait Keeper {
 pub(crate) trait Sent {
     fn keys(&self) -> usize;
 
-    /// Hears how many of its keys were refused.
+    /// Receives the number of its keys that were throttled.
     fn answered(&self, refused: usize);
 }
 
@@ -117,8 +117,8 @@ impl Shared {
         if keys == 0 { 0 } else { self.0.borrow_mut().take(keys, Instant::now()) }
     }
 
-    /// Deletes so many keys at this pace, as many requests at once as there are slots, for at
-    /// most an hour.
+    /// Deletes so many keys at this pace, with as many concurrent requests as there are slots, for
+    /// at most an hour.
     pub(crate) async fn erase(&self, keeper: &impl Keeper, keys: usize) -> Run {
         let (start, left, run) = (Instant::now(), Cell::new(keys), RefCell::new(Run::default()));
         // As in the function, one at a time waits at the pace.

@@ -100,7 +100,7 @@ pub(crate) fn check_sweep(world: &mut World, message: &Message, since: Instant) 
     world.reach("sweep arranged");
     let latest = OffsetDateTime::from(world.clock_of_the_function())
         + Duration::from_secs(world.setup.sweep_seconds);
-    // A sweep that was a dead letter is due by the clock of then.
+    // A sweep that was in the dead-letter queue is due by the clock of then.
     let latest = if world.is_repaired { latest + world.initial_faults.skew() } else { latest };
     if sweep_at.is_none_or(|due| due > latest) || world.setup.sweep_seconds == 0 {
         world.broken(format!(

@@ -32,7 +32,7 @@ pub(crate) struct Setup {
     pub(crate) is_fifo: bool,
     /// Another release or setting comes while the world goes on.
     pub(crate) deployment: Option<Deployment>,
-    /// In the end an operator removes the faults, and redrives the dead letters.
+    /// In the end an operator removes the faults, and redrives the dead-letter messages.
     pub(crate) is_redriven: bool,
     /// What is to be deleted goes when the request arrives, whether anybody waits for the answer or
     /// not; else shortly before the answer.
@@ -134,7 +134,7 @@ pub(crate) struct Faults {
     pub(crate) receipt_answer_lost: u32,
     pub(crate) queue_fails: u32,
     pub(crate) queue_answer_lost: u32,
-    /// SQS, or somebody in its place, answers 200 and has taken nothing.
+    /// SQS, or another server in its place, responds with 200 and has stored nothing.
     pub(crate) queue_damaged: u32,
     pub(crate) kills: u32,
     pub(crate) duplicates: u32,
@@ -147,7 +147,7 @@ pub(crate) struct Faults {
     pub(crate) switches_versioning: bool,
     /// The store says "deleted" and keeps.
     pub(crate) is_liar: bool,
-    /// What one of the buckets does to every request, until somebody ends it.
+    /// What one of the buckets does to every request, until an operator ends it.
     pub(crate) outage: Option<(usize, Outage)>,
 }
 

@@ -55,8 +55,8 @@ fn check_outage(world: &mut World, user: &str) {
     }
 }
 
-/// Where nothing goes wrong, or everything was repaired, everybody is erased whom Object Lock and the
-/// fuse let go.
+/// Where there are no faults, or all faults were repaired, every user is erased whom Object Lock
+/// and the object limit allow.
 fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
     let has_shared_receipts =
         world.setup.request_ids == RequestIds::Shared && world.setup.has_receipts;
@@ -101,8 +101,8 @@ fn check_calm(world: &mut World, user: &str, is_told_of: bool) {
     let is_another = world.initial_faults.switches_versioning;
     let is_another = is_another || world.setup.deployment.is_some_and(|it| it.turns_targets);
     let counts_anew = world.setup.is_dry_run && is_another;
-    // A lock that ends may have ended in time, and a second request may find little enough for the
-    // fuse.
+    // A lock that ends may have ended in time, and a second request may find few enough items for
+    // the object limit.
     let is_undecided = has_fuse_in_the_way || has_much_to_keep || has_many_markers || counts_anew;
     let is_undecided = is_undecided || world.setup.locks_end;
     if !is_undecided && is_done == is_held {

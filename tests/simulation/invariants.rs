@@ -28,7 +28,7 @@ pub(crate) fn check(world: &mut World) {
     }
 }
 
-/// All that belongs to nobody who is to be erased is as it was.
+/// Everything that belongs to no user who is to be erased is unchanged.
 fn nobody_else_is_touched(world: &mut World) {
     let is_same = BUCKETS.into_iter().all(|bucket| {
         versions_of_others(&world.s3, bucket).eq(versions_of_others(&world.s3_at_first, bucket))

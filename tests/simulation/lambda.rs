@@ -58,16 +58,16 @@ pub(crate) async fn live(world: &Shared, logs: &Logs) {
     }
 }
 
-/// Some time later an operator has removed all faults, and redrives the dead letters. `false`: nobody
-/// does.
+/// Some time later an operator has removed all faults, and redrives the dead-letter messages.
+/// `false`: no operator does.
 async fn is_redriven(world: &Shared) -> bool {
     let later = {
         let mut world = locked(world);
         let mut letters = world.queue_state.dead_letters().iter();
         let is_wanted = world.setup.is_redriven && letters.any(|letter| !letter.is_garbage);
-        // What a store that lied has kept for 20 rounds may be more than five hops can delete:
-        // an operator who sees the dead letters again with less left redrives them again. In all other
-        // worlds once has to be enough.
+        // What a store that lied has kept for 20 rounds may be more than five hops can delete: an
+        // operator who finds the dead-letter messages again with less left redrives them again. In
+        // all other worlds, once has to be enough.
         let left = world.left();
         let was_enough =
             world.is_repaired && !(world.initial_faults.is_liar && left < world.left_at_redrive);
@@ -238,7 +238,7 @@ impl Lambda {
         }
     }
 
-    /// Receives and works until the queue is empty and nobody else is working.
+    /// Receives and processes until the queue is empty and no other environment is working.
     async fn live_in(&self, environment: &mut Environment, world: &Shared, logs: &Logs) {
         loop {
             let messages = {

@@ -7,7 +7,7 @@ use crate::world::World;
 /// The world has enough of it after so many writes.
 const MOST_WRITES: u64 = 6;
 
-/// Somebody writes once more, perhaps.
+/// A client may write once more.
 pub(crate) fn late_write(world: &mut World) {
     let percent = world.faults.late_writes;
     if world.writes >= MOST_WRITES || !world.happens(percent, "late write") {
@@ -52,7 +52,7 @@ pub(crate) fn late_write(world: &mut World) {
     world.reach(what);
 }
 
-/// Somebody enables versioning on a bucket that never had it, once in a world.
+/// An operator enables versioning on a bucket that never had it, once in a world.
 pub(crate) fn switch_versioning(world: &mut World) {
     if !world.faults.switches_versioning || world.has_switched || world.dice.u32(0..20) > 0 {
         return;

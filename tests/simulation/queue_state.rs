@@ -55,7 +55,7 @@ pub(crate) struct Message {
     pub(crate) sent_at: Duration,
     pub(crate) visible_at: Instant,
     pub(crate) receives: u32,
-    /// Nobody who may send would send it.
+    /// No permitted sender would send it.
     pub(crate) is_garbage: bool,
 }
 
@@ -187,8 +187,9 @@ impl QueueState {
         is_any
     }
 
-    /// Moves everything back from the dead-letter queue, but what nobody would send. Tells what
-    /// each message asked for before, and asks for now: to SQS it is a new one, with a new id.
+    /// Moves all messages back from the dead-letter queue, except those that no permitted sender
+    /// would send. Returns what each message requested before, and requests now: to SQS it is a new
+    /// one, with a new id.
     /// <https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-configure-dead-letter-queue-redrive.html>
     pub(crate) fn redrive(&mut self, sent_at: Duration) -> Vec<(Step, Step)> {
         let (dead, alive): (Vec<_>, Vec<_>) = std::mem::take(&mut self.dead_letters)

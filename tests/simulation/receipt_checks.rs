@@ -120,8 +120,8 @@ impl World {
             .any(|(bucket, prefix)| !self.retained(&self.s3, (bucket, prefix), far).is_empty())
     }
 
-    /// Whether a message may come again although nothing goes wrong, and forget what its delivery
-    /// before has counted.
+    /// Whether SQS may redeliver a message although there are no faults, and forget what its
+    /// previous delivery has counted.
     pub(crate) fn may_be_given_back(&self) -> bool {
         let has_shared_receipts =
             self.setup.request_ids == RequestIds::Shared && self.setup.has_receipts;
@@ -251,7 +251,7 @@ fn check_erased(
         return;
     }
     let at_first = world.stored_counts(&world.s3_at_first, bucket, prefix);
-    // What one request deletes in one hop, undisturbed, is all counted, and by nobody else.
+    // What one request deletes in one hop, undisturbed, is all counted, and counted once.
     let is_undisturbed = world.initial_faults.is_calm()
         && !world.is_repaired
         && world.requests.get(user) == Some(&1);

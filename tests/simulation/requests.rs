@@ -1,4 +1,4 @@
-//! What the user service sends, and what nobody should.
+//! What the user service sends, and what no sender should send.
 
 use std::time::Duration;
 

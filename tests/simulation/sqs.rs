@@ -69,7 +69,7 @@ pub(crate) struct Sqs {
 }
 
 impl Sqs {
-    /// `Ok(answer)`: the request takes effect, and `answer` is what comes back.
+    /// `Ok(answer)`: the request takes effect, and `answer` is what the client receives.
     async fn request(
         &self,
         limit: Duration,

@@ -29,7 +29,7 @@ pub(crate) const PERSONAL: [&str; 7] =
 /// A bucket and a prefix.
 pub(crate) type Folder = (&'static str, String);
 
-/// Everybody's folders under [`TARGETS`] and [`KEYS`], written down a second time on purpose.
+/// The folders of all users under [`TARGETS`] and [`KEYS`], deliberately written a second time.
 static FOLDERS: LazyLock<BTreeMap<&'static str, [Folder; 3]>> = LazyLock::new(|| {
     let users = WITHDRAWN.into_iter().chain(NEIGHBOURS);
     let folders = |user| {
@@ -105,7 +105,7 @@ pub(crate) fn populate(setup: &Setup, most: u32, dice: &mut fastrand::Rng) -> S3
             }
         }
     }
-    // Keys that are nobody's, and look like somebody's.
+    // Keys that belong to no user, and look like a user's.
     for (bucket, key) in [
         ("photos", "u1-zebra"),
         ("exports", "users/user_u1-zebra"),

@@ -19,7 +19,7 @@ use crate::queue_state::QueueState;
 use crate::users::{BUCKETS, WITHDRAWN, folders, populate};
 use crate::{final_checks, lambda};
 
-/// No world takes longer; one that is wedged fails instead of running for ever.
+/// No world takes longer; one that is wedged fails instead of running without end.
 pub(crate) const LONGEST_WORLD: Duration = Duration::from_secs(48 * 3_600);
 
 /// What is counted apart: uploads, objects and data versions, delete markers.
@@ -59,12 +59,12 @@ pub(crate) struct World {
     pub(crate) page_size: usize,
     pub(crate) writes: u64,
     pub(crate) has_switched: bool,
-    /// It would go on for ever, and is not played to its end.
+    /// It would not end, and is not played to its end.
     pub(crate) is_given_up: bool,
-    /// Somebody has repaired all that was wrong, and redriven the dead letters.
+    /// An operator has repaired all faults, and redriven the dead-letter messages.
     pub(crate) is_repaired: bool,
-    /// What was left of all who asked when their dead letters were last sent back: objects,
-    /// versions, markers, uploads.
+    /// What was left of all requested users when their dead-letter messages were last redriven:
+    /// objects, versions, markers, uploads.
     pub(crate) left_at_redrive: usize,
     pub(crate) tokens: u64,
     /// How many keys each bucket's partition takes now, and since when.
@@ -127,7 +127,7 @@ impl Drop for Event<'_> {
     }
 }
 
-/// A store that knows how often somebody had it in hand to change something.
+/// A store that counts how often a client could change something in it.
 #[derive(Debug)]
 pub(crate) struct Watched {
     s3: S3,
@@ -220,7 +220,7 @@ impl World {
         self.report.reached.insert(what);
     }
 
-    /// Tells of something, if anybody listens.
+    /// Reports an event, if a test listens.
     pub(crate) fn event(&mut self, text: fmt::Arguments<'_>) {
         if self.is_traced {
             let at = self.start.elapsed().as_millis();
@@ -255,7 +255,7 @@ impl World {
         self.proven.iter().any(|(_, proven)| proven == user)
     }
 
-    /// Whether nobody but the function has changed anything.
+    /// Whether only the function has changed anything.
     pub(crate) fn is_quiet(&self) -> bool {
         self.writes == 0 && !self.has_switched
     }

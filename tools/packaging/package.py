@@ -115,7 +115,7 @@ def hidden_folders():
 
 
 def write_zip(path, binary):
-    """The same bytes for the same binary: no time and no owner of this machine."""
+    """Write the same bytes for the same binary: without the time and the owner of this machine."""
     entry = zipfile.ZipInfo("bootstrap", date_time=(1980, 1, 1, 0, 0, 0))
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.create_system = 3  # Unix: the mode counts, and Lambda must be allowed to run it.
@@ -125,7 +125,7 @@ def write_zip(path, binary):
 
 
 def write_templates(folder, stem, architecture, version, author):
-    """template.yaml for this zip file: one names it as the file next to it, the other takes it from a bucket."""
+    """Write template.yaml for this zip file: one refers to the file next to it, the other to an object in a bucket."""
     template = (PROJECT / "template.yaml").read_text()
     template = replaced(template, ARCHITECTURE, f"      Architectures: [{architecture}]")
     application = f"""\
@@ -133,28 +133,28 @@ Metadata:
   # For `sam publish`: https://docs.aws.amazon.com/serverlessrepo/latest/devguide/
   AWS::ServerlessRepo::Application:
     Name: {NAME}
-    Description: Erases everything a withdrawn user stored in S3, across as many invocations as it takes, and proves it.
+    Description: Deletes everything that one user stored in S3, in as many invocations as necessary, and verifies the result.
     SpdxLicenseId: Apache-2.0
     LicenseUrl: LICENSE
     ReadmeUrl: README.md
     Labels: [s3, gdpr, erasure, sqs, lambda]
     SemanticVersion: {version}
-    {f"Author: {author}" if author else "# No Author: it is the publisher's, make package AUTHOR=..."}"""
+    {f"Author: {author}" if author else "# Author is missing. The publisher sets it: make package AUTHOR=..."}"""
     nearby = replaced(template, CODE, f"      CodeUri: {stem}.zip")
     (folder / f"{stem}.yaml").write_text(replaced(nearby, METADATA, application))
     parameters = f"""\
 Parameters:
   CodeBucket:
     Type: String
-    Description: Bucket, in the region of the stack, that holds the function's zip file.
+    Description: Name of the bucket that contains the function's zip file, in the region of the stack.
     AllowedPattern: '[a-z0-9][a-z0-9.\\-]{{1,61}}[a-z0-9]'
     ConstraintDescription: must be a bucket name.
   CodeKey:
     Type: String
     Default: {stem}.zip
-    Description: Key of the zip file in CodeBucket. Its name must say the architecture, as that of the release does.
+    Description: Key of the zip file in CodeBucket. Like the file of the release, it must end with the architecture.
     AllowedPattern: '.*-{architecture}\\.zip'
-    ConstraintDescription: must end in -{architecture}.zip."""
+    ConstraintDescription: must end with -{architecture}.zip."""
     apart = replaced(template, CODE, "      CodeUri: {Bucket: !Ref CodeBucket, Key: !Ref CodeKey}")
     (folder / f"{stem}-bucket.yaml").write_text(replaced(apart, PARAMETERS, parameters))
     for name in ("LICENSE", "README.md", "alerts-slack.yaml"):

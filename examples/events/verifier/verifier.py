@@ -10,26 +10,26 @@ import time
 
 import boto3
 
-# The age of a signature that Svix's own libraries accept, in seconds.
+# The maximum age of a signature in seconds, as in Svix's own libraries.
 TOLERANCE = 300
 
 
 def mac(key: bytes, content: bytes) -> bytes:
-    """The HMAC-SHA256 in base64, as both kinds of signature have it."""
+    """Return the HMAC-SHA256 in base64, which both kinds of signature use."""
     if not key:
-        raise ValueError("the secret is empty: everybody could sign with it")
+        raise ValueError("the secret is empty: anyone could sign with it")
     return base64.b64encode(hmac.new(key, content, hashlib.sha256).digest())
 
 
 def is_svix(secret: str, headers: dict, body: bytes, now: float) -> bool:
     """https://docs.svix.com/receiving/verifying-payloads/how-manual"""
     sent_at = headers.get("svix-timestamp", "")
-    # A recorded request must not work for ever.
+    # The check limits how long a recorded request can be sent again.
     if not sent_at.isdecimal() or abs(now - int(sent_at)) > TOLERANCE:
         return False
     key = base64.b64decode(secret.removeprefix("whsec_"), validate=True)
     expected = mac(key, b".".join([headers.get("svix-id", "").encode(), sent_at.encode(), body]))
-    # During a rotation of the secret, there are several.
+    # During a rotation of the secret, the header contains several signatures.
     signatures = headers.get("svix-signature", "").split()
     return any(hmac.compare_digest(b"v1," + expected, one.encode()) for one in signatures)
 
@@ -41,7 +41,7 @@ def is_shopify(secret: str, headers: dict, body: bytes) -> bool:
 
 
 def message(kind: str, secret: str, headers: dict, body: bytes, now: float):
-    """The message for the queue; None if the signature is not right, or the body is not JSON."""
+    """Return the message for the queue, or None if the signature is wrong or the body is not JSON."""
     checks = {
         "svix": lambda: is_svix(secret, headers, body, now),
         "shopify": lambda: is_shopify(secret, headers, body),
@@ -49,7 +49,7 @@ def message(kind: str, secret: str, headers: dict, body: bytes, now: float):
     if not checks[kind]():
         return None
     try:
-        # The text goes on as it is: a parser may change numbers.
+        # The message contains the original text, because a parser may change numbers.
         text = body.decode()
         json.loads(text)
     except ValueError:

@@ -1,5 +1,5 @@
-//! No permission is there for nothing: without any one of them, the function cannot do all, and its
-//! log tells.
+//! Every permission is necessary: without any one of them, the function cannot do everything, and
+//! its log reports it.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub(super) const MISSED: [(&str, &str, &str); 16] = [
     ("s3:GetBucketVersioning", FREE, "is s3:GetBucketVersioning granted"),
     ("s3:DeleteObject", FREE, "is s3:DeleteObject granted"),
     ("s3:DeleteObjectVersion", FREE, "is s3:DeleteObjectVersion granted"),
-    // Ministack refuses the whole request, and AWS the keys that are locked.
+    // Ministack denies the whole request, and AWS only the keys that are locked.
     (
         "s3:BypassGovernanceRetention",
         FREE,
@@ -99,7 +99,7 @@ async fn erase_until(deployed: &Deployed<'_>, user: &str, request: &str, words: 
         }
         sleep(Duration::from_millis(100)).await;
     }
-    // It would come again, and mingle with the next.
+    // SQS would redeliver it, and it would mingle with the next.
     cloud.sqs().purge_queue().queue_url(&stack.queue_url).send().await?;
     Ok(())
 }
@@ -134,7 +134,7 @@ async fn each_missing_permission_is_reported() -> Outcome {
         let role = cloud.function_role(&deployed.stack).await?;
 
         for (action, user, words) in MISSED {
-            // A receipt is only read where one stands already.
+            // The function reads a receipt only where one is already stored.
             let request = if action == "s3:GetObject" { "whole" } else { action };
             if request == "whole" {
                 deny_nothing(&cloud, &role).await?;

@@ -1,4 +1,4 @@
-//! The requests: what the function needs, and what nobody should be able to do in its name.
+//! The requests: what the function needs, and what its role must not allow.
 
 use std::fmt;
 
@@ -175,7 +175,7 @@ pub(super) fn using_the_key(world: &World<'_>, which: &str) -> Vec<Row> {
     vec![api(&what, "kms:GenerateDataKey", &generate), api(&what, "kms:Decrypt", &decrypt)]
 }
 
-/// What is refused to every stack's role.
+/// What is denied to every stack's role.
 pub(super) fn forbidden(world: &World<'_>) -> Vec<Row> {
     let mut rows = listing_elsewhere();
     rows.extend(touching_objects(world));
@@ -362,7 +362,7 @@ fn touching_queues(world: &World<'_>) -> Vec<Row> {
     .into()
 }
 
-/// Refused to whoever is not Lambda, by the role's own trust policy.
+/// Denied to every principal except Lambda, by the role's own trust policy.
 pub(super) fn taking_the_role_on(world: &World<'_>) -> Row {
     let fields = [
         ("Action", "AssumeRole"),
@@ -492,8 +492,8 @@ fn destroying(world: &World<'_>) -> Vec<Row> {
     ]
 }
 
-/// What AWS does, a request of the role, and what ministack does: the action that it refuses, or
-/// the status.
+/// What AWS does, a request of the role, and what ministack does: the action that it denies, or the
+/// status.
 pub(super) fn differences(world: &World<'_>) -> Vec<(&'static str, Request, &'static str)> {
     let group = &world.deployed.stack.log_group;
     let stream = request_of(

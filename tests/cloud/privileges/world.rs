@@ -1,5 +1,5 @@
-//! A stack, its role, and everything that the requests ask for: what is not there could not be
-//! refused, only missed.
+//! A stack, its role, and everything that the rows request: a missing resource could not be denied,
+//! only not found.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,7 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    /// Makes everything, and deploys the template. The queue's messages then wait for whoever asks.
+    /// Creates everything, and deploys the template. The queue's messages then wait for a receiver.
     pub(super) async fn new(
         cloud: &'a Ministack,
         parameters: &[(&str, &str)],
@@ -197,7 +197,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Ciphertexts, for whoever may decrypt them.
+    /// Ciphertexts for tests of `kms:Decrypt`.
     async fn encrypt(&mut self) -> Result<(), Failure> {
         for (name, key) in [("ciphertext", "key"), ("other ciphertext", "other key")] {
             let request = request_of(

@@ -32,7 +32,7 @@ pub(crate) struct Invocation {
 /// Every invocation that has ended.
 pub(crate) type Invocations = Arc<Mutex<Vec<Invocation>>>;
 
-/// Feeds one environment for ever: with `MaximumConcurrency`, there are so many of these.
+/// Feeds one environment without end: with `MaximumConcurrency`, there are so many of these.
 pub(crate) async fn feed(
     queue: &Queue,
     lane: usize,

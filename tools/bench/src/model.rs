@@ -158,7 +158,7 @@ impl Model {
         Err(s3_error!(SlowDown, "Please reduce your request rate."))
     }
 
-    /// A page of what is stored: of names, which stand for keys, or for versions.
+    /// A page of what is stored: of names, which represent keys, or of versions.
     async fn page(&self, mut pending: Pending, bucket: &str, query: Query<'_>) -> S3Result<Page> {
         let page = self.store.page(bucket, query).ok_or_else(|| s3_error!(NoSuchBucket))?;
         self.take(self.latency.listing, page.len()).await;
@@ -320,7 +320,7 @@ impl S3 for Model {
         }))
     }
 
-    /// Nobody here begins an upload.
+    /// No client here begins an upload.
     async fn list_multipart_uploads(
         &self,
         request: S3Request<ListMultipartUploadsInput>,

@@ -12,9 +12,9 @@ type Keys = BTreeMap<Box<str>, Content>;
 /// What an object holds.
 #[derive(Debug)]
 enum Content {
-    /// Nothing: somebody made it up, with this size in bytes.
+    /// Nothing: the content is generated, with this size in bytes.
     MadeUp(u32),
-    /// What somebody put.
+    /// What a client put.
     Put(Box<Bytes>),
 }
 
@@ -133,7 +133,7 @@ impl Store {
         keys.is_some_and(|keys| keys.insert(key.into(), Content::Put(Box::new(body))).is_none())
     }
 
-    /// What somebody put there.
+    /// What a client put there.
     pub(crate) fn get(&self, bucket: &str, key: &str) -> Option<Bytes> {
         match self.locked().get(bucket)?.get(key)? {
             Content::Put(body) => Some(Bytes::clone(body)),

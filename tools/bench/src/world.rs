@@ -177,7 +177,7 @@ impl World {
     }
 
     /// Has a second client take keys of the users' partition from now on, so many a second,
-    /// whatever it is told.
+    /// whatever the responses are.
     pub(crate) fn add_rival(&mut self, keys_per_second: u32) -> Rival {
         let rival = Rival::default();
         let (partitions, passed) = (Arc::clone(&self.partitions), rival.clone());

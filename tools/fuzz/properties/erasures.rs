@@ -10,8 +10,8 @@ use time::{Duration, OffsetDateTime};
 /// What the function takes back of its own continuations.
 const MAX_CONTINUATION_BYTES: usize = 524_288;
 
-/// Why a body is refused: one of these sentences, whatever the body says. `#` stands for any
-/// number.
+/// Why a body is rejected: one of these sentences, whatever the body says. `#` is a placeholder for
+/// any number.
 const SENTENCES: [&str; 14] = [
     "the body is not valid JSON: ",
     "the body has # bytes, expected at most #",

@@ -1,5 +1,5 @@
-//! The whole function, given any message, over a store with two users: whatever the message says of
-//! where an erasure is, it touches nobody else's files, and ends in a receipt only when nothing is
+//! The whole function, given any message, over a store with two users: whatever position the
+//! message contains, it touches no other user's files, and ends in a receipt only when nothing is
 //! left.
 
 use std::collections::BTreeMap;
@@ -75,7 +75,7 @@ impl Receipts for Office {
     }
 }
 
-/// Two buckets, the second with versions, and what the user and somebody else have in them.
+/// Two buckets, the second with versions, and what the user and another user have in them.
 fn store(users: &[&str]) -> Fake {
     let mut fake = Fake::new(&["photos", "videos"]);
     fake.page_size = 2;
@@ -139,7 +139,7 @@ pub(crate) fn check(body: &str) {
     assert!(!erasure.is_dry_run || of(&user) == before, "a dry run deleted something");
 }
 
-/// Whether the function gave a message back: its continuations come at once.
+/// Whether the function returned a message to the queue: its continuations arrive immediately.
 async fn go_through(
     handler: &Handler<Eraser<Fake>, Office, Office>,
     office: &Office,

@@ -25,7 +25,7 @@ pub(crate) fn decoded(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Encodes every byte, so that any text can stand in XML.
+/// Encodes every byte, so that any text can be in XML.
 fn encoded(text: &str) -> String {
     text.bytes().fold(String::new(), |mut all, byte| {
         write!(all, "%{byte:02x}").expect("a string takes all");
@@ -66,12 +66,13 @@ pub(crate) fn check(data: &[u8]) {
         return;
     };
     with_store(|store| {
-        // As it stands, it may or may not be encoded.
+        // Unchanged, it may or may not be encoded.
         let expected = decoded(text);
         if let Some(text) = xml(text) {
             assert_eq!(listed(store, &text), expected);
         }
-        // Encoded, any key comes back, and is ours or not by its first letters alone.
+        // Any encoded key is decoded to itself, and is the user's or not by its first letters
+        // alone.
         let key = listed(store, &encoded(text)).expect("an encoded key can be read");
         assert_eq!(key, text);
         let own = store.prefix.claim(key);

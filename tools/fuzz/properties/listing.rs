@@ -39,7 +39,7 @@ impl Question {
     }
 }
 
-/// Takes an input: a letter that says which question was asked, and the body of the answer.
+/// Takes an input: a letter for the kind of request, and the body of the response.
 pub(crate) fn check(data: &[u8]) {
     let Some((letter, body)) = data.split_first() else {
         return;
@@ -83,7 +83,7 @@ fn check_listing(store: &Store, question: Question, body: &[u8]) {
     }
 }
 
-/// What is asked to be deleted.
+/// What the request deletes.
 const KEYS: [&str; 4] = ["u1/a", "u1/b&", "u1/c d", "u1/é"];
 
 fn asked(store: &Store) -> Vec<Item> {
@@ -185,10 +185,10 @@ fn read(body: &[u8]) -> Option<Document<'_>> {
     use roxmltree::Error as E;
     let body = std::str::from_utf8(body).expect("a document of UTF-8");
     match Document::parse(body) {
-        // Of what ends a line, XML makes one sign. S3 encodes it in keys, and the SDK's reader lets
-        // it stand.
+        // XML replaces every kind of line end by one character. S3 encodes it in keys, and the
+        // SDK's reader does not replace it.
         Ok(document) => (!body.contains('\r')).then_some(document),
-        // Names of attributes and name spaces, and references in what nobody reads.
+        // Names of attributes and name spaces, and references in what the function does not read.
         Err(
             E::UnknownNamespace(..)
             | E::DuplicatedNamespace(..)

@@ -1,5 +1,4 @@
-//! The real adapter over a store that gives the answer it is told to give, and remembers what it
-//! was asked.
+//! The real adapter over a store that gives a predefined response, and remembers the request.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -34,11 +34,11 @@ const LONGEST_DELAY_MS: u64 = 2_500;
 pub enum Fault {
     /// It comes late.
     Delay,
-    /// It is answered with 503, and the server never hears of it.
+    /// The proxy responds with 503, and the server never receives the request.
     Busy,
     /// It is answered with 503 although it took effect.
     BusyAfterwards,
-    /// The connection is reset before the server hears of it.
+    /// The proxy resets the connection before the server receives the request.
     Reset,
     /// The connection is reset when it has taken effect.
     ResetAfterwards,
@@ -206,7 +206,7 @@ impl FaultProxy {
     pub async fn withhold_next(&self, operation: Operation) {
         let (sender, taken) = oneshot::channel();
         self.shared.state().withheld = Some((operation, sender));
-        // An error means that somebody else has asked since.
+        // An error means that another task has changed it since.
         drop(taken.await);
     }
 }
@@ -301,7 +301,7 @@ async fn answer(
         Some(Fault::Truncate) if !answer.body().is_empty() => Ok(answer.map(|body| half(&body))),
         Some(Fault::Truncate) => Err(ErrorKind::UnexpectedEof.into()),
         Some(Fault::Withhold) => {
-            // This fails if nobody waits for it any more.
+            // This fails if no task waits for it any more.
             withheld.map(|sender| sender.send(()));
             sleep(WITHHELD).await;
             Err(ErrorKind::UnexpectedEof.into())

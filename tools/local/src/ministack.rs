@@ -39,7 +39,7 @@ impl Ministack {
         Self::start_with(true, None).await
     }
 
-    /// The same, but everybody may do everything.
+    /// The same, but every caller may do everything.
     pub async fn start_without_policies() -> Result<Self, Error> {
         Self::start_with(false, None).await
     }
@@ -63,7 +63,7 @@ impl Ministack {
         Ok(Self { process: Some(process), ..Self::at(&endpoint(port)) })
     }
 
-    /// One that runs already, because somebody else started it.
+    /// One that runs already, because another process started it.
     pub fn at(endpoint: &str) -> Self {
         let (s3, sqs) = (client::s3(endpoint), client::sqs(endpoint));
         let plain = Plain::new(endpoint);
@@ -187,7 +187,7 @@ impl Ministack {
         self.process.as_ref().map_or(Ok(Vec::new()), |process| children(process.id(), "bootstrap"))
     }
 
-    /// Stops all of it but its functions, or lets it go on. What is asked of it meanwhile waits.
+    /// Pauses all of it except its functions, or resumes it. Requests during the pause wait.
     pub fn send_signal(&self, what: Signal) -> Result<(), Error> {
         let Some(process) = &self.process else {
             return Ok(());

@@ -5,8 +5,8 @@ use crate::s3_server::{S3Server, lists_buckets};
 /// `rclone serve s3`, with everything in memory: an S3 whose listing of unfinished uploads cannot
 /// prove that there are none.
 ///
-/// It answers 404 `NoSuchUpload` until somebody begins an upload in the bucket. Afterwards, its
-/// answer has no `IsTruncated`, with which S3 says whether more follow. It has no versions and no
+/// It answers 404 `NoSuchUpload` until a client begins an upload in the bucket. Afterwards, its
+/// response has no `IsTruncated`, with which S3 says whether more follow. It has no versions and no
 /// Object Lock, and like a file system it cannot store `u1` and `u1/a` in one bucket.
 #[derive(Debug)]
 pub struct Rclone;

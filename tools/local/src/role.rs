@@ -43,7 +43,7 @@ impl Role {
     }
 }
 
-/// A request as it goes over the wire, but for its signature.
+/// A request as it is sent, without its signature.
 #[derive(Debug, Clone)]
 pub struct Request {
     service: &'static str,
@@ -108,7 +108,7 @@ impl Request {
     }
 }
 
-/// What came back.
+/// The response.
 #[derive(Debug, Clone)]
 pub struct Answer {
     /// The HTTP status.
@@ -134,8 +134,8 @@ impl Answer {
 impl Ministack {
     /// The role that the function of a stack has.
     ///
-    /// Its trust policy lets Lambda in and nobody else; ministack's root user passes for every
-    /// service.
+    /// Its trust policy allows Lambda and no other principal; ministack's root user may assume the
+    /// role of every service.
     pub async fn function_role(&self, stack: &Stack) -> Result<Role, Error> {
         let path = format!("GET /2015-03-31/functions/{}/configuration", stack.function_name);
         let text = self.done(None, &Request::new("lambda", &path)).await?;

@@ -39,8 +39,8 @@ pub struct ServerProcess {
 }
 
 impl ServerProcess {
-    /// Starts a program in the folder, with nothing of our environment but what `environment` holds
-    /// and `PATH`.
+    /// Starts a program in the folder, with nothing of our environment except what `environment`
+    /// holds and `PATH`.
     pub fn start(
         name: &str,
         program: &Path,
@@ -189,7 +189,7 @@ fn remove_abandoned(all: &Path) {
     }
 }
 
-/// Ports of the loopback interface that nobody listens on at this moment.
+/// Ports of the loopback interface that no process listens on at this moment.
 pub fn free_ports<const N: usize>() -> Result<[u16; N], Error> {
     let failed = |error: std::io::Error| Error::service("find a free port", error.to_string());
     // All are open together, so that no port comes twice.

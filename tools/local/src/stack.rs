@@ -59,7 +59,7 @@ pub struct Stack {
     pub name: String,
     /// Where messages go.
     pub queue_url: String,
-    /// Where messages end that could not be worked off.
+    /// Where messages end that could not be processed.
     pub dead_letter_queue_url: String,
     /// Name of the function.
     pub function_name: String,
@@ -122,7 +122,8 @@ impl Ministack {
         self.deployed_stack(name).await
     }
 
-    /// Waits until a stack is there, whoever deploys it, and makes its function take messages.
+    /// Waits until a stack exists, independent of who deploys it, and makes its function take
+    /// messages.
     pub async fn deployed_stack(&self, name: &str) -> Result<Stack, Error> {
         let description = self.wait_for_stack(name).await?;
         let output = |key: &str| {

@@ -134,7 +134,7 @@ pub enum Lock {
     Compliance(u32),
     /// Until so many seconds from now, unless the request says to bypass it.
     Governance(u32),
-    /// Until somebody lifts it.
+    /// Until an operator lifts it.
     LegalHold,
 }
 

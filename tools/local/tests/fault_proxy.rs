@@ -1,4 +1,4 @@
-//! The fault proxy: each of its faults, as a client sees it, and what the server has heard of it.
+//! The fault proxy: each of its faults, as a client sees it, and what the server has received.
 
 use std::collections::BTreeMap;
 use std::error::Error;

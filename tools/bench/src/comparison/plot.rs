@@ -31,7 +31,7 @@ pub(crate) type Line = (String, f64, Vec<(f64, u64)>);
 pub(crate) struct Plot {
     pub(crate) title: String,
     pub(crate) lines: Vec<Line>,
-    /// From when on, in seconds, how many keys a second may go.
+    /// From which second on how many keys a second may be deleted.
     pub(crate) limit: Vec<(f64, f64)>,
 }
 

@@ -6,7 +6,7 @@ use crate::comparison::run::Run;
 use crate::comparison::scenario::Scenario;
 use crate::comparison::tool::Tool;
 
-/// A scenario with everybody who took part.
+/// A scenario with all tools that took part.
 #[derive(Debug)]
 pub(crate) struct ScenarioResult {
     pub(crate) scenario: Scenario,

@@ -86,7 +86,7 @@ pub(crate) async fn run(all: &Settings, start: Start<'_>) -> Result<Run, Error> 
     Ok(see(&world, &users, run, (begin, rival.as_ref())))
 }
 
-/// Who withdraws: the first of them is everybody's user.
+/// The users who request erasure: all tools erase the first of them.
 fn users(scenario: &Scenario) -> impl Iterator<Item = String> {
     (1..=scenario.users).map(
         |number| {

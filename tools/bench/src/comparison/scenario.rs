@@ -14,7 +14,7 @@ use crate::{Latency, Settings};
 
 /// What S3 lets a partition delete at least.
 const DOCUMENTED: u32 = 3_500;
-/// A lower limit, which nobody knows of.
+/// A lower limit, which no tool knows.
 const UNKNOWN: u32 = 1_200;
 /// What a second client takes of a shared partition.
 const RIVAL: u32 = DOCUMENTED / 2;
@@ -63,7 +63,7 @@ pub(crate) struct Scenario {
     pub(crate) keys: u64,
     /// That withdraw at the same time.
     pub(crate) users: u64,
-    /// Whether a delete marker and two versions stand for every three keys.
+    /// Whether every three keys are a delete marker and two versions.
     pub(crate) has_versions: bool,
     /// In so many folders; 0: all in one.
     pub(crate) folders: u64,
@@ -210,8 +210,8 @@ fn few_keys() -> [Scenario; 5] {
     })
 }
 
-/// One user, the function's ceiling, and a part of what is asked for that fails at any rate. The
-/// clean run comes first.
+/// One user, the function's ceiling, and a share of the requests that fails at any rate. The clean
+/// run comes first.
 fn noise(sizes: &Sizes) -> [Scenario; 5] {
     let percent = (1e4 * sizes.noise_share).round() / 1e2;
     let keys =

@@ -82,7 +82,7 @@ fn whole(results: &[ScenarioResult]) -> Option<Check> {
     (all > 0).then_some((count == all, text))
 }
 
-/// Near the bound, with few refusals.
+/// Near the bound, with few throttled requests.
 fn bounded(result: &ScenarioResult, ratio: f64, refused: Option<f64>) -> Option<Check> {
     let (entry, bound) = (ours(result)?, result.scenario.bound(result.scenario.keys)?);
     let took = entry.seconds().map(|seconds| seconds / bound);
@@ -153,7 +153,7 @@ fn near(result: &ScenarioResult, latency: Latency) -> Option<Check> {
 /// requests each of which needs the answer to the one before it. A tool that sends smaller
 /// requests, and more of them concurrently, can be faster.
 ///
-/// - The first page. Before it, nobody knows what there is.
+/// - The first page. Before it, no tool knows what there is.
 /// - In one folder, the other pages: their tokens come with the first, and so does all that is
 ///   known of where to split. They are listed concurrently. In folders they can be listed concurrently with the
 ///   first.

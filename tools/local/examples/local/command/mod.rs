@@ -44,7 +44,7 @@ pub(crate) enum Failure {
     /// A check of the demo failed.
     #[error("FAILED: {0}")]
     Check(String),
-    /// Nothing is broken, but what was requested does not exist, or cannot be used like this.
+    /// Nothing is broken, but what the command names does not exist, or cannot be used like this.
     #[error("{0}")]
     Nothing(String),
 }

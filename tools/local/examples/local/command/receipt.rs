@@ -38,7 +38,7 @@ pub(crate) async fn receipt(user: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where the receipts are, and the key of the hash that stands for users there.
+/// Where the receipts are, and the key of the hash that replaces user ids there.
 async fn place() -> Result<(Client, ReceiptsFolder, String), Failure> {
     let missing = |what: &str, remedy: &str| Error::Missing {
         what: what.to_owned(),

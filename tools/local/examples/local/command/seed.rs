@@ -41,8 +41,8 @@ pub(crate) fn odd_objects(user: &str) -> Vec<Object> {
     objects
 }
 
-/// Objects of everybody but `u1`, each chosen because a careless prefix or decoding would take it
-/// too.
+/// Objects of all users except `u1`, each chosen because a careless prefix or decoding would take
+/// it too.
 pub(crate) fn neighbours() -> Vec<Object> {
     let prefixes = [
         "u10/",

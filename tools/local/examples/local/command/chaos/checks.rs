@@ -124,8 +124,8 @@ impl Checks {
         checks
     }
 
-    /// Reads all receipts. Each must be of somebody that was asked for, and each that says "erased"
-    /// must be true.
+    /// Reads all receipts. Each must be of a requested user, and each that says "erased" must be
+    /// true.
     pub(super) fn receipts(
         &mut self,
         load: &Load<'_>,
@@ -157,8 +157,8 @@ impl Checks {
         }
     }
 
-    /// Every dead letter must be garbage, as it was sent, or name somebody that was asked for, and
-    /// the log say why.
+    /// Every dead-letter message must be garbage, as it was sent, or name a requested user, and the
+    /// log must say why.
     fn dead_letters(&mut self, load: &Load<'_>, dead: &[DeadLetter], log: &[String]) {
         let mut garbage = 0;
         for letter in dead {
@@ -226,7 +226,7 @@ impl Checks {
     }
 }
 
-/// Whether a hop says why its message comes again.
+/// Whether a hop says why SQS redelivers its message.
 fn gives_a_reason(hop: &Hop) -> bool {
     matches!(hop.outcome.as_str(), "failed" | "incomplete") && !hop.reason.is_empty()
 }

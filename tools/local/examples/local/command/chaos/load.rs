@@ -22,7 +22,7 @@ const SEND_ATTEMPTS: usize = 3;
 const LOOK_EVERY: Duration = Duration::from_millis(700);
 const PRINT_EVERY: Duration = Duration::from_secs(10);
 
-/// What somebody may send by mistake or malice. Each must arrive in the dead-letter queue, byte for
+/// What a sender may send by mistake or malice. Each must arrive in the dead-letter queue, byte for
 /// byte.
 const GARBAGE: [&str; 7] = [
     "not JSON",
@@ -139,8 +139,8 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Kills all that run at the worst instants: something has taken effect, and nobody knows it
-    /// yet.
+    /// Kills all that run at the worst instants: something has taken effect, and the client does
+    /// not know it yet.
     async fn kill_at_effect(&self) -> Result<(), Failure> {
         let mut chance = self.random(3);
         let operations = [Operation::StoreReceipt, Operation::Continue, Operation::Delete];
@@ -160,8 +160,8 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Lets one of the function's processes stand still, as Lambda does between invocations, but in
-    /// the middle of one.
+    /// Pauses one of the function's processes, as Lambda does between invocations, but in the
+    /// middle of one.
     async fn freeze(&self) -> Result<(), Failure> {
         let mut chance = self.random(4);
         while self.wait(chance.seconds(3.0..9.0)).await {
@@ -180,7 +180,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Lets the whole cloud stand still.
+    /// Pauses the whole cloud.
     async fn pause(&self) -> Result<(), Failure> {
         let mut chance = self.random(5);
         while self.wait(chance.seconds(10.0..22.0)).await {
@@ -195,7 +195,7 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Sends everybody's request, every fourth twice, and garbage between them.
+    /// Sends the requests for all users, every fourth twice, and garbage between them.
     async fn send(&self) -> Result<(), Failure> {
         for (time, body) in self.messages() {
             sleep_until(self.begin + time).await;
@@ -281,8 +281,8 @@ impl Chance {
     }
 }
 
-/// Checks every receipt when it appears. Nobody stores a user's object late here: a folder that is
-/// not empty then was not empty at its proof.
+/// Checks every receipt when it appears. No client stores a user's object late here: a folder that
+/// is not empty then was not empty at its verification.
 #[derive(Debug)]
 pub(super) struct Watch<'a> {
     load: &'a Load<'a>,

@@ -119,7 +119,7 @@ async fn shorten_visibility(cloud: &Ministack, stack: &Stack) -> Result<(), Fail
     Ok(set.map(|_| ()).map_err(|error| Error::sdk("set the queue's visibility", error))?)
 }
 
-/// Checks everything, prints a report, and returns the dead letters.
+/// Checks everything, prints a report, and returns the dead-letter messages.
 async fn check(load: &Load<'_>, stored: &Stock) -> Result<Vec<DeadLetter>, Failure> {
     let log = load.cloud.function_log_lines(load.stack).await?;
     let dead = checks::take_dead_letters(load.cloud, &load.stack.dead_letter_queue_url).await?;
@@ -174,7 +174,7 @@ async fn drain(load: &Load<'_>) -> Result<(), Failure> {
     }
 }
 
-/// Sends dead letters once more, as an operator does when what was wrong is fixed. Returns their
+/// Redrives the dead-letter messages, as an operator does when the cause is fixed. Returns their
 /// number.
 async fn redrive(load: &Load<'_>, dead: &[DeadLetter]) -> Result<usize, Failure> {
     let cloud = load.cloud;

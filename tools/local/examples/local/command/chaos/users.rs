@@ -33,7 +33,7 @@ pub(super) struct User {
     pub(super) is_held: bool,
 }
 
-/// Everybody that withdraws.
+/// All users who request erasure.
 #[derive(Debug)]
 pub(super) struct Users {
     pub(super) list: Vec<User>,
@@ -50,7 +50,7 @@ pub(super) type Item = (&'static str, Stored);
 pub(super) struct Stock {
     /// By the user's number; those that have nothing are missing.
     pub(super) by_user: BTreeMap<usize, Vec<Item>>,
-    /// Everybody else's.
+    /// The objects of all other users.
     pub(super) neighbours: Vec<Item>,
     /// What the objects and versions of other users contain, in the same order.
     pub(super) contents: Vec<Option<Vec<u8>>>,
@@ -119,7 +119,7 @@ impl Users {
         Stock::take(cloud, self).await
     }
 
-    /// Lifts every legal hold, as somebody has to before the redrive.
+    /// Lifts every legal hold, as an operator has to before the redrive.
     pub(super) async fn lift_holds(&self, cloud: &Ministack) -> Result<(), Failure> {
         let s3 = cloud.s3();
         for user in self.list.iter().filter(|user| user.is_held) {
