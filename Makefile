@@ -45,7 +45,7 @@ run: function ## Erase a user in a local cloud, step by step (no Docker, no AWS 
 	@$(LOCAL) run
 
 local: function ## Keep a local cloud with the deployed function running until Ctrl-C
-	@$(LOCAL) up
+	@$(LOCAL) up || [ $$? -eq 130 ]
 
 invoke: function ## Run the function under cargo lambda (EVENT=events/batch.json for another event)
 	@$(LOCAL) invoke $(EVENT)
@@ -91,7 +91,7 @@ unit: ## Run the tests that need no server (a minute once everything is compiled
 # One command builds both packages, because two commands would compile their dependencies twice.
 function:
 	@test -x $(LOCAL) || echo "Building the function and the local cloud (some minutes the first time)."
-	@cargo build $(if $(wildcard $(LOCAL)),--quiet) -p erase-user-files -p local --bins --examples
+	@cargo build -p erase-user-files -p local --bins --examples
 
 test: ## Run all tests (installs and starts local servers)
 	cargo test $(TESTED)

@@ -255,7 +255,11 @@ where
     let folders = if files.is_some() || vars.faults.len() > faults_before {
         vars.optional("ERASE_TARGETS", parse)
     } else {
-        vars.required("ERASE_TARGETS", "expected s3://BUCKET/{user_id}/[,...]", parse)
+        vars.required(
+            "ERASE_TARGETS",
+            "expected s3://BUCKET/{user_id}/[,...], or ERASE_KEYS",
+            parse,
+        )
     };
     if vars.faults.len() > faults_before {
         return None;

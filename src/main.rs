@@ -51,7 +51,7 @@ async fn main() -> ExitCode {
     let (text, is_to_be_reported) = match Box::pin(start()).await {
         Ok((config, aws)) => match Box::pin(run(config, &aws)).await {
             Ok(()) => return ExitCode::SUCCESS,
-            Err(error) => (format!("Lambda's runtime API does not answer: {error}"), false),
+            Err(error) => (format!("Lambda's runtime API does not respond: {error}"), false),
         },
         Err(text) => (text, true),
     };

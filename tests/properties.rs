@@ -679,6 +679,12 @@ fn event_of_others_is_a_request_if_all_values_match() {
     let own = json!({"type": "user-withdrawn", "userId": "u1", "requestId": "r1"});
     assert_eq!(taken(&[clerk, id("/data/id"), ("REQUEST_ID_POINTER", "/id")], own), user("u1"));
 
+    // A message of the contract's type has the contract's fields, unless the match names that type.
+    let both = json!({"type": "user-withdrawn", "userId": "u9", "user": {"id": "u1"}, "k": "v"});
+    let other = |pairs| [("MESSAGE_MATCH", pairs), id("/user/id")];
+    assert_eq!(taken(&other("/k=v"), both.clone()), user("u9"));
+    assert_eq!(taken(&other("/k=v,/type=user-withdrawn"), both), user("u1"));
+
     for (settings, body) in [
         (&[clerk, id("/data/id")][..], json!({"type": "user.created", "data": {"id": "u"}})),
         (&[clerk, id("/data/id")], json!({"type": "User.deleted", "data": {"id": "u"}})),
@@ -691,6 +697,14 @@ fn event_of_others_is_a_request_if_all_values_match() {
     ] {
         let error = event(settings, &body).expect_err(&body.to_string());
         assert!(error.contains("does not have all values of MESSAGE_MATCH"), "{error}");
+    }
+    // Several events in one message are none.
+    for inner in [json!([{"k": "v", "id": "u1"}]), json!("u1"), json!(12)] {
+        let body = json!({"Type": "Notification", "Message": inner.to_string()});
+        for pointer in ["/0/id", "$", "$[0].id"] {
+            let error = event(&[("MESSAGE_MATCH", "/0/k=v"), id(pointer)], &body).unwrap_err();
+            assert_eq!(error, "the body is not a JSON object");
+        }
     }
     // Without the setting, it is an unknown message as before.
     let error = event(&[], &deleted).unwrap_err();

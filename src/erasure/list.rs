@@ -109,6 +109,19 @@ impl<'l, 'a, S: ReadStore> Listing<'l, 'a, S> {
         prefix.is_one_key() && self.cx.store.token_after(kind, prefix.as_str()).is_some()
     }
 
+    /// If a page ends within a folder of neighbours, the token of the page behind that folder: a
+    /// folder of any size costs one page.
+    fn token_behind_folder_of_neighbours(&self, page: &Page) -> Option<String> {
+        let Scope { prefix, kind, .. } = *self.scope;
+        let last = page.entries.iter().map(|entry| entry.key.as_str()).max()?;
+        let folder = prefix.folder_of_neighbour(last)?;
+        // Keys are listed in the order of their UTF-8 bytes, and no character is behind this one.
+        let behind = format!("{folder}{}", char::MAX);
+        // Otherwise the same page would be listed again.
+        let is_further = last < behind.as_str();
+        if is_further { self.cx.store.token_after(kind, &behind) } else { None }
+    }
+
     /// The batches of one range; of the head, up to the page behind which the listing is split.
     fn read(
         &self,
@@ -134,7 +147,9 @@ impl<'l, 'a, S: ReadStore> Listing<'l, 'a, S> {
         };
         let is_head = self.is_at_start && range == 0;
         let sample = if is_head { split::sample(self.cx, self.scope, number, &page) } else { None };
+        let behind_folder = self.token_behind_folder_of_neighbours(&page);
         let mut selected = selector.select(self.scope.prefix, page)?;
+        selected.next = selected.next.map(|next| behind_folder.unwrap_or(next));
         // A proof trusts no order of the store: what may become one, because nothing is to be
         // deleted so far, is listed as a whole.
         let sample = sample.filter(|_| self.cx.is_dry_run || !selected.items.is_empty());

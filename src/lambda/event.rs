@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 pub enum EventError {
     /// A message must be delivered again, but has no id by which the response could name it.
     #[error(
-        "a record has no message id, so that its failure cannot be reported by itself: the whole batch is returned to the queue"
+        "a record has no message id, so that the function cannot report only this message as failed: the whole batch is returned to the queue"
     )]
     UnnamedRecord,
     /// The function's caller sent something other than an SQS event.

@@ -47,7 +47,7 @@ pub(crate) enum Failure {
     #[error("{}", join(.0))]
     Targets(Vec<TargetError>),
     /// No progress was made. There are no errors if no response came.
-    #[error("nothing was listed or deleted before the stop time: {}", if .0.is_empty() { "no answer came, or the rate limit admitted no request".to_owned() } else { join(.0) })]
+    #[error("nothing was listed or deleted before the stop time: {}", if .0.is_empty() { "S3 sent no response, or the rate limit allowed no request".to_owned() } else { join(.0) })]
     NoProgress(Vec<TargetError>),
     #[error("failed to send the continuation: {0}")]
     Continuation(#[source] QueueError),
@@ -70,7 +70,7 @@ pub(crate) enum Failure {
 /// Why a message can never be processed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Rejection {
-    #[error("the record has no body, or not the form of an SQS record")]
+    #[error("the record has no body or is not an SQS record")]
     NoBody,
     #[error("{0}")]
     Message(MessageError),
@@ -121,9 +121,10 @@ impl Outcome {
     pub(crate) fn reason(&self) -> Option<String> {
         match self {
             Self::Erased { .. } | Self::Swept | Self::DryRun => None,
-            Self::AlreadyDone(_) => {
-                Some("an earlier delivery has stored the receipt: nothing was deleted".to_owned())
-            }
+            Self::AlreadyDone(_) => Some(
+                "an earlier delivery stored the receipt, so this delivery deleted nothing"
+                    .to_owned(),
+            ),
             Self::Continued(reason) => reason.clone(),
             Self::Incomplete(incomplete) => Some(incomplete.to_string()),
             Self::Failed(failure) => Some(failure.to_string()),

@@ -29,12 +29,14 @@ pub enum MessageError {
     #[error("the body is not a JSON object")]
     NotAnObject,
     /// `type` is missing or unknown, and the body is not an envelope.
-    #[error("\"type\" is not {WITHDRAWAL:?}, nor is it wrapped by SNS or EventBridge as such")]
+    #[error(
+        "\"type\" is not {WITHDRAWAL:?}, nor is it such a request in an envelope of SNS or EventBridge"
+    )]
     Type,
     /// The message is neither an event that `MESSAGE_MATCH` describes nor `user-withdrawn`.
     #[error(
         "the message does not have all values of MESSAGE_MATCH, and its \"type\" is not {WITHDRAWAL:?}, \
-         nor is it wrapped by SNS or EventBridge as such"
+         nor is it such a request in an envelope of SNS or EventBridge"
     )]
     NoMatch,
     /// A field is missing or has the wrong JSON type.
@@ -71,8 +73,7 @@ pub enum MessageError {
     Scopes,
     /// Another user could own the same keys.
     #[error(
-        "this user's id is fixed text of another target: keys of other users would be this user's, or the other way \
-         round"
+        "this user's id is fixed text of another target: keys of this user and of other users would be mixed up"
     )]
     ReservedUser,
     /// The id of the request or erasure has an invalid form.
@@ -88,6 +89,8 @@ pub enum MessageError {
     },
     /// A later release sent the continuation, during a deployment. A newer execution environment
     /// has to process it.
-    #[error("the continuation has format version {0}, this release understands up to {VERSION}")]
+    #[error(
+        "the continuation has format version {0}, this release supports versions up to {VERSION}"
+    )]
     NewerVersion(u64),
 }

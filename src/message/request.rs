@@ -31,8 +31,14 @@ impl Request {
         rules: &IdRules,
     ) -> Result<Self, MessageError> {
         let (event, topic) = unwrap_sns(message)?;
-        let matches = |event_match: &MessageMatch| event_match.holds(&event, topic.as_deref());
-        if format.event.as_ref().is_some_and(matches) {
+        if !event.is_object() {
+            return Err(MessageError::NotAnObject);
+        }
+        let is_of_others = |others: &MessageMatch| {
+            let is_meant = !is_withdrawal(&event) || others.names_withdrawals();
+            is_meant && others.holds(&event, topic.as_deref())
+        };
+        if format.event.as_ref().is_some_and(is_of_others) {
             return Fields { message: &event, format, has_pointers: true }.read(rules);
         }
         let fields = unwrap_withdrawal(event, format.event.is_some())?;
@@ -60,6 +66,11 @@ fn unwrap_sns(mut message: Value) -> Result<(Value, Option<String>), MessageErro
     Ok((inner, topic))
 }
 
+/// Whether the event says by its type that it has the format of the contract.
+fn is_withdrawal(event: &Value) -> bool {
+    event["type"] == WITHDRAWAL || event["type"].is_null() && event["detail-type"] == WITHDRAWAL
+}
+
 /// The fields of a `user-withdrawn` message, without the envelope of `EventBridge`.
 /// <https://docs.aws.amazon.com/eventbridge/latest/ref/overview-event-structure.html>
 fn unwrap_withdrawal(mut message: Value, has_match: bool) -> Result<Value, MessageError> {
@@ -73,6 +84,11 @@ fn unwrap_withdrawal(mut message: Value, has_match: bool) -> Result<Value, Messa
 }
 
 impl MessageMatch {
+    /// Whether messages of the type of the contract are among the events that it describes.
+    fn names_withdrawals(&self) -> bool {
+        self.values.iter().any(|(_, value)| value == WITHDRAWAL)
+    }
+
     fn holds(&self, event: &Value, topic: Option<&str>) -> bool {
         let is_topic = self.topic_arn.is_none() || self.topic_arn.as_deref() == topic;
         is_topic

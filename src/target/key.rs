@@ -62,6 +62,13 @@ impl Prefix {
         key.starts_with(&self.text) && !self.owns(key)
     }
 
+    /// The folder that a neighbour is in and the user's files are not: if the user owns
+    /// `avatars/1.*`, that of `avatars/1.d/x` is `avatars/1.d/`.
+    pub fn folder_of_neighbour<'k>(&self, key: &'k str) -> Option<&'k str> {
+        let rest = key.strip_prefix(self.text.as_str()).filter(|_| !self.is_folder())?;
+        Some(&key[..self.text.len() + rest.find('/')? + 1])
+    }
+
     /// Turns a key that the store listed into a [`Key`], if it is the user's. A [`Key`] cannot be
     /// created in another way.
     pub fn claim(&self, key: String) -> Result<Key, OutsidePrefix> {

@@ -65,7 +65,7 @@ pub enum ParseTargetError {
     )]
     Placeholder,
     /// A segment has two placeholders.
-    #[error("a path segment has two placeholders: nobody could say where one id ends")]
+    #[error("a path segment has two placeholders: it would not be clear where one id ends")]
     TwoInSegment,
     /// A scope is missing, repeated, or after the user id.
     #[error(

@@ -172,8 +172,7 @@ async fn missing_hash_key_is_logged_once_at_start() -> Outcome {
             deployed.erased(message, ERASURE_LIMIT).await?;
         }
         let lines = cloud.function_log_lines(&deployed.stack).await?;
-        let warnings =
-            lines.iter().filter(|line| line.contains("RECEIPT_HASH_KEY is not set")).count();
+        let warnings = lines.iter().filter(|line| line.contains("no hash key is set")).count();
         assert_eq!(warnings, 1, "{lines:#?}");
         Ok(())
     })

@@ -194,7 +194,7 @@ async fn hostile_messages_are_rejected_with_reason() {
     let twice = "it has a field twice at line 1 column ";
     let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
     let no_type = || {
-        "\"type\" is not \"user-withdrawn\", nor is it wrapped by SNS or EventBridge as such"
+        "\"type\" is not \"user-withdrawn\", nor is it such a request in an envelope of SNS or EventBridge"
             .to_owned()
     };
     let no_id = || "\"/userId\" is missing or not a JSON string or integer".to_owned();

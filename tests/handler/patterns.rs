@@ -172,6 +172,33 @@ async fn erasure_that_finds_only_neighbours_found_nothing() {
     }
 }
 
+/// The listing leaves out a folder of neighbours instead of listing all of it.
+#[tokio::test(start_paused = true)]
+async fn folder_of_neighbours_costs_one_page_whatever_its_size() {
+    for state in STATES {
+        let store = stored(state, &["1.a", "1.jpg", "1.z"]);
+        for folder in ["avatars/1.d", "avatars/1.e"] {
+            for number in 0..5_000 {
+                store.model.store().put(BUCKET, &format!("{folder}/{number:06}"), 1);
+            }
+        }
+        // More of them than a page has begin with the last character that there is.
+        for number in 0..1_100 {
+            let key = format!("avatars/1.e/{}{number:06}", char::MAX);
+            store.model.store().put(BUCKET, &key, 1);
+        }
+        let fixture = Fixture::new(store, &NAMES);
+        let before = inventory(&fixture.store);
+        let receipt = erase(&fixture, "1", &["1.a", "1.jpg", "1.z"]).await;
+        assert_eq!(receipt["outcome"], "erased");
+        let kept = without(before, &["1.a", "1.jpg", "1.z"]);
+        assert_eq!(inventory(&fixture.store), kept, "{state:?}");
+        // Two rounds of five pages each, and the first page of objects that a versioned bucket has
+        // listed in vain.
+        assert!(fixture.store.listings() <= 11, "{state:?}: {}", fixture.store.listings());
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn dry_run_counts_only_the_users_keys() {
     for state in STATES {

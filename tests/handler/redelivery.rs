@@ -13,7 +13,7 @@ use crate::schema::assert_is_receipt;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The reason of a delivery that finds the receipt of an earlier one.
-const DONE: &str = "an earlier delivery has stored the receipt: nothing was deleted";
+const DONE: &str = "an earlier delivery stored the receipt, so this delivery deleted nothing";
 
 /// A minute before the first invocation, in milliseconds since 1970.
 const SENT: u64 = 1_799_999_940_000;

@@ -21,9 +21,9 @@ NAME = "erase-user-files"
 PROJECT = Path(__file__).resolve().parents[2]
 
 # What a cold start has to load: https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html
-# A little more than x86_64 has today, 8.4 MB and 3.97 MB: what makes it jump is to be seen.
+# A little more than the x86_64 package of 2026-11-30: a larger jump needs a reason.
 BINARY_BYTES_MAX = 9_000_000
-ZIP_BYTES_MAX = 4_000_000
+ZIP_BYTES_MAX = 4_400_000
 
 # The runtime provided.al2023 has this one: https://docs.aws.amazon.com/linux/al2023/ug/core-glibc.html
 GLIBC_MAX = (2, 34)

@@ -13,7 +13,7 @@ use xmlparser::{ElementEnd, Reference, StrSpan, Stream, Token, Tokenizer};
 
 /// The response may lack a part.
 #[derive(Debug, thiserror::Error)]
-#[error("the answer is cut off or damaged")]
+#[error("the response is truncated or invalid")]
 pub(super) struct TruncatedXml;
 
 /// The content between the tags of an element.

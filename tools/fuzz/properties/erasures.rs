@@ -16,17 +16,17 @@ const SENTENCES: [&str; 14] = [
     "the body is not valid JSON: ",
     "the body has # bytes, expected at most #",
     "the body is not a JSON object",
-    r#""type" is not "user-withdrawn", nor is it wrapped by SNS or EventBridge as such"#,
+    r#""type" is not "user-withdrawn", nor is it such a request in an envelope of SNS or EventBridge"#,
     r#""requestId" is missing or not a JSON string"#,
     r#""withdrawnAt" is missing or not a JSON string"#,
     r#""eraseBefore" is missing or not a JSON string"#,
     r#""Message" is missing or not a JSON string"#,
     r#""withdrawnAt" is not a time as in RFC #, like #-#-#T#:#:#Z"#,
     r#""eraseBefore" is not a time as in RFC #, like #-#-#T#:#:#Z"#,
-    "this user's id is fixed text of another target: keys of other users would be this user's, or the other way round",
+    "this user's id is fixed text of another target: keys of this user and of other users would be mixed up",
     "the request id is not # to # of A-Z a-z #-# . _ : -",
     "the continuation cannot be read at line #, column #",
-    "the continuation has format version #, this release understands up to #",
+    "the continuation has format version #, this release supports versions up to #",
 ];
 
 /// The places of an id, each in quotation marks, and what may be wrong there.
