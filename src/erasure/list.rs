@@ -147,7 +147,11 @@ impl<'l, 'a, S: ReadStore> Listing<'l, 'a, S> {
         };
         let is_head = self.is_at_start && range == 0;
         let sample = if is_head { split::sample(self.cx, self.scope, number, &page) } else { None };
-        let behind_folder = self.token_behind_folder_of_neighbours(&page);
+        let behind_folder = if self.scope.prefix.is_folder() {
+            None
+        } else {
+            self.token_behind_folder_of_neighbours(&page)
+        };
         let mut selected = selector.select(self.scope.prefix, page)?;
         selected.next = selected.next.map(|next| behind_folder.unwrap_or(next));
         // A proof trusts no order of the store: what may become one, because nothing is to be

@@ -63,9 +63,10 @@ impl Prefix {
     }
 
     /// The folder that a neighbour is in and the user's files are not: if the user owns
-    /// `avatars/1.*`, that of `avatars/1.d/x` is `avatars/1.d/`.
+    /// `avatars/1.*`, that of `avatars/1.d/x` is `avatars/1.d/`. Under a prefix that is a folder, it
+    /// is a subfolder of the user.
     pub fn folder_of_neighbour<'k>(&self, key: &'k str) -> Option<&'k str> {
-        let rest = key.strip_prefix(self.text.as_str()).filter(|_| !self.is_folder())?;
+        let rest = key.strip_prefix(self.text.as_str())?;
         Some(&key[..self.text.len() + rest.find('/')? + 1])
     }
 
