@@ -8,9 +8,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::interceptors::BeforeTransmitInterceptorContextMut;
 use aws_sdk_s3::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_s3::error::{BoxError, BuildError, SdkError};
-use aws_sdk_s3::operation::abort_multipart_upload::{
-    AbortMultipartUploadError, AbortMultipartUploadOutput,
-};
+use aws_sdk_s3::operation::abort_multipart_upload::AbortMultipartUploadError;
 use aws_sdk_s3::operation::delete_objects::DeleteObjectsOutput;
 use aws_sdk_s3::types::{Delete, ObjectIdentifier};
 use futures::stream::{FuturesUnordered, StreamExt};
@@ -239,27 +237,27 @@ impl S3 {
         item: &Item,
         key: &Key,
     ) -> Result<SingleResult, StoreError> {
-        let limit = time_until(order.end);
-        if limit.is_zero() {
-            return Ok(SingleResult::failed(0, index, NOT_ASKED));
+        let aborted = self.send_abort(order, (index, item), key, 0).await?;
+        if aborted.failure.is_some() {
+            return Ok(aborted);
         }
-        match self.send_abort(order, limit, item, key).await {
-            Ok(_) => self.check_parts(order, index, item, key).await,
-            Err(error) => {
-                let failure = own_failure(index, abort_fault(key, &error))?;
-                Ok(SingleResult { requests: 1, failure: Some(failure) })
-            }
-        }
+        self.check_parts(order, index, item, key).await
     }
 
+    /// Sends a request to abort an upload, after so many requests about it.
     async fn send_abort(
         &self,
         order: DeleteContext<'_>,
-        limit: Duration,
-        item: &Item,
+        (index, item): (usize, &Item),
         key: &Key,
-    ) -> Result<AbortMultipartUploadOutput, SdkError<AbortMultipartUploadError, HttpResponse>> {
-        self.reader
+        requests: u64,
+    ) -> Result<SingleResult, StoreError> {
+        let limit = time_until(order.end);
+        if limit.is_zero() {
+            return Ok(SingleResult::failed(requests, index, NOT_ASKED));
+        }
+        let answer = self
+            .reader
             .client
             .send(order.prefix.bucket(), limit, |client, settings| {
                 client
@@ -271,7 +269,12 @@ impl S3 {
                     .config_override(settings)
                     .send()
             })
-            .await
+            .await;
+        let failure = match answer {
+            Ok(_) => None,
+            Err(error) => Some(own_failure(index, abort_fault(key, &error))?),
+        };
+        Ok(SingleResult { requests: requests + 1, failure })
     }
 
     /// Checks that an aborted upload has no parts. A part that is being uploaded during the abort
@@ -333,16 +336,12 @@ impl S3 {
         item: &Item,
         key: &Key,
     ) -> Result<SingleResult, StoreError> {
-        let limit = time_until(order.end);
-        if limit.is_zero() {
-            return Ok(SingleResult::failed(2, index, NOT_ASKED));
-        }
-        let failure = match self.send_abort(order, limit, item, key).await {
-            Ok(_) => Some(transient(index, PARTS_NOT_READABLE)),
-            Err(error) => Some(own_failure(index, abort_fault(key, &error))?)
-                .filter(|failure| failure.kind != FailureKind::NotFound),
+        let again = self.send_abort(order, (index, item), key, 2).await?;
+        let failure = match again.failure {
+            None => Some(transient(index, PARTS_NOT_READABLE)),
+            failure => failure.filter(|failure| failure.kind != FailureKind::NotFound),
         };
-        Ok(SingleResult { requests: 3, failure })
+        Ok(SingleResult { failure, ..again })
     }
 }
 
