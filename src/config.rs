@@ -1,18 +1,19 @@
 //! The settings in the environment. They are read once at cold start, and all errors are reported
 //! together.
 
-use std::fmt;
 use std::num::{NonZeroU32, NonZeroU64};
-use std::str::FromStr;
 use std::time::Duration;
 
 use self::format::{JsonPointer, Locator, MessageFormat, MessageMatch, scope_ids};
+pub use self::vars::ConfigError;
+use self::vars::{Vars, number};
 use crate::target::{
     AccountId, BucketOwners, Characters, HashKey, IdLength, IdRules, S3Folder, Target, Targets,
     UserIdPattern,
 };
 
 pub mod format;
+mod vars;
 
 /// All settings, validated.
 #[derive(Debug, Clone)]
@@ -105,35 +106,6 @@ const DEFAULT_FALLBACK_SECONDS: u32 = 60;
 /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-presigned-url.html>
 const MOST_SWEEP_SECONDS: u32 = 14 * 24 * 3_600;
 
-/// All errors in the settings.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConfigError {
-    faults: Vec<SettingError>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct SettingError {
-    variable: &'static str,
-    value: Option<String>,
-    expected: String,
-}
-
-impl std::error::Error for ConfigError {}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let noun = if self.faults.len() == 1 { "setting is" } else { "settings are" };
-        write!(formatter, "{} {noun} wrong:", self.faults.len())?;
-        for SettingError { variable, value, expected } in &self.faults {
-            match value {
-                Some(value) => write!(formatter, "\n  {variable} is {value:?}: {expected}")?,
-                None => write!(formatter, "\n  {variable} is not set: {expected}")?,
-            }
-        }
-        Ok(())
-    }
-}
-
 impl Config {
     /// Reads every setting with `lookup`; an empty value counts as unset.
     pub fn from_vars(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
@@ -207,20 +179,16 @@ impl Config {
     /// without which no request can be sent.
     pub fn of_process(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let config = Self::from_vars(&lookup);
-        let is_set = |variable| lookup(variable).is_some_and(|value| !value.is_empty());
+        let mut vars = Vars { lookup, faults: Vec::new() };
         // https://docs.aws.amazon.com/sdkref/latest/guide/feature-region.html
-        if is_set("AWS_REGION") || is_set("AWS_DEFAULT_REGION") {
+        if ["AWS_REGION", "AWS_DEFAULT_REGION"].iter().any(|name| vars.value(name).is_some()) {
             return config;
         }
-        let mut faults = config.err().map(|error| error.faults).unwrap_or_default();
+        vars.faults = config.err().map(|error| error.faults).unwrap_or_default();
         let expected =
             "expected the region of the function and its queue, for example eu-central-1";
-        faults.push(SettingError {
-            variable: "AWS_REGION",
-            value: None,
-            expected: expected.to_owned(),
-        });
-        Err(ConfigError { faults })
+        vars.fault("AWS_REGION", expected.to_owned());
+        Err(ConfigError { faults: vars.faults })
     }
 }
 
@@ -267,7 +235,7 @@ where
     let variable = if folders.is_some() { "ERASE_TARGETS" } else { "ERASE_KEYS" };
     let list: Vec<Target> = folders.into_iter().chain(files).flatten().collect();
     // Only the number of both together can be wrong now.
-    vars.optional(variable, |_text| Targets::new(list.clone(), rules.clone()))
+    Targets::new(list, rules.clone()).map_err(|expected| vars.fault(variable, expected)).ok()
 }
 
 fn message_format<L>(vars: &mut Vars<L>, scopes: Vec<(String, JsonPointer)>) -> MessageFormat
@@ -305,56 +273,6 @@ where
     let encryption =
         is_kms.map(|is_kms| if is_kms { Encryption::Kms { key_id } } else { Encryption::Aes256 });
     Some(ReceiptSettings { folder: folder?, expected_owner, encryption })
-}
-
-/// Reads variables one by one and collects their errors.
-struct Vars<Lookup> {
-    lookup: Lookup,
-    faults: Vec<SettingError>,
-}
-
-impl<Lookup: Fn(&str) -> Option<String>> Vars<Lookup> {
-    fn required<T>(
-        &mut self,
-        variable: &'static str,
-        expected: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        let faults_before = self.faults.len();
-        let value = self.optional(variable, parse);
-        if value.is_none() && self.faults.len() == faults_before {
-            self.faults.push(SettingError { variable, value: None, expected: expected.to_owned() });
-        }
-        value
-    }
-
-    fn optional<T>(
-        &mut self,
-        variable: &'static str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        let value = (self.lookup)(variable).filter(|value| !value.is_empty())?;
-        match parse(&value) {
-            Ok(parsed) => Some(parsed),
-            Err(expected) => {
-                self.faults.push(SettingError { variable, value: Some(value), expected });
-                None
-            }
-        }
-    }
-
-    fn boolean(&mut self, variable: &'static str) -> bool {
-        self.optional(variable, boolean).unwrap_or(false)
-    }
-
-    fn number(&mut self, variable: &'static str, default: u32, least: u32, most: u32) -> u32 {
-        self.optional(variable, |text| number(text, least, most)).unwrap_or(default)
-    }
-}
-
-fn number(text: &str, least: u32, most: u32) -> Result<u32, String> {
-    let in_range = u32::from_str(text).ok().filter(|number| (least..=most).contains(number));
-    in_range.ok_or_else(|| format!("expected a whole number from {least} to {most}"))
 }
 
 fn queue_url(text: &str) -> Result<String, String> {
@@ -401,14 +319,6 @@ fn sweep(text: &str, queue_url: Option<&str>) -> Result<Duration, String> {
         );
     }
     Ok(Duration::from_secs(seconds.into()))
-}
-
-fn boolean(text: &str) -> Result<bool, String> {
-    match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("expected true or false".to_owned()),
-    }
 }
 
 #[cfg(test)]

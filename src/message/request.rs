@@ -74,13 +74,13 @@ fn is_withdrawal(event: &Value) -> bool {
 /// The fields of a `user-withdrawn` message, without the envelope of `EventBridge`.
 /// <https://docs.aws.amazon.com/eventbridge/latest/ref/overview-event-structure.html>
 fn unwrap_withdrawal(mut message: Value, has_match: bool) -> Result<Value, MessageError> {
+    if !is_withdrawal(&message) {
+        return Err(if has_match { MessageError::NoMatch } else { MessageError::Type });
+    }
     if message["type"] == WITHDRAWAL {
         return Ok(message);
     }
-    if message["type"].is_null() && message["detail-type"] == WITHDRAWAL {
-        return Ok(message.get_mut("detail").map(Value::take).unwrap_or_default());
-    }
-    Err(if has_match { MessageError::NoMatch } else { MessageError::Type })
+    Ok(message.get_mut("detail").map(Value::take).unwrap_or_default())
 }
 
 impl MessageMatch {

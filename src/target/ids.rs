@@ -58,7 +58,7 @@ impl UserId {
 
     /// Whether it has characters of `USER_ID_EXTRA_CHARACTERS`.
     pub(super) fn has_extra_characters(&self) -> bool {
-        !self.0.bytes().all(|byte| Characters::of_ids().has(byte))
+        !self.0.bytes().all(|byte| Characters::OF_IDS.has(byte))
     }
 }
 
@@ -74,16 +74,28 @@ pub struct Characters(u128);
 
 impl Characters {
     /// The characters that every id may have: `A-Z a-z 0-9 - _ . : @ + =`.
-    fn of_ids() -> Self {
-        let is_allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:@+=".contains(byte);
-        Self::of((0..128).filter(is_allowed))
+    const OF_IDS: Self = {
+        let (mut set, mut byte) = (0, 0_u8);
+        while byte < 128 {
+            let is_other = matches!(byte, b'-' | b'_' | b'.' | b':' | b'@' | b'+' | b'=');
+            if byte.is_ascii_alphanumeric() || is_other {
+                set |= 1 << byte;
+            }
+            byte += 1;
+        }
+        Self(set)
+    };
+
+    /// The characters that ids may have in a deployment with these extra characters.
+    fn of_ids(extra: Option<Self>) -> Self {
+        Self(Self::OF_IDS.0 | extra.map_or(0, |extra| extra.0))
     }
 
     fn of(bytes: impl IntoIterator<Item = u8>) -> Self {
         Self(bytes.into_iter().fold(0, |set, byte| set | 1 << byte))
     }
 
-    /// Parses `USER_ID_EXTRA_CHARACTERS`: each character stands for itself. Not allowed are those
+    /// Parses `USER_ID_EXTRA_CHARACTERS`: each character means itself. Not allowed are those
     /// that end a segment, are part of a template or of an encoding, or break the quotation marks
     /// of JSON and of a shell command.
     pub fn parse_extra(text: &str) -> Result<Self, String> {
@@ -99,7 +111,7 @@ impl Characters {
     /// Parses `USER_ID_CHARACTERS`: characters, and ranges of digits or letters, as in `0-9a-f-`.
     /// `extra` may be used in addition to the characters that every id may have.
     pub fn parse_narrow(text: &str, extra: Option<Self>) -> Result<Self, String> {
-        let all = Self(Self::of_ids().0 | extra.map_or(0, |extra| extra.0));
+        let all = Self::of_ids(extra);
         let (mut set, mut rest) = (Self(0), text.as_bytes());
         while let Some((&first, after)) = rest.split_first() {
             let range = match after {
@@ -192,10 +204,8 @@ impl IdRules {
         if text.is_empty() || text.len() > MAX_USER_ID_BYTES {
             return Err(UserIdError::Length(text.len()));
         }
-        let is_allowed = |byte| {
-            Characters::of_ids().has(byte) || self.extra.is_some_and(|extra| extra.has(byte))
-        };
-        if let Some(position) = text.bytes().position(|byte| !is_allowed(byte)) {
+        let allowed = Characters::of_ids(self.extra);
+        if let Some(position) = text.bytes().position(|byte| !allowed.has(byte)) {
             return Err(UserIdError::Character(position));
         }
         if text == "." || text == ".." {
@@ -212,18 +222,14 @@ impl IdRules {
 
     /// Whether a user id may continue behind this text.
     pub(super) fn allows_longer(&self, text: &str) -> bool {
-        let may_have = |byte| self.characters.unwrap_or_else(|| self.all_characters()).has(byte);
+        let allowed = self.characters.unwrap_or_else(|| Characters::of_ids(self.extra));
         let longest = self.length.map_or(MAX_USER_ID_BYTES, |length| length.0);
-        text.len() < longest && text.bytes().all(may_have)
+        text.len() < longest && text.bytes().all(|byte| allowed.has(byte))
     }
 
     /// Whether a user's id is known from a text that begins with it, if this character follows it.
     pub(super) fn ends_before(&self, byte: u8) -> bool {
         self.length.is_some() || self.characters.is_some_and(|characters| !characters.has(byte))
-    }
-
-    fn all_characters(&self) -> Characters {
-        Characters(Characters::of_ids().0 | self.extra.map_or(0, |extra| extra.0))
     }
 }
 

@@ -76,7 +76,7 @@ impl Placeholder {
         if self.is_user() { rules.allows_longer(beginning) } else { true }
     }
 
-    /// Reads the id out of the text that stands in its place.
+    /// Reads the id out of the text in its place.
     fn read(&self, text: &str, rules: &IdRules) -> Option<String> {
         self.spelling.read(text).filter(|id| rules.allows(&self.name, id))
     }

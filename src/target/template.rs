@@ -302,7 +302,7 @@ fn parse_segment(text: &str, rules: &IdRules) -> Result<Segment, ParseTargetErro
         return Err(ParseTargetError::UnknownPlaceholder);
     }
     let affixes = [before, after];
-    if affixes.iter().any(|affix| affix.contains(['}']) || affix.contains(char::is_control)) {
+    if after.contains('}') || affixes.iter().any(|affix| affix.contains(char::is_control)) {
         return Err(ParseTargetError::Segment);
     }
     if affixes.iter().any(|affix| affix.contains('$')) {

@@ -50,7 +50,7 @@ impl User {
         !self.scopes.is_empty() || self.id.has_extra_characters()
     }
 
-    /// The id that stands for the placeholder of this name.
+    /// The id that replaces the placeholder of this name.
     pub(super) fn value(&self, name: &str) -> Option<&str> {
         let id = if name == USER_ID { Some(&self.id) } else { self.scopes.get(name) };
         id.map(UserId::as_str)

@@ -36,7 +36,7 @@ impl RegionalClient {
     ///
     /// If S3 answers that the bucket is in another region, the request is sent once more, to that
     /// region, within the same limit. The region is remembered if an answer comes from there. A
-    /// bucket that was made anew in yet another region is found in the same way.
+    /// bucket that was created again in yet another region is found in the same way.
     /// <https://docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html>
     pub(super) async fn send<T, E, F>(
         &self,
